@@ -1,0 +1,83 @@
+# What a newcomer types. `make` alone lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+MODEL ?= $(shell sed -n 's/^ *registered_model: *\([^ ]*\).*/\1/p' params.yaml)
+IMAGE ?= $(MODEL)
+PORT ?= 8080
+UI_PORT ?= 5000
+
+# Stages call `python`: the environment's comes first. Nothing calls home.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
+export MLFLOW_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := true
+
+.PHONY: help setup setup-dev repro test check format ui serve register image lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## make .venv from the locked requirements
+
+setup-dev: $(VENV)/.installed-dev ## the same, with what check and test need
+
+repro: $(VENV)/.installed ## run the pipeline; only what changed since the last time
+	@dvc repro
+	@python -S stages/summary.py
+
+test: $(VENV)/.installed-dev ## run the tests
+	@python -m pytest
+
+check: $(VENV)/.installed-dev ## lint and type-check
+	@ruff check .
+	@ruff format --check .
+	@mypy
+
+format: $(VENV)/.installed-dev ## rewrite the code in the project's format
+	@ruff check --fix .
+	@ruff format .
+
+ui: $(VENV)/.installed ## compare runs in the MLflow UI
+	@echo "http://127.0.0.1:$(UI_PORT)"
+	@mlflow ui --port $(UI_PORT)
+
+serve: $(VENV)/.installed ## serve the champion over REST
+	@echo "http://127.0.0.1:$(PORT)/invocations"
+	@mlflow models serve -m models:/$(MODEL)@champion --env-manager local --port $(PORT)
+
+register: $(VENV)/.installed ## fill an empty MLflow store from cached outputs
+	@dvc repro --single-item --force evaluate
+
+image: $(VENV)/.installed ## build the Docker image of the champion
+	@rm -rf build/model
+	@mlflow artifacts download -u models:/$(MODEL)@champion -d build/model >/dev/null
+	@DOCKER_BUILDKIT=1 docker build -t $(IMAGE) .
+	@echo "docker run --rm -p $(PORT):8080 $(IMAGE)"
+
+lock: ## pin the newest versions that fit, with hashes (needs uv)
+	@for kind in "" -dev -serve; do \
+		uv pip compile --universal --python-version 3.11 --fork-strategy fewest --upgrade \
+			--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+			--custom-compile-command "make lock" --quiet \
+			requirements$$kind.in -o requirements$$kind.txt; \
+	done
+
+clean: ## remove the environment and everything the pipeline wrote
+	@rm -rf $(VENV) build data/prepared models reports mlflow.db* mlruns .dvc/tmp .dvc/cache
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit((3, 11) > v or v > (3, 13))' || \
+		{ echo "$(PYTHON) is not Python 3.11 to 3.13; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the environment: once, a few minutes"
+	@pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+	@pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@

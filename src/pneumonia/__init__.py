@@ -1,0 +1,1 @@
+"""Pneumonia detection on chest X-rays: data, models, evaluation, explanation, serving."""

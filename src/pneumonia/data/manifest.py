@@ -1,0 +1,130 @@
+"""The manifest: one row an image, the table every later stage starts from.
+
+Columns of `manifest.csv`, sorted by `image_id`:
+
+| column | meaning |
+| --- | --- |
+| image_id | first 16 hex digits of the SHA-256 of the source file; a redundant copy has "-1", "-2" |
+| file | the source file, relative to its source, or `phantom/<index>.png` |
+| label | 0 normal, 1 pneumonia |
+| subtype | normal, bacteria, virus or unknown |
+| patient_id | the patient within the source's series; splits and intervals go by it |
+| split | train, val or test |
+| width, height | of the source as displayed, px |
+| mode | colour mode of the source (Pillow's name) |
+| bytes | size of the source file |
+| mask | file of the opacity's mask under the prepared folder; phantom only, else empty |
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pneumonia.data.image import read_grey
+from pneumonia.errors import InputError
+
+NAME = "manifest.csv"
+LABELS = ("NORMAL", "PNEUMONIA")
+SUBTYPES = ("normal", "bacteria", "virus", "unknown")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One image; the fields are the columns above."""
+
+    image_id: str
+    file: str
+    label: int
+    subtype: str
+    patient_id: str
+    split: str
+    width: int
+    height: int
+    mode: str
+    bytes: int
+    mask: str
+
+
+COLUMNS = [field.name for field in fields(ManifestRow)]
+
+
+def write_manifest(folder: Path, rows: list[ManifestRow]) -> None:
+    """Write `manifest.csv` into a prepared folder."""
+    table = pd.DataFrame([asdict(row) for row in rows], columns=COLUMNS)
+    table = table.sort_values("image_id", kind="stable")
+    validate(table, folder / NAME)
+    table.to_csv(folder / NAME, index=False, lineterminator="\n")
+
+
+def read_manifest(folder: Path) -> pd.DataFrame:
+    """Read and check `manifest.csv` of a prepared folder.
+
+    Raises:
+        InputError: no manifest, or one that breaks the contract above.
+    """
+    path = folder / NAME
+    try:
+        table = pd.read_csv(path, dtype={"image_id": str, "patient_id": str}, keep_default_na=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; `dvc repro prepare` writes it") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a CSV table: {error}") from None
+    validate(table, path)
+    return table
+
+
+def validate(table: pd.DataFrame, path: Path) -> None:
+    """Check a manifest against the contract; `path` is for the message.
+
+    Raises:
+        InputError: one line a broken rule.
+    """
+    if list(table.columns) != COLUMNS:
+        raise InputError(f"{path}: columns are {list(table.columns)}, not {COLUMNS}")
+    rules = {
+        "no image": len(table) > 0,
+        "image_id repeats": table["image_id"].is_unique,
+        "not sorted by image_id": table["image_id"].is_monotonic_increasing,
+        "label is not 0 or 1": table["label"].isin([0, 1]).all(),
+        f"subtype is not one of {SUBTYPES}": table["subtype"].isin(SUBTYPES).all(),
+        f"split is not one of {SPLITS}": table["split"].isin(SPLITS).all(),
+        "patient_id is empty": (table["patient_id"] != "").all(),
+    }
+    broken = [f"{path}: {rule}" for rule, holds in rules.items() if not holds]
+    if broken:
+        raise InputError("\n".join(broken))
+
+
+def image_path(folder: Path, image_id: str) -> Path:
+    """Where the prepared image of a row lies."""
+    return folder / "images" / f"{image_id}.png"
+
+
+def load_images(folder: Path, table: pd.DataFrame) -> NDArray[np.uint8]:
+    """Read the prepared images of a table's rows: uint8, (N, S, S, 1), in the rows' order."""
+    paths = [image_path(folder, image_id) for image_id in table["image_id"]]
+    try:
+        first = read_grey(paths[0])
+        images = np.empty((len(paths), *first.shape, 1), np.uint8)
+        for row, path in enumerate(paths):
+            images[row, ..., 0] = read_grey(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: {error}; `dvc repro -f prepare` makes it anew") from None
+    return images
+
+
+def load_mask(folder: Path, mask: str) -> NDArray[np.bool_]:
+    """Read the mask that a row names: bool, (S, S)."""
+    return read_grey(folder / mask) > 0
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the manifest: names the data set, since every row carries its image's hash."""
+    return hashlib.sha256((folder / NAME).read_bytes()).hexdigest()

@@ -1,0 +1,1 @@
+"""Activation maps: overlays, and scores against known masks."""

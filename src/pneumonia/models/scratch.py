@@ -1,0 +1,66 @@
+"""The network trained from nothing.
+
+A small residual network (He et al. 2016) for one grey channel. A 5x5 stem brings 224 px to 56;
+each stage is one block of two plain 3x3 convolutions and halves the side. Plain convolutions, not
+separable ones: on a CPU they run several times nearer to the machine's peak (oneDNN), so that the
+same minutes buy more passes over the films. 0.9 million weights.
+
+Expected on the 5,232 films described in the README: test AUC 0.98 or more after 14 epochs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pneumonia.models.head import add_head
+from pneumonia.params import ScratchParams
+
+if TYPE_CHECKING:
+    import keras
+
+
+def build(params: ScratchParams, size: int) -> keras.Model:
+    """Build the network: uint8 (N, size, size, 1) in, one logit (N, 1) out.
+
+    The last activations are the layer named `features`, as `pneumonia.models.export` expects.
+    """
+    import keras
+    from keras import layers
+
+    image = keras.Input((size, size, 1), dtype="uint8", name="image")
+    x = layers.Rescaling(1 / 127.5, -1, name="rescale")(image)
+    x = _convolution(x, 16, 5, strides=2)
+    x = _convolution(x, params.widths[0], 3, strides=2)
+    for stage, width in enumerate(params.widths):
+        x = _block(x, width, strides=1 if stage == 0 else 2)
+    x = layers.Activation("linear", name="features")(x)
+    return add_head(image, x, name="scratch")
+
+
+def _convolution(x: keras.KerasTensor, width: int, side: int, strides: int) -> keras.KerasTensor:
+    from keras import layers
+
+    return layers.ReLU()(_normalised(x, width, side, strides))
+
+
+def _normalised(x: keras.KerasTensor, width: int, side: int, strides: int = 1) -> keras.KerasTensor:
+    from keras import layers
+
+    x = layers.Conv2D(width, side, strides, "same", use_bias=False, kernel_initializer="he_normal")(
+        x
+    )
+    # The default momentum of 0.99 forgets its start too slowly for a few hundred steps.
+    return layers.BatchNormalization(momentum=0.9)(x)
+
+
+def _block(x: keras.KerasTensor, width: int, strides: int) -> keras.KerasTensor:
+    from keras import layers
+
+    shortcut = x
+    if strides > 1:
+        # Average first (He et al. 2019, ResNet-D): a strided 1x1 would drop three pixels of four.
+        shortcut = layers.AveragePooling2D(strides, padding="same")(shortcut)
+    if shortcut.shape[-1] != width:
+        shortcut = _normalised(shortcut, width, 1)
+    x = _normalised(_convolution(x, width, 3, strides), width, 3)
+    return layers.ReLU()(layers.Add()([x, shortcut]))

@@ -1,0 +1,190 @@
+"""The schema of `params.yaml` and the messages for whoever mistypes it.
+
+Every stage checks the whole file before it does anything. Reference for the meaning of each knob is
+`params.yaml` itself; this module holds the types and the ranges.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pneumonia.errors import InputError
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Fraction = Annotated[float, Field(ge=0, le=0.5)]
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's loader, reading 1e-3 as the number that DVC (YAML 1.2) takes it for."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class PhantomParams(_Block):
+    """The drawn data set."""
+
+    films: int = Field(ge=40, le=100_000)
+    seed: Seed
+
+
+class DataParams(_Block):
+    """Where the films come from."""
+
+    source: Literal["phantom", "folder"]
+    path: str = Field(min_length=1)
+    phantom: PhantomParams
+
+
+class PrepareParams(_Block):
+    """Decoding and splitting."""
+
+    size: int = Field(ge=32, le=1024)
+    validation: float = Field(ge=0.05, le=0.5)
+    seed: Seed
+
+
+class VisualizeParams(_Block):
+    """The look at the data."""
+
+    films_per_class: int = Field(ge=1, le=24)
+
+
+class AugmentParams(_Block):
+    """Random changes to a training film; see `pneumonia.models.augment`."""
+
+    rotation: float = Field(ge=0, le=45)
+    zoom: Fraction
+    shift: Fraction
+    contrast: float = Field(ge=0, le=1)
+    brightness: Fraction
+    gamma: float = Field(ge=0, le=1)
+    noise: float = Field(ge=0, le=0.2)
+
+
+class TrainingParams(_Block):
+    """What both networks' training has in common."""
+
+    seed: Seed
+    batch_size: int = Field(ge=1, le=1024)
+    learning_rate: float = Field(gt=0, le=1)
+    weight_decay: float = Field(ge=0, le=1)
+    label_smoothing: float = Field(ge=0, le=0.4)
+    class_weights: bool
+    augment: AugmentParams
+
+
+class ScratchParams(TrainingParams):
+    """The network trained from nothing."""
+
+    widths: list[Annotated[int, Field(ge=4, le=1024)]] = Field(min_length=1, max_length=6)
+    epochs: int = Field(ge=1, le=500)
+
+
+class TransferParams(TrainingParams):
+    """The network on an ImageNet backbone."""
+
+    backbone: str = Field(min_length=1)
+    weights: str = Field(min_length=1)
+    head_l2: float = Field(gt=0, le=10)
+    fine_tune_layers: int = Field(ge=0, le=1000)
+    epochs: int = Field(ge=0, le=500)
+
+
+class EvaluateParams(_Block):
+    """Scoring and registration."""
+
+    registered_model: str = Field(min_length=1, pattern=r"^[^/:]+$")
+    bootstrap: int = Field(ge=100, le=100_000)
+    seed: Seed
+
+
+class GradcamReportParams(_Block):
+    """The report on heat maps."""
+
+    films_per_group: int = Field(ge=1, le=24)
+    opacity: float = Field(ge=0.1, le=1)
+
+
+class Params(_Block):
+    """The whole of `params.yaml`."""
+
+    data: DataParams
+    prepare: PrepareParams
+    visualize: VisualizeParams
+    train_scratch: ScratchParams
+    train_transfer: TransferParams
+    evaluate: EvaluateParams
+    gradcam_report: GradcamReportParams
+
+
+def load_params(path: Path) -> Params:
+    """Read and check a params file.
+
+    Raises:
+        InputError: one line a problem, with the key, its line in the file, what is wrong, and for
+            an unknown key the nearest known one.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=_Loader)
+        values = yaml.load(text, Loader=_Loader)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run from the repository's root") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    try:
+        return Params.model_validate(values if values is not None else {})
+    except ValidationError as error:
+        problems = [_describe(path, tree, dict(problem)) for problem in error.errors()]
+        raise InputError("\n".join(problems)) from None
+
+
+def _describe(path: Path, tree: yaml.Node | None, problem: dict[str, Any]) -> str:
+    keys = [str(key) for key in problem["loc"]]
+    place = f"{path}:{_line(tree, keys)}: {'.'.join(keys) or 'the file'}"
+    match problem["type"]:
+        case "extra_forbidden":
+            known = _known_keys(keys[:-1])
+            near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
+            mend = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+            return f"{place}: unknown key; {mend}"
+        case "missing":
+            return f"{place}: missing"
+        case _:
+            message = problem["msg"]
+            return f"{place}: {message[0].lower()}{message[1:]}, not {problem['input']!r}"
+
+
+def _known_keys(keys: list[str]) -> list[str]:
+    block: type[BaseModel] = Params
+    for key in keys:
+        block = block.model_fields[key].annotation  # type: ignore[assignment]
+    return list(block.model_fields)
+
+
+def _line(node: yaml.Node | None, keys: list[str]) -> int:
+    """Line of the deepest of `keys` that the file has, from 1."""
+    line = 1
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            entry = next((pair for pair in node.value if pair[0].value == key), None)
+            if entry is None:
+                break
+            line, node = entry[0].start_mark.line + 1, entry[1]
+        elif isinstance(node, yaml.SequenceNode):
+            node = node.value[int(key)]
+            line = node.start_mark.line + 1
+    return line

@@ -1,0 +1,112 @@
+"""One way from a film to an answer, for the reports and for whoever serves the model.
+
+Needs ONNX Runtime, NumPy and Pillow; no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumonia.data.image import decode
+from pneumonia.evaluation.operating_point import OperatingPoint
+
+NOTICE = (
+    "Not a medical device. For research and teaching; "
+    "a prediction here must not guide anyone's care."
+)
+LABELS = ("NORMAL", "PNEUMONIA")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one film.
+
+    Attributes:
+        label: NORMAL or PNEUMONIA, by the threshold.
+        probability: of pneumonia, calibrated on validation, 0 to 1.
+        threshold: the operating point, 0 to 1.
+        logit: what the graph gave.
+        film: the grey square that the graph saw, uint8, (S, S).
+        heat_map: class activation map, float32, (h, w), not negative, in the logit's units.
+    """
+
+    label: str
+    probability: float
+    threshold: float
+    logit: float
+    film: NDArray[np.uint8]
+    heat_map: NDArray[np.float32]
+
+
+class Graph:
+    """An exported graph in ONNX Runtime, loaded once and safe to call from several threads."""
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        """Load the graph; `threads` 0 means all cores.
+
+        Raises:
+            FileNotFoundError: no graph at `path`.
+        """
+        import onnxruntime
+
+        payload = path.read_bytes()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            payload, options, providers=["CPUExecutionProvider"]
+        )
+        self.sha256 = hashlib.sha256(payload).hexdigest()
+        self.size: int = self._session.get_inputs()[0].shape[1]
+
+    def run(
+        self, images: NDArray[np.uint8], batch_size: int = 32
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits (N,) and class activation maps (N, h, w) of images uint8, (N, S, S, 1)."""
+        outputs = [
+            self._session.run(["logit", "map"], {"image": images[start : start + batch_size]})
+            for start in range(0, len(images), batch_size)
+        ]
+        logits, maps = zip(*outputs, strict=True)
+        return np.concatenate(logits), np.concatenate(maps)
+
+
+class Predictor:
+    """A graph with its preprocessing and its operating point."""
+
+    def __init__(self, graph: Graph, point: OperatingPoint) -> None:
+        """Join them; both come from the same training."""
+        self.graph = graph
+        self.point = point
+
+    def predict(self, payloads: Sequence[bytes]) -> list[Prediction]:
+        """Answer for image files, in one forward pass.
+
+        Args:
+            payloads: whole JPEG or PNG files.
+
+        Raises:
+            ImageError: one of them is no usable image.
+        """
+        if not payloads:
+            return []
+        films = np.stack([decode(payload, self.graph.size).pixels for payload in payloads])
+        logits, maps = self.graph.run(films[..., None])
+        probability = self.point.probability(logits)
+        return [
+            Prediction(
+                label=LABELS[int(probability[row] >= self.point.threshold)],
+                probability=float(probability[row]),
+                threshold=self.point.threshold,
+                logit=float(logits[row]),
+                film=films[row],
+                heat_map=maps[row],
+            )
+            for row in range(len(films))
+        ]

@@ -1,0 +1,87 @@
+"""The registered model: which files it is made of, and the alias `champion`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import pneumonia
+from pneumonia.evaluation.operating_point import OperatingPoint
+
+CHAMPION = "champion"
+GRAPH_TAG = "graph_sha256"
+# What the served model imports, pinned to what the pipeline ran with.
+REQUIREMENTS = ("mlflow-skinny", "fastapi", "uvicorn", "numpy", "onnxruntime", "pandas", "pillow")
+
+
+def register(name: str, graph: Path, graph_sha256: str, point: OperatingPoint, source: str) -> str:
+    """Register a model under `name` from within its open run, and make it the champion.
+
+    The same graph with the same operating point is registered once.
+
+    Args:
+        name: of the registered model.
+        graph: the exported graph.
+        graph_sha256: its hash.
+        point: its operating point.
+        source: "scratch" or "transfer".
+
+    Returns:
+        the version that is now the champion.
+    """
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow.MlflowClient()
+    fingerprint = f"{graph_sha256}/{json.dumps(asdict(point))}"
+    try:
+        known = client.search_model_versions(f"name = '{name}'")
+    except MlflowException:
+        known = []
+    same = [found for found in known if found.tags.get("fingerprint") == fingerprint]
+    chosen = same[0].version if same else _log_model(name, graph, point, source)
+    client.set_model_version_tag(name, chosen, "fingerprint", fingerprint)
+    client.set_model_version_tag(name, chosen, "model", source)
+    client.set_registered_model_alias(name, CHAMPION, chosen)
+    return str(chosen)
+
+
+def _log_model(name: str, graph: Path, point: OperatingPoint, source: str) -> str:
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, DataType, Schema
+
+    from pneumonia.stage import replaced, write_json
+
+    package = Path(pneumonia.__file__).parent
+    with replaced(Path("build/registered_model")) as folder:
+        card = {"model": source, **asdict(point)}
+        write_json(folder / "operating_point.json", card)
+    outputs = {
+        "label": DataType.string,
+        "probability": DataType.double,
+        "threshold": DataType.double,
+        "heat_map_png": DataType.string,
+        "model": DataType.string,
+        "version": DataType.string,
+        "error": DataType.string,
+        "notice": DataType.string,
+    }
+    info = mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(package / "serving" / "model.py"),
+        code_paths=[str(package)],
+        artifacts={
+            "graph": str(graph),
+            "operating_point": "build/registered_model/operating_point.json",
+        },
+        signature=ModelSignature(
+            inputs=Schema([ColSpec(DataType.binary, "image")]),
+            outputs=Schema([ColSpec(kind, column) for column, kind in outputs.items()]),
+        ),
+        pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+        registered_model_name=name,
+    )
+    return str(info.registered_model_version)

@@ -1,0 +1,70 @@
+"""What every file in `stages/` shares: its command line, its params, its errors, its outputs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pneumonia.errors import InputError
+from pneumonia.params import Params, load_params
+
+
+def run(name: str, description: str | None, main: Callable[[Params], None]) -> None:
+    """Parse the command line, check `params.yaml`, call `main` with it.
+
+    An `InputError` ends the process with status 1 and its own lines on standard error, so that a
+    user reads the reason and not a stack trace; any other exception is a bug and keeps its trace.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"stages/{name}.py",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"Run by `dvc repro {name}`. Knobs: the `{name}` block of params.yaml.",
+    )
+    parser.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), help="params file (params.yaml)"
+    )
+    arguments = parser.parse_args()
+    # Before TensorFlow is imported by anyone: its start-up lines are noise to a reader.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        main(load_params(arguments.params))
+    except InputError as error:
+        for line in str(error).splitlines():
+            print(f"{name}: {line}", file=sys.stderr)
+        sys.exit(1)
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `folder` when the block ends without error.
+
+    Until then the former content of `folder` is untouched, so a stage that fails loses nothing
+    (its outputs are `persist: true` in `dvc.yaml` for the same reason).
+    """
+    writing = folder.with_name(folder.name + ".writing")
+    shutil.rmtree(writing, ignore_errors=True)
+    writing.mkdir(parents=True)
+    try:
+        yield writing
+    except BaseException:
+        shutil.rmtree(writing, ignore_errors=True)
+        raise
+    former = folder.with_name(folder.name + ".former.writing")
+    shutil.rmtree(former, ignore_errors=True)
+    if folder.exists():
+        folder.rename(former)
+    writing.rename(folder)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON that is the same for the same value."""
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

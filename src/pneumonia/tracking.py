@@ -1,0 +1,162 @@
+"""MLflow: a run a training, the test figures in the same run, the champion in the registry.
+
+A run belongs to a training by content: the tag `pneumonia.weights_sha256` is the hash of the
+weights. No output of a stage holds a run id, so a cached stage and an empty tracking store still
+meet: `open_run` finds the run of a trained model, or makes it again from the model's files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    import mlflow
+
+EXPERIMENT = "pneumonia"
+DEFAULT_STORE = "sqlite:///mlflow.db"
+WEIGHTS_TAG = "pneumonia.weights_sha256"
+
+
+def connect() -> None:
+    """Point MLflow at `MLFLOW_TRACKING_URI`, or at mlflow.db in the repository, and be quiet."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_TRACKING_URI", DEFAULT_STORE)
+    import mlflow
+
+    mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+
+
+@contextmanager
+def training_run(
+    stage: str, params: dict[str, Any], data_digest: str
+) -> Iterator[Callable[[dict[str, float]], None]]:
+    """Open a run for a training that is about to happen; yields what logs one epoch.
+
+    The run ends FAILED if the block raises. `finish` gives it its weights' hash and its figures.
+    """
+    import mlflow
+
+    connect()
+    with mlflow.start_run(run_name=_run_name(stage), tags=_tags(stage)):
+        mlflow.log_params(_flatten(params))
+        mlflow.log_param("data_digest", data_digest[:16])
+        yield _log_epoch
+
+
+def finish(folder: Path) -> None:
+    """Tie the open run to the trained model in `folder`, and log its history."""
+    import mlflow
+
+    mlflow.set_tag(WEIGHTS_TAG, weights_sha256(folder))
+    mlflow.log_artifact(str(folder / "history.csv"))
+    mlflow.log_artifact(str(folder / "training.json"))
+
+
+@contextmanager
+def open_run(folder: Path) -> Iterator[mlflow.ActiveRun]:
+    """Resume the run of the trained model in `folder`, or make it from the files there.
+
+    The latest finished run with the weights' hash is taken.
+    """
+    import mlflow
+
+    connect()
+    found = mlflow.search_runs(
+        filter_string=f"tags.`{WEIGHTS_TAG}` = '{weights_sha256(folder)}'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+        output_format="list",
+    )
+    if found:
+        with mlflow.start_run(run_id=found[0].info.run_id) as run:
+            yield run
+        return
+    record = json.loads((folder / "training.json").read_text())
+    stage = f"train_{record['model']}"
+    with training_run(stage, record["params"], record["data_digest"]) as log_epoch:
+        for epoch in pd.read_csv(folder / "history.csv").to_dict("records"):
+            log_epoch({str(key): value for key, value in epoch.items()})
+        finish(folder)
+        run = mlflow.active_run()
+        assert run is not None
+        yield run
+
+
+def log_evaluation(
+    metrics: dict[str, dict[str, float]],
+    intervals: dict[str, dict[str, tuple[float, float]]],
+    report: Path,
+) -> None:
+    """Add the figures of `evaluate` to the open run: test_auc, test_auc_low, val_auc, and so on."""
+    import mlflow
+
+    values = {}
+    for split, figures in metrics.items():
+        values |= {f"{split}_{metric}": value for metric, value in figures.items()}
+        values |= {
+            f"{split}_{metric}_{side}": value
+            for metric, pair in intervals[split].items()
+            for side, value in zip(("low", "high"), pair, strict=True)
+        }
+    # `val_auc` is the training's own series by epoch, from the same films; keep it one series.
+    values.pop("val_auc", None)
+    mlflow.log_metrics(values)
+    mlflow.log_artifacts(str(report), "evaluate")
+
+
+def weights_sha256(folder: Path) -> str:
+    """SHA-256 of a trained model's weights file."""
+    return hashlib.sha256((folder / "weights.weights.h5").read_bytes()).hexdigest()
+
+
+def _log_epoch(epoch: dict[str, float]) -> None:
+    import mlflow
+
+    values = {key: value for key, value in epoch.items() if key != "epoch" and value == value}
+    mlflow.log_metrics(values, step=int(epoch["epoch"]))
+
+
+def _run_name(stage: str) -> str:
+    experiment = os.environ.get("DVC_EXP_NAME")
+    return f"{stage} {experiment}" if experiment else stage
+
+
+def _tags(stage: str) -> dict[str, str]:
+    tags = {
+        "dvc.stage": os.environ.get("DVC_STAGE", stage),
+        "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
+        "dvc.exp_baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV", ""),
+        "git.commit": _git_commit(),
+    }
+    return {key: value for key, value in tags.items() if value}
+
+
+def _git_commit() -> str:
+    """The commit at HEAD, with "+" where tracked files differ from it; empty outside git."""
+    try:
+        import git
+
+        repository = git.Repo(search_parent_directories=True)
+        return repository.head.commit.hexsha + ("+" if repository.is_dirty() else "")
+    except Exception:  # no git, no repository, no commit: the run is worth logging all the same
+        return ""
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

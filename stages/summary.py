@@ -1,0 +1,34 @@
+"""Print both models' test metrics and where to look next; `make repro` ends with it.
+
+Not a stage: it reads what the stages wrote, with the standard library alone, so that a repro with
+nothing to do stays quick.
+"""
+
+import json
+from pathlib import Path
+
+METRICS = ("auc", "accuracy", "sensitivity", "specificity", "brier")
+
+
+def main() -> None:
+    """Print the table."""
+    metrics = json.loads(Path("reports/evaluate/metrics.json").read_text())
+    points = json.loads(Path("reports/evaluate/operating_point.json").read_text())
+    print("\ntest films, 95 % interval by patient")
+    print(f"{'':10}" + "".join(f"{name:>24}" for name in METRICS))
+    for model, splits in metrics.items():
+        test = splits["test"]
+        cells = (
+            f"{test[name]:.3f} [{test[f'{name}_low']:.3f}, {test[f'{name}_high']:.3f}]"
+            for name in METRICS
+        )
+        print(f"{model:10}" + "".join(f"{cell:>24}" for cell in cells))
+    print(f"\nchampion, by validation: {points['champion']}\n")
+    print("next  make ui       compare the runs in MLflow")
+    print("      make serve    serve the champion over REST")
+    for report in ("visualize", "evaluate", "gradcam_report"):
+        print(f"      reports/{report}/index.html")
+
+
+if __name__ == "__main__":
+    main()
