@@ -2,4 +2,4 @@
 
 
 class InputError(Exception):
-    """Bad input: a file, a param, a data set. Its text is what the user reads, one line a problem."""
+    """Bad input: a file, a param, a data set. Its text is for the user, one line a problem."""

@@ -6,8 +6,13 @@ import json
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
 
 import pneumonia
+from pneumonia.data.image import encode_png
 from pneumonia.evaluation.operating_point import OperatingPoint
 
 CHAMPION = "champion"
@@ -53,12 +58,7 @@ def _log_model(name: str, graph: Path, point: OperatingPoint, source: str) -> st
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, DataType, Schema
 
-    from pneumonia.stage import replaced, write_json
-
     package = Path(pneumonia.__file__).parent
-    with replaced(Path("build/registered_model")) as folder:
-        card = {"model": source, **asdict(point)}
-        write_json(folder / "operating_point.json", card)
     outputs = {
         "label": DataType.string,
         "probability": DataType.double,
@@ -69,19 +69,20 @@ def _log_model(name: str, graph: Path, point: OperatingPoint, source: str) -> st
         "error": DataType.string,
         "notice": DataType.string,
     }
-    info = mlflow.pyfunc.log_model(
-        name="model",
-        python_model=str(package / "serving" / "model.py"),
-        code_paths=[str(package)],
-        artifacts={
-            "graph": str(graph),
-            "operating_point": "build/registered_model/operating_point.json",
-        },
-        signature=ModelSignature(
-            inputs=Schema([ColSpec(DataType.binary, "image")]),
-            outputs=Schema([ColSpec(kind, column) for column, kind in outputs.items()]),
-        ),
-        pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
-        registered_model_name=name,
-    )
+    with TemporaryDirectory() as folder:
+        card = Path(folder) / "operating_point.json"
+        card.write_text(json.dumps({"model": source, **asdict(point)}, indent=2) + "\n")
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(package / "serving" / "model.py"),
+            code_paths=[str(package)],
+            artifacts={"graph": str(graph), "operating_point": str(card)},
+            signature=ModelSignature(
+                inputs=Schema([ColSpec(DataType.binary, "image")]),
+                outputs=Schema([ColSpec(kind, column) for column, kind in outputs.items()]),
+            ),
+            input_example=pd.DataFrame({"image": [encode_png(np.zeros((64, 64), np.uint8))]}),
+            pip_requirements=[f"{needed}=={version(needed)}" for needed in REQUIREMENTS],
+            registered_model_name=name,
+        )
     return str(info.registered_model_version)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,10 +31,11 @@ def connect() -> None:
     """Point MLflow at `MLFLOW_TRACKING_URI`, or at mlflow.db in the repository, and be quiet."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_TRACKING_URI", DEFAULT_STORE)
     import mlflow
 
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
 
 
@@ -100,7 +103,7 @@ def log_evaluation(
     """Add the figures of `evaluate` to the open run: test_auc, test_auc_low, val_auc, and so on."""
     import mlflow
 
-    values = {}
+    values: dict[str, float] = {}
     for split, figures in metrics.items():
         values |= {f"{split}_{metric}": value for metric, value in figures.items()}
         values |= {
@@ -122,8 +125,9 @@ def weights_sha256(folder: Path) -> str:
 def _log_epoch(epoch: dict[str, float]) -> None:
     import mlflow
 
-    values = {key: value for key, value in epoch.items() if key != "epoch" and value == value}
-    mlflow.log_metrics(values, step=int(epoch["epoch"]))
+    # The frozen phase, epoch 0, has no training loss; in history.csv that is an empty cell.
+    values = {key: value for key, value in epoch.items() if not math.isnan(value)}
+    mlflow.log_metrics(values, step=int(values.pop("epoch")))
 
 
 def _run_name(stage: str) -> str:

@@ -12,7 +12,7 @@ SIZE = 96
 
 
 @cache
-def films(count: int = 240, seed: int = 3) -> tuple[Film, ...]:
+def films(count: int = 200, seed: int = 3) -> tuple[Film, ...]:
     return tuple(draw(seed, index, SIZE) for index in range(count))
 
 

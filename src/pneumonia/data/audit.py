@@ -19,9 +19,9 @@ class Audit:
 
     Attributes:
         films, patients: how many there are.
-        patients_naive: how many patients one counts, and patients_naive_shared how many seem to be
-            in train or validation and in test, when the series is left out of the id, as published
-            studies have done with the Kermany set's file names: person12_bacteria and person12_virus are two children.
+        patients_naive: how many patients one counts when the series is left out of the id, as
+            published studies did: person12_bacteria and person12_virus are two children.
+        patients_naive_shared: how many of those then seem to be in test and outside it.
         counts: films by split and subtype.
         copies: redundant films, same pixels as another one.
         label_conflicts: groups of films with the same pixels and both labels, by file.

@@ -68,7 +68,7 @@ def decode(payload: bytes, size: int) -> DecodedImage:
             raise ImageError(f"{image.width}x{image.height} px is over {MAX_PIXELS:,} pixels")
         mode = image.mode
         image.load()
-        image = ImageOps.exif_transpose(image)
+        upright = ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
         raise ImageError("not a JPEG or PNG image") from None
     except Image.DecompressionBombError:
@@ -79,7 +79,7 @@ def decode(payload: bytes, size: int) -> DecodedImage:
         # Pillow raises all four, depending on where a file breaks off.
         raise ImageError(f"truncated or corrupt image ({error})") from None
     return DecodedImage(
-        _square(_grey(image), size, Image.Resampling.LANCZOS), image.width, image.height, mode
+        _square(_grey(upright), size, Image.Resampling.LANCZOS), upright.width, upright.height, mode
     )
 
 

@@ -4,7 +4,7 @@ Columns of `manifest.csv`, sorted by `image_id`:
 
 | column | meaning |
 | --- | --- |
-| image_id | first 16 hex digits of the SHA-256 of the source file; a redundant copy has "-1", "-2" |
+| image_id | 16 hex digits of the source file's SHA-256; a redundant copy has "-1", "-2" |
 | file | the source file, relative to its source, or `phantom/<index>.png` |
 | label | 0 normal, 1 pneumonia |
 | subtype | normal, bacteria, virus or unknown |

@@ -78,7 +78,7 @@ def youden(labels: NDArray[np.int64], probability: NDArray[np.float64]) -> float
     """
     order = np.argsort(probability, kind="stable")
     sorted_probability, sorted_labels = probability[order], labels[order]
-    # Threshold k lies between the sorted films k - 1 and k: everything from k on is called positive.
+    # Threshold k lies between the sorted films k - 1 and k: from k on all are called positive.
     missed = np.concatenate([[0], np.cumsum(sorted_labels == 1)]) / (labels == 1).sum()
     cleared = np.concatenate([[0], np.cumsum(sorted_labels == 0)]) / (labels == 0).sum()
     j = (cleared - missed)[1:-1]

@@ -1,4 +1,4 @@
-"""Numbers on heat maps: against masks where they are known, as the phantom's are, and the border."""
+"""Numbers on heat maps: against the border, and against masks where they are known."""
 
 from __future__ import annotations
 

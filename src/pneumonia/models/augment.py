@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def augment(images: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Tensor:
     """Change each film of a batch in its own way.
 
-    Every draw is stateless (Salmon et al. 2011, Threefry), so `seed` alone decides the result, on any number
+    Every draw is stateless (Salmon et al. 2011), so `seed` alone decides the result, on any number
     of threads and after a resumption.
 
     Args:
@@ -35,7 +35,7 @@ def augment(images: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Ten
     draws = tf.random.stateless_uniform((7, count), seed, -1.0, 1.0)
     angle = draws[0] * (params.rotation * math.pi / 180)
     zoom = 1 + draws[1] * params.zoom
-    # Pixel coordinates of the source for each of the output, about the centre: rotate, scale, shift.
+    # From output to source pixels, about the centre: rotate, scale, shift.
     cos, sin = tf.cos(angle) * zoom, tf.sin(angle) * zoom
     centre = (side - 1) / 2
     across = centre - centre * cos + centre * sin + draws[2] * (params.shift * side)

@@ -1,7 +1,7 @@
 """The head both networks end in: global average pooling and one dense unit, the logit.
 
-For this head Grad-CAM (Selvaraju 2017, eq. 1 and 2) and the class activation map (Zhou 2016) are the
-same map, so that an exported graph gives it in its forward pass.
+For this head Grad-CAM (Selvaraju 2017, eq. 1 and 2) and the class activation map (Zhou 2016) are
+the same map, so that an exported graph gives it in its forward pass.
 """
 
 from __future__ import annotations

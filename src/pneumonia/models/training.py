@@ -7,7 +7,9 @@ TensorFlow's operations are told to be deterministic, so the same films give the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,11 +54,29 @@ def load_films(folder: Path) -> tuple[Films, Films]:
 
 def be_deterministic(seed: int) -> None:
     """Seed every generator and ask TensorFlow for deterministic operations. Before building."""
-    import keras
-    import tensorflow as tf
+    with _quiet():
+        import keras
+        import tensorflow as tf
 
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Send the file descriptor of standard error nowhere.
+
+    TensorFlow greets from C++ before any of its log settings count; an error that stops the import
+    is a Python exception and still comes through.
+    """
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def film_weights(labels: NDArray[np.float32], params: TrainingParams) -> NDArray[np.float32]:
@@ -177,7 +197,7 @@ def _batches(train: Films, params: TrainingParams, batch_size: int, total: int) 
 def save_model(
     model: keras.Model, history: list[Epoch], params: TrainingParams, data: Path, folder: Path
 ) -> None:
-    """Write what a training stage hands on; nothing in it depends on the clock or the machine's paths.
+    """Write what a training stage hands on; nothing in it depends on clock or place.
 
     Files: `weights.weights.h5` (Keras), `graph.onnx`, `history.csv` (a row an epoch),
     `metrics.json` (of the last epoch), `training.json` (params and the data's digest, from which a

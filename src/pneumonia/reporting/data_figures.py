@@ -54,7 +54,8 @@ def balance(table: pd.DataFrame) -> Figure:
         axis.grid(axis="y", visible=False)
         axis.margins(x=0.12)
         axis.invert_yaxis()
-    axes[1].legend(loc="lower right")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper right", ncols=len(names))
     return figure
 
 

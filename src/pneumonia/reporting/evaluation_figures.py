@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_curve
 
@@ -100,5 +101,6 @@ def learning_curves(histories: dict[str, pd.DataFrame]) -> Figure:
     axes[0].set(title="loss", xlabel="epoch", yscale="log")
     axes[1].set(title="validation AUC", xlabel="epoch")
     for axis in axes:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend()
     return figure

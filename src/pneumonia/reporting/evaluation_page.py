@@ -8,7 +8,14 @@ from pneumonia.evaluation.evaluate import Evaluation
 from pneumonia.predictor import NOTICE
 from pneumonia.reporting.page import Figure, Section, Table, write_page
 
-METRICS = ("auc", "average_precision", "accuracy", "sensitivity", "specificity", "brier")
+METRICS = {
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "accuracy": "accuracy",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "brier": "Brier score",
+}
 
 
 def with_interval(found: Evaluation, split: str, metric: str) -> str:
@@ -23,7 +30,7 @@ def metrics_table(evaluations: dict[str, Evaluation], split: str) -> Table:
         [name, *(with_interval(found, split, metric) for metric in METRICS)]
         for name, found in evaluations.items()
     ]
-    return Table(["model", *(metric.replace("_", " ") for metric in METRICS)], rows)
+    return Table(["model", *METRICS.values()], rows)
 
 
 def write_evaluation_page(

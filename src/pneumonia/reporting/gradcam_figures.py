@@ -13,6 +13,7 @@ from pneumonia.explain.overlay import overlay
 from pneumonia.reporting.style import BLUE, MODEL_COLOURS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -62,7 +63,7 @@ def gallery(exhibits: list[Exhibit], opacity: float) -> Figure:
     return figure
 
 
-def _show(axis: plt.Axes, exhibit: Exhibit, pixels: NDArray[np.uint8], title: str) -> None:
+def _show(axis: Axes, exhibit: Exhibit, pixels: NDArray[np.uint8], title: str) -> None:
     axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
     axis.set_title(title, fontsize=8, fontweight="normal")
     if exhibit.mask is not None:

@@ -12,13 +12,13 @@ WHAT = [
     "before it becomes a probability. Both networks end in global average pooling and one dense "
     "unit; for this head Grad-CAM (Selvaraju 2017) equals the class activation map "
     "relu(Σ w_c A_c) / (h w), which the exported graph gives in the same forward pass: w_c is the "
-    "weight of channel c, A_c its activations on a grid of h by w cells. Colours have one scale for "
-    "all films of a model, so that a faint map looks faint.",
+    "weight of channel c, A_c its activations on a grid of h by w cells. Colours have one scale "
+    "for all films of a model, so that a faint map looks faint.",
 ]
 LIMITS = [
-    "The grid is coarse (7 by 7 cells at 224 px) and drawn smooth: a map points to a region, not to "
-    "an edge. It says where the score came from, not that there is disease, and a wrong answer can "
-    "have a plausible map. On chest X-rays all saliency methods localise worse than radiologists "
+    "The grid is coarse (7 by 7 cells at 224 px) and drawn smooth: a map points to a region, not "
+    "to an edge. It says where the score came from, not that there is disease, and a wrong "
+    "answer can have a plausible map. On chest X-rays all saliency methods localise worse than radiologists "
     "(Saporta 2022) and many fail to repeat themselves after retraining (Arun 2021).",
 ]
 MEANING = {

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import jinja2
+from PIL import Image
+
+from pneumonia.reporting.style import DPI
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,12 @@ class Figure:
     path: Path
     alt: str
     caption: str = ""
+
+    @property
+    def width(self) -> int:
+        """Width on the page, CSS px, at which the picture's text has the size it was drawn in."""
+        with Image.open(self.path) as image:
+            return round(image.width * 96 / DPI)
 
     @property
     def source(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,10 +19,11 @@ INK, BLUE, ORANGE, GREEN, PURPLE, GREY = (
 )
 SUBTYPE_COLOURS = {"normal": BLUE, "bacteria": ORANGE, "virus": PURPLE, "unknown": GREY}
 MODEL_COLOURS = {"scratch": ORANGE, "transfer": BLUE}
-_RC = {
+DPI = 150
+_RC: dict[Any, Any] = {
     "figure.constrained_layout.use": True,
     "figure.dpi": 110,
-    "savefig.dpi": 150,
+    "savefig.dpi": DPI,
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "axes.titlesize": 10,
@@ -45,8 +46,6 @@ def apply() -> None:
     """Set the look. Figures are drawn to files, never to a screen."""
     import matplotlib as mpl
 
-    mpl.use("Agg")
-    mpl.rcParams.update(mpl.rcParamsDefault)
     mpl.use("Agg")
     mpl.rcParams.update(_RC)
 

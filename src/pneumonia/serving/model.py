@@ -32,9 +32,8 @@ class PneumoniaModel(PythonModel):
         self.version = _version(Path(context.artifacts["operating_point"]))
         self.predictor = Predictor(Graph(Path(context.artifacts["graph"])), OperatingPoint(**card))
 
-    def predict(
-        self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None
-    ) -> pd.DataFrame:
+    # MLflow reads type hints here as a schema and supports few; the signature is in registry.py.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Answer each row of the column `image`.
 
         A row that is no usable image has its reason in `error` and nulls elsewhere; it does not
@@ -77,7 +76,7 @@ def _bytes(value: Any) -> bytes:
 
 
 def _version(artifact: Path) -> str:
-    """The registered version, which MLflow writes beside a model that it fetches from the registry."""
+    """The registered version: MLflow writes it beside a model fetched from the registry."""
     for folder in artifact.parents:
         meta = folder / "registered_model_meta"
         if meta.is_file():

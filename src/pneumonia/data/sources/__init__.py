@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.params import DataParams
@@ -29,7 +30,7 @@ class SourceFilm:
     subtype: str
     patient_id: str
     split: str
-    read: Callable[[], tuple[bytes, NDArray | None]]
+    read: Callable[[], tuple[bytes, NDArray[np.bool_] | None]]
 
 
 def open_source(params: DataParams) -> list[SourceFilm]:
