@@ -16,7 +16,7 @@ Map = NDArray[np.floating[Any]]  # float32 almost everywhere, for speed
 Segment = tuple[float, float, float, float, float]  # x0, y0, x1, y1, half-width
 
 
-def step(value: Map) -> Map:
+def soft_step(value: Map) -> Map:
     """A soft step from 0 to 1 around zero (the logistic function, by tanh: no overflow)."""
     out: Map = 0.5 + 0.5 * np.tanh(0.5 * value)
     return out
@@ -42,6 +42,7 @@ class View:
         self.y: Map = down * self.cos - right * self.sin - self.dy
 
     def to_pixels(self, x: float, y: float, factor: int) -> tuple[float, float]:
+        """Column and row, on a canvas `factor` times the film, of a point in chest units."""
         x, y = x + self.dx, y + self.dy
         column = (x * self.cos - y * self.sin) * self.scale + (self.width - 1) / 2
         row = (x * self.sin + y * self.cos) * self.scale + (self.height - 1) / 2
@@ -79,18 +80,23 @@ def _outline(
 ) -> tuple[Map, Map, Map]:
     """Return soft tissue, the bones of the arms, and the trunk's depth (0 .. 1), each (H, W)."""
     x, y, side, wide = view.x, view.y, np.abs(view.x), body["wide"]
-    trunk = wide + body["flesh"] + 0.10 * step((-0.42 - y) / 0.07) - 0.03 * step((y - 0.5) / 0.1)
+    trunk = (
+        wide
+        + body["flesh"]
+        + 0.10 * soft_step((-0.42 - y) / 0.07)
+        - 0.03 * soft_step((y - 0.5) / 0.1)
+    )
     top = body["shoulder"] - 0.95 * np.exp(-((side / body["neck"]) ** 2)) + 0.10 * side**2
     inside = np.clip(1 - (x / trunk) ** 2, 0, 1) ** 0.42
-    soft: Map = (inside * step((y - top) / 0.016)).astype(np.float32)
-    soft *= 0.80 + 0.17 * step((y + 0.55) / 0.1) + 0.06 * step((y - dome) / 0.15)
+    soft: Map = (inside * soft_step((y - top) / 0.016)).astype(np.float32)
+    soft *= 0.80 + 0.17 * soft_step((y + 0.55) / 0.1) + 0.06 * soft_step((y - dome) / 0.15)
     bone = np.zeros_like(soft)
     for sign in (-1, 1):
         # Arms hang, lie out or are held up; both in much the same way.
         angle = shot["arms"] + sign * shot["arms_differ"]
         joint = (sign * 1.02 * body["wide"], body["shoulder"] + 0.15)
         away, along = _axis(x - joint[0], y - joint[1], angle, sign)
-        arm = np.clip(1 - (away / 0.18) ** 2, 0, 1) ** 0.5 * step((along + 0.02) / 0.05)
+        arm = np.clip(1 - (away / 0.18) ** 2, 0, 1) ** 0.5 * soft_step((along + 0.02) / 0.05)
         soft = (soft**5 + (0.72 * arm) ** 5) ** 0.2  # a rounded maximum: no crease between
         shaft = np.hypot(away, np.minimum(along - 0.06, 0))
         bone += 0.17 * _tube(shaft / (0.048 + 0.03 * np.exp(-np.abs(along - 0.06) / 0.08)), 0.18)
@@ -104,7 +110,7 @@ def chest(
     x, y, side = view.x, view.y, np.abs(view.x)
     wide, apex = body["wide"], body["apex"]
     dome = body["dome"] + shot["breath"]
-    left = step(x / 0.02)  # 1 on the patient's left, the image's right
+    left = soft_step(x / 0.02)  # 1 on the patient's left, the image's right
     mid = x - body["yaw"] * (0.5 - y)  # a turned patient's front shifts against the back
 
     soft, bone, inside = _outline(body, shot, view, dome)
@@ -116,26 +122,26 @@ def chest(
     off = np.maximum((side / wide - 0.42) / 0.58, -0.3)
     floor = dome + body["dome_step"] * left + body["dome_curve"] * np.abs(off) ** 2.2
     floor += 0.012 * np.sin(7 * x + 20 * body["med"])
-    lung = step((wall - side) / 0.016)
-    above = step((floor - y) / 0.013)
+    lung = soft_step((wall - side) / 0.016)
+    above = soft_step((floor - y) / 0.013)
     edge = body["med"] + 0.10 * np.exp(-np.clip(depth, 0, 1) / 0.07)
-    edge = edge + 0.07 * step((y + 0.08) / 0.06)
+    edge = edge + 0.07 * soft_step((y + 0.08) / 0.06)
     edge = edge + body["knob"] * np.exp(-(((y + 0.30) / 0.09) ** 2)) * left
     sail = max(body["thymus"], 0.0) * np.exp(-((np.maximum(-0.22 - y, 0) / 0.16) ** 2))
-    edge = edge + sail * step((-0.12 - y) / 0.04) * step(mid * body["thymus_side"] / 0.01)
-    narrow = step((np.abs(mid - 0.02) - edge) / 0.022)
+    edge = edge + sail * soft_step((-0.12 - y) / 0.04) * soft_step(mid * body["thymus_side"] / 0.01)
+    narrow = soft_step((np.abs(mid - 0.02) - edge) / 0.022)
     round_x, round_y = mid - body["heart_x"], y - (dome - 0.52 * body["heart_r"])
     across, down = _axis(round_x, round_y, body["heart_tilt"])
     heart = np.hypot(across / 0.78, down / 1.12)
-    heart = step((1 - heart / body["heart_r"]) / 0.055)
+    heart = soft_step((1 - heart / body["heart_r"]) / 0.055)
     atrium = np.hypot(mid + 0.05, (y - dome + 0.24) * 0.72)
-    heart = np.maximum(heart, step((0.19 - atrium) / 0.018))
+    heart = np.maximum(heart, soft_step((0.19 - atrium) / 0.018))
     bulge = np.clip(1 - (side / np.maximum(wall, 0.05)) ** 2, 0, 1) ** 0.4
     deep = 0.55 + 0.45 * np.clip(depth * 1.6, 0, 1)
     space = lung * bulge * deep
     # A little lung lies behind the heart, the mediastinum and the diaphragm's dome.
     air: Map = space * (0.10 + 0.90 * narrow) * (1 - 0.80 * heart)
-    air *= above + (1 - above) * 0.14 * step((floor + 0.16 - y) / 0.05)
+    air *= above + (1 - above) * 0.14 * soft_step((floor + 0.16 - y) / 0.05)
     soft += 0.02 * heart * above + 0.04 * (1 - narrow) * inside
 
     # Hila, trachea with its carina, gastric bubble and bowel gas.
@@ -143,14 +149,18 @@ def chest(
         hilum = ((mid - sign * (body["med"] + 0.06)) / 0.07) ** 2 + ((y - height) / 0.11) ** 2
         soft += 0.07 * np.exp(-hilum)
     pipe = np.abs(mid + 0.015 + 0.02 * np.sin(4 * y))
-    windpipe = step((0.042 - pipe) / 0.010) * step((-0.22 - y) / 0.03)
+    windpipe = soft_step((0.042 - pipe) / 0.010) * soft_step((-0.22 - y) / 0.03)
     fork = np.abs(np.abs(mid) - 0.02 - 0.9 * (y + 0.24))
-    windpipe += step((0.028 - fork) / 0.01) * step((y + 0.25) / 0.02) * step((-0.12 - y) / 0.02)
+    windpipe += (
+        soft_step((0.028 - fork) / 0.01)
+        * soft_step((y + 0.25) / 0.02)
+        * soft_step((-0.12 - y) / 0.02)
+    )
     soft -= 0.10 * windpipe
     if body["bubble"] > 0:
         gas = ((x - 0.42 * wide) / 0.2) ** 2 + ((y - dome - body["dome_step"] - 0.17) / 0.09) ** 2
-        soft -= 0.25 * body["bubble"] * step((1 - gas) / 0.16) * (1 - above)
-    bowel = step((view.grain(rng, 5, 14) - 1.1) / 0.2) * step((y - dome - 0.3) / 0.05)
+        soft -= 0.25 * body["bubble"] * soft_step((1 - gas) / 0.16) * (1 - above)
+    bowel = soft_step((view.grain(rng, 5, 14) - 1.1) / 0.2) * soft_step((y - dome - 0.3) / 0.05)
     soft -= 0.16 * shot["gas"] * bowel * inside
     soft += 0.035 * view.grain(rng, 1, 5) * inside  # muscle, fat and clothing lie unevenly
     return soft, air, bone + _bones(body, view, wall, mid) * np.minimum(soft * 4, 1)
@@ -161,19 +171,21 @@ def _bones(body: dict[str, float], view: View, wall: Map, mid: Map) -> Map:
     x, y, side = view.x, view.y, np.abs(view.x)
     step, drop = body["rib_step"], body["rib_drop"]
     u = side / np.maximum(wall, 0.12)
-    inner = step((wall + 0.02 - side) / 0.012)
+    inner = soft_step((wall + 0.02 - side) / 0.012)
     # One formula holds for all ribs: solve each pixel for the (fractional) rib number.
     curve = drop * u**2 + 0.16 * u**7 - 0.07 * np.sin(np.pi * np.clip(u, 0, 1))
     back = (y - body["apex"] - 0.02 - curve) / (step * (1 + 0.10 * u))
     front_curve = drop + 0.22 + (0.30 + drop) * np.clip(1 - u, 0, 1) ** 0.9
     front = (y - body["apex"] - front_curve) / (step * 1.1)
     ribs = np.zeros_like(x)
-    fade = step((side - 0.07) / 0.02) * (0.35 + 0.65 * step((side - 0.22) / 0.05))
-    tip = step((u - 0.50) / 0.04)
+    fade = soft_step((side - 0.07) / 0.02) * (0.35 + 0.65 * soft_step((side - 0.22) / 0.05))
+    tip = soft_step((u - 0.50) / 0.04)
     for number, strength, half, show in ((back, 1.0, 1.0, fade), (front, 0.55, 1.15, tip)):
         nearest = np.rint(number)
         pick = 1 + 0.2 * np.sin(2.4 * nearest + 99 * body["med"] + 2 * (x > 0))  # no two alike
-        shown = show * step((number + 0.4) / 0.1) * (0.15 + 0.85 * step((9.0 - number) / 0.5))
+        shown = (
+            show * soft_step((number + 0.4) / 0.1) * (0.15 + 0.85 * soft_step((9.0 - number) / 0.5))
+        )
         across = np.abs(number - nearest) / (half * body["rib_half"])
         ribs += strength * shown * pick * _tube(across, 0.16)
     ribs *= inner * (1 + 1.1 * np.clip(u, 0, 1) ** 8)  # seen end-on at the chest wall
@@ -182,18 +194,20 @@ def _bones(body: dict[str, float], view: View, wall: Map, mid: Map) -> Map:
     reach = (np.abs(mid) - 0.07) / 0.62
     bar = body["shoulder"] + 0.13 - body["clavicle_tilt"] * 0.4 * reach
     bar = bar + 0.035 * np.sin(2 * np.pi * np.clip(reach, 0, 1))
-    span = step(reach / 0.012) * step((1 - reach) / 0.02)
+    span = soft_step(reach / 0.012) * soft_step((1 - reach) / 0.02)
     bone += 0.13 * span * _tube(np.abs(y - bar) / (0.026 + 0.012 * (reach - 0.5) ** 2), 0.18)
     # Scapulae: a thin blade with a thicker outer border.
     blade = side - body["wide"] * (0.72 + 0.2 * body["scapula"]) - 0.25 * (-0.35 - y)
-    plate = step(blade / 0.012) * step((-0.12 + 0.1 * body["scapula"] - y - 0.9 * blade) / 0.015)
-    plate *= step((y - body["shoulder"] - 0.08 - 0.1 * side) / 0.02)
+    plate = soft_step(blade / 0.012) * soft_step(
+        (-0.12 + 0.1 * body["scapula"] - y - 0.9 * blade) / 0.015
+    )
+    plate *= soft_step((y - body["shoulder"] - 0.08 - 0.1 * side) / 0.02)
     bone += plate * (0.045 + 0.06 * np.exp(-((blade / 0.018) ** 2)))
     # Spine: bodies between darker discs, with pedicles; hidden by what lies before it.
     level = (y - body["apex"]) / (0.8 * step)
     gap = np.abs(level - np.rint(level))
     column = np.abs(x + 0.3 * body["yaw"])
-    spine = step((0.085 - column) / 0.012) * (0.25 + 0.75 * step((gap - 0.13) / 0.04))
+    spine = soft_step((0.085 - column) / 0.012) * (0.25 + 0.75 * soft_step((gap - 0.13) / 0.04))
     pedicle = np.exp(-(((column - 0.06) / 0.018) ** 2) - ((gap - 0.34) / 0.11) ** 2)
     bone += 0.06 * spine + 0.04 * pedicle
     return bone
@@ -207,7 +221,7 @@ def _axis(x: Map, y: Map, angle: float, sign: float = 1.0) -> tuple[Map, Map]:
 
 def _tube(radius: Map, edge: float) -> Map:
     """A long bone across, `radius` 1 at its surface: a bright cortex around a greyer marrow."""
-    out: Map = step((1 - radius) / (0.5 * edge)) * (
+    out: Map = soft_step((1 - radius) / (0.5 * edge)) * (
         0.62 + 0.55 * np.exp(-(((radius - 0.82) / (1.3 * edge)) ** 2))
     )
     return out

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from pneumonia.data.anatomy import Map, View, bronchial_tree, chest, step
+from pneumonia.data.anatomy import Map, View, bronchial_tree, chest, soft_step
 
 _CYCLE = (0, 1, 1, 2, 3, 3, 3)  # four patients with 1, 2, 1 and 3 films
 _BLOCK = ("normal",) * 4 + ("bacteria",) * 3 + ("virus",) * 3
@@ -137,25 +137,25 @@ def _disease(
     if subtype == "normal":
         lost = (0.08 + 0.18 * grade) * np.exp(-(ball**2) * 0.7)
         return lost, np.zeros(air.shape, dtype=np.bool_)
-    envelope = step((1 - ball + 0.22 * wobble) / 0.13)
+    envelope = soft_step((1 - ball + 0.22 * wobble) / 0.13)
     if focal:
         if rng.random() < 0.5:  # a fissure bounds the lobe: a straight, sharp edge
             below = float(rng.choice((-1.0, 1.0)))
             line = centre[1] - 0.3 * below * reach[1] + rng.uniform(-0.3, 0.3) * (x - centre[0])
-            envelope *= step(below * (y - line) / 0.008)
+            envelope *= soft_step(below * (y - line) / 0.008)
         if rng.random() < 0.5:  # bronchopneumonia: patches
-            envelope *= 0.3 + 0.7 * step((view.grain(fine, 7, 16) + 0.4) / 0.45)
-        mottle = step(1.5 * view.grain(fine, 12, 34) + 1.6 * view.grain(fine, 34, 64))
+            envelope *= 0.3 + 0.7 * soft_step((view.grain(fine, 7, 16) + 0.4) / 0.45)
+        mottle = soft_step(1.5 * view.grain(fine, 12, 34) + 1.6 * view.grain(fine, 34, 64))
         bronchi = view.strokes(bronchial_tree(rng, body, trunks=5))
         lost = envelope * (0.38 + 0.62 * mottle) * (1 - 0.75 * np.minimum(2.4 * bronchi, 1))
         lost *= 0.82 + 0.18 * grade
     else:
         net = np.exp(-((view.grain(fine, 28, 60) / 0.35) ** 2))
-        net *= 0.35 + 0.65 * step(2 * view.grain(fine, 16, 40))  # broken lines, not a foam
+        net *= 0.35 + 0.65 * soft_step(2 * view.grain(fine, 16, 40))  # broken lines, not a foam
         cuffs = gaussian_filter(
             view.strokes(bronchial_tree(rng, body, trunks=10)), 0.006 * view.scale
         )
-        patches = 0.5 + 0.5 * step(3 * view.grain(fine, 8, 16))
+        patches = 0.5 + 0.5 * soft_step(3 * view.grain(fine, 8, 16))
         lost = envelope * patches * (0.26 + 0.72 * net + 0.45 * cuffs) * (0.66 + 0.34 * grade)
     added = envelope * np.minimum(air * 2, 1)
     mask = (added > 0.3 * added.max()) & (air > 0.08)
@@ -180,8 +180,8 @@ def _expose(
     tone = tone * tone * (3 - 2 * tone) * 0.45 + tone * 0.55  # the toe and shoulder of film
     if shot["shutter"] < 0.25:
         near, far, above, below = 1 - rng.uniform(0.0, 0.10, 4).astype(np.float32)
-        lit = step((across + near) / 0.006) * step((far - across) / 0.006)
-        lit = lit * step((down + above) / 0.006) * step((below - down) / 0.006)
+        lit = soft_step((across + near) / 0.006) * soft_step((far - across) / 0.006)
+        lit = lit * soft_step((down + above) / 0.006) * soft_step((below - down) / 0.006)
         tone *= 0.03 + 0.97 * lit
     grey: NDArray[np.uint8] = np.rint(np.clip(tone, 0, 1) * 250 + 2).astype(np.uint8)
     return grey
@@ -202,7 +202,7 @@ def _marks(shot: dict[str, float], view: View, rng: np.random.Generator) -> Map:
     if shot["leads"] < 0.22:
         for _ in range(rng.integers(1, 4)):
             x, y = rng.uniform(-0.6, 0.6), rng.uniform(-0.5, 0.5)
-            out += 0.25 * step((0.035 - np.hypot(view.x - x, view.y - y)) / 0.006)
+            out += 0.25 * soft_step((0.035 - np.hypot(view.x - x, view.y - y)) / 0.006)
             t = np.linspace(0, 1, 25)
             bend = rng.uniform(-0.4, 0.4, 2)
             xs = x + bend[0] * t + bend[1] * t * t + 0.05 * np.sin(5 * t)

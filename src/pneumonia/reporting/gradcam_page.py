@@ -18,8 +18,8 @@ WHAT = [
 LIMITS = [
     "The grid is coarse (7 by 7 cells at 224 px) and drawn smooth: a map points to a region, not "
     "to an edge. It says where the score came from, not that there is disease, and a wrong "
-    "answer can have a plausible map. On chest X-rays all saliency methods localise worse than radiologists "
-    "(Saporta 2022) and many fail to repeat themselves after retraining (Arun 2021).",
+    "answer can have a plausible map. On chest X-rays all saliency methods localise worse than "
+    "radiologists (Saporta 2022) and many fail to repeat themselves after retraining (Arun 2021).",
 ]
 MEANING = {
     "border_energy": "share of the map in the outer tenth of the film, where no lung is; "

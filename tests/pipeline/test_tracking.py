@@ -1,0 +1,76 @@
+"""Runs and registry after the real pipeline, and after losing the store."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tests.pipeline.clone import Clone
+
+NAME = "pneumonia-chest-xray"
+
+
+def runs(clone: Clone) -> dict[str, Run]:
+    client = MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
+    experiment = client.get_experiment_by_name("pneumonia")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id])
+    return {run.data.tags["dvc.stage"]: run for run in found}
+
+
+def test_each_training_is_one_finished_run_with_its_params_and_data(reproduced: Clone) -> None:
+    found = runs(reproduced)
+    assert set(found) == {"train_scratch", "train_transfer"}
+    for run in found.values():
+        assert run.info.status == "FINISHED"
+        assert run.data.params["epochs"] == "1"
+        assert run.data.params["augment.gamma"] == "0.3"
+        assert len(run.data.params["data_digest"]) == 16
+        assert len(run.data.tags["git.commit"]) == 40
+
+
+def test_test_metrics_join_the_training_run(reproduced: Clone) -> None:
+    table = pd.read_json(reproduced.path / "reports/evaluate/metrics.json")
+    for model in ("scratch", "transfer"):
+        logged = runs(reproduced)[f"train_{model}"].data.metrics
+        assert logged["test_auc"] == pytest.approx(table[model]["test"]["auc"])
+        assert logged["test_auc_low"] <= logged["test_auc"] <= logged["test_auc_high"]
+
+
+def test_every_epoch_is_logged(reproduced: Clone) -> None:
+    client = MlflowClient(f"sqlite:///{reproduced.path}/mlflow.db")
+    history = pd.read_csv(reproduced.path / "models/transfer/history.csv")
+    run = runs(reproduced)["train_transfer"]
+    logged = client.get_metric_history(run.info.run_id, "val_loss")
+    assert [point.step for point in logged] == [0, 1]
+    assert [point.value for point in logged] == pytest.approx(list(history["val_loss"]))
+
+
+def test_an_empty_store_is_filled_again_from_cached_outputs(
+    reproduced: Clone, tmp_path: Path
+) -> None:
+    clone = reproduced.copy(tmp_path / "clone")
+    (clone.path / "mlflow.db").unlink()
+    shutil.rmtree(clone.path / "mlruns")
+    assert clone.repro("--single-item", "--force", "evaluate") == ["evaluate"]
+    for stage, before in runs(reproduced).items():
+        after = runs(clone)[stage]
+        assert after.data.params == before.data.params
+        assert after.data.metrics == before.data.metrics
+        weights = "pneumonia.weights_sha256"
+        assert after.data.tags[weights] == before.data.tags[weights]
+    client = MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
+    assert client.get_model_version_by_alias(NAME, "champion").version == "1"
+
+
+def test_the_same_model_registers_once(reproduced: Clone, tmp_path: Path) -> None:
+    clone = reproduced.copy(tmp_path / "clone")
+    clone.repro("--single-item", "--force", "evaluate")
+    client = MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
+    assert len(client.search_model_versions(f"name = '{NAME}'")) == 1
+    assert len(runs(clone)) == 2

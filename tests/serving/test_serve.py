@@ -1,0 +1,122 @@
+"""The real `mlflow models serve` on the champion, over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.pipeline.clone import Clone, clean_environment
+
+MODEL = "models:/pneumonia-chest-xray@champion"
+
+
+@pytest.fixture(scope="module")
+def server(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a running scoring server."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("server") / "log"
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{reproduced.path}/mlflow.db"}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            ["mlflow", "models", "serve", "-m", MODEL, "--env-manager", "local", "-p", str(port)],
+            cwd=tmp_path_factory.mktemp("elsewhere"), env=clean_environment() | store,
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            assert process.poll() is None, log.read_text()
+            try:
+                urllib.request.urlopen(f"{address}/ping", timeout=5)
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield address
+    finally:
+        # The scoring server is a child of the command.
+        subprocess.run(["pkill", "-TERM", "-s", str(process.pid)], check=False)
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+def ask(server: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    request = urllib.request.Request(
+        f"{server}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)["predictions"]
+
+
+def in_base64(file: Path) -> str:
+    return base64.b64encode(file.read_bytes()).decode()
+
+
+def champion_predictions(clone: Clone) -> pd.DataFrame:
+    report = clone.path / "reports/evaluate"
+    champion = json.loads((report / "operating_point.json").read_text())["champion"]
+    table = pd.read_csv(report / "predictions.csv", dtype={"image_id": str})
+    return table[(table["model"] == champion) & (table["split"] == "test")]
+
+
+def test_rest_gives_the_probabilities_that_evaluate_wrote(server: str, reproduced: Clone) -> None:
+    table = champion_predictions(reproduced)
+    images = reproduced.path / "data/prepared/images"
+    records = [{"image": in_base64(images / f"{name}.png")} for name in table["image_id"]]
+    answers = ask(server, {"dataframe_records": records})
+    assert [answer["probability"] for answer in answers] == pytest.approx(
+        list(table["probability"]), abs=1e-6
+    )
+    for answer in answers:
+        positive = answer["probability"] >= answer["threshold"]
+        assert answer["label"] == ("PNEUMONIA" if positive else "NORMAL")
+        assert answer["error"] == ""
+        assert answer["version"] == "1"
+        assert "Not a medical device" in answer["notice"]
+
+
+def test_the_heat_map_is_a_picture_of_the_film(server: str, reproduced: Clone) -> None:
+    name = champion_predictions(reproduced)["image_id"].iloc[0]
+    file = reproduced.path / f"data/prepared/images/{name}.png"
+    [answer] = ask(server, {"dataframe_split": {"columns": ["image"], "data": [[in_base64(file)]]}})
+    heat_map = Image.open(io.BytesIO(base64.b64decode(answer["heat_map_png"])))
+    assert (heat_map.mode, heat_map.size) == ("RGB", (64, 64))
+
+
+def test_every_way_of_asking_gives_the_same_answer(server: str, reproduced: Clone) -> None:
+    name = champion_predictions(reproduced)["image_id"].iloc[0]
+    film = in_base64(reproduced.path / f"data/prepared/images/{name}.png")
+    bodies: list[dict[str, Any]] = [
+        {"dataframe_records": [{"image": film}]},
+        {"dataframe_split": {"columns": ["image"], "data": [[film]]}},
+        {"inputs": {"image": [film]}},
+        {"instances": [{"image": film}]},
+    ]
+    first, *others = [ask(server, body) for body in bodies]
+    assert all(other == first for other in others)
+
+
+def test_a_bad_film_has_its_reason_and_sinks_no_other(server: str, reproduced: Clone) -> None:
+    name = champion_predictions(reproduced)["image_id"].iloc[0]
+    film = in_base64(reproduced.path / f"data/prepared/images/{name}.png")
+    text = base64.b64encode(b"no film").decode()
+    good, bad = ask(server, {"dataframe_records": [{"image": film}, {"image": text}]})
+    assert good["label"] in ("NORMAL", "PNEUMONIA")
+    assert bad["error"] == "not a JPEG or PNG image"
+    assert bad["label"] is None
+    assert bad["probability"] is None
