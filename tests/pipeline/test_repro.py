@@ -1,4 +1,4 @@
-"""The real `dvc repro` in a clean clone: what runs, what does not, and what failures leave behind."""
+"""The real `dvc repro` in a clean clone: what runs, what does not, what a failure leaves behind."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def test_metrics_plots_and_params_are_declared(reproduced: Clone) -> None:
     assert json.loads(changed) == {}
 
 
-# Stands in for `python` in the next test, so that DVC itself is what is tested: it "runs" a stage by
-# changing that stage's outputs. A change to figures leaves the audit's findings as they are; the test
-# after the next shows that for the real stage.
+# Stands in for `python` in the next test, so that DVC itself is what is tested: it "runs" a stage
+# by changing that stage's outputs. A change to figures leaves the audit's findings as they are; the
+# test after the next shows that for the real stage.
 STUB = """#!{python}
 import pathlib, sys, yaml
 stage = pathlib.Path(sys.argv[1]).stem
