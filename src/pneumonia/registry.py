@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -69,7 +70,9 @@ def _log_model(name: str, graph: Path, point: OperatingPoint, source: str) -> st
         "error": DataType.string,
         "notice": DataType.string,
     }
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        # The signature is given below; hints on `predict` would be a second one.
+        warnings.filterwarnings("ignore", message="(?s).*type hint")
         card = Path(folder) / "operating_point.json"
         card.write_text(json.dumps({"model": source, **asdict(point)}, indent=2) + "\n")
         info = mlflow.pyfunc.log_model(

@@ -34,7 +34,9 @@ def prepare(films: list[SourceFilm], params: PrepareParams, folder: Path) -> lis
     work = Parallel(n_jobs=os.cpu_count(), return_as="generator", batch_size=16)(
         delayed(_prepare_one)(film, params.size, folder) for film in films
     )
-    results = list(tqdm(work, total=len(films), desc="prepare", unit="film", mininterval=1))
+    results = list(
+        tqdm(work, total=len(films), desc="prepare", unit="film", mininterval=1, disable=None)
+    )
     problems = [result for result in results if isinstance(result, str)]
     if problems:
         raise InputError(

@@ -130,7 +130,13 @@ def fit(
     for epoch in range(1, epochs + 1):
         model.reset_metrics()
         loss = math.nan
-        bar = tqdm(range(steps), desc=f"{model.name} {epoch}/{epochs}", unit="step", mininterval=1)
+        bar = tqdm(
+            range(steps),
+            desc=f"{model.name} {epoch}/{epochs}",
+            unit="step",
+            mininterval=1,
+            disable=None,
+        )
         for _ in bar:
             # Keras gives the mean since the reset.
             loss = float(model.train_on_batch(*next(batches)))

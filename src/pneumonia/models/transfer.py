@@ -76,7 +76,9 @@ def fit_head(model: keras.Model, train: Films, params: TransferParams) -> None:
     from sklearn.preprocessing import StandardScaler
 
     pooled = keras.Model(model.input, model.get_layer("pool").output)
-    starts = tqdm(range(0, len(train.images), 64), desc="transfer frozen", mininterval=1)
+    starts = tqdm(
+        range(0, len(train.images), 64), desc="transfer frozen", mininterval=1, disable=None
+    )
     features = np.concatenate(
         [pooled.predict_on_batch(train.images[start : start + 64]) for start in starts]
     )
