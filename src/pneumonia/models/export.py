@@ -6,11 +6,13 @@ the class activation map relu(sum_c w_c A_c) / (h w), not negative, in the logit
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import keras
+    import onnx
 
 OPSET = 17
 
@@ -41,7 +43,48 @@ def export(model: keras.Model, path: Path) -> None:
 
     graph, _ = tf2onnx.convert.from_function(forward, input_signature=signature, opset=OPSET)
     for value in (*graph.graph.input, *graph.graph.output):
-        # The converter numbers the free dimension by a counter; a name stays the same.
         value.type.tensor_type.shape.dim[0].dim_param = "N"
+    _put_in_order(graph.graph)
     onnx.checker.check_model(graph)
     path.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def _put_in_order(graph: onnx.GraphProto) -> None:
+    """Give equal graphs equal bytes.
+
+    The converter numbers names by counters, and picks among equal constants by the order of a set
+    of strings, which changes with every process. Here nodes are put in the order in which the
+    outputs reach them, constants in the order of their use, and both are named by that.
+    """
+    producers = {name: node for node in graph.node for name in node.output}
+    constants = {constant.name: constant for constant in graph.initializer}
+    outputs = {value.name for value in graph.output}
+    names = {"": ""} | {value.name: value.name for value in graph.input}  # "": input left out
+    nodes: list[onnx.NodeProto] = []
+    used: list[onnx.TensorProto] = []
+    waiting = [value.name for value in reversed(graph.output)]
+    while waiting:
+        name = waiting[-1]
+        if name in names:
+            waiting.pop()
+        elif name in constants:
+            names[name] = f"constant_{len(used)}"
+            used.append(constants[name])
+        elif missing := [needed for needed in producers[name].input if needed not in names]:
+            waiting += reversed(missing)
+        else:
+            node = producers[name]
+            nodes.append(node)
+            for output in node.output:
+                names[output] = output if output in outputs else f"value_{len(names)}"
+    for constant in used:
+        constant.name = names[constant.name]
+    for number, node in enumerate(nodes):
+        node.name = f"{node.op_type}_{number}"
+        node.input[:] = [names[name] for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
+    # Copied first: assigning would clear the list that the messages still live in.
+    nodes, used = [copy.deepcopy(node) for node in nodes], [copy.deepcopy(one) for one in used]
+    for field, ordered in (("node", nodes), ("initializer", used), ("value_info", [])):
+        graph.ClearField(field)
+        getattr(graph, field).extend(ordered)

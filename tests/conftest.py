@@ -1,0 +1,97 @@
+"""What tests share: a steady Hypothesis, small films, a small prepared data set."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from numpy.typing import NDArray
+from PIL import Image
+
+from pneumonia.data.prepare import prepare
+from pneumonia.data.sources import open_source
+from pneumonia.params import DataParams, PhantomParams, PrepareParams
+from tests.pipeline.clone import reproduced
+
+__all__ = ["reproduced"]
+
+settings.register_profile(
+    "steady",
+    derandomize=True,
+    deadline=None,
+    max_examples=50,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("steady")
+
+SIZE = 64
+# What the folder source reads: {split/CLASS/name: bytes}.
+MakeFolder = Callable[[dict[str, bytes]], Path]
+
+
+def image_bytes(pixels: NDArray[Any], form: str = "JPEG", **options: Any) -> bytes:
+    """An image file of an array in one of Pillow's forms."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format=form, **options)
+    return buffer.getvalue()
+
+
+def some_film(seed: int, height: int = 48, width: int = 64) -> bytes:
+    """A JPEG file of its own for each seed."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+    return image_bytes(pixels)
+
+
+def kermany(names: Sequence[str] = ()) -> dict[str, bytes]:
+    """A tiny set in the Kermany naming, both classes in every split, and `names` besides."""
+    files = [
+        "train/NORMAL/IM-0115-0001.jpeg",
+        "train/NORMAL/IM-0117-0001.jpeg",
+        "train/NORMAL/NORMAL2-IM-0115-0001.jpeg",
+        "train/PNEUMONIA/person1_bacteria_1.jpeg",
+        "train/PNEUMONIA/person1_bacteria_2.jpeg",
+        "train/PNEUMONIA/person1_virus_6.jpeg",
+        "train/PNEUMONIA/person2_bacteria_3.jpeg",
+        "test/NORMAL/IM-0001-0001.jpeg",
+        "test/PNEUMONIA/person100_bacteria_475.jpeg",
+        *names,
+    ]
+    return {name: some_film(number) for number, name in enumerate(files)}
+
+
+@pytest.fixture
+def make_folder(tmp_path: Path) -> MakeFolder:
+    """Write files below a new folder and give the folder."""
+
+    def make(files: dict[str, bytes]) -> Path:
+        root = tmp_path / "source"
+        for name, payload in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_bytes(payload)
+        return root
+
+    return make
+
+
+def folder_params(path: Path) -> DataParams:
+    """The block `data` for a folder of films."""
+    return DataParams(source="folder", path=str(path), phantom=PhantomParams(films=40, seed=0))
+
+
+def phantom_params(films: int = 40) -> DataParams:
+    """The block `data` for drawn films."""
+    return DataParams(source="phantom", path="-", phantom=PhantomParams(films=films, seed=7))
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared folder of 40 drawn films at 64 px; read it, change nothing in it."""
+    folder = tmp_path_factory.mktemp("prepared")
+    prepare(open_source(phantom_params()), PrepareParams(size=SIZE, validation=0.3, seed=7), folder)
+    return folder
