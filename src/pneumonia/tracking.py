@@ -137,7 +137,7 @@ def _run_name(stage: str) -> str:
 
 def _tags(stage: str) -> dict[str, str]:
     tags = {
-        "dvc.stage": os.environ.get("DVC_STAGE", stage),
+        "dvc.stage": stage,
         "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
         "dvc.exp_baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV", ""),
         "git.commit": _git_commit(),

@@ -40,7 +40,9 @@ class PneumoniaModel(PythonModel):
         sink the others.
         """
         frame = pd.DataFrame(model_input)
-        return pd.DataFrame([self._answer(value) for value in frame["image"]])
+        answers = [self._answer(value) for value in frame["image"]]
+        # As objects, or the nulls of a failed row would become NaN, which is not JSON.
+        return pd.DataFrame(answers, dtype=object)
 
     def _answer(self, value: Any) -> dict[str, Any]:
         answer: dict[str, Any] = dict.fromkeys(
@@ -64,15 +66,19 @@ class PneumoniaModel(PythonModel):
 
 
 def _bytes(value: Any) -> bytes:
-    """The file's bytes; MLflow decodes base64 in `dataframe_*` requests, not in `inputs`."""
+    """The file's bytes.
+
+    MLflow decodes base64 in `dataframe_*` requests; in `inputs` and `instances` the text arrives as
+    it was sent, as string or as bytes. No JPEG or PNG is itself base64: both begin outside ASCII.
+    """
     if isinstance(value, str):
-        try:
-            return base64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError):
-            raise ImageError("not base64") from None
-    if isinstance(value, bytes | bytearray):
+        value = value.encode()
+    if not isinstance(value, bytes | bytearray):
+        raise ImageError("not the bytes of an image file")
+    try:
+        return base64.b64decode(value, validate=True)
+    except binascii.Error:
         return bytes(value)
-    raise ImageError("not the bytes of an image file")
 
 
 def _version(artifact: Path) -> str:
