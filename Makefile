@@ -7,11 +7,12 @@ PYTHON ?= python3
 VENV := .venv
 MODEL ?= $(shell sed -n 's/^ *registered_model: *\([^ ]*\).*/\1/p' params.yaml)
 IMAGE ?= $(MODEL)
+DOCKER ?= docker
 PORT ?= 8080
 UI_PORT ?= 5000
 
 # Stages call `python`: the environment's comes first. Nothing calls home.
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PATH := $(abspath $(VENV))/bin:$(PATH)
 export MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
@@ -55,7 +56,7 @@ register: $(VENV)/.installed ## fill an empty MLflow store from cached outputs
 image: $(VENV)/.installed ## build the Docker image of the champion
 	@rm -rf build/model
 	@mlflow artifacts download -u models:/$(MODEL)@champion -d build/model >/dev/null
-	@DOCKER_BUILDKIT=1 docker build -t $(IMAGE) .
+	@DOCKER_BUILDKIT=1 $(DOCKER) build -t $(IMAGE) .
 	@echo "docker run --rm -p $(PORT):8080 $(IMAGE)"
 
 lock: ## pin the newest versions that fit, with hashes (needs uv)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import signal
-import socket
 import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from PIL import Image
 
 from tests.pipeline.clone import Clone, clean_environment
+from tests.serving.rest import (
+    ask,
+    champion_predictions,
+    free_port,
+    in_base64,
+    records,
+    wait_until_up,
+)
 
 MODEL = "models:/pneumonia-chest-xray@champion"
 
@@ -27,9 +28,7 @@ MODEL = "models:/pneumonia-chest-xray@champion"
 @pytest.fixture(scope="module")
 def server(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a running scoring server."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = tmp_path_factory.mktemp("server") / "log"
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{reproduced.path}/mlflow.db"}
     with log.open("w") as output:
@@ -40,13 +39,7 @@ def server(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Itera
         )  # fmt: skip
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
-            assert process.poll() is None, log.read_text()
-            try:
-                urllib.request.urlopen(f"{address}/ping", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.5)
+        wait_until_up(address, lambda: process.poll() is None)
         yield address
     finally:
         # The scoring server is a child of the command.
@@ -55,30 +48,9 @@ def server(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Itera
         process.wait(30)
 
 
-def ask(server: str, body: dict[str, Any]) -> list[dict[str, Any]]:
-    request = urllib.request.Request(
-        f"{server}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as response:
-        return json.load(response)["predictions"]
-
-
-def in_base64(file: Path) -> str:
-    return base64.b64encode(file.read_bytes()).decode()
-
-
-def champion_predictions(clone: Clone) -> pd.DataFrame:
-    report = clone.path / "reports/evaluate"
-    champion = json.loads((report / "operating_point.json").read_text())["champion"]
-    table = pd.read_csv(report / "predictions.csv", dtype={"image_id": str})
-    return table[(table["model"] == champion) & (table["split"] == "test")]
-
-
 def test_rest_gives_the_probabilities_that_evaluate_wrote(server: str, reproduced: Clone) -> None:
     table = champion_predictions(reproduced)
-    images = reproduced.path / "data/prepared/images"
-    records = [{"image": in_base64(images / f"{name}.png")} for name in table["image_id"]]
-    answers = ask(server, {"dataframe_records": records})
+    answers = ask(server, records(reproduced, table))
     assert [answer["probability"] for answer in answers] == pytest.approx(
         list(table["probability"]), abs=1e-6
     )

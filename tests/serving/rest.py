@@ -1,0 +1,63 @@
+"""Asking a scoring server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tests.pipeline.clone import Clone
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until_up(server: str, alive: Any) -> None:
+    """Ask for /ping until it answers; `alive()` says whether there is hope."""
+    for _ in range(240):
+        assert alive(), "the server ended"
+        try:
+            urllib.request.urlopen(f"{server}/ping", timeout=5)
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError("the server did not come up in two minutes")
+
+
+def ask(server: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The predictions that /invocations gives."""
+    request = urllib.request.Request(
+        f"{server}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)["predictions"]
+
+
+def in_base64(file: Path) -> str:
+    """A file's bytes as JSON carries them."""
+    return base64.b64encode(file.read_bytes()).decode()
+
+
+def champion_predictions(clone: Clone) -> pd.DataFrame:
+    """What `evaluate` wrote for the champion on the test films."""
+    report = clone.path / "reports/evaluate"
+    champion = json.loads((report / "operating_point.json").read_text())["champion"]
+    table = pd.read_csv(report / "predictions.csv", dtype={"image_id": str})
+    return table[(table["model"] == champion) & (table["split"] == "test")]
+
+
+def records(clone: Clone, table: pd.DataFrame) -> dict[str, Any]:
+    """A request with the prepared film of each row."""
+    images = clone.path / "data/prepared/images"
+    films = [in_base64(images / f"{image_id}.png") for image_id in table["image_id"]]
+    return {"dataframe_records": [{"image": film} for film in films]}
