@@ -7,8 +7,9 @@ the class activation map relu(sum_c w_c A_c) / (h w), not negative, in the logit
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import keras
@@ -42,11 +43,28 @@ def export(model: keras.Model, path: Path) -> None:
         }
 
     graph, _ = tf2onnx.convert.from_function(forward, input_signature=signature, opset=OPSET)
+    _hold_constants(graph.graph, forward.get_concrete_function().graph.captures)
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "N"
     _put_in_order(graph.graph)
     onnx.checker.check_model(graph)
     path.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def _hold_constants(graph: onnx.GraphProto, captures: Iterable[tuple[Any, Any]]) -> None:
+    """Make inputs of the graph that are really constants of the model into constants.
+
+    The converter freezes variables, but not the tensors that some layers (Normalization) and some
+    of Keras' operations hold; those it leaves as inputs.
+    """
+    from onnx import numpy_helper
+
+    values = {inside.name: outside for outside, inside in captures}
+    for value in [value for value in graph.input if value.name in values]:
+        graph.initializer.append(
+            numpy_helper.from_array(values[value.name].numpy(), name=value.name)
+        )
+        graph.input.remove(value)
 
 
 def _put_in_order(graph: onnx.GraphProto) -> None:

@@ -1,0 +1,314 @@
+"""A prepared folder keeps its contract, comes out the same twice, and loses nothing on failure."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pneumonia.data.image import decode
+from pneumonia.data.manifest import (
+    COLUMNS,
+    digest,
+    image_path,
+    load_images,
+    load_mask,
+    read_manifest,
+    validate,
+)
+from pneumonia.data.prepare import prepare
+from pneumonia.data.sources import open_source
+from pneumonia.data.splits import in_validation
+from pneumonia.errors import InputError
+from pneumonia.params import PrepareParams
+from pneumonia.stage import replaced
+from tests.conftest import SIZE, MakeFolder, folder_params, kermany, phantom_params, some_film
+
+NAMES = st.from_regex(r"(person|IM-)[0-9]{1,5}(_virus|_bacteria|)", fullmatch=True)
+PATIENTS = st.lists(NAMES, min_size=1, max_size=20, unique=True)
+
+
+def prepare_params(validation: float = 0.4, seed: int = 0) -> PrepareParams:
+    return PrepareParams(size=SIZE, validation=validation, seed=seed)
+
+
+def suitable_seed(patients: dict[str, int], validation: float = 0.4) -> int:
+    """The first seed with which both classes have films in both parts of the training set."""
+    for seed in range(10_000):
+        parts = {(in_validation(p, validation, seed), label) for p, label in patients.items()}
+        if len(parts) == 4:
+            return seed
+    raise AssertionError
+
+
+PARAMS = prepare_params(
+    seed=suitable_seed(
+        {
+            "IM-0115": 0,
+            "IM-0117": 0,
+            "NORMAL2-IM-0115": 0,
+            "person1_bacteria": 1,
+            "person1_virus": 1,
+            "person2_bacteria": 1,
+        }
+    )
+)
+
+
+def prepare_folder(source: Path, folder: Path, params: PrepareParams = PARAMS) -> pd.DataFrame:
+    folder.mkdir()
+    prepare(open_source(folder_params(source)), params, folder)
+    return read_manifest(folder)
+
+
+def folder_hash(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_manifest_keeps_its_contract(prepared: Path) -> None:
+    table = read_manifest(prepared)
+    assert list(table.columns) == COLUMNS
+    assert len(table) == 40
+    assert table["image_id"].is_unique and table["image_id"].is_monotonic_increasing
+    assert table["image_id"].str.fullmatch(r"[0-9a-f]{16}").all()
+    assert ((table["subtype"] == "normal") == (table["label"] == 0)).all()
+    assert set(table["split"]) == {"train", "val", "test"}
+    assert (table.groupby("patient_id")["split"].nunique() == 1).all()
+    assert set(table["mode"]) == {"L"}
+    images = {path.stem for path in (prepared / "images").iterdir()}
+    assert images == set(table["image_id"])
+    masks = {f"masks/{path.name}" for path in (prepared / "masks").iterdir()}
+    assert masks == set(table["mask"]) - {""}
+
+
+def test_a_row_describes_its_file(prepared: Path) -> None:
+    table = read_manifest(prepared)
+    payloads = {film.file: film.read()[0] for film in open_source(phantom_params())[:5]}
+    for row in table[table["file"].isin(payloads)].itertuples():
+        payload = payloads[row.file]
+        image = decode(payload, SIZE)
+        assert row.image_id == hashlib.sha256(payload).hexdigest()[:16]
+        assert (row.width, row.height, row.bytes) == (image.width, image.height, len(payload))
+        stored = np.asarray(Image.open(image_path(prepared, row.image_id)))
+        assert np.array_equal(stored, image.pixels)
+
+
+def test_pneumonia_and_only_that_has_a_square_mask(prepared: Path) -> None:
+    table = read_manifest(prepared)
+    assert ((table["mask"] != "") == (table["label"] == 1)).all()
+    for row in table[table["label"] == 1].itertuples():
+        assert row.mask == f"masks/{row.image_id}.png"
+        mask = load_mask(prepared, row.mask)
+        assert mask.shape == (SIZE, SIZE)
+        assert mask.dtype == np.bool_
+        assert 0 < mask.mean() < 0.5
+
+
+def test_the_same_films_give_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    again.mkdir()
+    prepare(open_source(phantom_params()), prepare_params(0.3, seed=7), again)
+    assert folder_hash(again) == folder_hash(prepared)
+    assert digest(again) == digest(prepared)
+
+
+def test_images_come_in_the_order_of_the_rows(prepared: Path) -> None:
+    table = read_manifest(prepared)
+    images = load_images(prepared, table)
+    assert images.shape == (40, SIZE, SIZE, 1)
+    assert images.dtype == np.uint8
+    shuffled = table.sample(frac=1, random_state=3)
+    assert not shuffled.index.is_monotonic_increasing
+    assert np.array_equal(load_images(prepared, shuffled), images[shuffled.index])
+
+
+def test_a_missing_image_is_an_input_error(prepared: Path) -> None:
+    table = read_manifest(prepared).head(2).assign(image_id="gone")
+    with pytest.raises(InputError, match=r"gone\.png.*dvc repro -f prepare"):
+        load_images(prepared, table)
+
+
+def test_a_folder_becomes_a_manifest(make_folder: MakeFolder, tmp_path: Path) -> None:
+    table = prepare_folder(make_folder(kermany()), tmp_path / "out")
+    assert sorted(table["file"]) == sorted(kermany())
+    assert set(table["mask"]) == {""}
+    splits = dict(zip(table["file"], table["split"], strict=True))
+    assert {file for file, split in splits.items() if split == "test"} == {
+        file for file in kermany() if file.startswith("test/")
+    }
+    first, second = (splits[f"train/PNEUMONIA/person1_bacteria_{n}.jpeg"] for n in (1, 2))
+    assert first == second
+
+
+def test_identical_files_stay_and_get_ids_of_their_own(
+    make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    files = kermany()
+    original = "train/PNEUMONIA/person1_bacteria_1.jpeg"
+    copies = [original.replace("_1.", f"_{number}.") for number in (7, 8)]
+    files |= dict.fromkeys(copies, files[original])
+    table = prepare_folder(make_folder(files), tmp_path / "out").set_index("file")
+    assert len(table) == len(files)
+    image_id = hashlib.sha256(files[original]).hexdigest()[:16]
+    names = [image_id, f"{image_id}-1", f"{image_id}-2"]
+    assert table.loc[[original, *copies], "image_id"].tolist() == names
+    stored = {image_path(tmp_path / "out", name).read_bytes() for name in names}
+    assert len(stored) == 1
+
+
+def test_all_bad_files_are_listed_at_once_with_name_and_reason(
+    make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    bad = {
+        "train/NORMAL/empty.jpeg": (b"", "the file is empty"),
+        "train/PNEUMONIA/text.jpeg": (b"just text\n", "not a JPEG or PNG image"),
+        "test/NORMAL/half.jpeg": (some_film(99)[:1000], "truncated or corrupt"),
+    }
+    root = make_folder(kermany() | {name: payload for name, (payload, _) in bad.items()})
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError) as caught:
+        prepare(open_source(folder_params(root)), PARAMS, tmp_path / "out")
+    *lines, total = str(caught.value).splitlines()
+    assert total == f"3 of {len(kermany()) + 3} films cannot be read"
+    assert sorted(line.split(": ")[0] for line in lines) == sorted(bad)
+    for line in lines:
+        name, reason = line.split(": ", 1)
+        assert bad[name][1] in reason
+
+
+def test_a_split_without_a_class_is_named(make_folder: MakeFolder, tmp_path: Path) -> None:
+    root = make_folder(
+        {f: d for f, d in kermany().items() if "_virus" not in f and "0117" not in f}
+    )
+    patients = ["IM-0115", "NORMAL2-IM-0115"]
+    seed = next(s for s in range(999) if not any(in_validation(p, 0.1, s) for p in patients))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match=r"^val: no NORMAL film after the split by patient"):
+        prepare(open_source(folder_params(root)), prepare_params(0.1, seed), tmp_path / "out")
+
+
+def test_the_former_folder_is_untouched_where_a_stage_fails(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "kept").write_text("former")
+    with pytest.raises(RuntimeError), replaced(folder) as writing:
+        (writing / "new").write_text("half")
+        assert folder_hash(folder).keys() == {"kept"}
+        raise RuntimeError
+    assert (folder / "kept").read_text() == "former"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "out"
+    for content in ("first", "second"):
+        with replaced(folder) as writing:
+            assert not list(writing.iterdir())
+            (writing / content).write_text(content)
+        assert folder_hash(folder).keys() == {content}
+        assert [path.name for path in folder.parent.iterdir()] == ["out"]
+
+
+def test_what_an_interrupted_run_left_is_no_hindrance(tmp_path: Path) -> None:
+    for left in ("out.writing", "out.former.writing"):
+        (tmp_path / left).mkdir()
+        (tmp_path / left / "rest").write_text("rest")
+    with replaced(tmp_path / "out") as writing:
+        (writing / "new").write_text("new")
+    assert folder_hash(tmp_path).keys() == {"out/new"}
+
+
+@given(PATIENTS, PATIENTS, st.floats(0.05, 0.5), st.integers(0, 2**31 - 1))
+def test_a_patient_never_changes_split_when_others_are_added(
+    patients: list[str], others: list[str], share: float, seed: int
+) -> None:
+    before = {patient: in_validation(patient, share, seed) for patient in patients}
+    together = {patient: in_validation(patient, share, seed) for patient in others + patients}
+    assert all(together[patient] == held for patient, held in before.items())
+
+
+@given(NAMES, st.integers(0, 2**31 - 1))
+def test_a_larger_share_keeps_whom_a_smaller_one_held_out(patient: str, seed: int) -> None:
+    held = [in_validation(patient, share, seed) for share in (0.0, 0.1, 0.3, 0.5, 1.0)]
+    assert held == sorted(held)
+    assert (held[0], held[-1]) == (False, True)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.12, 0.5])
+def test_the_share_held_out_is_about_the_one_asked_for(share: float) -> None:
+    held = [in_validation(f"person{number}_virus", share, 7) for number in range(4000)]
+    assert np.mean(held) == pytest.approx(share, abs=0.03)
+
+
+def test_another_seed_holds_out_others() -> None:
+    draws = [
+        {n for n in range(200) if in_validation(f"person{n}", 0.3, seed)} for seed in (7, 8, 77)
+    ]
+    assert draws[0] != draws[1] != draws[2] != draws[0]
+
+
+def test_the_split_is_the_one_that_was_published() -> None:
+    # Another draw would make every figure in the reports one of other patients.
+    drawn = hashlib.sha256(b"7/person12_virus").digest()
+    share = int.from_bytes(drawn[:8], "big") / 2**64
+    assert in_validation("person12_virus", share + 1e-9, 7)
+    assert not in_validation("person12_virus", share - 1e-9, 7)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("image_id", "same", "image_id repeats"),
+        ("label", 2, "label is not 0 or 1"),
+        ("subtype", "fungus", "subtype is not one of"),
+        ("split", "holdout", "split is not one of"),
+        ("patient_id", "", "patient_id is empty"),
+    ],
+)
+def test_a_manifest_that_breaks_a_rule_is_refused(
+    prepared: Path, column: str, value: object, reason: str
+) -> None:
+    table = read_manifest(prepared)
+    table[column] = value
+    with pytest.raises(InputError, match=f"manifest.csv: {reason}"):
+        validate(table, prepared / "manifest.csv")
+
+
+def test_an_unsorted_or_other_table_is_refused(prepared: Path) -> None:
+    table = read_manifest(prepared)
+    with pytest.raises(InputError, match="not sorted"):
+        validate(table[::-1], prepared)
+    with pytest.raises(InputError, match="columns are"):
+        validate(table.drop(columns="mask"), prepared)
+    with pytest.raises(InputError, match="no image"):
+        validate(table.head(0), prepared)
+
+
+@pytest.mark.parametrize("content", [None, b"", b'a,b\n"1,2\n', b"\xff\xfe"])
+def test_a_missing_or_broken_manifest_is_an_input_error(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / "manifest.csv").write_bytes(content)
+    with pytest.raises(InputError, match="manifest.csv"):
+        read_manifest(tmp_path)
+
+
+def test_ids_that_look_like_numbers_or_nothing_stay_text(prepared: Path, tmp_path: Path) -> None:
+    table = read_manifest(prepared).head(3)
+    ids = ["0000000000000012", "1000000000000e12", "2000000000000000"]
+    table = table.assign(image_id=ids, patient_id=["007", "NA", "1.0"])
+    table.to_csv(tmp_path / "manifest.csv", index=False)
+    read = read_manifest(tmp_path)
+    assert read["image_id"].tolist() == ids
+    assert read["patient_id"].tolist() == ["007", "NA", "1.0"]

@@ -1,0 +1,119 @@
+"""Which films a source lists, and who is on them."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from pneumonia.data.sources import open_source
+from pneumonia.data.sources.folder import parse_name
+from pneumonia.errors import InputError
+from tests.conftest import MakeFolder, folder_params, kermany, phantom_params
+
+
+@pytest.mark.parametrize(
+    ("name", "patient", "subtype"),
+    [
+        ("person12_bacteria_46.jpeg", "person12_bacteria", "bacteria"),
+        ("person12_bacteria_47.jpeg", "person12_bacteria", "bacteria"),
+        ("person12_virus_30.jpeg", "person12_virus", "virus"),
+        ("IM-0115-0001.jpeg", "IM-0115", None),
+        ("IM-0115-0001-0002.jpeg", "IM-0115", None),
+        ("NORMAL2-IM-0115-0001.jpeg", "NORMAL2-IM-0115", None),
+        ("NORMAL2-IM-0115-0001-0002.jpeg", "NORMAL2-IM-0115", None),
+        ("person12.jpeg", "person12", None),
+        ("person12_fungus_1.jpeg", "person12_fungus_1", None),
+        ("my film.1.png", "my film.1", None),
+        ("xperson12_virus_30.jpeg", "xperson12_virus_30", None),
+    ],
+)
+def test_a_name_gives_its_patient_and_subtype(name: str, patient: str, subtype: str | None) -> None:
+    assert parse_name(name) == (patient, subtype)
+
+
+def test_the_series_tells_patients_of_one_number_apart() -> None:
+    names = ["person12_bacteria_46.jpeg", "person12_virus_30.jpeg"]
+    names += ["IM-0115-0001.jpeg", "NORMAL2-IM-0115-0001.jpeg"]
+    assert len({parse_name(name)[0] for name in names}) == 4
+
+
+def test_a_folder_is_listed_sorted_with_what_names_and_places_say(make_folder: MakeFolder) -> None:
+    films = open_source(folder_params(make_folder(kermany())))
+    assert [film.file for film in films] == sorted(kermany())
+    by_file = {film.file: film for film in films}
+    virus = by_file["train/PNEUMONIA/person1_virus_6.jpeg"]
+    assert (virus.label, virus.subtype, virus.split) == (1, "virus", "train")
+    assert virus.patient_id == "person1_virus"
+    normal = by_file["test/NORMAL/IM-0001-0001.jpeg"]
+    assert (normal.label, normal.subtype, normal.split) == (0, "normal", "test")
+
+
+def test_val_is_pooled_with_train(make_folder: MakeFolder) -> None:
+    names = ["val/NORMAL/NORMAL2-IM-1427-0001.jpeg", "val/PNEUMONIA/person1946_bacteria_4874.jpeg"]
+    films = open_source(folder_params(make_folder(kermany(names))))
+    found = {film.file: film.split for film in films if film.file in names}
+    assert found == dict.fromkeys(names, "train")
+    assert {film.split for film in films} == {"train", "test"}
+
+
+def test_hidden_and_other_files_are_left_out(make_folder: MakeFolder) -> None:
+    strangers = [
+        "train/NORMAL/.DS_Store",
+        "train/NORMAL/._IM-0115-0001.jpeg",
+        "train/NORMAL/.hidden.png",
+        "train/NORMAL/notes.txt",
+        "train/NORMAL/film.dcm",
+        "README.jpeg",
+    ]
+    welcome = ["train/NORMAL/a.PNG", "train/NORMAL/b.jpg", "train/PNEUMONIA/sub/c.JPEG"]
+    films = open_source(folder_params(make_folder(kermany([*strangers, *welcome]))))
+    assert [film.file for film in films] == sorted(kermany(welcome))
+
+
+def test_a_pneumonia_film_of_another_naming_is_of_unknown_subtype(make_folder: MakeFolder) -> None:
+    films = open_source(folder_params(make_folder(kermany(["train/PNEUMONIA/a.png"]))))
+    film = next(film for film in films if film.file.endswith("a.png"))
+    assert (film.subtype, film.patient_id) == ("unknown", "a")
+
+
+def test_a_film_reads_its_own_bytes_after_pickling(make_folder: MakeFolder) -> None:
+    for film in open_source(folder_params(make_folder(kermany()))):
+        assert pickle.loads(pickle.dumps(film)).read() == (kermany()[film.file], None)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        open_source(folder_params(tmp_path / "nowhere"))
+    assert str(caught.value) == f"data.path: {tmp_path / 'nowhere'}: no such folder"
+
+
+def test_missing_and_empty_classes_are_all_named(make_folder: MakeFolder) -> None:
+    files = {name: data for name, data in kermany().items() if "train/PNEUMONIA" not in name}
+    root = make_folder({n: d for n, d in files.items() if "test/NORMAL" not in n})
+    (root / "test/NORMAL").mkdir()
+    with pytest.raises(InputError) as caught:
+        open_source(folder_params(root))
+    missing, empty, layout = str(caught.value).splitlines()
+    assert missing == f"{root / 'train/PNEUMONIA'}: no such folder"
+    assert empty.startswith(f"{root / 'test/NORMAL'}: no .jpeg")
+    assert str(root) in layout
+    assert "{train,val,test}/{NORMAL,PNEUMONIA}" in layout
+
+
+def test_a_val_with_one_class_missing_is_named(make_folder: MakeFolder) -> None:
+    root = make_folder(kermany(["val/NORMAL/IM-0009-0001.jpeg"]))
+    with pytest.raises(InputError, match=r"val/PNEUMONIA: no such folder"):
+        open_source(folder_params(root))
+
+
+def test_the_phantom_lists_as_many_films_as_asked_and_whole_patients() -> None:
+    films = open_source(phantom_params(45))
+    assert [film.file for film in films] == [f"phantom/{index:05d}.png" for index in range(45)]
+    by_patient: dict[str, set[tuple[str, int, str]]] = {}
+    for film in films:
+        by_patient.setdefault(film.patient_id, set()).add((film.split, film.label, film.subtype))
+    assert all(len(facts) == 1 for facts in by_patient.values())
+    assert {film.split for film in films} == {"train", "test"}
+    assert all((film.subtype == "normal") == (film.label == 0) for film in films)

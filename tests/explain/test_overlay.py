@@ -1,0 +1,78 @@
+"""A heat map is drawn on a fixed scale and leaves the film readable."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pneumonia.explain.overlay import colour, overlay, smooth
+
+FILM = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+HOTTEST = (252, 255, 164)
+
+
+def test_the_colours_are_close_to_matplotlibs_inferno() -> None:
+    values = np.linspace(0, 1, 256)
+    reference = matplotlib.colormaps["inferno"](values)[:, :3] * 255
+    difference = np.abs(colour(values) - reference)
+    # Nine straight pieces stand for 256 steps.
+    assert difference.max() < 17
+    assert difference.mean() < 2.5
+
+
+def test_the_colours_keep_the_shape_and_get_lighter() -> None:
+    colours = colour(np.linspace(0, 1, 200).reshape(20, 10))
+    assert colours.shape == (20, 10, 3)
+    assert colours.dtype == np.uint8
+    luma = colours.reshape(-1, 3) @ np.array([0.299, 0.587, 0.114])
+    assert (np.diff(luma) >= -0.6).all()
+    assert tuple(colours[-1, -1]) == HOTTEST
+
+
+def test_a_map_of_zeros_leaves_the_film_as_it_is() -> None:
+    drawn = overlay(FILM, np.zeros((7, 7), np.float32), scale=1.0)
+    assert drawn.dtype == np.uint8
+    assert np.array_equal(drawn, np.repeat(FILM[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("opacity", [0.1, 0.6, 1.0])
+@pytest.mark.parametrize("value", [2.0, 500.0])
+def test_at_and_over_the_scale_the_hottest_colour_shows_at_full_opacity(
+    value: float, opacity: float
+) -> None:
+    drawn = overlay(FILM, np.full((4, 4), value, np.float32), scale=2.0, opacity=opacity)
+    expected = (1 - opacity) * FILM[..., None] + opacity * np.array(HOTTEST)
+    assert np.abs(drawn - expected).max() <= 0.51
+
+
+@given(st.floats(0.01, 100), st.integers(0, 2**31))
+def test_only_the_ratio_to_the_scale_counts(factor: float, seed: int) -> None:
+    heat = np.random.default_rng(seed).random((5, 6)).astype(np.float32)
+    first = overlay(FILM, heat, scale=0.7).astype(int)
+    second = overlay(FILM, (heat * factor).astype(np.float32), scale=0.7 * factor)
+    assert np.abs(first - second).max() <= 1
+
+
+def test_a_fainter_map_looks_fainter() -> None:
+    heat = np.random.default_rng(1).random((7, 7)).astype(np.float32)
+    plain = overlay(FILM, 0 * heat, scale=1.0).astype(int)
+    changes = [
+        np.abs(overlay(FILM, share * heat, scale=1.0) - plain).mean() for share in (0.1, 0.4, 1.0)
+    ]
+    assert changes[0] < changes[1] < changes[2]
+
+
+def test_enlarging_keeps_place_and_level() -> None:
+    heat = np.zeros((4, 4), np.float32)
+    heat[0, 3] = 1
+    large = smooth(heat, 64)
+    assert large.shape == (64, 64)
+    assert large.dtype == np.float32
+    assert large.min() == 0
+    row, column = np.unravel_index(large.argmax(), large.shape)
+    assert row < 16
+    assert column >= 48
+    assert np.array_equal(smooth(np.full((3, 5), 2.5, np.float32), 32), np.full((32, 32), 2.5))
