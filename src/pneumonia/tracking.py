@@ -32,6 +32,8 @@ def connect() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_TRACKING_URI", DEFAULT_STORE)
+    # `mlflow run` has a run of its own and passes it on; both trainings would write into that one.
+    os.environ.pop("MLFLOW_RUN_ID", None)
     import mlflow
 
     for name in ("mlflow", "alembic"):

@@ -1,0 +1,59 @@
+"""Runs in a store of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from pneumonia import tracking
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.MlflowClient]:
+    """An empty store that this process logs to."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
+    yield mlflow.MlflowClient(uri)
+    mlflow.set_tracking_uri(None)
+
+
+def test_trainings_keep_runs_of_their_own(
+    store: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Under `mlflow run`, which sets MLFLOW_RUN_ID, and under `dvc exp run`.
+    monkeypatch.setenv("DVC_EXP_NAME", "heavy-hide")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "abc")
+    names = []
+    for stage in ("train_scratch", "train_transfer"):
+        outer = store.create_run("0").info.run_id
+        monkeypatch.setenv("MLFLOW_RUN_ID", outer)
+        with tracking.training_run(stage, {"augment": {"gamma": 0.1}}, "d" * 64) as log_epoch:
+            log_epoch({"epoch": 0, "val_auc": 0.5, "loss": float("nan")})
+            log_epoch({"epoch": 1, "val_auc": 0.6, "loss": 0.1})
+            active = mlflow.active_run()
+            assert active is not None
+            run = store.get_run(active.info.run_id)
+        assert run.info.run_id != outer
+        names.append(run.info.run_name)
+        assert run.data.params == {"augment.gamma": "0.1", "data_digest": "d" * 16}
+        assert run.data.metrics == {"val_auc": 0.6, "loss": 0.1}
+        assert run.data.tags["dvc.stage"] == stage
+        assert run.data.tags["dvc.exp_name"] == "heavy-hide"
+    assert names == ["train_scratch heavy-hide", "train_transfer heavy-hide"]
+
+
+def test_a_training_that_fails_leaves_a_failed_run(store: mlflow.MlflowClient) -> None:
+    with (
+        pytest.raises(RuntimeError, match="stop"),
+        tracking.training_run("train_scratch", {}, "d" * 64),
+    ):
+        raise RuntimeError("stop")
+    experiment = store.get_experiment_by_name("pneumonia")
+    assert experiment is not None
+    [run] = store.search_runs([experiment.experiment_id])
+    assert run.info.status == "FAILED"
