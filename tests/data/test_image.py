@@ -272,7 +272,7 @@ def test_broken_png_chunks_give_a_square_or_an_image_error(
 
 @pytest.mark.parametrize(("width", "height"), [(8001, 8000), (20000, 20000), (2**31 - 1, 1)])
 def test_a_huge_declared_size_is_refused_before_it_is_read(width: int, height: int) -> None:
-    with pytest.raises(ImageError, match="pixels"):
+    with pytest.raises(ImageError, match="a side is over 8,000 px"):
         decode(blank_png(width, height, b"\0"), 32)
 
 
@@ -292,7 +292,7 @@ def test_a_file_over_the_limit_is_refused() -> None:
         decode(b"\xff" * (MAX_BYTES + 1), 32)
 
 
-@given(st.integers(1, 90), st.integers(1, 90), SIZES)
+@given(SIDES, SIDES, SIZES)
 def test_a_mask_lies_where_its_film_lies(height: int, width: int, size: int) -> None:
     mask = np.zeros((height, width), bool)
     mask[: (height + 1) // 2, : (width + 1) // 2] = True
@@ -301,6 +301,15 @@ def test_a_mask_lies_where_its_film_lies(height: int, width: int, size: int) -> 
     assert found.shape == (size, size)
     assert found.dtype == np.bool_
     assert (found != film).mean() < 0.05
+
+
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_a_mask_neither_grows_nor_shrinks_with_its_size(size: int) -> None:
+    half = np.zeros((64, 64), bool)
+    half[:, :32] = True
+    found = square_mask(half, size)
+    assert found[:, : size // 2].all()
+    assert not found[:, size // 2 :].any()
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])

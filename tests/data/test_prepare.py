@@ -220,7 +220,7 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_what_an_interrupted_run_left_is_no_hindrance(tmp_path: Path) -> None:
-    for left in ("out.writing", "out.former.writing"):
+    for left in ("out", "out.writing", "out.former.writing"):
         (tmp_path / left).mkdir()
         (tmp_path / left / "rest").write_text("rest")
     with replaced(tmp_path / "out") as writing:
@@ -280,7 +280,7 @@ def test_a_manifest_that_breaks_a_rule_is_refused(
 ) -> None:
     table = read_manifest(prepared)
     table[column] = value
-    with pytest.raises(InputError, match=f"manifest.csv: {reason}"):
+    with pytest.raises(InputError, match=rf"manifest\.csv: {reason}"):
         validate(table, prepared / "manifest.csv")
 
 
@@ -300,15 +300,18 @@ def test_a_missing_or_broken_manifest_is_an_input_error(
 ) -> None:
     if content is not None:
         (tmp_path / "manifest.csv").write_bytes(content)
-    with pytest.raises(InputError, match="manifest.csv"):
+    with pytest.raises(InputError, match=r"manifest\.csv"):
         read_manifest(tmp_path)
 
 
-def test_ids_that_look_like_numbers_or_nothing_stay_text(prepared: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("patients", [["007", "8", "09"], ["NA", "1.0", "null"]])
+def test_ids_that_look_like_numbers_or_nothing_stay_text(
+    prepared: Path, tmp_path: Path, patients: list[str]
+) -> None:
     table = read_manifest(prepared).head(3)
     ids = ["0000000000000012", "1000000000000e12", "2000000000000000"]
-    table = table.assign(image_id=ids, patient_id=["007", "NA", "1.0"])
+    table = table.assign(image_id=ids, patient_id=patients)
     table.to_csv(tmp_path / "manifest.csv", index=False)
     read = read_manifest(tmp_path)
     assert read["image_id"].tolist() == ids
-    assert read["patient_id"].tolist() == ["007", "NA", "1.0"]
+    assert read["patient_id"].tolist() == patients

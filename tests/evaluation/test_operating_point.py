@@ -92,10 +92,10 @@ def test_separable_films_get_the_middle_of_the_gap_on_the_logits_scale(
 
 
 def test_of_equally_good_thresholds_the_one_in_the_widest_gap_is_taken() -> None:
-    # Between 0 | 1 0 | 1 both bars have J = 0.5; the second gap is the wider one.
-    logits = np.array([-1.0, 0.0, 0.2, 3.0])
+    # At both bars of 0 | 1 0 | 1 J is 0.5; on the logit's scale the first gap is the wider one.
+    logits = np.array([-10.0, -6.0, -1.0, 1.0])
     threshold = youden(np.array([0, 1, 0, 1]), sigmoid(logits))
-    assert np.log(threshold / (1 - threshold)) == pytest.approx(1.6, abs=1e-6)
+    assert np.log(threshold / (1 - threshold)) == pytest.approx(-8, abs=1e-6)
 
 
 def test_one_probability_for_all_films_gives_a_half() -> None:
@@ -103,7 +103,8 @@ def test_one_probability_for_all_films_gives_a_half() -> None:
 
 
 def test_certain_films_give_a_threshold_between_them() -> None:
-    assert youden(np.array([0, 0, 1, 1]), np.array([0.0, 0.0, 1.0, 1.0])) == pytest.approx(0.5)
+    threshold = youden(np.array([0, 0, 1, 1]), np.array([0.0, 0.0, 1.0, 1.0]))
+    assert threshold == pytest.approx(0.5, abs=1e-4)
 
 
 def test_the_heat_scale_is_the_median_peak_of_the_pneumonia_films() -> None:

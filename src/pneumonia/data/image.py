@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 FORMATS = ("JPEG", "PNG")
 SUFFIXES = (".jpeg", ".jpg", ".png")
 MAX_BYTES = 64 * 2**20
-MAX_PIXELS = 64_000_000
+MAX_SIDE = 8_000  # px; a strip is padded to a square, so the longer side bounds the memory
 
 
 class ImageError(ValueError):
@@ -64,19 +64,20 @@ def decode(payload: bytes, size: int) -> DecodedImage:
             # Bounded below, with our own words.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(payload), formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise ImageError(f"{image.width}x{image.height} px is over {MAX_PIXELS:,} pixels")
+        if max(image.size) > MAX_SIDE:
+            raise ImageError(f"{image.width}x{image.height} px: a side is over {MAX_SIDE:,} px")
         mode = image.mode
         image.load()
         upright = ImageOps.exif_transpose(image)
     except UnidentifiedImageError:
         raise ImageError("not a JPEG or PNG image") from None
     except Image.DecompressionBombError:
-        raise ImageError(f"more than {MAX_PIXELS:,} pixels") from None
+        raise ImageError(f"a side is over {MAX_SIDE:,} px") from None
     except ImageError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        # Pillow raises all four, depending on where a file breaks off.
+    except Exception as error:
+        # Pillow's readers raise nearly anything (OSError, struct.error, IndexError, SyntaxError),
+        # depending on where a file breaks off.
         raise ImageError(f"truncated or corrupt image ({error})") from None
     return DecodedImage(
         _square(_grey(upright), size, Image.Resampling.LANCZOS), upright.width, upright.height, mode

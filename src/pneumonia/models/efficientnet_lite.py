@@ -89,7 +89,10 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
                 length = int(np.frombuffer(file.read(8), "<i8")[0])
                 dtype = types[key]
                 storages[key] = np.frombuffer(file.read(length * dtype.itemsize), dtype)
-    except (OSError, pickle.UnpicklingError, ValueError, IndexError, KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except Exception as error:
+        # A broken pickle can raise nearly anything.
         raise InputError(f"{path}: unreadable weights: {error}") from None
     return {name: _tensor(view, storages) for name, view in tensors.items()}
 

@@ -103,6 +103,7 @@ def _put_in_order(graph: onnx.GraphProto) -> None:
         node.output[:] = [names[name] for name in node.output]
     # Copied first: assigning would clear the list that the messages still live in.
     nodes, used = [copy.deepcopy(node) for node in nodes], [copy.deepcopy(one) for one in used]
+    graph.ClearField("doc_string")  # holds one of the counters
     for field, ordered in (("node", nodes), ("initializer", used), ("value_info", [])):
         graph.ClearField(field)
         getattr(graph, field).extend(ordered)

@@ -1,0 +1,223 @@
+"""Training follows from the seed, byte by byte, and augmentation is what it says."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pneumonia.data.manifest import read_manifest
+from pneumonia.models import scratch, training, transfer
+from pneumonia.models.augment import augment
+from pneumonia.params import AugmentParams, ScratchParams, load_params
+
+SHIPPED = load_params(Path(__file__).parents[2] / "params.yaml")
+NOTHING = AugmentParams(rotation=0, zoom=0, shift=0, contrast=0, brightness=0, gamma=0, noise=0)
+IMAGES = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 1), dtype=np.uint8)
+
+
+def augmented(params: AugmentParams, *seed: int, images: NDArray[Any] = IMAGES) -> NDArray[Any]:
+    import tensorflow as tf
+
+    return augment(tf.constant(images), params, tf.constant(seed, tf.int32)).numpy()
+
+
+def only(**knobs: float) -> AugmentParams:
+    return NOTHING.model_copy(update=knobs)
+
+
+def some_films(count: int, seed: int) -> training.Films:
+    """Films whose class shows: the ill ones are brighter."""
+    labels = (np.arange(count) % 2).astype(np.float32)
+    noise = np.random.default_rng(seed).integers(0, 128, (count, 32, 32, 1))
+    return training.Films((noise + 100 * labels[:, None, None, None]).astype(np.uint8), labels)
+
+
+def tiny_params(**changes: Any) -> ScratchParams:
+    update = {"widths": [8], "epochs": 1, "batch_size": 8} | changes
+    return SHIPPED.train_scratch.model_copy(update=update)
+
+
+def trained(folder: Path, params: ScratchParams) -> tuple[bytes, list[training.Epoch]]:
+    """The weights file and the history of a training of tiny films."""
+    import keras
+
+    folder.mkdir()
+    keras.utils.clear_session()  # the names of the layers are in the file, numbered by process
+    training.be_deterministic(params.seed)
+    model = scratch.build(params, 32)
+    history: list[training.Epoch] = []
+    training.fit(model, some_films(32, 0), some_films(8, 1), params, params.epochs, history.append)
+    model.save_weights(folder / "weights.weights.h5")
+    return (folder / "weights.weights.h5").read_bytes(), history
+
+
+def test_the_seed_decides_the_augmentation() -> None:
+    params = SHIPPED.train_scratch.augment
+    first = augmented(params, 7, 3)
+    assert first.dtype == np.uint8
+    assert first.shape == IMAGES.shape
+    assert np.array_equal(first, augmented(params, 7, 3))
+    assert not np.array_equal(first, augmented(params, 7, 5))
+    assert not np.array_equal(first, augmented(params, 8, 3))
+
+
+def test_each_film_of_a_batch_changes_in_its_own_way() -> None:
+    same = np.repeat(IMAGES[:1], 4, axis=0)
+    found = augmented(SHIPPED.train_scratch.augment, 7, 3, images=same)
+    assert len({film.tobytes() for film in found}) == 4
+
+
+def test_without_any_change_a_film_stays_as_it_is() -> None:
+    assert np.array_equal(augmented(NOTHING, 7, 3), IMAGES)
+
+
+@pytest.mark.parametrize("knob", list(AugmentParams.model_fields))
+def test_every_knob_changes_the_film_alone(knob: str) -> None:
+    assert not np.array_equal(
+        augmented(only(**{knob: 0.2 if knob != "rotation" else 20}), 7, 3), IMAGES
+    )
+
+
+def test_a_shift_moves_the_film_no_further_than_asked_and_fills_with_black() -> None:
+    dot = np.zeros((40, 64, 64, 1), np.uint8)
+    dot[:, 30:34, 30:34] = 255
+    found = augmented(only(shift=0.1), 7, 3, images=dot).astype(float)
+    place, films = np.arange(64), found[..., 0] / found.sum(axis=(1, 2, 3))[:, None, None]
+    centres = [films.sum(axis=1) @ place, films.sum(axis=2) @ place]
+    moved = np.abs(np.array(centres) - 31.5)
+    assert moved.max() <= 6.4 + 0.1
+    assert moved.max() > 4
+    white = augmented(only(shift=0.1), 7, 3, images=np.full((8, 64, 64, 1), 255, np.uint8))
+    assert (white == 0).any()
+
+
+def test_a_rotation_turns_about_the_centre() -> None:
+    ring = np.hypot(*np.mgrid[-31.5:32, -31.5:32])
+    images = np.repeat((200 - 5 * ring).clip(0, 255).astype(np.uint8)[None, ..., None], 6, axis=0)
+    found = augmented(only(rotation=45), 7, 3, images=images).astype(int)
+    inside = ring < 28
+    assert np.abs(found[:, inside] - images[:, inside]).max() <= 3
+
+
+def test_brightness_and_contrast_stay_within_their_bounds() -> None:
+    grey = np.full((64, 8, 8, 1), 100, np.uint8)
+    shifts = augmented(only(brightness=0.1), 7, 3, images=grey).astype(int) - 100
+    assert 20 < np.abs(shifts).max() <= 26
+    assert shifts.min() < 0 < shifts.max()
+    # Contrast turns about mid-grey: 100 / 255 - 0.5 times exp(+-0.3).
+    levels = augmented(only(contrast=0.3), 7, 3, images=grey)[:, 0, 0, 0] / 255 - 0.5
+    factors = levels / (100 / 255 - 0.5)
+    assert np.exp(-0.3) - 0.02 <= factors.min() < 0.85
+    assert 1.2 < factors.max() <= np.exp(0.3) + 0.02
+
+
+def test_films_count_alike_or_both_classes_do() -> None:
+    labels = np.array([1] * 9 + [0] * 3, np.float32)
+    alike = training.film_weights(labels, tiny_params(class_weights=False))
+    assert np.array_equal(alike, np.ones(12, np.float32))
+    balanced = training.film_weights(labels, tiny_params(class_weights=True))
+    assert balanced.dtype == np.float32
+    assert balanced.mean() == pytest.approx(1)
+    assert balanced[labels == 1].sum() == pytest.approx(balanced[labels == 0].sum())
+
+
+def test_the_same_seed_trains_the_same_bytes(tmp_path: Path) -> None:
+    first, history = trained(tmp_path / "first", tiny_params())
+    again, same_history = trained(tmp_path / "again", tiny_params())
+    assert first == again
+    assert history == same_history
+
+
+def test_the_seed_decides_weights_order_and_augmentation() -> None:
+    def start(seed: int) -> tuple[bytes, bytes, bytes]:
+        training.be_deterministic(seed)
+        weights = scratch.build(tiny_params(), 32).get_weights()
+        batches = training._batches(some_films(32, 0), tiny_params(seed=seed), 8, 4)
+        films, labels, _ = zip(*batches.as_numpy_iterator(), strict=True)
+        return tuple(b"".join(one.tobytes() for one in part) for part in (weights, films, labels))
+
+    first, again, other = start(7), start(7), start(8)
+    assert first == again
+    assert all(one != two for one, two in zip(first, other, strict=True))
+
+
+def test_training_learns_and_says_how_each_epoch_went(tmp_path: Path) -> None:
+    params = tiny_params(epochs=4, learning_rate=0.01, augment=NOTHING)
+    _, history = trained(tmp_path / "run", params)
+    assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]
+    for epoch in history:
+        assert list(epoch) == ["epoch", "loss", "val_loss", "val_auc", "learning_rate"]
+        assert all(np.isfinite(list(epoch.values())))
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert history[-1]["val_auc"] > 0.9
+    rates = [epoch["learning_rate"] for epoch in history]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(0, abs=1e-4)
+
+
+def test_an_epoch_takes_every_film_once() -> None:
+    count, params = 24, tiny_params(augment=NOTHING)
+    images = np.broadcast_to(
+        np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 8, 8, 1)
+    )
+    labels = (np.arange(count) % 2).astype(np.float32)
+    train = training.Films(np.ascontiguousarray(images), labels)
+    batches = list(training._batches(train, params, 8, 6).as_numpy_iterator())
+    numbers = [batch[0][:, 0, 0, 0].tolist() for batch in batches]
+    epochs = [list(chain(*numbers[:3])), list(chain(*numbers[3:]))]
+    assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    for films, found, weights in batches:
+        assert np.array_equal(found[:, 0], films[:, 0, 0, 0] % 2)
+        assert np.array_equal(weights, np.ones((8, 1)))
+
+
+def test_the_films_of_a_prepared_folder_are_split_as_its_manifest_says(prepared: Path) -> None:
+    table = read_manifest(prepared)
+    for films, split in zip(training.load_films(prepared), ("train", "val"), strict=True):
+        assert films.labels.tolist() == table.loc[table["split"] == split, "label"].tolist()
+        assert len(films.images) == len(films.labels)
+
+
+def test_the_frozen_head_is_the_optimum_on_the_pooled_features() -> None:
+    import keras
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    keras.utils.set_random_seed(0)
+    params = SHIPPED.train_transfer.model_copy(update={"weights": "imagenet"})
+    model, train = transfer.build(params, 32), some_films(24, 0)
+    transfer.fit_head(model, train, params)
+    pooled = keras.Model(model.input, model.get_layer("pool").output)(train.images).numpy()
+    penalty = LogisticRegression(C=1 / (params.head_l2 * 24), max_iter=5000, tol=1e-6)
+    expected = make_pipeline(StandardScaler(), penalty).fit(pooled, train.labels)
+    logits = model(train.images).numpy()[:, 0]
+    assert logits == pytest.approx(expected.decision_function(pooled), abs=1e-2)
+    assert ((logits > 0) == (train.labels == 1)).all()
+
+
+def test_a_saved_model_is_the_same_files_for_the_same_model(prepared: Path, tmp_path: Path) -> None:
+    params = tiny_params()
+    training.be_deterministic(params.seed)
+    model = scratch.build(params, 32)
+    history = [{"epoch": 1, "loss": 0.5, "val_loss": 0.6, "val_auc": 0.7, "learning_rate": 0.1}]
+    for name in ("first", "again"):
+        (tmp_path / name).mkdir()
+        training.save_model(model, history, params, prepared, tmp_path / name)
+    names = ["graph.onnx", "history.csv", "metrics.json", "training.json", "weights.weights.h5"]
+    assert sorted(path.name for path in (tmp_path / "first").iterdir()) == names
+    for name in names:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+    metrics = json.loads((tmp_path / "first/metrics.json").read_text())
+    assert metrics == {"epoch": 1, "loss": 0.5, "val_loss": 0.6, "val_auc": 0.7}
+    record = json.loads((tmp_path / "first/training.json").read_text())
+    assert record["model"] == "scratch"
+    assert record["weights"] == model.count_params()
+    assert ScratchParams.model_validate(record["params"]) == params
