@@ -166,3 +166,7 @@ def test_params_cannot_be_changed() -> None:
     params = load_params(SHIPPED)
     with pytest.raises(ValueError, match="frozen"):
         params.prepare.size = 32
+
+
+def test_a_folder_in_its_place_is_one_line(tmp_path: Path) -> None:
+    assert complaint(tmp_path) == f"{tmp_path}: Is a directory"

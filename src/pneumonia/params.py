@@ -143,6 +143,8 @@ def load_params(path: Path) -> Params:
         values = yaml.load(text, Loader=_Loader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run from the repository's root") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     try:
