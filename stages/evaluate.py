@@ -34,7 +34,7 @@ def main(params: Params) -> None:
         points = {name: asdict(found[name].point) for name in NAMES}
         write_json(folder / "operating_point.json", {"champion": chosen, "models": points})
         _draw(folder, found, predictions, chosen, block.bootstrap)
-    _track(found, chosen, block.registered_model)
+        _track(folder, found, chosen, block.registered_model)
 
 
 def _draw(
@@ -67,12 +67,12 @@ def _draw(
     write_evaluation_page(folder, found, chosen, bootstrap)
 
 
-def _track(found: dict[str, evaluate.Evaluation], chosen: str, name: str) -> None:
+def _track(folder: Path, found: dict[str, evaluate.Evaluation], chosen: str, name: str) -> None:
     # The champion last, so that its version is registered from within its own run.
     for model in sorted(found, key=lambda model: model == chosen):
         graph = MODELS / model / "graph.onnx"
         with tracking.open_run(MODELS / model):
-            tracking.log_evaluation(found[model].metrics, found[model].intervals, REPORT)
+            tracking.log_evaluation(found[model].metrics, found[model].intervals, folder)
             if model == chosen:
                 version = registry.register(
                     name, graph, found[model].graph_sha256, found[model].point, model

@@ -63,7 +63,8 @@ def main(params: Params) -> None:
                 shown = gradcam_figures.gallery([exhibit(film) for film in films], block.opacity)
                 style.save(shown, folder / "galleries" / f"{group}.png")
         counts = {group: len(films) for group, films in picked.items()}
-        write_gradcam_page(folder, figures, counts, champion)
+        grids = {name: maps.shape[1:] for name, (_, maps) in outputs.items()}
+        write_gradcam_page(folder, figures, grids, counts, champion)
     print("gradcam_report: reports/gradcam_report/index.html")
 
 

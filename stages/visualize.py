@@ -6,7 +6,7 @@ Reads the block `visualize` of params.yaml; writes reports/visualize.
 from pathlib import Path
 
 from pneumonia.data.audit import audit
-from pneumonia.data.manifest import load_images, read_manifest
+from pneumonia.data.manifest import digest, load_images, read_manifest
 from pneumonia.errors import InputError
 from pneumonia.params import Params
 from pneumonia.stage import replaced, run, write_json
@@ -40,7 +40,7 @@ def main(params: Params) -> None:
     with replaced(Path("reports/visualize")) as folder:
         for name, figure in figures.items():
             style.save(figure, folder / f"{name}.png")
-        write_json(folder / "audit.json", found.as_dict())
+        write_json(folder / "audit.json", {"data_digest": digest(DATA)} | found.as_dict())
         write_data_page(folder, found)
     print(f"visualize: {found.films} films, no leak between splits; reports/visualize/index.html")
 

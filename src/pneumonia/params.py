@@ -106,7 +106,7 @@ class TransferParams(TrainingParams):
 class EvaluateParams(_Block):
     """Scoring and registration."""
 
-    registered_model: str = Field(min_length=1, pattern=r"^[^/:]+$")
+    registered_model: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9._-]*$")
     bootstrap: int = Field(ge=100, le=100_000)
     seed: Seed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from dataclasses import asdict
@@ -17,15 +18,24 @@ from pneumonia.data.image import encode_png
 from pneumonia.evaluation.operating_point import OperatingPoint
 
 CHAMPION = "champion"
-GRAPH_TAG = "graph_sha256"
 # What the served model imports, pinned to what the pipeline ran with.
-REQUIREMENTS = ("mlflow-skinny", "fastapi", "uvicorn", "numpy", "onnxruntime", "pandas", "pillow")
+REQUIREMENTS = (
+    "mlflow-skinny",
+    "fastapi",
+    "uvicorn",
+    "numpy",
+    "onnxruntime",
+    "pandas",
+    "pillow",
+    "pyyaml",
+)
 
 
 def register(name: str, graph: Path, graph_sha256: str, point: OperatingPoint, source: str) -> str:
     """Register a model under `name` from within its open run, and make it the champion.
 
-    The same graph with the same operating point is registered once.
+    The same graph with the same operating point, served by the same code and libraries, is
+    registered once.
 
     Args:
         name: of the registered model.
@@ -38,20 +48,30 @@ def register(name: str, graph: Path, graph_sha256: str, point: OperatingPoint, s
         the version that is now the champion.
     """
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     client = mlflow.MlflowClient()
-    fingerprint = f"{graph_sha256}/{json.dumps(asdict(point))}"
-    try:
-        known = client.search_model_versions(f"name = '{name}'")
-    except MlflowException:
-        known = []
+    contents = [graph_sha256, _code_sha256(), *_requirements(), json.dumps(asdict(point))]
+    fingerprint = hashlib.sha256("\0".join(contents).encode()).hexdigest()
+    known = client.search_model_versions(f"name = '{name}'")
     same = [found for found in known if found.tags.get("fingerprint") == fingerprint]
     chosen = same[0].version if same else _log_model(name, graph, point, source)
     client.set_model_version_tag(name, chosen, "fingerprint", fingerprint)
     client.set_model_version_tag(name, chosen, "model", source)
     client.set_registered_model_alias(name, CHAMPION, chosen)
     return str(chosen)
+
+
+def _requirements() -> list[str]:
+    return [f"{needed}=={version(needed)}" for needed in REQUIREMENTS]
+
+
+def _code_sha256() -> str:
+    """SHA-256 of the package that goes with the model, names and contents."""
+    package = Path(pneumonia.__file__).parent
+    hashed = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        hashed.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
+    return hashed.hexdigest()
 
 
 def _log_model(name: str, graph: Path, point: OperatingPoint, source: str) -> str:
@@ -85,7 +105,7 @@ def _log_model(name: str, graph: Path, point: OperatingPoint, source: str) -> st
                 outputs=Schema([ColSpec(kind, column) for column, kind in outputs.items()]),
             ),
             input_example=pd.DataFrame({"image": [encode_png(np.zeros((64, 64), np.uint8))]}),
-            pip_requirements=[f"{needed}=={version(needed)}" for needed in REQUIREMENTS],
+            pip_requirements=_requirements(),
             registered_model_name=name,
         )
     return str(info.registered_model_version)

@@ -12,12 +12,15 @@ import json
 import logging
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+from pneumonia.errors import InputError
 
 if TYPE_CHECKING:
     import mlflow
@@ -38,7 +41,12 @@ def connect() -> None:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    try:
+        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
+    except Exception as error:
+        # Each kind of store has its own exceptions: files, SQL, HTTP.
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"MLFLOW_TRACKING_URI: {mlflow.get_tracking_uri()}: {reason}") from None
 
 
 @contextmanager
@@ -71,7 +79,7 @@ def finish(folder: Path) -> None:
 def open_run(folder: Path) -> Iterator[mlflow.ActiveRun]:
     """Resume the run of the trained model in `folder`, or make it from the files there.
 
-    The latest finished run with the weights' hash is taken.
+    The latest run with the weights' hash is taken.
     """
     import mlflow
 
@@ -126,10 +134,15 @@ def weights_sha256(folder: Path) -> str:
 
 def _log_epoch(epoch: dict[str, float]) -> None:
     import mlflow
+    from mlflow.exceptions import MlflowException
 
     # The frozen phase, epoch 0, has no training loss; in history.csv that is an empty cell.
     values = {key: value for key, value in epoch.items() if not math.isnan(value)}
-    mlflow.log_metrics(values, step=int(values.pop("epoch")))
+    try:
+        mlflow.log_metrics(values, step=int(values.pop("epoch")))
+    except MlflowException as error:
+        # A store that stumbles must not cost a training; history.csv keeps the epoch.
+        print(f"MLflow did not take an epoch: {str(error).splitlines()[0]}", file=sys.stderr)
 
 
 def _run_name(stage: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pneumonia.data.image import decode
+from pneumonia.data.image import decode, encode_png, read_grey
 from pneumonia.data.manifest import (
     COLUMNS,
     digest,
@@ -20,6 +22,7 @@ from pneumonia.data.manifest import (
     load_images,
     load_mask,
     read_manifest,
+    require_audit,
     validate,
 )
 from pneumonia.data.prepare import prepare
@@ -315,3 +318,16 @@ def test_ids_that_look_like_numbers_or_nothing_stay_text(
     read = read_manifest(tmp_path)
     assert read["image_id"].tolist() == ids
     assert read["patient_id"].tolist() == patients
+
+
+def test_training_asks_for_the_audit_of_its_own_data(prepared: Path, tmp_path: Path) -> None:
+    audit, other = tmp_path / "audit.json", tmp_path / "other"
+    with pytest.raises(InputError, match="no such file"):
+        require_audit(prepared, audit)
+    audit.write_text(json.dumps({"data_digest": digest(prepared)}))
+    require_audit(prepared, audit)
+    shutil.copytree(prepared, other)
+    first = image_path(other, read_manifest(other)["image_id"].iloc[0])
+    first.write_bytes(encode_png(255 - read_grey(first)))
+    with pytest.raises(InputError, match="of other data"):
+        require_audit(other, audit)

@@ -148,3 +148,12 @@ def test_the_order_of_the_films_changes_no_interval() -> None:
     shuffled = intervals(labels[order], probability[order], 0.5, patients[order], 100, 7)
     for key, pair in intervals(labels, probability, 0.5, patients, 100, 7).items():
         assert shuffled[key] == pytest.approx(pair, abs=1e-9)
+
+
+def test_films_are_ranked_by_their_logits_where_probabilities_are_equal() -> None:
+    labels, logits = np.array([0, 1, 0, 1]), np.array([-2.0, 60.0, 50.0, 55.0])
+    probability = np.array([0.1, 1.0, 1.0, 1.0])
+    found = score(labels, probability, 0.5, ranking=logits)
+    assert found["auc"] == 1
+    assert score(labels, probability, 0.5)["auc"] == 0.75
+    assert found["accuracy"] == score(labels, probability, 0.5)["accuracy"]

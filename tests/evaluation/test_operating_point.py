@@ -44,8 +44,16 @@ def test_the_true_temperature_is_recovered(temperature: float) -> None:
 
 def test_the_temperature_stays_within_its_bounds() -> None:
     labels, logits = np.array([0, 0, 1, 1]), np.array([-5, -4, 4, 5], np.float32)
-    assert fit_temperature(labels, logits) == pytest.approx(0.05, rel=0.01)
     assert fit_temperature(labels, -logits) == pytest.approx(20, rel=0.01)
+    assert fit_temperature(labels, 0.001 * logits) == pytest.approx(0.05, rel=0.01)
+
+
+def test_a_split_told_apart_without_error_gives_no_certainty() -> None:
+    labels = np.repeat([0, 1], 20)
+    logits = np.where(labels == 1, 3, -3).astype(np.float32)
+    probability = sigmoid(logits.astype(np.float64) / fit_temperature(labels, logits))
+    # Platt's targets: 21 / 22 and 1 / 22.
+    assert probability[[0, -1]] == pytest.approx([1 / 22, 21 / 22], rel=1e-3)
 
 
 def test_the_temperature_divides_the_logit() -> None:

@@ -79,6 +79,8 @@ def test_the_figures_are_means_over_the_films_whose_truth_is_known() -> None:
     frame = border_frame(SIDE)
     assert found == pytest.approx(
         {
+            "empty_maps": 0,
+            "border_area": frame.mean(),
             "border_energy": np.mean([energy_inside(one, frame) for one in maps]),
             "energy_inside": 0.5,
             "pointing_game": 0.5,
@@ -90,4 +92,13 @@ def test_the_figures_are_means_over_the_films_whose_truth_is_known() -> None:
 
 
 def test_without_any_known_truth_only_the_border_counts() -> None:
-    assert list(score_maps(np.stack([spot(3, 3)]), [None], SIDE)) == ["border_energy"]
+    found = score_maps(np.stack([spot(3, 3)]), [None], SIDE)
+    assert list(found) == ["empty_maps", "border_energy", "border_area"]
+
+
+def test_an_empty_map_is_counted_and_wins_nothing() -> None:
+    maps = np.stack([spot(0, 0), np.zeros_like(spot(0, 0))])
+    found = score_maps(maps, [None, None], SIDE)
+    assert found["empty_maps"] == 0.5
+    assert found["border_energy"] == score_maps(maps[:1], [None], SIDE)["border_energy"]
+    assert score_maps(maps[1:], [None], SIDE)["border_energy"] == 0

@@ -12,6 +12,9 @@ from typing import Any
 
 import pandas as pd
 
+from pneumonia.data.manifest import read_manifest
+from pneumonia.data.sources import open_source
+from pneumonia.params import load_params
 from tests.pipeline.clone import Clone
 
 
@@ -57,7 +60,9 @@ def champion_predictions(clone: Clone) -> pd.DataFrame:
 
 
 def records(clone: Clone, table: pd.DataFrame) -> dict[str, Any]:
-    """A request with the prepared film of each row."""
-    images = clone.path / "data/prepared/images"
-    films = [in_base64(images / f"{image_id}.png") for image_id in table["image_id"]]
-    return {"dataframe_records": [{"image": film} for film in films]}
+    """A request with the source file of each row, as a client has it before any preprocessing."""
+    params = load_params(clone.path / "params.yaml")
+    sources = {film.file: film for film in open_source(params.data)}
+    manifest = read_manifest(clone.path / "data/prepared").set_index("image_id")
+    files = [sources[manifest.loc[image_id, "file"]].read()[0] for image_id in table["image_id"]]
+    return {"dataframe_records": [{"image": base64.b64encode(file).decode()} for file in files]}

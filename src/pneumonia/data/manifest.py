@@ -19,6 +19,7 @@ Columns of `manifest.csv`, sorted by `image_id`:
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -126,5 +127,22 @@ def load_mask(folder: Path, mask: str) -> NDArray[np.bool_]:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of the manifest: names the data set, since every row carries its image's hash."""
-    return hashlib.sha256((folder / NAME).read_bytes()).hexdigest()
+    """SHA-256 of the manifest and the prepared images: names the data that a model was given."""
+    hashed = hashlib.sha256((folder / NAME).read_bytes())
+    for image_id in read_manifest(folder)["image_id"]:
+        hashed.update(image_path(folder, image_id).read_bytes())
+    return hashed.hexdigest()
+
+
+def require_audit(folder: Path, audit: Path) -> None:
+    """Check that the audit without leaks at `audit` is of the data in `folder`.
+
+    Raises:
+        InputError: it is of other data, or there is none.
+    """
+    try:
+        audited = json.loads(audit.read_text())["data_digest"]
+    except FileNotFoundError:
+        raise InputError(f"{audit}: no such file; `dvc repro visualize` writes it") from None
+    if audited != digest(folder):
+        raise InputError(f"{audit}: of other data than {folder}; run `dvc repro visualize`")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 from tqdm import tqdm
 
 from pneumonia.data.image import ImageError, decode, encode_png, square_mask
@@ -31,7 +30,7 @@ def prepare(films: list[SourceFilm], params: PrepareParams, folder: Path) -> lis
     """
     (folder / "images").mkdir()
     (folder / "masks").mkdir()
-    work = Parallel(n_jobs=os.cpu_count(), return_as="generator", batch_size=16)(
+    work = Parallel(n_jobs=cpu_count(), return_as="generator", batch_size=16)(
         delayed(_prepare_one)(film, params.size, folder) for film in films
     )
     results = list(
@@ -101,9 +100,12 @@ def _name_copies(folder: Path, rows: list[ManifestRow]) -> list[ManifestRow]:
 def _require_both_classes(rows: list[ManifestRow]) -> None:
     have = {(row.split, row.label) for row in rows}
     problems = [
-        f"{split}: no {'PNEUMONIA' if label else 'NORMAL'} film after the split by patient; "
-        "add films, or raise prepare.validation"
-        for split in ("train", "val", "test")
+        f"{split}: no {'PNEUMONIA' if label else 'NORMAL'} film after the split by patient; {mend}"
+        for split, mend in (
+            ("train", "add films, or lower prepare.validation"),
+            ("val", "raise prepare.validation, or take another prepare.seed"),
+            ("test", "add films to the source's test split"),
+        )
         for label in (0, 1)
         if (split, label) not in have
     ]

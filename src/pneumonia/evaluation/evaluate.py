@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pneumonia.data.manifest import load_images
 from pneumonia.evaluation.metrics import Metrics, intervals, score
@@ -57,9 +55,11 @@ def evaluate_model(
     for split in SPLITS:
         part = predictions[predictions["split"] == split]
         columns = part["label"].to_numpy(), part["probability"].to_numpy()
-        metrics[split] = score(*columns, point.threshold)
+        ranking = part["logit"].to_numpy()
+        patients = part["patient_id"].to_numpy(dtype=str)
+        metrics[split] = score(*columns, point.threshold, ranking=ranking)
         bounds[split] = intervals(
-            *columns, point.threshold, _array(part["patient_id"]), params.bootstrap, params.seed
+            *columns, point.threshold, patients, params.bootstrap, params.seed, ranking
         )
     return Evaluation(predictions, point, metrics, bounds, graph.sha256)
 
@@ -83,7 +83,3 @@ def as_metrics(evaluations: dict[str, Evaluation]) -> dict[str, Any]:
         }
         for name, found in evaluations.items()
     }
-
-
-def _array(column: pd.Series[str]) -> NDArray[np.str_]:
-    return column.to_numpy(dtype=str)

@@ -14,6 +14,7 @@ def score(
     probability: NDArray[np.float64],
     threshold: float,
     weights: NDArray[np.float64] | None = None,
+    ranking: NDArray[np.floating] | None = None,
 ) -> Metrics:
     """Discrimination, decisions at the threshold, and calibration.
 
@@ -22,18 +23,19 @@ def score(
         probability: (N,), 0 to 1.
         threshold: a film is called pneumonia at or above it.
         weights: (N,), not negative, what each film counts; all alike if None.
+        ranking: (N,), what films are ranked by, the logits; probabilities of almost 1 are equal in
+            float64 where their logits differ. The probability if None.
 
     Returns:
         auc, average_precision, accuracy, sensitivity, specificity and brier, each 0 to 1.
     """
     weights = np.ones(len(labels)) if weights is None else weights
+    ranking = probability if ranking is None else ranking
     right = weights * ((probability >= threshold) == labels)
     positive, negative = labels == 1, labels == 0
     return {
-        "auc": float(roc_auc_score(labels, probability, sample_weight=weights)),
-        "average_precision": float(
-            average_precision_score(labels, probability, sample_weight=weights)
-        ),
+        "auc": float(roc_auc_score(labels, ranking, sample_weight=weights)),
+        "average_precision": float(average_precision_score(labels, ranking, sample_weight=weights)),
         "accuracy": float(right.sum() / weights.sum()),
         "sensitivity": float(right[positive].sum() / weights[positive].sum()),
         "specificity": float(right[negative].sum() / weights[negative].sum()),
@@ -48,6 +50,7 @@ def intervals(
     patients: NDArray[np.str_],
     resamples: int,
     seed: int,
+    ranking: NDArray[np.floating] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """95 % percentile intervals of `score` by a bootstrap clustered on patients.
 
@@ -65,7 +68,7 @@ def intervals(
         counts = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
         weights = counts[patient_of_film].astype(np.float64)
         if min(weights[labels == 0].sum(), weights[labels == 1].sum()) > 0:
-            draws.append(list(score(labels, probability, threshold, weights).values()))
+            draws.append(list(score(labels, probability, threshold, weights, ranking).values()))
     low, high = np.percentile(np.array(draws), [2.5, 97.5], axis=0)
     keys = score(labels, probability, threshold)
     return {key: (float(a), float(b)) for key, a, b in zip(keys, low, high, strict=True)}

@@ -32,7 +32,7 @@ def hits(heat_map: NDArray[np.float32], mask: NDArray[np.bool_]) -> bool:
 
 
 def border_frame(side: int) -> NDArray[np.bool_]:
-    """The outer tenth on every edge, where no lung is: bool, (side, side)."""
+    """The outer tenth on every edge, where there is rarely lung: bool, (side, side)."""
     frame = np.ones((side, side), bool)
     width = round(BORDER * side)
     frame[width : side - width, width : side - width] = False
@@ -50,12 +50,18 @@ def score_maps(
         side: of the films, px.
 
     Returns:
-        border_energy (0.36 of the area is border: a map that ignores the film scores that), and
-        where any mask is known energy_inside, pointing_game and mask_area, the share of the film
-        that the masks cover, which is what a map without knowledge would score.
+        empty_maps, the share of maps that are zero everywhere; border_energy of the others (0 if
+        there are none) and border_area, what a map without knowledge would score there; and where
+        any mask is known energy_inside, pointing_game and mask_area, likewise. An empty map counts
+        as a miss in those two.
     """
     border = border_frame(side)
-    figures = {"border_energy": float(np.mean([energy_inside(one, border) for one in maps]))}
+    alive = [one for one in maps if one.max() > 0]
+    figures = {
+        "empty_maps": 1 - len(alive) / len(maps),
+        "border_energy": float(np.mean([energy_inside(one, border) for one in alive] or [0.0])),
+        "border_area": float(border.mean()),
+    }
     known = [(one, mask) for one, mask in zip(maps, masks, strict=True) if mask is not None]
     if known:
         figures |= {

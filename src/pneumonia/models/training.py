@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,6 +61,13 @@ def be_deterministic(seed: int) -> None:
 
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+    # Not enough alone: on a busy machine operations that may run side by side sometimes give other
+    # last digits, and a training ends elsewhere. One at a time; each still uses all cores.
+    try:
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        # TensorFlow has begun to compute, in a notebook or a test; a stage calls this first.
+        warnings.warn("TensorFlow is running: equal bytes are not certain", stacklevel=2)
 
 
 @contextmanager
@@ -197,7 +205,11 @@ def _batches(train: Films, params: TrainingParams, batch_size: int, total: int) 
         return films, tf.gather(labels, rows), tf.gather(weights, rows)
 
     dataset = tf.data.Dataset.from_tensor_slices(order()).enumerate()
-    return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+    dataset = dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+    # Threads of its own: the one that the operations of the training share would leave it no time.
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 2
+    return dataset.with_options(options)
 
 
 def save_model(

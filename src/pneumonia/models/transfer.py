@@ -92,14 +92,17 @@ def fit_head(model: keras.Model, train: Films, params: TransferParams) -> None:
 
 
 def _load_lite(model: keras.Model, weights: str) -> None:
+    import keras
+
     if weights == "imagenet":
         efficientnet_lite.load_imagenet(model)
     elif weights != "random":
         _check_file(weights)
         try:
-            model.load_weights(weights)
+            keras.Model(model.input, model.get_layer("features").output).load_weights(weights)
         except (ValueError, OSError) as error:
-            raise InputError(f"train_transfer.weights: {weights}: {error}") from None
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(f"train_transfer.weights: {weights}: {reason}") from None
 
 
 def _keras_application(params: TransferParams, rgb: keras.KerasTensor) -> keras.KerasTensor:
@@ -113,6 +116,10 @@ def _keras_application(params: TransferParams, rgb: keras.KerasTensor) -> keras.
         for name in vars(module)
         if isinstance(getattr(keras.applications, name, None), type(build))
     }
+    # These two have no module of their own name.
+    classes |= dict.fromkeys(
+        ("MobileNetV3Small", "MobileNetV3Large"), keras.applications.mobilenet_v3
+    )
     if params.backbone not in classes:
         known = ", ".join(["EfficientNetLite0", *sorted(classes)])
         raise InputError(f"train_transfer.backbone: no '{params.backbone}'; known: {known}")
@@ -129,7 +136,7 @@ def _keras_application(params: TransferParams, rgb: keras.KerasTensor) -> keras.
         # Keras reports a failed download, a wrong file and a wrong shape each in its own way.
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"train_transfer.weights: '{params.weights}' for {params.backbone}: {reason}"
+            f"train_transfer: {params.backbone} with weights '{params.weights}': {reason}"
         ) from None
     return backbone.output
 

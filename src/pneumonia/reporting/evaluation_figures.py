@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 
 
 def roc_table(predictions: pd.DataFrame) -> pd.DataFrame:
-    """ROC points of each model on one split: columns model, fpr, tpr, threshold."""
+    """ROC points of each model on one split: columns model, fpr, tpr, logit."""
     tables = []
     for model, rows in predictions.groupby("model"):
-        fpr, tpr, threshold = roc_curve(rows["label"], rows["probability"])
-        threshold[0] = 1.0  # scikit-learn puts infinity here, which JSON and plots cannot show
-        tables.append(
-            pd.DataFrame({"model": model, "fpr": fpr, "tpr": tpr, "threshold": threshold})
-        )
+        fpr, tpr, logit = roc_curve(rows["label"], rows["logit"])
+        logit[0] = rows["logit"].max() + 1  # infinity in scikit-learn, which plots cannot show
+        tables.append(pd.DataFrame({"model": model, "fpr": fpr, "tpr": tpr, "logit": logit}))
     return pd.concat(tables, ignore_index=True)
 
 

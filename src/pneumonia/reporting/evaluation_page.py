@@ -18,6 +18,12 @@ METRICS = {
 }
 
 
+IN_SAMPLE = (
+    "Threshold and temperature were chosen on these films: all figures here but AUC and average "
+    "precision flatter the models, and their intervals with them."
+)
+
+
 def with_interval(found: Evaluation, split: str, metric: str) -> str:
     """A figure as text: "0.990 [0.981, 0.997]"."""
     low, high = found.intervals[split][metric]
@@ -47,7 +53,7 @@ def write_evaluation_page(
     )
     sections = [
         Section("Test", [how], metrics_table(evaluations, "test")),
-        Section("Validation", table=metrics_table(evaluations, "val")),
+        Section("Validation", [IN_SAMPLE], metrics_table(evaluations, "val")),
         Section("Operating points", table=Table(["model", "threshold", "temperature"], points)),
         Section(
             "Curves",

@@ -74,7 +74,7 @@ def _show(axis: Axes, exhibit: Exhibit, pixels: NDArray[np.uint8], title: str) -
 
 def map_scores(figures: dict[str, dict[str, float]]) -> Figure:
     """The numbers on the maps as bars, a group a figure, a bar a model."""
-    names = [name for name in next(iter(figures.values())) if name != "mask_area"]
+    names = [name for name in next(iter(figures.values())) if not name.endswith("_area")]
     figure, axis = plt.subplots(figsize=(6.4, 2.7))
     width = 0.8 / len(figures)
     for number, (model, values) in enumerate(figures.items()):

@@ -16,14 +16,16 @@ WHAT = [
     "for all films of a model, so that a faint map looks faint.",
 ]
 LIMITS = [
-    "The grid is coarse (7 by 7 cells at 224 px) and drawn smooth: a map points to a region, not "
+    "The grid is coarse and drawn smooth: a map points to a region, not "
     "to an edge. It says where the score came from, not that there is disease, and a wrong "
     "answer can have a plausible map. On chest X-rays all saliency methods localise worse than "
     "radiologists (Saporta 2022) and many fail to repeat themselves after retraining (Arun 2021).",
 ]
 MEANING = {
-    "border_energy": "share of the map in the outer tenth of the film, where no lung is; "
-    "a map that ignores the film has 0.36",
+    "empty_maps": "share of maps that are zero everywhere",
+    "border_energy": "share of the map in the outer tenth of the film, where there is rarely lung",
+    "border_area": "share of the film that this border covers: what a map without knowledge "
+    "would score in the line above",
     "energy_inside": "share of the map inside the opacity's mask",
     "pointing_game": "share of films whose hottest point lies in the mask",
     "mask_area": "share of the film that the mask covers: what a map without knowledge "
@@ -32,13 +34,18 @@ MEANING = {
 
 
 def write_gradcam_page(
-    folder: Path, figures: dict[str, dict[str, float]], galleries: dict[str, int], champion: str
+    folder: Path,
+    figures: dict[str, dict[str, float]],
+    grids: dict[str, tuple[int, int]],
+    galleries: dict[str, int],
+    champion: str,
 ) -> None:
     """Write `index.html` beside the figures already in `folder`.
 
     Args:
         folder: with `maps.png` and `galleries/<group>.png` for each gallery that has films.
         figures: by model, from `pneumonia.explain.truth.score_maps`.
+        grids: cells down and across, by model.
         galleries: films shown by group.
         champion: whose decisions the groups are.
     """
@@ -49,7 +56,10 @@ def write_gradcam_page(
         for name in names
     ]  # fmt: skip
     sections = [
-        Section("What a heat map is", WHAT),
+        Section(
+            "What a heat map is",
+            [*WHAT, *(f"Cells of {model}: {h} by {w}." for model, (h, w) in grids.items())],
+        ),
         Section(
             "What the maps are worth",
             table=Table(["figure", *figures, "meaning"], rows),
