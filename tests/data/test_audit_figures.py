@@ -202,7 +202,7 @@ def test_every_figure_is_right_on_the_real_films(tmp_path: Path) -> None:
     groups = pixel_groups(table, tmp_path).to_numpy()
     distance = 40
     pairs = closest_pairs(seen.hashes, groups, distance, 0)
-    numbers = [int("".join("01"[bit] for bit in row), 2) for row in seen.hashes]
+    numbers = [int("".join(str(int(bit)) for bit in row), 2) for row in seen.hashes]
     first_of = sorted({group: row for row, group in reversed(list(enumerate(groups)))}.values())
     right = {
         (a, b, (numbers[a] ^ numbers[b]).bit_count())
