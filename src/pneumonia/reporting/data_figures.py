@@ -224,9 +224,7 @@ def _outline(
     axis: Axes, here: NDArray[np.float64], points: NDArray[np.float64], colour: str, line: str
 ) -> None:
     """Lines around the densest places that hold half, and nine tenths, of the points `here`."""
-    reach = [
-        (low - 0.6, high + 0.6) for low, high in zip(points.min(0), points.max(0), strict=True)
-    ]
+    reach = [(low - 1, high + 1) for low, high in zip(points.min(0), points.max(0), strict=True)]
     counts, across, up = np.histogram2d(here[:, 0], here[:, 1], bins=90, range=reach)
     # Scott's rule for two dimensions, in bins.
     widths = len(here) ** (-1 / 6) * here.std(axis=0) / [across[1] - across[0], up[1] - up[0]]
