@@ -11,7 +11,7 @@ from pneumonia.models import training
 from pneumonia.params import Params
 from pneumonia.stage import replaced, run
 
-DATA, AUDIT = Path("data/prepared"), Path("reports/visualize/audit.json")
+DATA, AUDIT = Path("data/prepared"), Path("reports/visualize/leaks.json")
 MODEL = Path("models/scratch")
 
 

@@ -60,6 +60,9 @@ class VisualizeParams(_Block):
     """The look at the data."""
 
     films_per_class: int = Field(ge=1, le=24)
+    near_duplicate_distance: int = Field(ge=0, le=64)
+    bootstrap: int = Field(ge=100, le=100_000)
+    seed: Seed
 
 
 class AugmentParams(_Block):

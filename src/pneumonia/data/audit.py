@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from pneumonia.data.manifest import image_path
+from pneumonia.data.duplicates import pixel_groups
+from pneumonia.data.manifest import LABELS
+
+NAIVE = (
+    "File names of the Kermany set number patients within a series: person12_bacteria and "
+    "person12_virus are two children, and so are IM-0115 and NORMAL2-IM-0115. Reading only the "
+    "number, as published studies did, merges them and finds leaks that are none. Names cannot "
+    "prove identity, so both counts are given."
+)
 
 
 @dataclass(frozen=True)
@@ -22,19 +29,35 @@ class Audit:
         patients_naive: how many patients one counts when the series is left out of the id, as
             published studies did: person12_bacteria and person12_virus are two children.
         patients_naive_shared: how many of those then seem to be in test and outside it.
+        patients_naive_why: the reason for two counts.
         counts: films by split and subtype.
+        patient_counts: patients by split and subtype; one with films of two subtypes counts in
+            both.
         copies: redundant films, same pixels as another one.
+        copies_across_patients: groups of identical films that carry more than one patient's id.
+        copy_groups: the groups of identical films, by file.
         label_conflicts: groups of films with the same pixels and both labels, by file.
+        sizes: of the source files, a row a label and measure (width, height, aspect, bytes):
+            median, 2.5 and 97.5 percentile.
+        modes: files by label and colour mode of the source.
         leaks: a line for each patient, and each group of identical films, in more than one split.
+
+    What nobody compares between experiments is in lists, which `dvc metrics` leaves out.
     """
 
     films: int
     patients: int
     patients_naive: int
     patients_naive_shared: int
+    patients_naive_why: list[str]
     counts: dict[str, dict[str, int]]
+    patient_counts: dict[str, dict[str, int]]
     copies: int
+    copies_across_patients: int
+    copy_groups: list[list[str]]
     label_conflicts: list[list[str]]
+    sizes: list[dict[str, Any]]
+    modes: list[dict[str, Any]]
     leaks: list[str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -44,8 +67,9 @@ class Audit:
 
 def audit(table: pd.DataFrame, folder: Path) -> Audit:
     """Audit a prepared folder whose manifest is `table`."""
-    pixels = table["image_id"].map(lambda image_id: _pixel_hash(image_path(folder, image_id)))
-    table = table.assign(pixels=pixels, naive=table["patient_id"].map(naive_patient))
+    table = table.assign(
+        pixels=pixel_groups(table, folder), naive=table["patient_id"].map(naive_patient)
+    )
     identical = [group for _, group in table.groupby("pixels") if len(group) > 1]
     leaks = [
         f"patient {patient} is in {_where(group)}"
@@ -55,7 +79,6 @@ def audit(table: pd.DataFrame, folder: Path) -> Audit:
     leaks += [
         f"identical films in {_where(group)}" for group in identical if group["split"].nunique() > 1
     ]
-    counts = table.groupby(["split", "subtype"]).size().unstack(fill_value=0)
     seen_in_test = set(table.loc[table["split"] == "test", "naive"])
     seen_elsewhere = set(table.loc[table["split"] != "test", "naive"])
     return Audit(
@@ -63,12 +86,15 @@ def audit(table: pd.DataFrame, folder: Path) -> Audit:
         patients=int(table["patient_id"].nunique()),
         patients_naive=int(table["naive"].nunique()),
         patients_naive_shared=len(seen_in_test & seen_elsewhere),
-        counts={
-            str(split): {str(kind): int(count) for kind, count in row.items()}
-            for split, row in counts.iterrows()
-        },
+        patients_naive_why=[NAIVE],
+        counts=_by_split(table),
+        patient_counts=_by_split(table.drop_duplicates(["patient_id", "split", "subtype"])),
         copies=len(table) - int(table["pixels"].nunique()),
+        copies_across_patients=sum(group["patient_id"].nunique() > 1 for group in identical),
+        copy_groups=sorted(sorted(group["file"]) for group in identical),
         label_conflicts=[sorted(g["file"]) for g in identical if g["label"].nunique() > 1],
+        sizes=_sizes(table),
+        modes=_modes(table),
         leaks=leaks,
     )
 
@@ -79,9 +105,34 @@ def naive_patient(patient_id: str) -> str:
     return next(part for part in match.groups() if part) if match else patient_id
 
 
-def _pixel_hash(path: Path) -> str:
-    # Prepared images come from one encoder without metadata: equal pixels, equal bytes.
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _by_split(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    counts = table.groupby(["split", "subtype"]).size().unstack(fill_value=0)
+    return {
+        str(split): {str(kind): int(count) for kind, count in row.items()}
+        for split, row in counts.iterrows()
+    }
+
+
+def _sizes(table: pd.DataFrame) -> list[dict[str, Any]]:
+    measured = table.assign(aspect=table["width"] / table["height"])
+    rows = []
+    for label, name in enumerate(LABELS):
+        for measure in ("width", "height", "aspect", "bytes"):
+            values = measured.loc[measured["label"] == label, measure]
+            ends = {"median": 0.5, "low": 0.025, "high": 0.975}
+            rounded = {end: round(float(values.quantile(share)), 3) for end, share in ends.items()}
+            if len(values):
+                rows.append({"class": name, "measure": measure, **rounded})
+    return rows
+
+
+def _modes(table: pd.DataFrame) -> list[dict[str, Any]]:
+    named = table.assign(name=table["label"].map(dict(enumerate(LABELS))))
+    counts = named.groupby(["name", "mode"], as_index=False).agg(files=("file", "size"))
+    return [
+        {"class": name, "mode": mode, "files": int(files)}
+        for name, mode, files in zip(counts["name"], counts["mode"], counts["files"], strict=True)
+    ]
 
 
 def _where(group: pd.DataFrame) -> str:

@@ -4,56 +4,141 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pneumonia.data.audit import Audit
-from pneumonia.data.manifest import SPLITS, SUBTYPES
+from pneumonia.data.audit import NAIVE, Audit
+from pneumonia.data.duplicates import LISTED, NearDuplicates
+from pneumonia.data.manifest import LABELS
+from pneumonia.data.probes import PROBES, Probe
+from pneumonia.data.survey import HASH_BITS
 from pneumonia.reporting.page import Figure, Section, Table, write_page
 
+_MEASURES = {"width": "width, px", "height": "height, px", "aspect": "aspect", "bytes": "bytes"}
 
-def write_data_page(folder: Path, found: Audit) -> None:
+
+def write_data_page(
+    folder: Path, found: Audit, near: NearDuplicates, probes: dict[str, Probe]
+) -> None:
     """Write `index.html` from an audit without leaks and the figures already in `folder`."""
-    kinds = [kind for kind in SUBTYPES if any(kind in row for row in found.counts.values())]
-    rows = [
-        [split, *(f"{found.counts.get(split, {}).get(kind, 0):,}" for kind in kinds)]
-        for split in SPLITS
-    ]
-    checks = [
-        ["films", f"{found.films:,}"],
-        ["patients", f"{found.patients:,}"],
-        ["patients in more than one split", "0"],
-        ["identical films in more than one split", "0"],
-        ["redundant copies of a film", f"{found.copies:,}"],
-        ["groups of copies with both labels", f"{len(found.label_conflicts):,}"],
-        ["patients, read without the series", f"{found.patients_naive:,}"],
-        ["of these seemingly in test and outside", f"{found.patients_naive_shared:,}"],
-    ]
-    naive = (
-        "File names of the Kermany set number patients within a series: person12_bacteria and "
-        "person12_virus are two children. Reading only the number, as published studies did, "
-        "merges them, and finds leaks that are none."
-    )
     sections = [
         Section("Films", figures=[Figure(folder / "films.png", "films of each subtype, in rows")]),
         Section(
             "Balance",
-            table=Table(["split", *kinds], rows),
-            figures=[Figure(folder / "balance.png", "films and patients by split and subtype")],
-        ),
-        Section("Audit", [naive], Table(["finding", "count"], checks)),
-        Section(
-            "What the source files give away",
-            ["A model that sees a class in the shape or size of the files learns no anatomy."],
+            [
+                "Totals under the names of the splits. A patient with films of two subtypes counts "
+                "in both."
+            ],
             figures=[
+                Figure(folder / "balance_films.png", "films by split and subtype"),
+                Figure(folder / "balance_patients.png", "patients by split and subtype"),
+            ],
+        ),
+        Section("Audit", [NAIVE], _checks(found, near)),
+        _shortcuts(folder, probes),
+        Section(
+            "The source files",
+            ["A class that shows in the shape or size of the files is learnt without anatomy."],
+            _sources(found),
+            [
                 Figure(
                     folder / "source.png",
-                    "aspect ratio and file size by subtype",
-                    "Boxes hold half of the files, whiskers 95 %.",
+                    "width, height, aspect and file size by subtype",
+                    "Boxes hold half of the files, whiskers 95 %. What is the same in every file "
+                    "is left out.",
                 )
             ],
         ),
         Section(
             "Grey values",
-            figures=[Figure(folder / "intensities.png", "histograms and mean films by class")],
+            figures=[
+                Figure(folder / "means.png", "mean film of each class and their difference"),
+                Figure(folder / "grey_values.png", "histogram of the grey values by class"),
+            ],
+        ),
+        Section(
+            "Closest pairs",
+            [
+                f"Perceptual hashes of {HASH_BITS} bits. Up to {near.distance} differing bits, "
+                "pairs are near duplicates: a film saved again, brightened or slightly cropped. "
+                "They are reported and do not stop training, since only a person can tell one "
+                "film saved twice from two films of one chest. Copies, equal in every pixel, are "
+                "not shown.",
+                *([] if near.pairs <= LISTED else [f"audit.json lists {LISTED} of them."]),
+            ],
+            figures=[Figure(folder / "near_duplicates.png", "the closest pairs of films")],
+        ),
+        Section(
+            "Map of the films",
+            [
+                "Two principal components of the films at 16x16 px. Classes that part here part "
+                "by exposure and framing; splits should cover the same ground. The lines "
+                "hold half and nine tenths of the films of a kind."
+            ],
+            figures=[
+                Figure(folder / "embedding_class.png", "map of the films by class"),
+                Figure(folder / "embedding_split.png", "map of the films by split"),
+            ],
+        ),
+        Section(
+            "What training makes of a film",
+            ["Draws of train_scratch.augment: positioning, exposure, noise; never mirrored."],
+            figures=[Figure(folder / "augmentation.png", "films and augmented draws of them")],
         ),
     ]
     lead = "The prepared films as the models see them, and the audit that lets training begin."
     write_page(folder / "index.html", "Data", lead, sections)
+
+
+def _checks(found: Audit, near: NearDuplicates) -> Table:
+    rows = {
+        "films": found.films,
+        "patients": found.patients,
+        "patients in more than one split": 0,
+        "identical films in more than one split": 0,
+        "groups of identical films": len(found.copy_groups),
+        "groups with two patients' ids": found.copies_across_patients,
+        "groups with both labels": len(found.label_conflicts),
+        "redundant copies in the groups": found.copies,
+        "near-duplicate pairs": near.pairs,
+        "pairs in two splits": near.across_splits,
+        "pairs of two patients": near.across_patients,
+        "pairs with both labels": near.across_labels,
+        "patients, read without the series": found.patients_naive,
+        "of these, seemingly in test and outside": found.patients_naive_shared,
+    }
+    return Table(["finding", "count"], [[name, f"{count:,}"] for name, count in rows.items()])
+
+
+def _shortcuts(folder: Path, probes: dict[str, Probe]) -> Section:
+    rows = [
+        [name, PROBES[name], f"{probe.auc:.3f}", f"{probe.low:.3f} to {probe.high:.3f}"]
+        for name, probe in probes.items()
+    ]
+    return Section(
+        "Shortcuts",
+        [
+            "A logistic regression trained on the train films and scored on the test films, seeing "
+            "nothing that a diagnosis should rest on. Read every model's AUC next to these: what a "
+            "probe reaches, a network may have got in the same way."
+        ],
+        Table(["probe", "sees", "AUC", "95 % interval"], rows),
+        [Figure(folder / "probes.png", "AUC of each probe with its interval")],
+    )
+
+
+def _sources(found: Audit) -> Table:
+    cells = {}
+    for row in found.sizes:
+        form = ",.2f" if row["measure"] == "aspect" else ",.0f"
+        median, low, high = (format(row[end], form) for end in ("median", "low", "high"))
+        cells[row["class"], row["measure"]] = f"{median} ({low} to {high})"
+    rows = [
+        [name, *(cells[label, measure] for label in LABELS)] for measure, name in _MEASURES.items()
+    ]
+    modes = {
+        label: ", ".join(
+            f"{row['mode']} {row['files']:,}" for row in found.modes if row["class"] == label
+        )
+        for label in LABELS
+    }
+    rows.append(["colour mode, files", *modes.values()])
+    heads = [f"{label.lower()}: median (95 %)" for label in LABELS]
+    return Table(["source file", *heads], rows)

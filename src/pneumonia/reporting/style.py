@@ -18,6 +18,9 @@ INK, BLUE, ORANGE, GREEN, PURPLE, GREY = (
     "#8c959f",
 )
 SUBTYPE_COLOURS = {"normal": BLUE, "bacteria": ORANGE, "virus": PURPLE, "unknown": GREY}
+CLASS_COLOURS = {"normal": BLUE, "pneumonia": ORANGE}
+# For areas, because orange and purple print alike.
+SUBTYPE_HATCHES = {"normal": "", "bacteria": "////", "virus": "....", "unknown": "xxxx"}
 MODEL_COLOURS = {"scratch": ORANGE, "transfer": BLUE}
 DPI = 150
 _RC: dict[Any, Any] = {
