@@ -74,3 +74,15 @@ def test_the_same_model_registers_once(reproduced: Clone, tmp_path: Path) -> Non
     client = MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
     assert len(client.search_model_versions(f"name = '{NAME}'")) == 1
     assert len(runs(clone)) == 2
+
+
+def test_the_same_model_served_by_other_code_is_a_new_version(
+    reproduced: Clone, tmp_path: Path
+) -> None:
+    clone = reproduced.copy(tmp_path / "clone")
+    with (clone.path / "src/pneumonia/serving/model.py").open("a") as file:
+        file.write("# changed\n")
+    assert clone.repro("evaluate") == ["evaluate"]
+    client = MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
+    assert len(client.search_model_versions(f"name = '{NAME}'")) == 2
+    assert str(client.get_model_version_by_alias(NAME, "champion").version) == "2"
