@@ -56,7 +56,7 @@ register: $(VENV)/.installed ## fill an empty MLflow store from cached outputs
 image: $(VENV)/.installed ## build the Docker image of the champion
 	@rm -rf build/model
 	@mlflow artifacts download -u models:/$(MODEL)@champion -d build/model >/dev/null
-	@DOCKER_BUILDKIT=1 $(DOCKER) build -t $(IMAGE) .
+	@$(DOCKER) build -t $(IMAGE) .
 	@echo "docker run --rm -p $(PORT):8080 $(IMAGE)"
 
 lock: ## pin the newest versions that fit, with hashes (needs uv)
