@@ -58,7 +58,7 @@ def write_gradcam_page(
     sections = [
         Section(
             "What a heat map is",
-            [*WHAT, *(f"Cells of {model}: {h} by {w}." for model, (h, w) in grids.items())],
+            [*WHAT, *(f"Grid of {model}: {h} by {w} cells." for model, (h, w) in grids.items())],
         ),
         Section(
             "What the maps are worth",
