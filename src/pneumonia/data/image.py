@@ -1,4 +1,4 @@
-"""The one preprocessing: bytes of a JPEG or PNG file to the grey square that every model sees.
+"""The one preprocessing: bytes of an image file to the grey square that every model sees.
 
 `prepare`, the served model and batch scoring call `decode`, so a film gets the same pixels
 everywhere. Decoding a prepared square again gives that square.
@@ -13,16 +13,44 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.ExifTags import Base
+
+from pneumonia.data.bounds import (
+    MAX_PIXELS,
+    ImageError,
+    check_bytes,
+    check_chunks,
+    check_scans,
+    check_size,
+)
+
+__all__ = [
+    "SUFFIXES",
+    "DecodedImage",
+    "ImageError",
+    "decode",
+    "encode_png",
+    "read_grey",
+    "square_mask",
+]
 
 FORMATS = ("JPEG", "PNG")
 SUFFIXES = (".jpeg", ".jpg", ".png")
-MAX_BYTES = 64 * 2**20
-MAX_SIDE = 8_000  # px; a strip is padded to a square, so the longer side bounds the memory
-
-
-class ImageError(ValueError):
-    """The bytes are no usable image; the text says why, without naming the file."""
+# JPEG's own scaled decoding must leave this many pixels for one of the square, so that what it
+# changes stays below what one ordinary resampler differs from another (benchmarks/decoding.py).
+DRAFT_MARGIN = 2
+STRIP_PIXELS = 2**20  # converted at a time, so that colour costs no second whole picture
+# EXIF 2.32, tag 0x0112: what a viewer does to the stored pixels.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +60,8 @@ class DecodedImage:
     Attributes:
         pixels: uint8, (size, size), 0 black to 255 white.
         width, height: of the source as displayed, px.
-        mode: Pillow's name of the source's colour mode, for example "L" or "RGB".
+        mode: Pillow's name of the source's colour mode, for example "L" or "RGB"; of a DICOM film
+            its photometric interpretation.
     """
 
     pixels: NDArray[np.uint8]
@@ -42,52 +71,52 @@ class DecodedImage:
 
 
 def decode(payload: bytes, size: int) -> DecodedImage:
-    """Turn an image file's bytes into a grey square.
+    """Turn the bytes of a JPEG, PNG or DICOM file into a grey square.
 
-    Colour becomes luma (ITU-R 601), 16 bits become 8, a transparent part is black, EXIF
-    orientation is applied. The film is padded with black to a square, not squashed: in the
-    Kermany set the aspect ratio gives the label away. The resize is antialiased (Lanczos).
+    Colour becomes luma (ITU-R 601), of 16 bits in a PNG the high byte is kept (rounded down), a
+    transparent part is black, EXIF orientation is applied; for DICOM see `dicom.read_film`. The
+    film is resized with antialiasing (Lanczos) and padded with black to a square, not squashed: in
+    the Kermany set the aspect ratio gives the label away.
 
     Args:
-        payload: the whole file, at most 64 MiB.
+        payload: the whole file.
         size: side of the square, px.
 
     Raises:
-        ImageError: empty, no JPEG or PNG, truncated, corrupt or larger than the bounds.
+        ImageError: empty, none of the three, truncated, corrupt, no film, or out of bounds.py.
     """
-    if not payload:
-        raise ImageError("the file is empty (0 bytes)")
-    if len(payload) > MAX_BYTES:
-        raise ImageError(f"the file is over {MAX_BYTES // 2**20} MiB")
+    check_bytes(payload)
+    if payload[128:132] == b"DICM":
+        # Half a second of imports that only DICOM needs.
+        from pneumonia.data.dicom import read_film
+
+        pixels, mode = read_film(payload)
+        height, width = pixels.shape
+        inner = inner_size(width, height, size)
+        grey = Image.fromarray(pixels).resize(inner, Image.Resampling.LANCZOS)
+        return DecodedImage(_padded(grey, size), width, height, mode)
     try:
         with warnings.catch_warnings():
-            # Bounded below, with our own words.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(payload), formats=FORMATS)
-        if max(image.size) > MAX_SIDE:
-            raise ImageError(f"{image.width}x{image.height} px: a side is over {MAX_SIDE:,} px")
-        mode = image.mode
-        image.load()
-        upright = ImageOps.exif_transpose(image)
+            # Pillow's doubts about sizes and metadata; what matters is refused in our own words.
+            warnings.simplefilter("ignore")
+            return _decode_with_pillow(payload, size)
     except UnidentifiedImageError:
-        raise ImageError("not a JPEG or PNG image") from None
+        raise ImageError("not a JPEG, PNG or DICOM image") from None
     except Image.DecompressionBombError:
-        raise ImageError(f"a side is over {MAX_SIDE:,} px") from None
+        raise ImageError(f"over {MAX_PIXELS // 10**6} megapixels") from None
     except ImageError:
         raise
     except Exception as error:
         # Pillow's readers raise nearly anything (OSError, struct.error, IndexError, SyntaxError),
         # depending on where a file breaks off.
         raise ImageError(f"truncated or corrupt image ({error})") from None
-    return DecodedImage(
-        _square(_grey(upright), size, Image.Resampling.LANCZOS), upright.width, upright.height, mode
-    )
 
 
 def square_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
-    """Take a mask (H, W) the way `decode` takes its film: pad to a square, resize to `size`."""
+    """Take a mask (H, W) the way `decode` takes its film: resize, pad to a square of `size`."""
     grey = Image.fromarray(mask.astype(np.uint8) * 255)
-    return _square(grey, size, Image.Resampling.BILINEAR) >= 128
+    inner = inner_size(grey.width, grey.height, size)
+    return _padded(grey.resize(inner, Image.Resampling.BILINEAR), size) >= 128
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
@@ -103,23 +132,59 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
+def _decode_with_pillow(payload: bytes, size: int) -> DecodedImage:
+    check_chunks(payload)
+    image = Image.open(io.BytesIO(payload), formats=FORMATS)
+    mode, (width, height) = image.mode, image.size
+    check_size(width, height)
+    check_scans(payload, width * height)
+    inner = inner_size(width, height, size)
+    # The box is the film without the fraction of a pixel by which scaled decoding rounds up.
+    drafted = image.draft(None, (DRAFT_MARGIN * inner[0], DRAFT_MARGIN * inner[1]))
+    box = drafted[1] if drafted else None
+    image.load()
+    grey = _grey(image).resize(inner, Image.Resampling.LANCZOS, box=box)
+    orientation = image.getexif().get(Base.Orientation, 1)
+    if orientation in TURNS:
+        grey = grey.transpose(TURNS[orientation])
+        if orientation >= 5:
+            width, height = height, width
+    return DecodedImage(_padded(grey, size), width, height, mode)
+
+
 def _grey(image: Image.Image) -> Image.Image:
     """8-bit grey of an image in any of Pillow's JPEG and PNG modes."""
-    if image.mode.startswith("I"):
-        # 16-bit PNG: keep the high byte; Pillow's own conversion would clip at 255.
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        opaque = Image.new("RGBA", image.size, "black")
-        return Image.alpha_composite(opaque, image.convert("RGBA")).convert("L")
-    return image.convert("L")
+    if image.mode == "L" and "transparency" not in image.info:
+        return image
+    grey = Image.new("L", image.size)
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        grey.paste(_grey_strip(strip), (0, top))
+    return grey
 
 
-def _square(grey: Image.Image, size: int, resampling: Image.Resampling) -> NDArray[np.uint8]:
-    side = max(grey.size)
-    if grey.width != grey.height:
-        square = Image.new("L", (side, side), 0)
-        square.paste(grey, ((side - grey.width) // 2, (side - grey.height) // 2))
+def _grey_strip(strip: Image.Image) -> Image.Image:
+    if strip.mode.startswith("I"):
+        # Pillow's own conversion would clip at 255.
+        deep = np.asarray(strip)
+        opaque = deep != strip.info.get("transparency", -1)
+        return Image.fromarray(((deep >> 8) * opaque).astype(np.uint8))
+    if strip.mode in ("LA", "PA", "RGBA") or "transparency" in strip.info:
+        black = Image.new("RGBA", strip.size, "black")
+        return Image.alpha_composite(black, strip.convert("RGBA")).convert("L")
+    return strip.convert("L")
+
+
+def inner_size(width: int, height: int, size: int) -> tuple[int, int]:
+    """Width and height of the film within its square, px: the longer side fills it."""
+    side = max(width, height)
+    return max(1, round(width * size / side)), max(1, round(height * size / side))
+
+
+def _padded(grey: Image.Image, size: int) -> NDArray[np.uint8]:
+    if grey.size != (size, size):
+        square = Image.new("L", (size, size), 0)
+        square.paste(grey, ((size - grey.width) // 2, (size - grey.height) // 2))
         grey = square
-    if side != size:
-        grey = grey.resize((size, size), resampling)
     return np.asarray(grey, dtype=np.uint8)

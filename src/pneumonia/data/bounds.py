@@ -1,0 +1,117 @@
+"""What an image file may ask for, checked before any of its pixels are decoded.
+
+With these bounds a file takes less than 512 MiB and about two seconds, whatever it declares.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 40_000_000  # the largest detectors give about 20 million
+MAX_RATIO = 20  # longer side to shorter
+MIN_SIDE = 16  # px; less shows nothing
+MAX_SCANS = 100  # of a progressive JPEG; encoders write about ten
+# Each scan visits every pixel again: at 40 megapixels, 25 scans.
+MAX_SCANNED_PIXELS = 1_000_000_000
+# JPEG segments or PNG chunks, which Pillow reads one by one; 64 MiB in IDAT of 8 KiB have 8,192.
+MAX_SEGMENTS = 20_000
+
+START_OF_SCAN = 0xDA
+END_OF_IMAGE = 0xD9
+_WITHOUT_LENGTH = (0x01, 0xD8)
+# Within entropy-coded data a stuffed zero or a restart follows 0xFF (ITU-T T.81, B.1.1.2).
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])", re.DOTALL)
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+class ImageError(ValueError):
+    """The bytes are no usable image; one line says why, without naming the file."""
+
+    def __init__(self, reason: str) -> None:
+        # A damaged file's own text may be part of the reason.
+        line = " ".join(reason.split())
+        super().__init__("".join(c if c.isprintable() else "?" for c in line)[:200])
+
+
+def check_bytes(payload: bytes) -> None:
+    """Refuse a file that is empty or too long.
+
+    Raises:
+        ImageError: 0 bytes or over 64 MiB.
+    """
+    if not payload:
+        raise ImageError("the file is empty (0 bytes)")
+    if len(payload) > MAX_BYTES:
+        raise ImageError(f"the file is over {MAX_BYTES // 2**20} MiB")
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse a picture by its declared sides, px.
+
+    Raises:
+        ImageError: over 40 megapixels, a side under 16 px, or longer than 20:1.
+    """
+    size = f"{width}x{height} px"
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{size}: over {MAX_PIXELS // 10**6} megapixels")
+    if min(width, height) < MIN_SIDE:
+        raise ImageError(f"{size}: a side is under {MIN_SIDE} px")
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise ImageError(f"{size}: longer than {MAX_RATIO}:1")
+
+
+def check_scans(payload: bytes, pixels: int) -> None:
+    """Refuse a JPEG whose scans would take too long; it may be no JPEG at all.
+
+    Args:
+        payload: the whole file.
+        pixels: width times height.
+
+    Raises:
+        ImageError: over 100 scans, over 1,000 million pixels in all scans, over 20,000 segments.
+    """
+    if not payload.startswith(b"\xff\xd8"):
+        return
+    scans = sum(marker == START_OF_SCAN for marker, _ in jpeg_segments(payload))
+    if scans > MAX_SCANS or scans * pixels > MAX_SCANNED_PIXELS:
+        raise ImageError(f"a progressive JPEG of {scans} scans: too many for its size")
+
+
+def check_chunks(payload: bytes) -> None:
+    """Refuse a PNG of too many chunks; it may be no PNG at all.
+
+    Raises:
+        ImageError: over 20,000 chunks.
+    """
+    if not payload.startswith(_PNG):
+        return
+    position = len(_PNG)
+    for _ in range(MAX_SEGMENTS):
+        if position >= len(payload):
+            return
+        position += 12 + int.from_bytes(payload[position : position + 4])
+    raise ImageError(f"over {MAX_SEGMENTS:,} chunks")
+
+
+def jpeg_segments(payload: bytes) -> Iterator[tuple[int, int]]:
+    """Markers of a JPEG file up to its end of image, each with the offset of what follows it.
+
+    Walks as libjpeg does, which skips what is no marker (ITU-T T.81, annex B).
+
+    Raises:
+        ImageError: over 20,000 segments.
+    """
+    position = 2
+    for _ in range(MAX_SEGMENTS):
+        found = _MARKER.search(payload, position)
+        if found is None:
+            return
+        position = found.end()
+        yield found[1][0], position
+        if found[1][0] == END_OF_IMAGE:
+            return
+        if found[1][0] not in _WITHOUT_LENGTH:
+            position += int.from_bytes(payload[position : position + 2])
+    raise ImageError(f"over {MAX_SEGMENTS:,} segments")

@@ -1,0 +1,373 @@
+"""A DICOM radiograph is shown as its file says; what is no radiograph is refused by name."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import uid
+from pydicom.dataset import Dataset
+
+from pneumonia.data.dicom import TAGS, read_film
+from pneumonia.data.image import ImageError, decode
+from tests.conftest import image_bytes
+from tests.data.dicom_files import COMPRESSED, dicom_bytes, radiograph, written
+from tests.data.test_image import SIDES, SIZES, smooth_film
+from tests.pipeline.imports import ROOT
+
+SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
+CR = "dicomdirtests/77654033/CR"
+RADIOGRAPHS = (f"{CR}1/6154", f"{CR}2/6247", f"{CR}3/6278")
+NOT_DICOM = "not a JPEG, PNG or DICOM image"
+MODALITY = r"DICOM modality (\w+), not CR, DX or RG"
+JPEG_LS = r"DICOM transfer syntax JPEG-LS .* is not read"
+# Every file that pydicom ships and that is no radiograph, unless its modality is the reason.
+OTHER_REASONS = {
+    "ExplVR_BigEndNoMeta.dcm": NOT_DICOM,
+    "ExplVR_LitEndNoMeta.dcm": NOT_DICOM,
+    "JPEGLSNearLossless_08.dcm": JPEG_LS,
+    "JPEGLSNearLossless_16.dcm": JPEG_LS,
+    "MR_small_jpeg_ls_lossless.dcm": JPEG_LS,
+    "README.txt": NOT_DICOM,
+    "SC_rgb_jls_lossy_line.dcm": JPEG_LS,
+    "SC_rgb_jls_lossy_sample.dcm": JPEG_LS,
+    "crayons.icc": NOT_DICOM,
+    "dicomdirtests/README.txt": NOT_DICOM,
+    "dicomdirtests/TINY_ALPHA/README": NOT_DICOM,
+    "image_dfl.dcm": "DICOM transfer syntax Deflated Explicit VR Little Endian is not read",
+    "meta_missing_tsyntax.dcm": "DICOM without a transfer syntax",
+    "no_meta.dcm": NOT_DICOM,
+    "rtplan.dump": NOT_DICOM,
+    "rtstruct.dcm": NOT_DICOM,
+    "rtstruct.dump": NOT_DICOM,
+    "test1.json": NOT_DICOM,
+    "test_PN.json": NOT_DICOM,
+    "zipMR.gz": NOT_DICOM,
+}
+OTHERS = sorted(
+    name
+    for file in SHIPPED.rglob("*")
+    if file.is_file() and (name := file.relative_to(SHIPPED).as_posix()) not in RADIOGRAPHS
+)
+
+
+def ramp(bits: int = 12) -> NDArray[np.uint16]:
+    """Every level of a depth once, in a picture of 64 columns."""
+    return np.arange(2**bits, dtype=np.uint16).reshape(-1, 64)
+
+
+def shown(pixels: NDArray[Any], **tags: Any) -> NDArray[np.uint8]:
+    return read_film(dicom_bytes(pixels, **tags))[0]
+
+
+def table(entries: NDArray[Any], first: int, bits: int, form: str = "OW") -> list[Dataset]:
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(entries) % 2**16, first % 2**16, bits])
+    if form == "OW":
+        item.add_new("LUTData", "OW", entries.tobytes())
+    else:
+        item.add_new("LUTData", "US", entries.tolist())
+    return [item]
+
+
+@pytest.mark.parametrize("name", RADIOGRAPHS)
+def test_the_radiographs_that_pydicom_ships_are_read(name: str) -> None:
+    payload = (SHIPPED / name).read_bytes()
+    image = decode(payload, 32)
+    assert (image.width, image.height, image.mode) == (16, 16, "MONOCHROME1")
+    film = pydicom.dcmread(io.BytesIO(payload))
+    expected = 255 - 255 * np.clip(
+        (film.pixel_array - (film.WindowCenter - 0.5)) / (film.WindowWidth - 1) + 0.5, 0, 1
+    )
+    assert np.abs(read_film(payload)[0] - expected).max() <= 0.5001
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_others_that_pydicom_ships_are_refused_by_name(name: str) -> None:
+    with pytest.raises(ImageError) as refused:
+        decode((SHIPPED / name).read_bytes(), 32)
+    reason = OTHER_REASONS.get(name, MODALITY)
+    assert re.fullmatch(reason, str(refused.value))
+
+
+@given(
+    st.sampled_from([np.uint8, np.uint16, np.int16]),
+    SIDES, SIDES, SIZES, st.sampled_from(["CR", "DX", "RG"]),
+    st.sampled_from([uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian]),
+)  # fmt: skip
+def test_any_size_and_depth_becomes_a_grey_square(
+    kind: Any, height: int, width: int, size: int, modality: str, syntax: uid.UID
+) -> None:
+    pixels = smooth_film(height, width).astype(kind)
+    image = decode(dicom_bytes(pixels, syntax, Modality=modality), size)
+    assert image.pixels.shape == (size, size)
+    assert image.pixels.dtype == np.uint8
+    assert (image.width, image.height, image.mode) == (width, height, "MONOCHROME2")
+
+
+@given(SIDES, SIDES, SIZES)
+def test_a_film_that_uses_all_levels_gives_the_square_of_its_png(
+    height: int, width: int, size: int
+) -> None:
+    pixels = smooth_film(height, width)
+    pixels[0, :2] = (0, 255)
+    expected = decode(image_bytes(pixels, "PNG"), size).pixels
+    for deep in (pixels, pixels.astype(np.uint16) * 257, pixels.astype(np.int16) - 128):
+        assert np.array_equal(decode(dicom_bytes(deep), size).pixels, expected)
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_a_compressed_film_gives_the_same_as_an_uncompressed(name: str, bits: int) -> None:
+    if (name == "JPEG baseline" and bits != 8) or (name == "JPEG extended" and bits != 12):
+        pytest.skip("not in this process of JPEG")
+    film = smooth_film(61, 83)
+    pixels = film if bits == 8 else (film.astype(np.uint16) << (bits - 8))
+    tags = {"BitsStored": bits, "WindowCenter": 2**bits / 2, "WindowWidth": 2**bits}
+    found = read_film(dicom_bytes(pixels, COMPRESSED[name], **tags))[0].astype(int)
+    assert np.abs(found - shown(pixels, **tags)).max() <= (2 if "lossless" not in name else 0)
+    if name in ("JPEG lossless", "JPEG 2000", "RLE"):
+        assert np.array_equal(found, shown(pixels, **tags))
+
+
+def test_big_endian_of_16_bits_gives_the_same() -> None:
+    found = read_film(dicom_bytes(ramp(), uid.ExplicitVRBigEndian, BitsStored=12))[0]
+    assert np.array_equal(found, shown(ramp(), BitsStored=12))
+    with pytest.raises(ImageError, match="big endian"):
+        read_film(dicom_bytes(smooth_film(20, 20), uid.ExplicitVRBigEndian))
+
+
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": 1500, "WindowWidth": 900}])
+def test_monochrome1_is_the_inverse_of_monochrome2(window: dict[str, int]) -> None:
+    second = shown(ramp(), BitsStored=12, **window).astype(int)
+    first = shown(ramp(), BitsStored=12, PhotometricInterpretation="MONOCHROME1", **window)
+    assert np.abs(255 - second - first).max() <= 1
+    assert first[0, 0] == 255
+    assert second[0, 0] == 0
+
+
+def test_without_a_window_the_used_range_is_shown() -> None:
+    pixels = np.linspace(300, 1500, 40 * 40).astype(np.uint16).reshape(40, 40)
+    found = shown(pixels, BitsStored=12)
+    assert (found.min(), found.max()) == (0, 255)
+    assert np.abs(found - 255 * (pixels - 300.0) / 1200).max() <= 0.5001
+
+
+@pytest.mark.parametrize("level", [0, 1000, 4095])
+def test_a_constant_film_is_grey_by_bits_stored(level: int) -> None:
+    found = shown(np.full((20, 30), level, np.uint16), BitsStored=12)
+    assert np.unique(found).tolist() == [round(255 * level / 4095)]
+
+
+@given(
+    st.floats(-2000, 6000),
+    st.floats(1, 6000),
+    st.sampled_from([0.25, 1, 2.5, -1]),
+    st.integers(-3000, 3000),
+)
+def test_rescale_and_window_are_those_of_the_standard(
+    center: float, width: float, slope: float, intercept: int
+) -> None:
+    center, width = round(center, 2), round(width, 2)
+    found = shown(
+        ramp(), BitsStored=12, RescaleSlope=str(slope), RescaleIntercept=str(intercept),
+        WindowCenter=str(center), WindowWidth=str(width),
+    )  # fmt: skip
+    expected = np.empty(ramp().shape)
+    # PS3.3 C.11.2.1.2.1, word by word.
+    values = ramp() * slope + intercept
+    below = values <= center - 0.5 - (width - 1) / 2
+    above = ~below & (values > center - 0.5 + (width - 1) / 2)
+    between = ~below & ~above
+    expected[below], expected[above] = 0, 255
+    expected[between] = ((values[between] - (center - 0.5)) / (width - 1) + 0.5) * 255
+    assert np.abs(found - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+def test_each_window_function_agrees_with_pydicom(function: str) -> None:
+    film = radiograph(
+        ramp(), BitsStored=12, WindowCenter=1800, WindowWidth=1100, VOILUTFunction=function
+    )
+    expected = 255 * pydicom.pixels.apply_windowing(ramp(), film) / 4095
+    film.PixelData = ramp().tobytes()
+    film["PixelData"].VR = "OW"
+    assert np.abs(read_film(written(film))[0] - expected).max() <= 0.5001
+
+
+def test_the_first_of_several_windows_counts() -> None:
+    one = shown(ramp(), BitsStored=12, WindowCenter=1000, WindowWidth=500)
+    two = shown(ramp(), BitsStored=12, WindowCenter=[1000, 3000], WindowWidth=[500, 99])
+    assert np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("form", ["OW", "US"])
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
+def test_a_voi_table_goes_before_a_window(form: str, syntax: uid.UID) -> None:
+    entries = (np.sqrt(np.arange(3000) / 2999) * 1023).astype(np.uint16)
+    payload = dicom_bytes(
+        ramp(), syntax, BitsStored=12, WindowCenter=1, WindowWidth=2,
+        VOILUTSequence=table(entries, 500, 10, form),
+    )  # fmt: skip
+    expected = 255 * entries[np.clip(ramp().astype(int) - 500, 0, 2999)] / 1023
+    assert np.abs(read_film(payload)[0] - expected).max() <= 0.5001
+
+
+def test_a_table_in_big_endian_gives_the_same() -> None:
+    entries = np.arange(4096, dtype=np.uint16)[::-1].copy()
+    film = {"BitsStored": 12, "VOILUTSequence": table(entries.byteswap(), 0, 12)}
+    found = read_film(dicom_bytes(ramp(), uid.ExplicitVRBigEndian, **film))[0]
+    film["VOILUTSequence"] = table(entries, 0, 12)
+    assert np.array_equal(found, shown(ramp(), **film))
+    assert found[0, 0] == 255
+
+
+def test_a_modality_table_comes_before_the_window() -> None:
+    entries = np.arange(4096, dtype=np.uint16)[::-1].copy()
+    window = {"BitsStored": 12, "WindowCenter": 1000, "WindowWidth": 700}
+    found = shown(ramp(), ModalityLUTSequence=table(entries, 0, 12), **window)
+    assert np.array_equal(found, shown(entries.reshape(-1, 64), **window))
+
+
+def test_a_signed_table_begins_below_zero() -> None:
+    pixels = ramp().astype(np.int16) - 2048
+    entries = np.arange(4096, dtype=np.uint16)
+    found = shown(pixels, VOILUTSequence=table(entries, -2048, 12))
+    assert np.array_equal(found, shown(ramp(), VOILUTSequence=table(entries, 0, 12)))
+
+
+def test_bits_above_bits_stored_are_not_the_films() -> None:
+    overlay = ramp() | np.uint16(0x8000)
+    assert np.array_equal(shown(overlay, BitsStored=12), shown(ramp(), BitsStored=12))
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("signed", [False, True])
+def test_padding_is_black_and_no_part_of_the_range(photometric: str, signed: bool) -> None:
+    film = np.linspace(500, 1500, 40 * 40).reshape(40, 40).astype(np.int16 if signed else np.uint16)
+    padded = film.copy()
+    first, last = (-2000, -1990) if signed else (4000, 4010)
+    padded[:, :5], padded[:, 5:9] = first, last
+    tags = {"PhotometricInterpretation": photometric}
+    found = shown(padded, PixelPaddingValue=first, PixelPaddingRangeLimit=last, **tags)
+    assert found[:, :9].max() == 0
+    assert (found[:, 9:].min(), found[:, 9:].max()) == (0, 255)
+    only_first = shown(padded, PixelPaddingValue=first, **tags)
+    assert only_first[:, :5].max() == 0
+    assert (only_first[:, 5:9].min() > 0) == ((photometric == "MONOCHROME1") == signed)
+
+
+@pytest.mark.parametrize(
+    ("tags", "reason"),
+    [
+        ({"Modality": "CT"}, "DICOM modality CT, not CR, DX or RG"),
+        ({"Modality": None}, "DICOM modality missing"),
+        ({"NumberOfFrames": 2}, "DICOM of 2 frames, not one"),
+        ({"PhotometricInterpretation": "RGB"}, "DICOM in colour"),
+        ({"SamplesPerPixel": 3}, "DICOM in colour"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "DICOM in colour"),
+        ({"BitsAllocated": 32}, "Bits Allocated 32, not 8 or 16"),
+        ({"BitsStored": 17}, "Bits Stored 17, not 1 to 16"),
+        ({"BitsStored": 12, "HighBit": 15}, "High Bit 15, not Bits Stored less one"),
+        ({"Rows": None}, "without a picture"),
+        ({"Rows": 20000, "Columns": 20000}, "over 40 megapixels"),
+        ({"Rows": 15}, "a side is under 16 px"),
+        ({"Rows": 65}, r"truncated DICOM: 8,192 of 8,320 bytes of pixels"),
+        ({"WindowCenter": 5, "WindowWidth": 0}, "DICOM Window Width 0"),
+        ({"WindowCenter": 5, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "function CUBIC"),
+        ({"RescaleSlope": 0, "RescaleIntercept": 1}, "Rescale Slope 0"),
+        ({"VOILUTSequence": table(ramp()[0], 0, 17)}, "table of 17 bits"),
+    ],
+)  # fmt: skip
+def test_what_is_no_single_grey_film_is_refused_by_name(tags: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        decode(dicom_bytes(ramp(), **tags), 32)
+
+
+def test_a_file_without_pixels_is_refused() -> None:
+    with pytest.raises(ImageError, match="without pixel data"):
+        decode(written(radiograph(ramp())), 32)
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+@pytest.mark.parametrize("share", [0.6, 0.9])
+def test_a_truncated_film_is_refused(name: str, share: float) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    if name == "JPEG extended":
+        pixels, bits = pixels.astype(np.uint16), 12
+    else:
+        bits = 8
+    payload = dicom_bytes(pixels, COMPRESSED[name], BitsStored=bits)
+    with pytest.raises(ImageError, match="truncated"):
+        decode(payload[: int(share * len(payload))], 32)
+    film = pydicom.dcmread(io.BytesIO(payload))
+    stream = pydicom.encaps.get_frame(film.PixelData, 0, number_of_frames=1)
+    film.PixelData = pydicom.encaps.encapsulate([stream[: int(share * len(stream))]])
+    with pytest.raises(ImageError, match="truncated"):
+        decode(written(film, COMPRESSED[name]), 32)
+
+
+@pytest.mark.parametrize("name", ["JPEG extended", "JPEG lossless", "JPEG 2000"])
+def test_a_stream_of_another_size_than_the_header_is_refused_unread(name: str) -> None:
+    payload = dicom_bytes(ramp(), COMPRESSED[name], BitsStored=12)
+    film = pydicom.dcmread(io.BytesIO(payload))
+    film.Rows = 32
+    with pytest.raises(ImageError, match="compressed picture has 64x64 px of 1 samples"):
+        decode(written(film, COMPRESSED[name]), 32)
+
+
+def test_a_colour_stream_behind_a_grey_header_is_refused() -> None:
+    film = radiograph(smooth_film(64, 64))
+    colour = image_bytes(np.asarray(Image.fromarray(smooth_film(64, 64)).convert("RGB")))
+    film.PixelData = pydicom.encaps.encapsulate([colour])
+    film["PixelData"].VR = "OB"
+    with pytest.raises(ImageError, match="of 3 samples"):
+        decode(written(film, uid.JPEGBaseline8Bit), 32)
+
+
+def test_endless_elements_are_refused() -> None:
+    payload = dicom_bytes(ramp())
+    at = payload.index(b"\x28\x00\x02\x00US")
+    empty = b"\x09\x00\x01\x00UN\0\0\0\0\0\0"
+    with pytest.raises(ImageError, match="over 100,000 DICOM data elements"):
+        decode(payload[:at] + empty * 100_000 + payload[at:], 32)
+
+
+def test_an_element_of_endless_length_is_refused() -> None:
+    windows = "1\\" * 2**20
+    film = radiograph(ramp())
+    film.PixelData = ramp().tobytes()
+    film["PixelData"].VR = "OW"
+    film.add_new("WindowCenter", "UT", windows)
+    with pytest.raises(ImageError, match="data element of over 1 MiB"):
+        decode(written(film, uid.ImplicitVRLittleEndian), 32)
+
+
+def test_no_tag_of_a_patient_is_read() -> None:
+    groups = {tag >> 16 for tag in TAGS}
+    assert groups == {0x0008, 0x0028}
+    assert 0x0010 not in groups
+    with pytest.raises(ImageError) as refused:
+        decode(dicom_bytes(ramp(), Modality="CT", PatientName="Doe^Jane", PatientID="77"), 32)
+    assert "Doe" not in str(refused.value)
+
+
+def test_other_files_do_not_wait_for_pydicom() -> None:
+    script = (
+        "import sys; from pneumonia.data.image import decode, encode_png; import numpy;"
+        "decode(encode_png(numpy.zeros((20, 20), 'uint8')), 32);"
+        "sys.exit('pydicom' in sys.modules or 'imagecodecs' in sys.modules)"
+    )
+    environment = {"PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)
