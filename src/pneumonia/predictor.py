@@ -1,6 +1,6 @@
 """One way from a film to an answer, for the reports and for whoever serves the model.
 
-Needs ONNX Runtime, NumPy and Pillow; no TensorFlow.
+Needs ONNX Runtime, NumPy, Pillow and, for DICOM, pydicom and imagecodecs; no TensorFlow.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Predictor:
         """Answer for image files, in one forward pass.
 
         Args:
-            payloads: whole JPEG or PNG files.
+            payloads: whole JPEG, PNG or DICOM files.
 
         Raises:
             ImageError: one of them is no usable image.

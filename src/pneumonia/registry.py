@@ -23,10 +23,12 @@ REQUIREMENTS = (
     "mlflow-skinny",
     "fastapi",
     "uvicorn",
+    "imagecodecs",
     "numpy",
     "onnxruntime",
     "pandas",
     "pillow",
+    "pydicom",
     "pyyaml",
 )
 

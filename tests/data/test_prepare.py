@@ -174,7 +174,7 @@ def test_all_bad_files_are_listed_at_once_with_name_and_reason(
 ) -> None:
     bad = {
         "train/NORMAL/empty.jpeg": (b"", "the file is empty"),
-        "train/PNEUMONIA/text.jpeg": (b"just text\n", "not a JPEG or PNG image"),
+        "train/PNEUMONIA/text.jpeg": (b"just text\n", "not a JPEG, PNG or DICOM image"),
         "test/NORMAL/half.jpeg": (some_film(99)[:1000], "truncated or corrupt"),
     }
     root = make_folder(kermany() | {name: payload for name, (payload, _) in bad.items()})

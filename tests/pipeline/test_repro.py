@@ -167,7 +167,7 @@ def break_film(folder: Path, kind: str) -> str:
         return "prepare: train/NORMAL/IM-0001-0001.jpeg: truncated or corrupt image"
     if kind == "text":
         film.write_text("not a film")
-        return "prepare: train/NORMAL/IM-0001-0001.jpeg: not a JPEG or PNG image"
+        return "prepare: train/NORMAL/IM-0001-0001.jpeg: not a JPEG, PNG or DICOM image"
     if kind == "empty file":
         film.write_bytes(b"")
         return "prepare: train/NORMAL/IM-0001-0001.jpeg: the file is empty (0 bytes)"

@@ -9,9 +9,13 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from pneumonia.data.image import decode, encode_png
+from tests.data.dicom_files import dicom_bytes
+from tests.data.test_image import smooth_film
 from tests.pipeline.clone import Clone, clean_environment
 from tests.serving.rest import (
     ask,
@@ -83,12 +87,21 @@ def test_every_way_of_asking_gives_the_same_answer(server: str, reproduced: Clon
     assert all(other == first for other in others)
 
 
+def test_a_dicom_film_is_answered_like_its_square(server: str) -> None:
+    payload = dicom_bytes(smooth_film(90, 70).astype(np.uint16) * 16, BitsStored=12)
+    square = encode_png(decode(payload, 64).pixels)
+    rows = [{"image": base64.b64encode(film).decode()} for film in (payload, square)]
+    film, expected = ask(server, {"dataframe_records": rows})
+    assert film["error"] == ""
+    assert film == expected
+
+
 def test_a_bad_film_has_its_reason_and_sinks_no_other(server: str, reproduced: Clone) -> None:
     name = champion_predictions(reproduced)["image_id"].iloc[0]
     film = in_base64(reproduced.path / f"data/prepared/images/{name}.png")
     text = base64.b64encode(b"no film").decode()
     good, bad = ask(server, {"dataframe_records": [{"image": film}, {"image": text}]})
     assert good["label"] in ("NORMAL", "PNEUMONIA")
-    assert bad["error"] == "not a JPEG or PNG image"
+    assert bad["error"] == "not a JPEG, PNG or DICOM image"
     assert bad["label"] is None
     assert bad["probability"] is None

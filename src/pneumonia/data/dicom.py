@@ -1,7 +1,6 @@
 """DICOM: one radiograph (CR, DX, RG) as the grey picture that its file means to show.
 
-Only the tags below are read; nothing that names a patient is among them. Chapters are those of
-DICOM PS3.3 and PS3.5 (2024).
+Only the tags below are read; nothing that names a patient is among them.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ from pneumonia.data.bounds import (
     check_size,
     jpeg_segments,
 )
+from pneumonia.data.dicom_shades import shades
 
 MODALITIES = ("CR", "DX", "RG")
 # Data elements are parsed one by one in Python; a film has some hundreds.
 MAX_READS = 100_000
 MAX_ELEMENT = 2**20  # bytes of any element but the pixels; a table of 16 bits has 2**17
 MAX_TILES = 1_024  # of a JPEG 2000 picture; each costs memory before it is seen
-STRIP_PIXELS = 2**20
 
 PIXEL_DATA = Tag("PixelData")
 TAGS: list[BaseTag | int] = [
@@ -92,9 +91,7 @@ class _Reader(io.BytesIO):
 def read_film(payload: bytes) -> tuple[NDArray[np.uint8], str]:
     """Read a DICOM file (PS3.10, with preamble) of one radiograph.
 
-    Modality table or rescale (C.11.1), then the first VOI table, else the first window (C.11.2);
-    without both the range of the pixels that are used, or of Bits Stored where all are equal.
-    MONOCHROME1 is inverted. Pixel padding (C.7.5.1.1.2) is black.
+    What its levels look like is in dicom_shades.py.
 
     Args:
         payload: the whole file, at most 64 MiB.
@@ -126,19 +123,32 @@ def _read_film(payload: bytes) -> tuple[NDArray[np.uint8], str]:
         raise ImageError("DICOM without a transfer syntax")
     if syntax not in TRANSFER_SYNTAXES:
         raise ImageError(f"DICOM transfer syntax {syntax.name} is not read")
-    encoding = (syntax.is_implicit_VR, syntax.is_little_endian)
     film = read_dataset(
-        reader, *encoding, stop_when=lambda tag, vr, length: tag >= PIXEL_DATA, specific_tags=TAGS
+        reader,
+        syntax.is_implicit_VR,
+        syntax.is_little_endian,
+        stop_when=lambda tag, vr, length: tag >= PIXEL_DATA,
+        specific_tags=TAGS,
     )
     _check(film, syntax)
     reader.longest = len(payload)
-    data = read_dataset(reader, *encoding, stop_when=lambda tag, vr, length: tag > PIXEL_DATA)
+    codes = _codes(film, _pixel_data(reader, syntax), syntax)
+    grey = shades(film, codes, encapsulated=syntax.is_encapsulated)
+    return grey, str(film.PhotometricInterpretation)
+
+
+def _pixel_data(reader: _Reader, syntax: uid.UID) -> bytes:
+    """The bytes of the pixels or of their one compressed stream; no other copy is left behind."""
+    data = read_dataset(
+        reader,
+        syntax.is_implicit_VR,
+        syntax.is_little_endian,
+        stop_when=lambda tag, vr, length: tag > PIXEL_DATA,
+    )
     if PIXEL_DATA not in data:
         raise ImageError("DICOM without pixel data, or truncated within it")
-    codes = _codes(film, data[PIXEL_DATA].value, syntax)
-    return _shown(film, codes, encapsulated=syntax.is_encapsulated), str(
-        film.PhotometricInterpretation
-    )
+    value: bytes = data[PIXEL_DATA].value
+    return get_frame(value, 0, number_of_frames=1) if syntax.is_encapsulated else value
 
 
 def _check(film: Dataset, syntax: uid.UID) -> None:
@@ -176,18 +186,18 @@ def _codes(film: Dataset, data: bytes, syntax: uid.UID) -> NDArray[Any]:
         if len(data) < needed:
             raise ImageError(f"truncated DICOM: {len(data):,} of {needed:,} bytes of pixels")
         return np.frombuffer(data, kind, math.prod(shape)).reshape(shape)
-    frame = get_frame(data, 0, number_of_frames=1)
     if syntax == uid.RLELossless:
-        pixels = imagecodecs.dicomrle_decode(frame, kind, out=needed)
+        pixels = imagecodecs.dicomrle_decode(data, kind, out=needed)
         return np.frombuffer(pixels, kind, math.prod(shape)).reshape(shape)
     if syntax in JPEG_2000:
-        frame = frame[max(0, frame.find(CODESTREAM)) :]
-        _check_codestream(_jpeg_2000_header(frame), shape)
-        found = imagecodecs.jpeg2k_decode(frame, numthreads=1)
+        # Some files hold a whole JP2 file around the codestream.
+        data = data[max(0, data.find(CODESTREAM)) :]
+        _check_codestream(_jpeg_2000_header(data), shape)
+        found = imagecodecs.jpeg2k_decode(data, numthreads=1)
     else:
-        _check_codestream(_jpeg_header(frame), shape)
-        check_scans(frame, math.prod(shape))
-        found = imagecodecs.jpeg8_decode(frame)
+        _check_codestream(_jpeg_header(data), shape)
+        check_scans(data, math.prod(shape))
+        found = imagecodecs.jpeg8_decode(data)
     if found.shape != shape or found.dtype.itemsize > kind.itemsize:
         raise ImageError(f"corrupt DICOM: pixels of {found.dtype}, {kind} declared")
     # Of a signed codestream the bit pattern, as in an uncompressed file.
@@ -226,123 +236,3 @@ def _check_codestream(found: tuple[int, int, int], shape: tuple[int, int]) -> No
             f"corrupt DICOM: the compressed picture has {found[1]}x{found[0]} px of {found[2]} "
             f"samples, the header {shape[1]}x{shape[0]} px of 1"
         )
-
-
-def _shown(film: Dataset, codes: NDArray[Any], encapsulated: bool) -> NDArray[np.uint8]:
-    """Grey of stored pixels: a table over all bit patterns, made once, looked up in strips."""
-    patterns = np.arange(2**film.BitsAllocated)
-    signed = film.get("PixelRepresentation") == 1
-    top = 2**film.BitsStored - 1
-    # A lossy codec may overshoot; above Bits Stored an uncompressed pixel may hold other things.
-    stored = np.minimum(patterns, top) if encapsulated and not signed else patterns & top
-    if signed:
-        stored = np.where(stored > top // 2, stored - (top + 1), stored)
-    padding = _padding(film, patterns)
-    values = _rescaled(film, stored)
-    grey = _windowed(film, values)
-    if grey is None:
-        used = np.zeros(len(patterns), bool)
-        for strip in _strips(codes):
-            used[strip] = True
-        low, high = _range(values[used & ~padding], values)
-        grey = (values - low) / (high - low)
-    if film.PhotometricInterpretation == "MONOCHROME1":
-        grey = 1 - grey
-    table = np.rint(255 * np.clip(np.where(padding, 0, grey), 0, 1)).astype(np.uint8)
-    shown = np.empty(codes.shape, np.uint8)
-    for strip, out in zip(_strips(codes), _strips(shown), strict=True):
-        np.take(table, strip, out=out)
-    return shown
-
-
-def _strips(pixels: NDArray[Any]) -> list[NDArray[Any]]:
-    """Views of some rows each: NumPy makes 64-bit indices of what it looks up."""
-    rows = max(1, STRIP_PIXELS // pixels.shape[1])
-    return [pixels[top : top + rows] for top in range(0, len(pixels), rows)]
-
-
-def _range(used: NDArray[np.float64], possible: NDArray[np.float64]) -> tuple[float, float]:
-    if not len(used) or used.min() == used.max():
-        used = possible
-    if used.min() == used.max():
-        return float(used.min()), float(used.min()) + 1
-    return float(used.min()), float(used.max())
-
-
-def _padding(film: Dataset, patterns: NDArray[np.int_]) -> NDArray[np.bool_]:
-    """Which bit patterns are no part of the film."""
-    first = film.get("PixelPaddingValue")
-    if first is None:
-        return np.zeros(len(patterns), bool)
-    last = film.get("PixelPaddingRangeLimit")
-    ends = [int(end) % len(patterns) for end in (first, first if last is None else last)]
-    if film.get("PixelRepresentation") == 1:
-        half = len(patterns) // 2
-        patterns = (patterns + half) % len(patterns)
-        ends = [(end + half) % len(patterns) for end in ends]
-    return (min(ends) <= patterns) & (patterns <= max(ends))
-
-
-def _rescaled(film: Dataset, stored: NDArray[np.int_]) -> NDArray[np.float64]:
-    if film.get("ModalityLUTSequence"):
-        return _looked_up(film.ModalityLUTSequence[0], stored.astype(np.float64))[0]
-    slope = _number(film, "RescaleSlope", 1.0)
-    if slope == 0:
-        raise ImageError("DICOM Rescale Slope 0")
-    return stored.astype(np.float64) * slope + _number(film, "RescaleIntercept", 0.0)
-
-
-def _windowed(film: Dataset, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Shades, 0 to 1 within the window; None where the file has neither table nor window."""
-    if film.get("VOILUTSequence"):
-        shades, bits = _looked_up(film.VOILUTSequence[0], values)
-        return shades / (2**bits - 1)
-    center, width = _number(film, "WindowCenter", math.nan), _number(film, "WindowWidth", math.nan)
-    if math.isnan(center) or math.isnan(width):
-        return None
-    function = film.get("VOILUTFunction") or "LINEAR"
-    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-        raise ImageError(f"DICOM VOI LUT function {function} is not known")
-    if width <= 0 or (function == "LINEAR" and width < 1):
-        raise ImageError(f"DICOM Window Width {width:g}")
-    if function == "SIGMOID":
-        # C.11.2.1.3.1, 1 / (1 + exp(-4 x / w)), in a form that does not overflow.
-        return np.asarray(0.5 + 0.5 * np.tanh(2 * (values - center) / width), np.float64)
-    if function == "LINEAR":
-        # C.11.2.1.2.1
-        center, width = center - 0.5, width - 1
-    if width == 0:
-        return (values > center).astype(np.float64)
-    return np.clip((values - center) / width + 0.5, 0, 1)
-
-
-def _looked_up(item: Dataset, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
-    """Values through a table (C.11.1.1 and C.11.2.1.1), and the bits of its entries."""
-    count, first, bits = (int(part) for part in item.LUTDescriptor)
-    count = count or 2**16
-    if not 8 <= bits <= 16:
-        raise ImageError(f"DICOM table of {bits} bits, not 8 to 16")
-    if first >= 2**15 and values.min() < 0:
-        first -= 2**16
-    data = item.LUTData
-    if isinstance(data, bytes):
-        wide = "<u2" if item.original_encoding[1] else ">u2"
-        table = np.frombuffer(data, "u1" if len(data) <= count + count % 2 else wide)
-    else:
-        table = np.atleast_1d(np.asarray(data, dtype=np.int64)) & 0xFFFF
-    if len(table) < count:
-        raise ImageError(f"DICOM table of {len(table)} entries, {count} declared")
-    index = np.clip(np.rint(values) - first, 0, count - 1).astype(np.int64)
-    return table[:count][index].astype(np.float64), bits
-
-
-def _number(film: Dataset, keyword: str, absent: float) -> float:
-    """The first value of an element; infinite and nameless numbers are refused."""
-    value = film.get(keyword)
-    if isinstance(value, list) or hasattr(value, "append"):
-        value = value[0] if len(value) else None
-    if value is None or value == "":
-        return absent
-    if not math.isfinite(float(value)):
-        raise ImageError(f"DICOM {keyword} {value}")
-    return float(value)

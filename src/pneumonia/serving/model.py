@@ -1,6 +1,7 @@
 """The registered model, as MLflow logs and serves it: models-from-code, no pickle, no TensorFlow.
 
-Input: a column `image` with the bytes of JPEG or PNG files (base64 in JSON). Output: a row a film.
+Input: a column `image` with the bytes of JPEG, PNG or DICOM files (base64 in JSON). Output: a row a
+film.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def _bytes(value: Any) -> bytes:
     """The file's bytes.
 
     MLflow decodes base64 in `dataframe_*` requests; in `inputs` and `instances` the text arrives as
-    it was sent, as string or as bytes. No JPEG or PNG is itself base64: both begin outside ASCII.
+    it was sent, as string or as bytes. No film is itself base64: JPEG and PNG begin outside ASCII,
+    and the tags of DICOM begin with control characters.
     """
     if isinstance(value, str):
         value = value.encode()

@@ -1,0 +1,82 @@
+"""The registered model's class on a graph of its own, without MLflow's store or server."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from onnx import TensorProto, helper
+
+from pneumonia.data.image import decode
+from pneumonia.predictor import Graph
+from pneumonia.serving.model import PneumoniaModel
+from tests.conftest import SIZE
+from tests.data.dicom_files import COMPRESSED, dicom_bytes
+from tests.data.test_image import smooth_film
+
+
+def write_graph(path: Path) -> None:
+    """A graph whose logit is the mean grey of the film less 0.4, and whose map is the film."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["levels"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["levels", "white"], ["film"]),
+        helper.make_node("ReduceMean", ["film", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Sub", ["mean", "middle"], ["logit"]),
+        helper.make_node("Squeeze", ["film", "channel"], ["map"]),
+    ]
+    constants = [
+        helper.make_tensor("white", TensorProto.FLOAT, [], [255.0]),
+        helper.make_tensor("middle", TensorProto.FLOAT, [], [0.4]),
+        helper.make_tensor("axes", TensorProto.INT64, [3], [1, 2, 3]),
+        helper.make_tensor("channel", TensorProto.INT64, [1], [3]),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", SIZE, SIZE, 1])
+    logit = helper.make_tensor_value_info("logit", TensorProto.FLOAT, ["N"])
+    heat = helper.make_tensor_value_info("map", TensorProto.FLOAT, ["N", SIZE, SIZE])
+    graph = helper.make_graph(nodes, "film", [image], [logit, heat], constants)
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> PneumoniaModel:
+    write_graph(tmp_path / "graph.onnx")
+    card = {"model": "test", "temperature": 2.0, "threshold": 0.5, "map_scale": 1.0}
+    (tmp_path / "point.json").write_text(json.dumps(card))
+    found = PneumoniaModel()
+    artifacts = {
+        "graph": str(tmp_path / "graph.onnx"),
+        "operating_point": str(tmp_path / "point.json"),
+    }
+    found.load_context(SimpleNamespace(artifacts=artifacts))
+    return found
+
+
+@pytest.mark.parametrize("syntax", [None, "JPEG lossless", "JPEG 2000", "RLE"])
+@pytest.mark.parametrize("as_base64", [False, True])
+def test_a_dicom_film_is_answered_from_the_square_that_decode_makes(
+    model: PneumoniaModel, tmp_path: Path, syntax: str | None, as_base64: bool
+) -> None:
+    pixels = smooth_film(61, 83).astype(np.uint16) * 16
+    tags = {"BitsStored": 12, "PhotometricInterpretation": "MONOCHROME1"}
+    payload = dicom_bytes(pixels, *([COMPRESSED[syntax]] if syntax else []), **tags)
+    film = base64.b64encode(payload) if as_base64 else payload
+    [answer] = model.predict(None, pd.DataFrame({"image": [film]})).to_dict("records")
+    square = decode(payload, SIZE).pixels
+    [logit], _ = Graph(tmp_path / "graph.onnx").run(square[None, ..., None])
+    assert answer["error"] == ""
+    assert answer["probability"] == pytest.approx(1 / (1 + np.exp(-logit / 2)), abs=1e-7)
+    assert logit == pytest.approx(square.mean() / 255 - 0.4, abs=1e-5)
+
+
+def test_a_dicom_that_is_no_radiograph_has_its_reason(model: PneumoniaModel) -> None:
+    payload = dicom_bytes(smooth_film(40, 40), Modality="CT")
+    [answer] = model.predict(None, pd.DataFrame({"image": [payload]})).to_dict("records")
+    assert answer["error"] == "DICOM modality CT, not CR, DX or RG"
+    assert answer["probability"] is None
