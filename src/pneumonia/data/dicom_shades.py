@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import MutableSequence
 from typing import Any
 
 import numpy as np
@@ -141,8 +142,8 @@ def _looked_up(item: Dataset, values: NDArray[np.float64]) -> tuple[NDArray[np.f
 def _number(film: Dataset, keyword: str, absent: float) -> float:
     """The first value of an element; infinite and nameless numbers are refused."""
     value = film.get(keyword)
-    if isinstance(value, list) or hasattr(value, "append"):
-        value = value[0] if len(value) else None
+    if isinstance(value, MutableSequence):
+        value = value[0] if value else None
     if value is None or value == "":
         return absent
     if not math.isfinite(float(value)):
