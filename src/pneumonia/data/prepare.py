@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pneumonia.data.image import ImageError, decode, encode_png, square_mask
 from pneumonia.data.manifest import ManifestRow, image_path, write_manifest
-from pneumonia.data.quarantine import QuarantinedFilm, write_quarantine
+from pneumonia.data.quarantine import QuarantinedFilm, reason_of, write_quarantine
 from pneumonia.data.sources import SourceFilm
 from pneumonia.data.splits import in_test, in_validation
 from pneumonia.errors import InputError
@@ -103,8 +103,7 @@ def _prepare_one(film: SourceFilm, size: int, folder: Path) -> ManifestRow | Qua
         payload, mask = film.read()
         image = decode(payload, size)
     except (ImageError, OSError) as error:
-        # An OSError's own text has the path on this machine, which has no place in an output.
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = reason_of(error)
         return QuarantinedFilm(film.file, film.label, film.split, film.patient_id, reason)
     image_id = hashlib.sha256(payload).hexdigest()[:16]
     image_path(folder, image_id).write_bytes(encode_png(image.pixels))

@@ -33,13 +33,20 @@ class QuarantinedFilm:
 COLUMNS = [field.name for field in fields(QuarantinedFilm)]
 
 
+def reason_of(error: Exception) -> str:
+    """Why a film cannot be read: one line, the same in every run and on every machine."""
+    # An OSError's own text has the path on this machine; libraries name objects by their address.
+    reason = getattr(error, "strerror", None) or str(error)
+    return " ".join(re.sub(r" at 0x[0-9a-f]+", "", reason).split())
+
+
 def write_quarantine(folder: Path, films: list[QuarantinedFilm]) -> None:
     """Write `quarantine.csv` into a prepared folder."""
     with (folder / NAME).open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
         for film in sorted(films, key=lambda film: film.file):
-            table.writerow(asdict(film) | {"reason": _one_line(film.reason)})
+            table.writerow(asdict(film))
 
 
 def read_quarantine(folder: Path) -> list[QuarantinedFilm]:
@@ -63,8 +70,3 @@ def read_quarantine(folder: Path) -> list[QuarantinedFilm]:
 def as_dict(films: list[QuarantinedFilm]) -> dict[str, Any]:
     """For audit.json: how many, and the first of them."""
     return {"films": len(films), "listed": [asdict(film) for film in films[:LISTED]]}
-
-
-def _one_line(reason: str) -> str:
-    # Libraries name objects by their address, and no two runs have the same.
-    return " ".join(re.sub(r" at 0x[0-9a-f]+", "", reason).split())

@@ -13,6 +13,7 @@ from importlib import import_module
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumonia.errors import InputError
 from pneumonia.params import DataParams
 
 
@@ -52,4 +53,12 @@ def open_source(params: DataParams) -> list[SourceFilm]:
     # Imported by name: what one source needs is no burden to another.
     source = import_module(f"pneumonia.data.sources.{params.source}")
     films: list[SourceFilm] = source.open_source(params)
+    # Such a name could neither be written into the manifest nor be printed.
+    unnamed = [f"{film.file!a}: the name is not UTF-8" for film in films if not _utf8(film.file)]
+    if unnamed:
+        raise InputError("\n".join(sorted(unnamed)))
     return override_patients(sorted(films, key=lambda film: film.file), params)
+
+
+def _utf8(name: str) -> bool:
+    return name.encode(errors="replace").decode() == name
