@@ -13,13 +13,16 @@ from pneumonia.stage import replaced, run
 
 
 def main(params: Params) -> None:
-    """Write data/prepared: manifest.csv, images/, masks/."""
+    """Write data/prepared: manifest.csv, images/, masks/, quarantine.csv."""
     films = open_source(params.data)
     with replaced(Path("data/prepared")) as folder:
-        rows = prepare(films, params.prepare, folder)
-    counts = Counter(row.split for row in rows)
-    patients = len({row.patient_id for row in rows})
-    print(f"prepare: {len(rows)} films of {patients} patients: {dict(sorted(counts.items()))}")
+        done = prepare(films, params.prepare, folder)
+    counts = Counter(row.split for row in done.rows)
+    patients = len({row.patient_id for row in done.rows})
+    line = f"{len(done.rows)} films of {patients} patients: {dict(sorted(counts.items()))}"
+    if done.quarantined:
+        line += f"; {len(done.quarantined)} quarantined, see data/prepared/quarantine.csv"
+    print(f"prepare: {line}")
 
 
 if __name__ == "__main__":

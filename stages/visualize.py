@@ -11,6 +11,7 @@ import pandas as pd
 
 from pneumonia.data.audit import audit
 from pneumonia.data.manifest import digest, read_manifest
+from pneumonia.data.quarantine import as_dict, read_quarantine
 from pneumonia.errors import InputError
 from pneumonia.params import Params
 from pneumonia.stage import replaced, run, write_json
@@ -25,6 +26,7 @@ def main(params: Params) -> None:
         InputError: the audit found leaks; all of them, one line each.
     """
     table = read_manifest(DATA)
+    quarantined = read_quarantine(DATA)
     found = audit(table, DATA)
     if found.leaks:
         raise InputError(
@@ -83,11 +85,12 @@ def main(params: Params) -> None:
             folder / "audit.json",
             {
                 **found.as_dict(),
+                "quarantine": as_dict(quarantined),
                 "near_duplicates": near.as_dict(),
                 "probes": {name: asdict(probe) for name, probe in probes.items()},
             },
         )
-        write_data_page(folder, found, near, probes)
+        write_data_page(folder, found, near, probes, quarantined)
     print(f"visualize: {found.films} films, no leak between splits; reports/visualize/index.html")
 
 

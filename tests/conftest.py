@@ -15,7 +15,7 @@ from PIL import Image
 
 from pneumonia.data.prepare import prepare
 from pneumonia.data.sources import open_source
-from pneumonia.params import DataParams, PhantomParams, PrepareParams
+from pneumonia.params import DataParams, MedmnistParams, PhantomParams, PrepareParams
 from tests.pipeline.clone import reproduced
 
 __all__ = ["reproduced"]
@@ -79,19 +79,37 @@ def make_folder(tmp_path: Path) -> MakeFolder:
     return make
 
 
-def folder_params(path: Path) -> DataParams:
+def data_params(source: str, path: Path | str = "-", **given: Any) -> DataParams:
+    """The block `data`, with what is `given` of it."""
+    block: dict[str, Any] = {
+        "patient_pattern": "", "patient_csv": "",
+        "medmnist": MedmnistParams(size=28), "phantom": PhantomParams(films=40, seed=0),
+    }  # fmt: skip
+    return DataParams.model_validate({**block, "source": source, "path": str(path), **given})
+
+
+def folder_params(path: Path, **given: Any) -> DataParams:
     """The block `data` for a folder of films."""
-    return DataParams(source="folder", path=str(path), phantom=PhantomParams(films=40, seed=0))
+    return data_params("folder", path, **given)
 
 
 def phantom_params(films: int = 40) -> DataParams:
     """The block `data` for drawn films."""
-    return DataParams(source="phantom", path="-", phantom=PhantomParams(films=films, seed=7))
+    return data_params("phantom", phantom=PhantomParams(films=films, seed=7))
+
+
+def prepare_params(
+    validation: float = 0.4, seed: int = 0, size: int = SIZE, **given: Any
+) -> PrepareParams:
+    """The block `prepare`, with what is `given` of it."""
+    block: dict[str, Any] = {"on_bad_image": "fail", "official_test": True, "test": 0.1}
+    block |= {"size": size, "validation": validation, "seed": seed, **given}
+    return PrepareParams.model_validate(block)
 
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared folder of 40 drawn films at 64 px; read it, change nothing in it."""
     folder = tmp_path_factory.mktemp("prepared")
-    prepare(open_source(phantom_params()), PrepareParams(size=SIZE, validation=0.3, seed=7), folder)
+    prepare(open_source(phantom_params()), prepare_params(0.3, seed=7), folder)
     return folder

@@ -65,7 +65,8 @@ def test_a_typo_is_named_with_its_line_and_the_nearest_key(
 def test_a_key_like_no_other_gets_the_list_of_known_ones(tmp_path: Path) -> None:
     path = changed(tmp_path, r"^  size:", "  qqqqqq: 1\n  size:")
     assert complaint(path).endswith(
-        "prepare.qqqqqq: unknown key; known here: size, validation, seed"
+        "prepare.qqqqqq: unknown key; known here: "
+        "size, on_bad_image, official_test, test, validation, seed"
     )
 
 
@@ -87,7 +88,12 @@ def test_a_key_like_no_other_gets_the_list_of_known_ones(tmp_path: Path) -> None
         ("  class_weights", "1", "train_scratch.class_weights", "valid boolean, not 1"),
         ("  widths", "[8, 2]", "train_scratch.widths.1", "greater than or equal to 4, not 2"),
         ("  widths", "[]", "train_scratch.widths", "at least 1 item"),
-        ("  source", "kaggle", "data.source", "'phantom' or 'folder', not 'kaggle'"),
+        ("  source", "mnist", "data.source", "'medmnist' or 'dicom', not 'mnist'"),
+        ("    size", "32", "data.medmnist.size", "28, 64, 128 or 224, not 32"),
+        ("  patient_pattern", "'('", "data.patient_pattern", "no regular expression (missing )"),
+        ("  patient_pattern", "p.d", "data.patient_pattern", "have a group (?P<patient>...), not"),
+        ("  on_bad_image", "skip", "prepare.on_bad_image", "'fail' or 'quarantine', not 'skip'"),
+        ("  test", "0.01", "prepare.test", "greater than or equal to 0.05, not 0.01"),
         ("  registered_model", "a/b", "evaluate.registered_model", "not 'a/b'"),
         ("  opacity", "", "gradcam_report.opacity", "valid number, not None"),
     ],

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from pneumonia.errors import InputError
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, le=0.5)]
+HeldOut = Annotated[float, Field(ge=0.05, le=0.5)]
 
 
 class _Loader(yaml.SafeLoader):
@@ -40,11 +42,34 @@ class PhantomParams(_Block):
     seed: Seed
 
 
+class MedmnistParams(_Block):
+    """The PneumoniaMNIST file to download."""
+
+    size: Literal[28, 64, 128, 224]
+
+
+def _with_patient(pattern: str) -> str:
+    """Refuse what is no regular expression with a group `patient`; "" is none."""
+    try:
+        groups = re.compile(pattern).groupindex
+    except re.error as error:
+        raise PydanticCustomError(
+            "pattern", "No regular expression ({reason})", {"reason": str(error)}
+        ) from None
+    if pattern and "patient" not in groups:
+        raise PydanticCustomError("pattern", "Input should have a group (?P<patient>...)")
+    return pattern
+
+
 class DataParams(_Block):
     """Where the films come from."""
 
-    source: Literal["phantom", "folder"]
+    # Each a module in pneumonia.data.sources.
+    source: Literal["phantom", "folder", "kaggle", "medmnist", "dicom"]
     path: str = Field(min_length=1)
+    patient_pattern: Annotated[str, AfterValidator(_with_patient)]
+    patient_csv: str
+    medmnist: MedmnistParams
     phantom: PhantomParams
 
 
@@ -52,7 +77,10 @@ class PrepareParams(_Block):
     """Decoding and splitting."""
 
     size: int = Field(ge=32, le=1024)
-    validation: float = Field(ge=0.05, le=0.5)
+    on_bad_image: Literal["fail", "quarantine"]
+    official_test: bool
+    test: HeldOut
+    validation: HeldOut
     seed: Seed
 
 

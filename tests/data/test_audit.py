@@ -16,8 +16,7 @@ from pneumonia.data.image import encode_png
 from pneumonia.data.manifest import COLUMNS, image_path, read_manifest
 from pneumonia.data.prepare import prepare
 from pneumonia.data.sources import open_source
-from pneumonia.params import PrepareParams
-from tests.conftest import folder_params
+from tests.conftest import folder_params, prepare_params
 
 REAL = os.environ.get("CHEST_XRAY_DIR", "")
 
@@ -132,7 +131,7 @@ def test_the_findings_are_json(prepared: Path) -> None:
 def test_the_real_films_share_no_patient_between_splits(tmp_path: Path) -> None:
     prepare(
         open_source(folder_params(Path(REAL))),
-        PrepareParams(size=64, validation=0.12, seed=7),
+        prepare_params(size=64, validation=0.12, seed=7),
         tmp_path,
     )
     table = read_manifest(tmp_path)

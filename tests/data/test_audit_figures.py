@@ -22,8 +22,7 @@ from pneumonia.data.manifest import COLUMNS, image_path, read_manifest
 from pneumonia.data.prepare import prepare
 from pneumonia.data.sources import open_source
 from pneumonia.data.survey import survey
-from pneumonia.params import PrepareParams
-from tests.conftest import folder_params
+from tests.conftest import folder_params, prepare_params
 
 REAL = os.environ.get("CHEST_XRAY_DIR", "")
 Row = dict[str, str]
@@ -187,7 +186,7 @@ def test_the_border_is_the_border(tmp_path: Path) -> None:
 def test_every_figure_is_right_on_the_real_films(tmp_path: Path) -> None:
     prepare(
         open_source(folder_params(Path(REAL))),
-        PrepareParams(size=224, validation=0.12, seed=7),
+        prepare_params(size=224, validation=0.12, seed=7),
         tmp_path,
     )
     assert_right(tmp_path)

@@ -19,8 +19,8 @@ from pneumonia.data.probes import Probe, auc_interval, run_probes
 from pneumonia.data.sources import open_source
 from pneumonia.data.survey import survey
 from pneumonia.evaluation.metrics import intervals
-from pneumonia.params import PrepareParams, load_params
-from tests.conftest import phantom_params
+from pneumonia.params import load_params
+from tests.conftest import phantom_params, prepare_params
 from tests.pipeline.imports import ROOT
 
 FILMS = 400
@@ -102,7 +102,7 @@ def default_probes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Probe]
     assert source.phantom == params.data.phantom
     prepare(
         open_source(source),
-        PrepareParams(size=224, validation=params.prepare.validation, seed=params.prepare.seed),
+        prepare_params(size=224, validation=params.prepare.validation, seed=params.prepare.seed),
         folder,
     )
     table = read_manifest(folder)

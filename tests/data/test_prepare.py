@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from pneumonia.data.image import decode, encode_png, read_grey
@@ -25,20 +26,22 @@ from pneumonia.data.manifest import (
     require_audit,
     validate,
 )
-from pneumonia.data.prepare import prepare
+from pneumonia.data.prepare import draw_splits, prepare
+from pneumonia.data.quarantine import read_quarantine
 from pneumonia.data.sources import open_source
 from pneumonia.data.splits import in_validation
 from pneumonia.errors import InputError
 from pneumonia.params import PrepareParams
 from pneumonia.stage import replaced
-from tests.conftest import SIZE, MakeFolder, folder_params, kermany, phantom_params, some_film
-
-NAMES = st.from_regex(r"(person|IM-)[0-9]{1,5}(_virus|_bacteria|)", fullmatch=True)
-PATIENTS = st.lists(NAMES, min_size=1, max_size=20, unique=True)
-
-
-def prepare_params(validation: float = 0.4, seed: int = 0) -> PrepareParams:
-    return PrepareParams(size=SIZE, validation=validation, seed=seed)
+from tests.conftest import (
+    SIZE,
+    MakeFolder,
+    folder_params,
+    kermany,
+    phantom_params,
+    prepare_params,
+    some_film,
+)
 
 
 def suitable_seed(patients: dict[str, int], validation: float = 0.4) -> int:
@@ -62,6 +65,8 @@ PARAMS = prepare_params(
         }
     )
 )
+
+QUARANTINE = PARAMS.model_copy(update={"on_bad_image": "quarantine"})
 
 
 def prepare_folder(source: Path, folder: Path, params: PrepareParams = PARAMS) -> pd.DataFrame:
@@ -189,6 +194,130 @@ def test_all_bad_files_are_listed_at_once_with_name_and_reason(
         assert bad[name][1] in reason
 
 
+BAD = {
+    "train/PNEUMONIA/text.jpeg": b"just text\n",
+    "train/NORMAL/IM-0117-0009.jpeg": b"",
+    'test/NORMAL/half, "quoted".jpeg': some_film(99)[:1000],
+}
+
+
+def test_bad_files_in_quarantine_are_listed_and_the_rest_goes_on(
+    make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    root = make_folder(kermany() | BAD)
+    for folder in (tmp_path / "out", tmp_path / "again"):
+        folder.mkdir()
+        done = prepare(open_source(folder_params(root)), QUARANTINE, folder)
+        assert sorted(row.file for row in done.rows) == sorted(kermany())
+    listed = read_quarantine(tmp_path / "out")
+    assert [film.file for film in listed] == sorted(BAD)
+    assert sorted(done.quarantined, key=lambda film: film.file) == listed
+    by_file = {film.file: film for film in listed}
+    empty = by_file["train/NORMAL/IM-0117-0009.jpeg"]
+    assert (empty.label, empty.patient_id) == (0, "IM-0117")
+    assert empty.reason == "the file is empty (0 bytes)"
+    # Where it would be, had it been read: with the patient's other films.
+    table = read_manifest(tmp_path / "out").set_index("file")
+    assert empty.split == table.loc["train/NORMAL/IM-0117-0001.jpeg", "split"]
+    assert by_file["train/PNEUMONIA/text.jpeg"].label == 1
+    assert by_file['test/NORMAL/half, "quoted".jpeg'].split == "test"
+    written = (tmp_path / "out" / "quarantine.csv").read_text()
+    assert written == (tmp_path / "again" / "quarantine.csv").read_text()
+    assert written.splitlines()[0] == "file,label,split,patient_id,reason"
+    assert str(tmp_path) not in written
+
+
+def test_a_set_without_bad_files_has_an_empty_quarantine(prepared: Path) -> None:
+    content = (prepared / "quarantine.csv").read_text()
+    assert content == "file,label,split,patient_id,reason\n"
+    assert read_quarantine(prepared) == []
+
+
+def test_a_quarantine_that_empties_a_class_stops(make_folder: MakeFolder, tmp_path: Path) -> None:
+    files = kermany() | {"test/NORMAL/IM-0001-0001.jpeg": b"broken"}
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match=r"^test: no NORMAL film"):
+        prepare(open_source(folder_params(make_folder(files))), QUARANTINE, tmp_path / "out")
+
+
+def test_a_file_that_vanishes_is_named_without_its_place(
+    make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    root = make_folder(kermany(["train/NORMAL/gone.jpeg"]))
+    films = open_source(folder_params(root))
+    (root / "train/NORMAL/gone.jpeg").unlink()
+    (tmp_path / "out").mkdir()
+    done = prepare(films, QUARANTINE, tmp_path / "out")
+    assert [film.reason for film in done.quarantined] == ["No such file or directory"]
+
+
+def test_a_folder_that_cannot_be_written_blames_no_film(
+    make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A full disk must not quarantine the films that it has no room for.
+    films = open_source(folder_params(make_folder(kermany())))
+    with pytest.raises(InputError, match=r"out: No such file or directory"):
+        prepare(films, QUARANTINE, tmp_path / "out")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr("pneumonia.data.prepare.Parallel", lambda **_: list)
+    monkeypatch.setattr("pneumonia.data.prepare.encode_png", full)
+    monkeypatch.setattr("pneumonia.data.prepare.delayed", lambda function: function)
+    with pytest.raises(InputError, match=r"out: No space left on device"):
+        prepare(films, QUARANTINE, tmp_path / "out")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_preparation_leaves_what_was_there(
+    make_folder: MakeFolder, tmp_path: Path, error: type[BaseException]
+) -> None:
+    films = open_source(folder_params(make_folder(kermany())))
+    former = tmp_path / "out"
+    former.mkdir()
+    (former / "kept").write_text("former")
+    films[-1] = replace(films[-1], read=partial(_raise, error))
+    with pytest.raises(error), replaced(former) as folder:
+        prepare(films, PARAMS, folder)
+    assert folder_hash(former).keys() == {"kept"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
+
+
+def _raise(error: type[BaseException]) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("official", [True, False])
+def test_test_is_the_sources_own_or_drawn_by_patient(
+    make_folder: MakeFolder, tmp_path: Path, official: bool
+) -> None:
+    names = [f"train/NORMAL/IM-{n:04d}-0001.jpeg" for n in range(2, 102)]
+    names += [f"test/PNEUMONIA/person{n}_virus_1.jpeg" for n in range(100)]
+    films = open_source(folder_params(make_folder(kermany(names))))
+    params = prepare_params(0.12, official_test=official, test=0.2)
+    drawn = {film.file: film.split for film in draw_splits(films, params)}
+    test = {file for file, split in drawn.items() if split == "test"}
+    if official:
+        assert test == {film.file for film in films if film.split == "test"}
+    else:
+        for kind in ("IM-0", "virus"):
+            assert 16 <= sum(kind in file for file in test) <= 24
+
+
+def test_a_test_split_that_the_source_lacks_is_drawn(
+    make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    names = [f"train/NORMAL/IM-{n:04d}-0001.jpeg" for n in range(2, 42)]
+    names += [f"train/PNEUMONIA/person{n}_virus_1.jpeg" for n in range(40)]
+    files = {n: d for n, d in kermany(names).items() if not n.startswith("test/")}
+    (tmp_path / "out").mkdir()
+    films = open_source(folder_params(make_folder(files)))
+    prepare(films, prepare_params(0.3, test=0.3), tmp_path / "out")
+    assert set(read_manifest(tmp_path / "out")["split"]) == {"train", "val", "test"}
+
+
 def test_a_split_without_a_class_is_named(make_folder: MakeFolder, tmp_path: Path) -> None:
     root = make_folder(
         {f: d for f, d in kermany().items() if "_virus" not in f and "0117" not in f}
@@ -229,43 +358,6 @@ def test_what_an_interrupted_run_left_is_no_hindrance(tmp_path: Path) -> None:
     with replaced(tmp_path / "out") as writing:
         (writing / "new").write_text("new")
     assert folder_hash(tmp_path).keys() == {"out/new"}
-
-
-@given(PATIENTS, PATIENTS, st.floats(0.05, 0.5), st.integers(0, 2**31 - 1))
-def test_a_patient_never_changes_split_when_others_are_added(
-    patients: list[str], others: list[str], share: float, seed: int
-) -> None:
-    before = {patient: in_validation(patient, share, seed) for patient in patients}
-    together = {patient: in_validation(patient, share, seed) for patient in others + patients}
-    assert all(together[patient] == held for patient, held in before.items())
-
-
-@given(NAMES, st.integers(0, 2**31 - 1))
-def test_a_larger_share_keeps_whom_a_smaller_one_held_out(patient: str, seed: int) -> None:
-    held = [in_validation(patient, share, seed) for share in (0.0, 0.1, 0.3, 0.5, 1.0)]
-    assert held == sorted(held)
-    assert (held[0], held[-1]) == (False, True)
-
-
-@pytest.mark.parametrize("share", [0.05, 0.12, 0.5])
-def test_the_share_held_out_is_about_the_one_asked_for(share: float) -> None:
-    held = [in_validation(f"person{number}_virus", share, 7) for number in range(4000)]
-    assert np.mean(held) == pytest.approx(share, abs=0.03)
-
-
-def test_another_seed_holds_out_others() -> None:
-    draws = [
-        {n for n in range(200) if in_validation(f"person{n}", 0.3, seed)} for seed in (7, 8, 77)
-    ]
-    assert draws[0] != draws[1] != draws[2] != draws[0]
-
-
-def test_the_split_is_the_one_that_was_published() -> None:
-    # Another draw would make every figure in the reports one of other patients.
-    drawn = hashlib.sha256(b"7/person12_virus").digest()
-    share = int.from_bytes(drawn[:8], "big") / 2**64
-    assert in_validation("person12_virus", share + 1e-9, 7)
-    assert not in_validation("person12_virus", share - 1e-9, 7)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from typing import get_args
 
 import pytest
 
+from pneumonia.data import sources
 from pneumonia.data.sources import open_source
 from pneumonia.data.sources.folder import parse_name
 from pneumonia.errors import InputError
+from pneumonia.params import DataParams
 from tests.conftest import MakeFolder, folder_params, kermany, phantom_params
 
 
@@ -100,6 +106,25 @@ def test_missing_and_empty_classes_are_all_named(make_folder: MakeFolder) -> Non
     assert empty.startswith(f"{root / 'test/NORMAL'}: no .jpeg")
     assert str(root) in layout
     assert "{train,val,test}/{NORMAL,PNEUMONIA}" in layout
+
+
+def test_without_a_test_folder_all_films_are_for_training(make_folder: MakeFolder) -> None:
+    root = make_folder({n: d for n, d in kermany().items() if n.startswith("train/")})
+    assert {film.split for film in open_source(folder_params(root))} == {"train"}
+
+
+def test_a_source_is_a_module_and_its_name_in_the_params() -> None:
+    known = get_args(DataParams.model_fields["source"].annotation)
+    assert sorted(known) == sorted(module.name for module in iter_modules(sources.__path__))
+    for name in known:
+        assert callable(import_module(f"pneumonia.data.sources.{name}").open_source)
+
+
+def test_a_file_name_that_is_no_text_is_named(make_folder: MakeFolder) -> None:
+    strange = os.fsdecode(b"train/NORMAL/f\xfclm.png")
+    root = make_folder(kermany([strange]))
+    with pytest.raises(InputError, match=r"f\\udcfclm\.png': the name is not UTF-8"):
+        open_source(folder_params(root))
 
 
 def test_a_val_with_one_class_missing_is_named(make_folder: MakeFolder) -> None:

@@ -12,8 +12,9 @@ PACKAGE = ROOT / "src" / "pneumonia"
 def closure(*files: str) -> set[str]:
     """The files, and every module of the package that they import, directly or not.
 
-    Imports inside functions count, those for type checkers alone do not. Paths are relative to the
-    repository's root.
+    Imports inside functions count, those for type checkers alone do not. An import by name,
+    `import_module(f"package.{name}")`, counts for every module of the package. Paths are relative
+    to the repository's root.
     """
     found: set[Path] = set()
     queue = [ROOT / file for file in files]
@@ -33,6 +34,8 @@ def _imported(file: Path) -> list[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
+            names |= _named(node.args[0])
     files = []
     for name in names:
         parts = name.split(".")
@@ -45,6 +48,17 @@ def _imported(file: Path) -> list[Path]:
                 path for path in (place / "__init__.py", place.with_suffix(".py")) if path.is_file()
             ]
     return files
+
+
+def _named(argument: ast.expr) -> set[str]:
+    """The modules that an f-string with a package before its one gap may name."""
+    assert isinstance(argument, ast.JoinedStr), ast.unparse(argument)
+    start, gap = argument.values
+    assert isinstance(start, ast.Constant) and isinstance(gap, ast.FormattedValue)
+    package, dot, rest = start.value.rpartition(".")
+    assert dot and not rest and package.startswith("pneumonia.")
+    folder = PACKAGE.joinpath(*package.split(".")[1:])
+    return {f"{package}.{path.stem}" for path in folder.glob("*.py")}
 
 
 def _run(tree: ast.AST) -> list[ast.AST]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from joblib import Parallel, cpu_count, delayed
@@ -12,54 +12,99 @@ from tqdm import tqdm
 
 from pneumonia.data.image import ImageError, decode, encode_png, square_mask
 from pneumonia.data.manifest import ManifestRow, image_path, write_manifest
+from pneumonia.data.quarantine import QuarantinedFilm, reason_of, write_quarantine
 from pneumonia.data.sources import SourceFilm
-from pneumonia.data.splits import in_validation
+from pneumonia.data.splits import in_test, in_validation
 from pneumonia.errors import InputError
 from pneumonia.params import PrepareParams
 
 
-def prepare(films: list[SourceFilm], params: PrepareParams, folder: Path) -> list[ManifestRow]:
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` wrote.
+
+    Attributes:
+        rows: the manifest's, sorted by image_id.
+        quarantined: films that could not be read and were left out.
+    """
+
+    rows: list[ManifestRow]
+    quarantined: list[QuarantinedFilm]
+
+
+def prepare(films: list[SourceFilm], params: PrepareParams, folder: Path) -> Prepared:
     """Decode every film into `folder` on all cores, split by patient, write the manifest.
 
-    Returns:
-        the manifest's rows, sorted by image_id.
+    Memory does not grow with the pictures: a film is written by the worker that decoded it, and
+    only its row comes back. Films that cannot be read go to `quarantine.csv`, which is always
+    written, or stop everything, as `on_bad_image` says.
 
     Raises:
-        InputError: films that cannot be read, all of them, one line each; or a split that ends up
-            without films of a class.
+        InputError: films that cannot be read, all of them, one line each; a split that ends up
+            without films of a class; or `folder` cannot be written to.
     """
-    (folder / "images").mkdir()
-    (folder / "masks").mkdir()
-    work = Parallel(n_jobs=cpu_count(), return_as="generator", batch_size=16)(
-        delayed(_prepare_one)(film, params.size, folder) for film in films
-    )
-    results = list(
-        tqdm(work, total=len(films), desc="prepare", unit="film", mininterval=1, disable=None)
-    )
-    problems = [result for result in results if isinstance(result, str)]
-    if problems:
-        raise InputError(
-            "\n".join([*problems, f"{len(problems)} of {len(films)} films cannot be read"])
+    films = draw_splits(films, params)
+    drawn = not _has_test(films, params)
+    _require_both_classes({(film.split, film.label) for film in films}, drawn)
+    rows: list[ManifestRow] = []
+    bad: list[QuarantinedFilm] = []
+    try:
+        (folder / "images").mkdir()
+        (folder / "masks").mkdir()
+        work = Parallel(n_jobs=cpu_count(), return_as="generator", batch_size=16)(
+            delayed(_prepare_one)(film, params.size, folder) for film in films
         )
-    rows = [
-        replace(row, split="val")
-        if row.split == "train" and in_validation(row.patient_id, params.validation, params.seed)
-        else row
-        for row in results
-    ]
-    rows = _name_copies(folder, rows)
-    _require_both_classes(rows)
-    write_manifest(folder, rows)
-    return rows
+        for result in tqdm(
+            work, total=len(films), desc="prepare", unit="film", mininterval=1, disable=None
+        ):
+            if isinstance(result, ManifestRow):
+                rows.append(result)
+            else:
+                bad.append(result)
+        if bad and params.on_bad_image == "fail":
+            total = f"{len(bad)} of {len(films)} films cannot be read"
+            raise InputError("\n".join([*(f"{film.file}: {film.reason}" for film in bad), total]))
+        _require_both_classes({(row.split, row.label) for row in rows}, drawn)
+        rows = _name_copies(folder, rows)
+        write_manifest(folder, rows)
+        write_quarantine(folder, bad)
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror or error}") from None
+    return Prepared(rows, bad)
 
 
-def _prepare_one(film: SourceFilm, size: int, folder: Path) -> ManifestRow | str:
-    """Decode one film and write it; a reason, with the file, where that fails."""
+def draw_splits(films: list[SourceFilm], params: PrepareParams) -> list[SourceFilm]:
+    """Give every film its split: train, val or test.
+
+    The test split is the source's own where it has one and `official_test` holds. Else all films
+    are pooled, and test is drawn by patient. Validation is drawn by patient from what is left.
+    """
+    official = _has_test(films, params)
+
+    def split(film: SourceFilm) -> str:
+        if official:
+            held_out = film.split == "test"
+        else:
+            held_out = in_test(film.patient_id, params.test, params.seed)
+        if held_out:
+            return "test"
+        return "val" if in_validation(film.patient_id, params.validation, params.seed) else "train"
+
+    return [replace(film, split=split(film)) for film in films]
+
+
+def _has_test(films: list[SourceFilm], params: PrepareParams) -> bool:
+    return params.official_test and any(film.split == "test" for film in films)
+
+
+def _prepare_one(film: SourceFilm, size: int, folder: Path) -> ManifestRow | QuarantinedFilm:
+    """Decode one film and write it; why not, where its file is to blame."""
     try:
         payload, mask = film.read()
         image = decode(payload, size)
     except (ImageError, OSError) as error:
-        return f"{film.file}: {error}"
+        reason = reason_of(error)
+        return QuarantinedFilm(film.file, film.label, film.split, film.patient_id, reason)
     image_id = hashlib.sha256(payload).hexdigest()[:16]
     image_path(folder, image_id).write_bytes(encode_png(image.pixels))
     mask_file = ""
@@ -97,14 +142,19 @@ def _name_copies(folder: Path, rows: list[ManifestRow]) -> list[ManifestRow]:
     return named
 
 
-def _require_both_classes(rows: list[ManifestRow]) -> None:
-    have = {(row.split, row.label) for row in rows}
+def _require_both_classes(have: set[tuple[str, int]], drawn: bool) -> None:
+    another = "take another prepare.seed"
     problems = [
         f"{split}: no {'PNEUMONIA' if label else 'NORMAL'} film after the split by patient; {mend}"
         for split, mend in (
             ("train", "add films, or lower prepare.validation"),
-            ("val", "raise prepare.validation, or take another prepare.seed"),
-            ("test", "add films to the source's test split"),
+            ("val", f"raise prepare.validation, or {another}"),
+            (
+                "test",
+                f"raise prepare.test, or {another}"
+                if drawn
+                else "add films to the source's test split, or set prepare.official_test: false",
+            ),
         )
         for label in (0, 1)
         if (split, label) not in have

@@ -8,6 +8,8 @@ from pneumonia.data.audit import NAIVE, Audit
 from pneumonia.data.duplicates import LISTED, NearDuplicates
 from pneumonia.data.manifest import LABELS
 from pneumonia.data.probes import PROBES, Probe
+from pneumonia.data.quarantine import LISTED as LISTED_FILMS
+from pneumonia.data.quarantine import QuarantinedFilm
 from pneumonia.data.survey import HASH_BITS
 from pneumonia.reporting.page import Figure, Section, Table, write_page
 
@@ -15,7 +17,11 @@ _MEASURES = {"width": "width, px", "height": "height, px", "aspect": "aspect", "
 
 
 def write_data_page(
-    folder: Path, found: Audit, near: NearDuplicates, probes: dict[str, Probe]
+    folder: Path,
+    found: Audit,
+    near: NearDuplicates,
+    probes: dict[str, Probe],
+    quarantined: list[QuarantinedFilm],
 ) -> None:
     """Write `index.html` from an audit without leaks and the figures already in `folder`."""
     sections = [
@@ -31,7 +37,8 @@ def write_data_page(
                 Figure(folder / "balance_patients.png", "patients by split and subtype"),
             ],
         ),
-        Section("Audit", [NAIVE], _checks(found, near)),
+        Section("Audit", [NAIVE], _checks(found, near, len(quarantined))),
+        *([_quarantine(quarantined)] if quarantined else []),
         _shortcuts(folder, probes),
         Section(
             "The source files",
@@ -87,9 +94,10 @@ def write_data_page(
     write_page(folder / "index.html", "Data", lead, sections)
 
 
-def _checks(found: Audit, near: NearDuplicates) -> Table:
+def _checks(found: Audit, near: NearDuplicates, quarantined: int) -> Table:
     rows = {
         "films": found.films,
+        "films in quarantine, not read": quarantined,
         "patients": found.patients,
         "patients in more than one split": 0,
         "identical films in more than one split": 0,
@@ -105,6 +113,22 @@ def _checks(found: Audit, near: NearDuplicates) -> Table:
         "of these, seemingly in test and outside": found.patients_naive_shared,
     }
     return Table(["finding", "count"], [[name, f"{count:,}"] for name, count in rows.items()])
+
+
+def _quarantine(films: list[QuarantinedFilm]) -> Section:
+    rows = [
+        [film.file, LABELS[film.label], film.split, film.patient_id, film.reason]
+        for film in films[:LISTED_FILMS]
+    ]
+    return Section(
+        "Quarantine",
+        [
+            f"{len(films):,} films could not be read and are in no split. What is left may differ "
+            "from what was collected: see whether one class or split lost more than another.",
+            *([] if len(films) <= LISTED_FILMS else [f"The first {LISTED_FILMS} of them:"]),
+        ],
+        Table(["file", "class", "split", "patient", "reason"], rows),
+    )
 
 
 def _shortcuts(folder: Path, probes: dict[str, Probe]) -> Section:

@@ -1,13 +1,19 @@
-"""Sources of films. A source is a module with `open_source(params) -> list[SourceFilm]`."""
+"""Sources of films.
+
+A source is a module here with `open_source(params) -> list[SourceFilm]`, and its name in
+`pneumonia.params.DataParams.source`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumonia.errors import InputError
 from pneumonia.params import DataParams
 
 
@@ -20,7 +26,8 @@ class SourceFilm:
         label: 0 normal, 1 pneumonia.
         subtype: normal, bacteria, virus or unknown.
         patient_id: who is on it.
-        split: "train" or "test", as the source has it; validation is drawn from train.
+        split: "train" or "test", as the source has it; validation is drawn from train. A source
+            without a split of its own says "train".
         read: gives the file's bytes and, where the truth is known, the mask of the opacity
             (bool, (H, W)). Called in another process, so it must pickle.
     """
@@ -36,10 +43,22 @@ class SourceFilm:
 def open_source(params: DataParams) -> list[SourceFilm]:
     """List the films of the source that `data.source` names, sorted by file.
 
-    Raises:
-        InputError: the source is not there or has no films of a class.
-    """
-    from pneumonia.data.sources import folder, phantom
+    `data.patient_pattern` or `data.patient_csv` say who is on them, where given.
 
-    sources = {"folder": folder.open_source, "phantom": phantom.open_source}
-    return sorted(sources[params.source](params), key=lambda film: film.file)
+    Raises:
+        InputError: the source is not there, has no films of a class, or a film has no patient.
+    """
+    from pneumonia.data.patients import override_patients
+
+    # Imported by name: what one source needs is no burden to another.
+    source = import_module(f"pneumonia.data.sources.{params.source}")
+    films: list[SourceFilm] = source.open_source(params)
+    # Such a name could neither be written into the manifest nor be printed.
+    unnamed = [f"{film.file!a}: the name is not UTF-8" for film in films if not _utf8(film.file)]
+    if unnamed:
+        raise InputError("\n".join(sorted(unnamed)))
+    return override_patients(sorted(films, key=lambda film: film.file), params)
+
+
+def _utf8(name: str) -> bool:
+    return name.encode(errors="replace").decode() == name

@@ -1,7 +1,7 @@
 """Source `folder`: the Kaggle layout, `{train,val,test}/{NORMAL,PNEUMONIA}/*`.
 
 `val` may be missing. It is pooled with `train`: the Kaggle copy's own has 16 images, too few to
-choose anything on, and shares patients with train.
+choose anything on, and shares patients with train. Where `test` is missing, it is drawn by patient.
 """
 
 from __future__ import annotations
@@ -44,10 +44,19 @@ def open_source(params: DataParams) -> list[SourceFilm]:
     root = Path(params.path)
     if not root.is_dir():
         raise InputError(f"data.path: {root}: no such folder")
+    return films_in(root)
+
+
+def films_in(root: Path) -> list[SourceFilm]:
+    """List the films in a folder of this layout.
+
+    Raises:
+        InputError: a missing class folder or an empty one.
+    """
     films: list[SourceFilm] = []
     problems: list[str] = []
     for split in ("train", "val", "test"):
-        if split == "val" and not (root / split).exists():
+        if split != "train" and not (root / split).exists():
             continue
         for label, name in enumerate(LABELS):
             folder = root / split / name
@@ -63,7 +72,7 @@ def open_source(params: DataParams) -> list[SourceFilm]:
             films += [_film(root, file, label, split) for file in files]
     if problems:
         layout = "{train,val,test}/{NORMAL,PNEUMONIA}"
-        problems.append(f"data.path: {root} needs {layout}/*.jpeg (val may be missing)")
+        problems.append(f"{root} needs {layout}/*.jpeg (val and test may be missing)")
         raise InputError("\n".join(problems))
     return films
 

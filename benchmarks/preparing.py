@@ -1,0 +1,149 @@
+"""How fast `prepare` is, and whether its memory grows with the number of films.
+
+    PYTHONPATH=src python benchmarks/preparing.py [--films N] [--times K] [FOLDER ...]
+
+Draws N phantoms into a folder once, then prepares that folder and one that holds it K times, by
+hard links under other names and with other patients; and every FOLDER in the layout of the source
+`folder`. One fresh process each. On a machine with other work, CPU time is what to compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psutil
+from joblib import Parallel, cpu_count, delayed
+
+from pneumonia.data.image import encode_png
+from pneumonia.data.manifest import LABELS
+from pneumonia.data.phantom import draw
+from pneumonia.data.prepare import prepare
+from pneumonia.data.sources import open_source
+from pneumonia.params import load_params
+
+SEED = 7
+ROOT = Path(__file__).parents[1]
+MIB = 2**20
+
+
+def main() -> None:
+    """Print a table, a row a folder."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--films", type=int, default=400, help="phantoms to draw (400)")
+    parser.add_argument("--times", type=int, default=8, help="how often to repeat them (8)")
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(measure(arguments.folders[0])))
+        return
+    model = next(
+        (line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines()
+         if line.startswith("model name")), platform.machine(),
+    )  # fmt: skip
+    busy = os.getloadavg()[0]
+    print(
+        f"{model}, {cpu_count()} of its cores, Python {platform.python_version()}, load {busy:.1f}"
+    )
+    heads = f"{'films':>7}{'s':>8}{'films/s':>9}{'CPU s':>8}{'main MiB':>10}{'workers MiB':>13}"
+    print(f"{'data':<34}{heads}")
+    with tempfile.TemporaryDirectory() as scratch:
+        once, often = Path(scratch, "once"), Path(scratch, "often")
+        Parallel(n_jobs=cpu_count())(delayed(save)(once, index) for index in range(arguments.films))
+        repeat(once, often, arguments.times)
+        named = {
+            f"phantom, {arguments.films} films": once,
+            f"the same {arguments.times} times": often,
+        }
+        named |= {folder.name: folder for folder in arguments.folders}
+        for name, folder in named.items():
+            ran = subprocess.run(
+                [sys.executable, __file__, "--measure", folder],
+                stdout=subprocess.PIPE, text=True, check=True,
+            )  # fmt: skip
+            found = json.loads(ran.stdout.splitlines()[-1])
+            rate = found["films"] / found["seconds"]
+            print(
+                f"{name:<34}{found['films']:>7,}{found['seconds']:>8.1f}{rate:>9.0f}"
+                f"{found['cpu']:>8.1f}{found['main']:>10.0f}{found['workers']:>13.0f}"
+            )
+
+
+def save(folder: Path, index: int) -> None:
+    """Draw a film into a folder of the Kaggle layout."""
+    film = draw(SEED, index)
+    place = folder / film.split / LABELS[film.label]
+    place.mkdir(parents=True, exist_ok=True)
+    name = f"phantom-{film.patient:05d}-{index:05d}.png"
+    (place / name).write_bytes(encode_png(film.pixels))
+
+
+def repeat(source: Path, folder: Path, times: int) -> None:
+    """Hard-link every film of a folder several times, each time as other patients."""
+    for file in sorted(source.rglob("*.png")):
+        place = folder / file.parent.relative_to(source)
+        place.mkdir(parents=True, exist_ok=True)
+        for number in range(times):
+            os.link(file, place / f"{number}-{file.name}")
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """Prepare a folder as `params.yaml` has it; seconds, and peak memory in MiB."""
+    params = load_params(ROOT / "params.yaml")
+    pattern = r"(?P<patient>.*phantom-\d+)-" if any(folder.rglob("*phantom-*")) else ""
+    data = params.data.model_copy(
+        update={"source": "folder", "path": str(folder), "patient_pattern": pattern}
+    )
+    peaks = {"main": 0.0, "workers": 0.0}
+    process, done = psutil.Process(), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            peaks["main"] = max(peaks["main"], memory([process]))
+            peaks["workers"] = max(peaks["workers"], memory(process.children(recursive=True)))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        with tempfile.TemporaryDirectory() as out:
+            before, start = cpu_seconds(process), time.perf_counter()
+            films = open_source(data)
+            prepare(films, params.prepare, Path(out))
+            seconds = time.perf_counter() - start
+            cpu = cpu_seconds(process) - before
+    finally:
+        done.set()
+        watcher.join()
+    return {"films": len(films), "seconds": seconds, "cpu": cpu, **peaks}
+
+
+def memory(processes: list[psutil.Process]) -> float:
+    """Resident memory of all together, MiB; pages that they share count once for each."""
+    total = 0
+    for process in processes:
+        try:
+            total += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total / MIB
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """CPU time of a process and its workers so far."""
+    everyone = [process, *process.children(recursive=True)]
+    return sum(sum(one.cpu_times()[:2]) for one in everyone)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Source `dicom`: a folder of DICOM files with a table `labels.csv` in it.
+
+| column | meaning |
+| --- | --- |
+| file | below the folder, with "/" between folders |
+| label | NORMAL or PNEUMONIA, or 0 or 1, in capitals or not |
+| patient_id | who is on it; without this column each film is its own patient, named by its file |
+| split | train, val or test; without this column the test split is drawn by patient |
+
+`val` is pooled with `train`, as by the source `folder`. The patient's id comes from the table
+alone: no tag of the DICOM files that names a person is read.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from pneumonia.data.manifest import LABELS, SPLITS
+from pneumonia.data.rows import read_rows
+from pneumonia.data.sources import SourceFilm
+from pneumonia.errors import InputError
+from pneumonia.params import DataParams
+
+TABLE = "labels.csv"
+_LABEL = {"normal": 0, "0": 0, "pneumonia": 1, "1": 1}
+
+
+def open_source(params: DataParams) -> list[SourceFilm]:
+    """List the films that `labels.csv` in `data.path` names.
+
+    Raises:
+        InputError: no such folder or table, and all that is wrong with its rows, one line each.
+    """
+    root = Path(params.path)
+    if not root.is_dir():
+        raise InputError(f"data.path: {root}: no such folder")
+    table = root / TABLE
+    films: dict[str, SourceFilm] = {}
+    splits: dict[str, set[str]] = defaultdict(set)
+    problems: list[str] = []
+    for line, row in read_rows(table, ("file", "label"), ("patient_id", "split")):
+        name = PurePosixPath(row["file"])
+        reasons = [_file_problem(root, name)] if row["file"] else ["file is empty"]
+        if name.as_posix() in films:
+            reasons.append("is in a row above")
+        if row["label"].lower() not in _LABEL:
+            reasons.append(f"label is {row['label']!r}, not {' or '.join(LABELS)}, 0 or 1")
+        if row.get("patient_id") == "":
+            reasons.append("patient_id is empty")
+        if "split" in row and row["split"] not in SPLITS:
+            reasons.append(f"split is {row['split']!r}, not {' or '.join(SPLITS)}")
+        said = [f"{table}:{line}: {name}: {reason}" for reason in reasons if reason]
+        problems += said
+        if not said:
+            film = _film(root, name, row)
+            films[film.file] = film
+            splits[film.patient_id].add(row.get("split", ""))
+    problems += [
+        f"{table}: patient {patient} is in {' and '.join(sorted(where))}; leave out the column "
+        "split to have patients split here"
+        for patient, where in splits.items()
+        if len(where) > 1
+    ]
+    labels = {film.label for film in films.values()}
+    if not problems and len(labels) == 1:
+        problems.append(f"{table}: no row is labelled {LABELS[1 - labels.pop()]}")
+    if problems:
+        raise InputError("\n".join(problems))
+    return list(films.values())
+
+
+def _file_problem(root: Path, name: PurePosixPath) -> str:
+    if name.is_absolute() or ".." in name.parts:
+        return f"outside {root}"
+    return "" if (root / name).is_file() else "no such file"
+
+
+def _film(root: Path, name: PurePosixPath, row: dict[str, str]) -> SourceFilm:
+    label = _LABEL[row["label"].lower()]
+    return SourceFilm(
+        file=name.as_posix(),
+        label=label,
+        subtype="unknown" if label else "normal",
+        patient_id=row.get("patient_id") or name.with_suffix("").as_posix(),
+        split="test" if row.get("split") == "test" else "train",
+        read=partial(_read, root / name),
+    )
+
+
+def _read(file: Path) -> tuple[bytes, None]:
+    return file.read_bytes(), None

@@ -1,0 +1,126 @@
+"""Source `medmnist`: PneumoniaMNIST of MedMNIST v2, the Kermany films as small squares.
+
+`data.path` may name an `.npz` file of any size that MedMNIST offers; else the one of
+`data.medmnist.size` px is downloaded once (28: 4 MB, 64: 21 MB, 128: 76 MB, 224: 214 MB). Its own
+`val` is pooled with `train`, as by the source `folder`; its `test` is the 624 films of the official
+test split.
+
+MedMNIST publishes neither file names nor patients, so **each film counts as a patient of its own**:
+films of one child can fall into train and validation, and intervals by patient are intervals by
+film. Bacterial and viral pneumonia are not told apart.
+
+Yang et al. 2023, *Scientific Data* 10:41, CC BY 4.0; doi 10.5281/zenodo.10519652. The MD5s are
+those of MedMNIST's own `info.py`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumonia.data.download import cache_folder, fetch
+from pneumonia.data.image import encode_png
+from pneumonia.data.sources import SourceFilm
+from pneumonia.errors import InputError
+from pneumonia.params import DataParams
+
+RECORD = "https://zenodo.org/records/10519652/files"
+MD5 = {
+    28: "28209eda62fecd6e6a2d98b1501bb15f",
+    64: "8f4eceb4ccffa70c672198ea285246c6",
+    128: "05b46931834c231683c68f40c47b2971",
+    224: "d6a3c71de1b945ea11211b03746c1fe1",
+}
+_SPLITS = {"train": "train", "val": "train", "test": "test"}
+
+
+def open_source(params: DataParams) -> list[SourceFilm]:
+    """List the films of the `.npz` file that `data.path` names, or of a downloaded one.
+
+    The arrays are read once and held here (294 MB at 224 px); a film's `read` takes its own pixels
+    along, so that workers hold no more than they work on.
+
+    Raises:
+        InputError: no such file, no PneumoniaMNIST in it, or the download failed.
+    """
+    if params.path.endswith(".npz"):
+        path = Path(params.path)
+    else:
+        size = params.medmnist.size
+        name = "pneumoniamnist.npz" if size == 28 else f"pneumoniamnist_{size}.npz"
+        path = fetch(f"{RECORD}/{name}?download=1", MD5[size], cache_folder())
+    films = []
+    for split, images, labels in _read_arrays(path):
+        for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+            name = f"{split}/{index:05d}"
+            films.append(
+                SourceFilm(
+                    file=f"{name}.png",
+                    label=int(label),
+                    subtype="unknown" if label else "normal",
+                    patient_id=name,
+                    split=_SPLITS[split],
+                    read=partial(_read, pixels),
+                )
+            )
+    return films
+
+
+def _read(pixels: NDArray[np.uint8]) -> tuple[bytes, None]:
+    return encode_png(pixels), None
+
+
+def _read_arrays(path: Path) -> list[tuple[str, NDArray[np.uint8], NDArray[np.integer]]]:
+    """Each split's images, uint8 (N, S, S), and labels, 0 or 1, (N,)."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {
+                f"{split}_{kind}": archive[f"{split}_{kind}"]
+                for split in _SPLITS
+                for kind in ("images", "labels")
+            }
+    except FileNotFoundError:
+        raise InputError(f"data.path: {path}: no such file") from None
+    except KeyError as error:
+        raise InputError(f"{path}: no PneumoniaMNIST: {error.args[0]}") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    except Exception as error:
+        # NumPy and zipfile raise nearly anything, depending on where a file breaks off.
+        raise InputError(f"{path}: no or a damaged .npz archive of arrays ({error})") from None
+    problems = [
+        f"{path}: {problem}"
+        for split in _SPLITS
+        for problem in _problems(split, arrays[f"{split}_images"], arrays[f"{split}_labels"])
+    ]
+    sides = {arrays[f"{split}_images"].shape[1:] for split in _SPLITS}
+    if not problems and len(sides) > 1:
+        problems.append(f"{path}: images of {len(sides)} sizes: {sorted(sides)}")
+    if problems:
+        raise InputError("\n".join(problems))
+    return [
+        (split, arrays[f"{split}_images"], arrays[f"{split}_labels"].ravel()) for split in _SPLITS
+    ]
+
+
+def _problems(split: str, images: NDArray[np.generic], labels: NDArray[np.generic]) -> list[str]:
+    problems = []
+    if images.dtype != np.uint8 or images.ndim != 3 or len(set(images.shape[1:])) != 1:
+        problems.append(
+            f"{split}_images is {images.dtype} {images.shape}, not uint8 (N, S, S): grey squares"
+        )
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape not in (
+        (labels.size, 1),
+        (labels.size,),
+    ):
+        problems.append(f"{split}_labels is {labels.dtype} {labels.shape}, not integer (N, 1)")
+    elif not np.isin(labels, (0, 1)).all():
+        problems.append(f"{split}_labels has other labels than 0 and 1")
+    elif len(set(labels.ravel().tolist())) < 2:
+        problems.append(f"{split}_labels is all of one class, or empty")
+    if not problems and len(images) != len(labels):
+        problems.append(f"{split}: {len(images)} images and {len(labels)} labels")
+    return problems
