@@ -229,19 +229,19 @@ SHIFTS = {
         "Thumbnails and screen shots: at 224 px 168, 112 and 56 px, the last the side at which "
         "published models of this set still work (MedMNIST v2).",
     ),
-    "inversion": Shift(
-        inversion,
-        "inverted or not",
-        {"strong": 1},
-        "A DICOM file of MONOCHROME1 read as MONOCHROME2. A fault of the reader, not a property of "
-        "the film, so no choice between models rests on it.",
-    ),
     "collimator": Shift(
         collimator,
         "share of the film's height or width behind a blade",
         _amounts(0.02, 0.06, 0.12),
         "Blades in the beam, painted black by the viewer's shutter; each covers half to all of the "
         "amount. At 0.12 they reach the lateral chest wall.",
+    ),
+    "inversion": Shift(
+        inversion,
+        "inverted or not",
+        {"strong": 1},
+        "A DICOM file of MONOCHROME1 read as MONOCHROME2. A fault of the reader, not a property of "
+        "the film, so no choice between models rests on it.",
     ),
 }
 
