@@ -69,7 +69,9 @@ def test_the_words_and_tables_give_the_worst_case(table: pd.DataFrame) -> None:
     found = {model: summary(table, model, "test") for model in ("scratch", "transfer")}
     worst = found["transfer"]["worst"]["medium"]
     words = in_words("transfer", found["transfer"])
-    assert f"AUC from 0.980 to {worst['auc']:.3f} ({worst['auc_shift']})" in words
+    assert f"AUC goes from 0.980 to {worst['auc']:.3f} ({worst['auc_shift']})" in words
+    unmoved = {"unshifted": worst, "worst": {"medium": worst}}
+    assert f"AUC stays at {worst['auc']:.3f}, " in in_words("transfer", unmoved)
     rows = worst_table(found).rows
     assert [row[:2] for row in rows[:3]] == [["scratch", s] for s in ("mild", "medium", "strong")]
     assert rows[4][2] == f"{worst['auc']:.3f} ({worst['auc'] - 0.98:+.3f}, {worst['auc_shift']})"

@@ -226,8 +226,8 @@ SHIFTS = {
         resolution,
         "share of the side",
         _amounts(0.75, 0.5, 0.25),
-        "Thumbnails and screen shots: at 224 px 168, 112 and 56 px, the last the side at which "
-        "published models of this set still work (MedMNIST v2).",
+        "Thumbnails and screen shots: at 224 px 168, 112 and 56 px. Published networks still rank "
+        "this set at 28 px (AUC .944 against .956 at 224 px; MedMNIST v2).",
     ),
     "collimator": Shift(
         collimator,

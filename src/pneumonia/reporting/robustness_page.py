@@ -13,15 +13,18 @@ from pneumonia.reporting.robustness_figures import TITLES, WORST_SHOWN
 def in_words(model: str, found: dict[str, Any]) -> str:
     """What the worst medium shifts cost a model, from `robustness.summary`, as a sentence."""
     plain, worst = found["unshifted"], found["worst"]["medium"]
-    costs = [
-        f"{TITLES[metric]} from {plain[metric]:.3f} to {worst[metric]:.3f} "
-        f"({worst[f'{metric}_shift']})"
-        for metric in METRICS
-    ]
+    costs = [_cost(metric, plain[metric], worst) for metric in METRICS]
     return (
-        f"{model}: between two ordinary hospitals (medium), the worst of the shifts takes "
+        f"{model}, between two ordinary hospitals (medium), in the worst of the shifts: "
         f"{costs[0]}, {costs[1]} and {costs[2]}."
     )
+
+
+def _cost(metric: str, plain: float, worst: dict[str, Any]) -> str:
+    before, after = f"{plain:.3f}", f"{worst[metric]:.3f}"
+    if before == after:
+        return f"{TITLES[metric]} stays at {after}"
+    return f"{TITLES[metric]} goes from {before} to {after} ({worst[f'{metric}_shift']})"
 
 
 def worst_table(summaries: dict[str, dict[str, Any]]) -> Table:
@@ -29,7 +32,7 @@ def worst_table(summaries: dict[str, dict[str, Any]]) -> Table:
     rows = [
         [model, strength]
         + [
-            f"{worst[metric]:.3f} ({worst[f'{metric}_change']:+.3f}, {worst[f'{metric}_shift']})"
+            f"{worst[metric]:.3f} ({worst[f'{metric}_change']:+z.3f}, {worst[f'{metric}_shift']})"
             for metric in METRICS
         ]
         for model, found in summaries.items()
