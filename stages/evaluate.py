@@ -9,9 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from pneumonia import registry, tracking
-from pneumonia.data.manifest import read_manifest
-from pneumonia.evaluation import evaluate
+from pneumonia.data.manifest import load_images, read_manifest
+from pneumonia.evaluation import evaluate, robustness
 from pneumonia.params import Params
+from pneumonia.predictor import Graph
 from pneumonia.stage import replaced, run, write_json
 
 DATA, MODELS, REPORT = Path("data/prepared"), Path("models"), Path("reports/evaluate")
@@ -20,64 +21,48 @@ NAMES = ("scratch", "transfer")
 
 def main(params: Params) -> None:
     """Write reports/evaluate; add the figures to the trainings' runs; register the champion."""
+    from pneumonia.reporting.evaluation_page import write_evaluation_report
+
     block = params.evaluate
     table = read_manifest(DATA)
+    rows = table[table["split"].isin(evaluate.SPLITS)]
+    images = load_images(DATA, rows)
+    graphs = {name: Graph(MODELS / name / "graph.onnx") for name in NAMES}
     found = {
-        name: evaluate.evaluate_model(name, MODELS / name / "graph.onnx", table, DATA, block)
-        for name in NAMES
+        name: evaluate.evaluate_model(name, graph, rows, images, block)
+        for name, graph in graphs.items()
     }
-    chosen = evaluate.champion(found)
+    points = {name: found[name].point for name in NAMES}
+    shifts = robustness.measure(graphs, points, rows, images, block.shift_films, block.seed)
+    chosen = evaluate.champion(found, shifts)
+    histories = {name: pd.read_csv(MODELS / name / "history.csv") for name in NAMES}
     with replaced(REPORT) as folder:
         predictions = pd.concat([found[name].predictions for name in NAMES])
         predictions.to_csv(folder / "predictions.csv", index=False, lineterminator="\n")
-        write_json(folder / "metrics.json", evaluate.as_metrics(found))
-        points = {name: asdict(found[name].point) for name in NAMES}
-        write_json(folder / "operating_point.json", {"champion": chosen, "models": points})
-        _draw(folder, found, predictions, chosen, block.bootstrap)
-        _track(folder, found, chosen, block.registered_model)
+        shifts.to_csv(folder / "robustness.csv", index=False, lineterminator="\n")
+        write_json(folder / "metrics.json", evaluate.as_metrics(found, shifts))
+        card = {"champion": chosen, "models": {name: asdict(points[name]) for name in NAMES}}
+        write_json(folder / "operating_point.json", card)
+        write_evaluation_report(folder, found, shifts, histories, chosen, block.bootstrap)
+        _track(folder, found, shifts, chosen, block.registered_model)
 
 
-def _draw(
+def _track(
     folder: Path,
     found: dict[str, evaluate.Evaluation],
-    predictions: pd.DataFrame,
+    shifts: pd.DataFrame,
     chosen: str,
-    bootstrap: int,
+    registered: str,
 ) -> None:
-    from pneumonia.reporting import evaluation_figures as figures
-    from pneumonia.reporting import style
-    from pneumonia.reporting.evaluation_page import with_interval, write_evaluation_page
-
-    style.apply()
-    test = predictions[predictions["split"] == "test"]
-    points = figures.roc_table(test)
-    for name, curve in points.groupby("model"):
-        curve.to_csv(folder / f"roc_{name}.csv", index=False, lineterminator="\n")
-    aucs = {name: with_interval(found[name], "test", "auc") for name in NAMES}
-    at = {
-        name: (1 - metrics["specificity"], metrics["sensitivity"])
-        for name, metrics in ((name, found[name].metrics["test"]) for name in NAMES)
-    }
-    histories = {name: pd.read_csv(MODELS / name / "history.csv") for name in NAMES}
-    thresholds = {name: found[name].point.threshold for name in NAMES}
-    style.save(figures.roc(points, aucs, at), folder / "roc.png")
-    style.save(figures.calibration(test), folder / "calibration.png")
-    style.save(figures.scores(test, thresholds), folder / "scores.png")
-    style.save(figures.learning_curves(histories), folder / "learning_curves.png")
-    write_evaluation_page(folder, found, chosen, bootstrap)
-
-
-def _track(folder: Path, found: dict[str, evaluate.Evaluation], chosen: str, name: str) -> None:
     # The champion last, so that its version is registered from within its own run.
-    for model in sorted(found, key=lambda model: model == chosen):
-        graph = MODELS / model / "graph.onnx"
-        with tracking.open_run(MODELS / model):
-            tracking.log_evaluation(found[model].metrics, found[model].intervals, folder)
-            if model == chosen:
-                version = registry.register(
-                    name, graph, found[model].graph_sha256, found[model].point, model
-                )
-    print(f"evaluate: {chosen} is version {version} of '{name}', alias {registry.CHAMPION}")
+    for name in sorted(found, key=lambda name: name == chosen):
+        one, graph = found[name], MODELS / name / "graph.onnx"
+        with tracking.open_run(MODELS / name):
+            kept = robustness.summary(shifts, name, "val")
+            tracking.log_evaluation(one.metrics, one.intervals, kept, folder)
+            if name == chosen:
+                version = registry.register(registered, graph, one.graph_sha256, one.point, name)
+    print(f"evaluate: {chosen} is version {version} of '{registered}', alias {registry.CHAMPION}")
 
 
 if __name__ == "__main__":

@@ -139,6 +139,7 @@ class EvaluateParams(_Block):
 
     registered_model: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9._-]*$")
     bootstrap: int = Field(ge=100, le=100_000)
+    shift_films: int = Field(ge=20, le=1_000_000)
     seed: Seed
 
 

@@ -108,9 +108,19 @@ def open_run(folder: Path) -> Iterator[mlflow.ActiveRun]:
 def log_evaluation(
     metrics: dict[str, dict[str, float]],
     intervals: dict[str, dict[str, tuple[float, float]]],
+    robustness: dict[str, Any],
     report: Path,
 ) -> None:
-    """Add the figures of `evaluate` to the open run: test_auc, test_auc_low, val_auc, and so on."""
+    """Add the figures of `evaluate` to the open run: test_auc, test_auc_low, val_brier, and so on.
+
+    Of validation under shift: val_shift_mean_auc, val_shift_mild_worst_auc, and so on.
+
+    Args:
+        metrics: by split.
+        intervals: by split and metric.
+        robustness: of validation, from `evaluation.robustness.summary`.
+        report: the folder of `evaluate`'s report.
+    """
     import mlflow
 
     values: dict[str, float] = {}
@@ -123,6 +133,10 @@ def log_evaluation(
         }
     # `val_auc` is the training's own series by epoch, from the same films; keep it one series.
     values.pop("val_auc", None)
+    for metric, value in robustness["mean"].items():
+        values[f"val_shift_mean_{metric}"] = value
+        for strength, worst in robustness["worst"].items():
+            values[f"val_shift_{strength}_worst_{metric}"] = worst[metric]
     mlflow.log_metrics(values)
     mlflow.log_artifacts(str(report), "evaluate")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pneumonia.data.manifest import read_manifest
-from pneumonia.evaluation import evaluate
+from pneumonia.data.manifest import load_images, read_manifest
+from pneumonia.evaluation import evaluate, robustness
 from pneumonia.evaluation.operating_point import (
     OperatingPoint,
     fit_temperature,
@@ -21,9 +22,10 @@ from pneumonia.evaluation.operating_point import (
     youden,
 )
 from pneumonia.evaluation.selection import choose
+from pneumonia.evaluation.shifts import SHIFTS
 from pneumonia.params import EvaluateParams
 
-PARAMS = EvaluateParams(registered_model="any", bootstrap=100, seed=7)
+PARAMS = EvaluateParams(registered_model="any", bootstrap=100, shift_films=400, seed=7)
 
 
 def youdens_j(
@@ -128,9 +130,9 @@ def test_the_heat_scale_is_the_median_peak_of_the_pneumonia_films() -> None:
     assert fix(labels, logits, 0 * maps).map_scale == 1.0
 
 
-def test_the_higher_auc_wins_then_the_lower_brier_score() -> None:
-    better = {"auc": 0.95, "brier": 0.2, "accuracy": 0.1}
-    worse = {"auc": 0.94, "brier": 0.1, "accuracy": 0.9}
+def test_the_higher_auc_under_shift_wins_then_the_lower_brier_score() -> None:
+    better = {"shifted_auc": 0.95, "auc": 0.98, "brier": 0.2, "accuracy": 0.1}
+    worse = {"shifted_auc": 0.94, "auc": 0.99, "brier": 0.1, "accuracy": 0.9}
     assert choose({"scratch": better, "transfer": worse}) == "scratch"
     assert choose({"scratch": worse, "transfer": better}) == "transfer"
     calibrated = {**better, "brier": 0.1}
@@ -139,48 +141,72 @@ def test_the_higher_auc_wins_then_the_lower_brier_score() -> None:
     assert choose({"b": better, "a": better}) == choose({"a": better, "b": better})
 
 
-def evaluation(val_auc: float, test_auc: float) -> evaluate.Evaluation:
+def evaluation() -> evaluate.Evaluation:
     return evaluate.Evaluation(
         predictions=pd.DataFrame(),
         point=OperatingPoint(1, 0.5, 1),
-        metrics={
-            "val": {"auc": val_auc, "brier": 0.1},
-            "test": {"auc": test_auc, "brier": 0.1},
-        },
+        metrics={"val": {"brier": 0.1}, "test": {"brier": 0.1}},
         intervals={},
         graph_sha256="",
     )
 
 
-def test_the_test_split_has_no_say_in_the_champion() -> None:
-    found = {"scratch": evaluation(0.9, 0.99), "transfer": evaluation(0.91, 0.5)}
-    assert evaluate.champion(found) == "transfer"
+def shifts_table(aucs: dict[tuple[str, str], float]) -> pd.DataFrame:
+    """What `robustness.measure` gives, one AUC a model and split under every shift."""
+    conditions = [("none", "none")]
+    conditions += [(shift, strength) for shift, spec in SHIFTS.items() for strength in spec.amounts]
+    return pd.DataFrame(
+        {
+            "model": model, "split": split, "shift": shift, "strength": strength, "films": 9,
+            "auc": auc if shift not in ("none", "inversion") else 1 - auc,
+            "sensitivity": 1 - auc, "specificity": 1 - auc,
+        }
+        for (model, split), auc in aucs.items()
+        for shift, strength in conditions
+    )  # fmt: skip
+
+
+def test_validation_under_shift_chooses_the_champion_and_nothing_else_has_a_say() -> None:
+    found = {"scratch": evaluation(), "transfer": evaluation()}
+    aucs = {
+        ("scratch", "val"): 0.9, ("transfer", "val"): 0.91,
+        ("scratch", "test"): 0.99, ("transfer", "test"): 0.5,
+    }  # fmt: skip
+    assert evaluate.champion(found, shifts_table(aucs)) == "transfer"
     # Test figures are not even looked at: without them the answer is the same.
     for one in found.values():
         del one.metrics["test"]
-    assert evaluate.champion(found) == "transfer"
+    validation = {key: auc for key, auc in aucs.items() if key[1] == "val"}
+    assert evaluate.champion(found, shifts_table(validation)) == "transfer"
 
 
 class FakeGraph:
-    """Answers with the films' mean grey, whatever the path."""
+    """Answers with the films' mean grey."""
 
-    def __init__(self, _: Path) -> None:
-        self.sha256 = "graph"
+    sha256 = "graph"
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         logits = ((images.mean(axis=(1, 2, 3)) - 90) / 10).astype(np.float32)
         return logits, np.maximum(logits, 0)[:, None, None] * np.ones((1, 2, 2), np.float32)
 
 
+GRAPH: Any = FakeGraph()
+
+
+def scored_films(folder: Path) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
+    table = read_manifest(folder)
+    rows = table[table["split"] != "train"]
+    return rows, load_images(folder, rows)
+
+
 def test_a_model_is_scored_on_validation_and_test_and_fixed_on_validation_alone(
-    prepared: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Path,
 ) -> None:
-    monkeypatch.setattr(evaluate, "Graph", FakeGraph)
-    table = read_manifest(prepared)
-    found = evaluate.evaluate_model("scratch", Path("any"), table, prepared, PARAMS)
+    table, images = scored_films(prepared)
+    found = evaluate.evaluate_model("scratch", GRAPH, table, images, PARAMS)
     rows = found.predictions
     assert set(rows["split"]) == {"val", "test"}
-    assert len(rows) == (table["split"] != "train").sum()
+    assert len(rows) == len(table)
     assert rows.columns.tolist() == [
         *("image_id", "patient_id", "split", "label", "model", "logit", "probability")
     ]
@@ -189,7 +215,7 @@ def test_a_model_is_scored_on_validation_and_test_and_fixed_on_validation_alone(
         called = part["probability"] >= found.point.threshold
         assert found.metrics[split]["accuracy"] == pytest.approx(np.mean(called == part["label"]))
     flipped = table.assign(label=table["label"].where(table["split"] != "test", 1 - table["label"]))
-    other = evaluate.evaluate_model("scratch", Path("any"), flipped, prepared, PARAMS)
+    other = evaluate.evaluate_model("scratch", GRAPH, flipped, images, PARAMS)
     assert other.point == found.point
     assert other.metrics["val"] == found.metrics["val"]
     assert other.intervals["val"] == found.intervals["val"]
@@ -197,14 +223,15 @@ def test_a_model_is_scored_on_validation_and_test_and_fixed_on_validation_alone(
 
 
 def test_metrics_json_has_each_figure_with_its_interval(
-    prepared: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Path,
 ) -> None:
-    monkeypatch.setattr(evaluate, "Graph", FakeGraph)
-    table = read_manifest(prepared)
-    found = evaluate.evaluate_model("scratch", Path("any"), table, prepared, PARAMS)
-    written = evaluate.as_metrics({"scratch": found})["scratch"]
+    table, images = scored_films(prepared)
+    found = evaluate.evaluate_model("scratch", GRAPH, table, images, PARAMS)
+    shifts = shifts_table({("scratch", split): 0.9 for split in ("val", "test")})
+    written = evaluate.as_metrics({"scratch": found}, shifts)["scratch"]
     for split in ("val", "test"):
         for metric, value in found.metrics[split].items():
             pair = written[split][f"{metric}_low"], written[split][f"{metric}_high"]
             assert written[split][metric] == value
             assert pair == found.intervals[split][metric]
+        assert written[split]["robustness"] == robustness.summary(shifts, "scratch", split)

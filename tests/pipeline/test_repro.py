@@ -54,7 +54,8 @@ def test_metrics_plots_and_params_are_declared(reproduced: Clone) -> None:
     assert 0 <= auc <= 1
     assert {"models/scratch/metrics.json", "reports/gradcam_report/metrics.json"} < set(files)
     plots = reproduced.run("dvc", "plots", "show", "--json", "--out", "plots").stdout
-    assert {"ROC", "Loss", "reports/visualize/films.png"} <= set(json.loads(plots)["data"])
+    pictures = {"reports/visualize/films.png", "reports/evaluate/robustness.png"}
+    assert {"ROC", "Loss", *pictures} <= set(json.loads(plots)["data"])
     changed = reproduced.run("dvc", "params", "diff", "--json").stdout
     assert json.loads(changed) == {}
 
@@ -85,7 +86,7 @@ AFTER_TRAINING = ["evaluate", "gradcam_report"]
         ("films_per_class", "3", "src/pneumonia/reporting/data_figures.py", ["visualize"]),
         ("widths", "[8, 8]", "src/pneumonia/models/scratch.py", ["train_scratch", *AFTER_TRAINING]),
         ("head_l2", "0.3", "src/pneumonia/models/transfer.py", ["train_transfer", *AFTER_TRAINING]),
-        ("registered_model", "other", "src/pneumonia/evaluation/selection.py", AFTER_TRAINING),
+        ("shift_films", "30", "src/pneumonia/evaluation/shifts.py", AFTER_TRAINING),
         ("films_per_group", "3", "src/pneumonia/explain/gallery.py", ["gradcam_report"]),
     ],
     ids=STAGES,

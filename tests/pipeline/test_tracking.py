@@ -40,6 +40,10 @@ def test_test_metrics_join_the_training_run(reproduced: Clone) -> None:
         logged = runs(reproduced)[f"train_{model}"].data.metrics
         assert logged["test_auc"] == pytest.approx(table[model]["test"]["auc"])
         assert logged["test_auc_low"] <= logged["test_auc"] <= logged["test_auc_high"]
+        shifted = table[model]["val"]["robustness"]
+        assert logged["val_shift_mean_auc"] == pytest.approx(shifted["mean"]["auc"])
+        for strength, worst in shifted["worst"].items():
+            assert logged[f"val_shift_{strength}_worst_specificity"] == worst["specificity"]
 
 
 def test_every_epoch_is_logged(reproduced: Clone) -> None:

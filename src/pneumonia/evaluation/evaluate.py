@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from pneumonia.data.manifest import load_images
+from pneumonia.evaluation import robustness
 from pneumonia.evaluation.metrics import Metrics, intervals, score
 from pneumonia.evaluation.operating_point import OperatingPoint, fix
 from pneumonia.evaluation.selection import choose
@@ -39,12 +40,18 @@ class Evaluation:
 
 
 def evaluate_model(
-    name: str, graph_file: Path, table: pd.DataFrame, data: Path, params: EvaluateParams
+    name: str, graph: Graph, rows: pd.DataFrame, images: NDArray[np.uint8], params: EvaluateParams
 ) -> Evaluation:
-    """Score one exported graph on the validation and the test films of a manifest."""
-    graph = Graph(graph_file)
-    rows = table[table["split"].isin(SPLITS)]
-    logits, maps = graph.run(load_images(data, rows))
+    """Score one exported graph on the validation and the test films.
+
+    Args:
+        name: of the model.
+        graph: its graph.
+        rows: of the manifest, of the splits in `SPLITS`.
+        images: uint8, (N, S, S, 1), of those rows.
+        params: bootstrap and seed of the intervals.
+    """
+    logits, maps = graph.run(images)
     is_val = (rows["split"] == "val").to_numpy()
     labels = rows["label"].to_numpy()
     point = fix(labels[is_val], logits[is_val], maps[is_val])
@@ -64,13 +71,29 @@ def evaluate_model(
     return Evaluation(predictions, point, metrics, bounds, graph.sha256)
 
 
-def champion(evaluations: dict[str, Evaluation]) -> str:
-    """The better model by validation figures; the test split has no say."""
-    return choose({name: found.metrics["val"] for name, found in evaluations.items()})
+def champion(evaluations: dict[str, Evaluation], shifts: pd.DataFrame) -> str:
+    """The better model by validation figures; the test split has no say.
+
+    Args:
+        evaluations: by model.
+        shifts: of the same models, from `robustness.measure`.
+    """
+    return choose(
+        {
+            name: {
+                "shifted_auc": robustness.summary(shifts, name, "val")["mean"]["auc"],
+                "brier": found.metrics["val"]["brier"],
+            }
+            for name, found in evaluations.items()
+        }
+    )
 
 
-def as_metrics(evaluations: dict[str, Evaluation]) -> dict[str, Any]:
-    """For metrics.json: by model, split and metric; intervals as `auc_low`, `auc_high`."""
+def as_metrics(evaluations: dict[str, Evaluation], shifts: pd.DataFrame) -> dict[str, Any]:
+    """For metrics.json: by model, split and metric; intervals as `auc_low`, `auc_high`.
+
+    Under `robustness`, what `robustness.summary` gives.
+    """
     return {
         name: {
             split: dict(found.metrics[split])
@@ -79,6 +102,7 @@ def as_metrics(evaluations: dict[str, Evaluation]) -> dict[str, Any]:
                 for metric, pair in found.intervals[split].items()
                 for side, value in zip(("low", "high"), pair, strict=True)
             }
+            | {"robustness": robustness.summary(shifts, name, split)}
             for split in SPLITS
         }
         for name, found in evaluations.items()

@@ -1,0 +1,150 @@
+"""Robustness recounted: scikit-learn, a toy graph, and plain loops give the same figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+from sklearn import metrics as reference
+
+from pneumonia.evaluation.operating_point import OperatingPoint
+from pneumonia.evaluation.robustness import METRICS, draw, measure, summary
+from pneumonia.evaluation.shifts import SHIFTS, STRENGTHS, shifted
+
+SIDE, SEED = 32, 5
+CONDITIONS = [(shift, strength) for shift, spec in SHIFTS.items() for strength in spec.amounts]
+
+
+class Toy:
+    """Answers with a band of the film, mostly: every shift moves that, inversion turns it over."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        films = images.astype(np.float32)
+        logits = (films[:, 8:16].mean(axis=(1, 2, 3)) - films[:, 20:].mean(axis=(1, 2, 3)) / 2) / 10
+        return (logits - 7) * self.scale, np.zeros((len(images), 2, 2), np.float32)
+
+
+GRAPHS: dict[str, Any] = {"plain": Toy(1), "reverse": Toy(-1)}
+POINTS = {"plain": OperatingPoint(1.5, 0.6, 1), "reverse": OperatingPoint(1, 0.5, 1)}
+
+
+def some_rows(films: int = 120) -> pd.DataFrame:
+    """A manifest's rows: patients of one to three films, a third of the patients normal."""
+    patients = np.repeat(np.arange(films), np.resize([1, 3, 2], films))[:films]
+    return pd.DataFrame(
+        {
+            "image_id": [f"film{number:03}" for number in range(films)],
+            "patient_id": [f"p{patient}" for patient in patients],
+            "split": np.where(patients % 2, "val", "test"),
+            "label": (patients % 3 > 0).astype(int),
+        },
+        index=np.arange(films) * 2 + 1,  # as `read_manifest` leaves it after a selection
+    )
+
+
+def some_images(rows: pd.DataFrame) -> NDArray[np.uint8]:
+    """Noise, with a band that is brighter the likelier the film shows pneumonia."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(60, 160, (len(rows), SIDE, SIDE, 1))
+    images[:, 8:16] += (40 * rows["label"].to_numpy() + rng.integers(-30, 30, len(rows)))[
+        :, None, None, None
+    ]
+    return images.astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    rows = some_rows()
+    return measure(GRAPHS, POINTS, rows, some_images(rows), 1000, SEED)
+
+
+def test_each_model_split_and_condition_has_a_row_and_unshifted_comes_first(
+    table: pd.DataFrame,
+) -> None:
+    columns = ["model", "split", "shift", "strength", "films", *METRICS]
+    assert table.columns.tolist() == columns
+    groups = table.groupby(["model", "split"])
+    assert set(groups.groups) == {(model, split) for model in GRAPHS for split in ("test", "val")}
+    for _, group in groups:
+        found = list(zip(group["shift"], group["strength"], strict=True))
+        assert found == [("none", "none"), *CONDITIONS]
+
+
+def test_the_figures_are_scikit_learns_on_the_shifted_films(table: pd.DataFrame) -> None:
+    rows = some_rows()
+    images = some_images(rows)
+    checked = 0
+    for row in table.itertuples():
+        part = (rows["split"] == row.split).to_numpy()
+        labels, films = rows["label"][part], images[part]
+        if row.shift != "none":
+            ids = rows["image_id"][part].tolist()
+            films = shifted(films, ids, str(row.shift), str(row.strength), SEED)
+        model = str(row.model)
+        logits = GRAPHS[model].run(films)[0].astype(float)
+        called = 1 / (1 + np.exp(-logits / POINTS[model].temperature)) >= POINTS[model].threshold
+        assert row.films == part.sum()
+        assert row.auc == pytest.approx(reference.roc_auc_score(labels, logits))
+        assert row.sensitivity == pytest.approx(reference.recall_score(labels, called))
+        assert row.specificity == pytest.approx(reference.recall_score(labels, called, pos_label=0))
+        checked += 1
+    assert checked == 4 * 32
+
+
+def test_shifts_matter_to_the_toy(table: pd.DataFrame) -> None:
+    plain = table[(table["model"] == "plain") & (table["split"] == "test")]
+    assert plain["auc"].nunique() > 10
+    inverted = plain.loc[plain["shift"] == "inversion", "auc"].item()
+    assert inverted == pytest.approx(1 - plain["auc"].iloc[0], abs=1e-9)
+
+
+def test_the_summary_is_a_plain_search(table: pd.DataFrame) -> None:
+    found = summary(table, "plain", "val")
+    rows = table[(table["model"] == "plain") & (table["split"] == "val")].to_dict("records")
+    assert found["films"] == rows[0]["films"]
+    for metric in METRICS:
+        assert found["unshifted"][metric] == rows[0][metric]
+        counted = [row[metric] for row in rows[1:] if row["shift"] != "inversion"]
+        assert len(counted) == 30
+        assert found["mean"][metric] == pytest.approx(sum(counted) / 30)
+        for strength in STRENGTHS:
+            at = {row["shift"]: row[metric] for row in rows if row["strength"] == strength}
+            worst = found["worst"][strength]
+            assert worst[metric] == min(at.values())
+            assert worst[f"{metric}_shift"] == min(at, key=lambda shift: at[shift])
+            assert worst[f"{metric}_change"] == pytest.approx(min(at.values()) - rows[0][metric])
+    assert found["worst"]["strong"]["auc_shift"] == "inversion"
+
+
+def test_a_split_below_the_bound_is_taken_whole() -> None:
+    rows = some_rows()
+    assert draw(rows, 80, SEED).all()
+
+
+def test_the_draw_takes_whole_patients_and_keeps_the_shares_of_labels() -> None:
+    rows = some_rows(600)
+    drawn = draw(rows, 100, SEED)
+    assert (draw(rows, 100, SEED) == drawn).all()
+    assert (draw(rows, 100, SEED + 1) != drawn).any()
+    patients = set(rows["patient_id"][drawn])
+    assert (rows["patient_id"].isin(patients).to_numpy() == drawn).all()
+    for split in ("val", "test"):
+        part = rows["split"] == split
+        assert 100 <= (part & drawn).sum() <= 104  # the last patient of each label may exceed
+        share = rows["label"][part & drawn].mean()
+        assert share == pytest.approx(rows["label"][part].mean(), abs=0.02)
+
+
+def test_the_films_drawn_are_what_is_measured() -> None:
+    rows = some_rows(200)
+    images = some_images(rows)
+    drawn = draw(rows, 30, SEED)
+    some = measure(GRAPHS, POINTS, rows, images, 30, SEED)
+    alone = measure(GRAPHS, POINTS, rows[drawn], images[drawn], 1000, SEED)
+    pd.testing.assert_frame_equal(some, alone)

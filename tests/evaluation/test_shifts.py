@@ -1,0 +1,195 @@
+"""Each shift does what its table says, to each film alone, and the same every time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pneumonia.data import phantom
+from pneumonia.data.image import decode, encode_png
+from pneumonia.evaluation.shifts import SHIFTS, STRENGTHS, shifted
+from tests.conftest import image_bytes
+
+SIDE = 224
+CONDITIONS = [(shift, strength) for shift, spec in SHIFTS.items() for strength in spec.amounts]
+GRADED = [shift for shift, spec in SHIFTS.items() if len(spec.amounts) == len(STRENGTHS)]
+
+
+@pytest.fixture(scope="module")
+def films() -> NDArray[np.uint8]:
+    """Twelve drawn films, padded as `prepare` pads them."""
+    drawn = [decode(encode_png(phantom.draw(7, index).pixels), SIDE) for index in range(12)]
+    return np.stack([film.pixels for film in drawn])[..., None]
+
+
+def ids(films: NDArray[np.uint8]) -> list[str]:
+    return [f"film{number}" for number in range(len(films))]
+
+
+def flat(grey: int, count: int = 1) -> NDArray[np.uint8]:
+    return np.full((count, SIDE, SIDE, 1), grey, np.uint8)
+
+
+def seen(films: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return films.astype(np.float64)
+
+
+def test_the_suite_has_three_strengths_of_everything_but_inversion() -> None:
+    assert [shift for shift in SHIFTS if shift not in GRADED] == ["inversion"]
+    assert list(SHIFTS["inversion"].amounts) == ["strong"]
+    assert all(list(SHIFTS[shift].amounts) == list(STRENGTHS) for shift in GRADED)
+    assert len(CONDITIONS) == 31
+
+
+@pytest.mark.parametrize(("shift", "strength"), CONDITIONS)
+def test_a_film_is_changed_alike_in_any_set_and_the_input_stays(
+    films: NDArray[np.uint8], shift: str, strength: str
+) -> None:
+    before = films.copy()
+    changed = shifted(films, ids(films), shift, strength, seed=3)
+    assert changed.dtype == np.uint8
+    assert changed.shape == films.shape
+    assert (films == before).all()
+    assert (changed != films).any(axis=(1, 2, 3)).all()
+    some = [7, 2]
+    alone = shifted(films[some], [ids(films)[row] for row in some], shift, strength, seed=3)
+    assert (alone == changed[some]).all()
+
+
+@pytest.mark.parametrize("shift", ["exposure", "gamma", "contrast", "zoom", "rotation"])
+def test_both_directions_occur_and_the_seed_decides_which(
+    films: NDArray[np.uint8], shift: str
+) -> None:
+    one = np.repeat(films[:1], 24, axis=0)
+    results = {
+        seed: [film.tobytes() for film in shifted(one, ids(one), shift, "medium", seed)]
+        for seed in (1, 2)
+    }
+    assert [len(set(result)) for result in results.values()] == [2, 2]
+    assert results[1] != results[2]
+
+
+@pytest.mark.parametrize("shift", GRADED)
+def test_a_stronger_shift_changes_more(films: NDArray[np.uint8], shift: str) -> None:
+    changes = [
+        np.abs(seen(shifted(films, ids(films), shift, strength, 3)) - films).mean()
+        for strength in STRENGTHS
+    ]
+    assert 0 < changes[0] < changes[1] < changes[2]
+
+
+def test_an_unknown_shift_or_strength_is_an_error() -> None:
+    for shift, strength in (("fog", "mild"), ("inversion", "mild")):
+        with pytest.raises(KeyError):
+            shifted(flat(9), ["a"], shift, strength, 3)
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_exposure_moves_each_grey_value_by_its_share_of_the_range(strength: str) -> None:
+    moved = seen(shifted(flat(128, 20), ids(flat(128, 20)), "exposure", strength, 3)) - 128
+    share = round(SHIFTS["exposure"].amounts[strength] * 255)
+    assert set(np.unique(moved)) == {-share, share}
+
+
+def test_gamma_keeps_black_and_white_and_bends_the_middle() -> None:
+    halves = flat(255)
+    halves[:, : SIDE // 3], halves[:, SIDE // 3 : SIDE // 2] = 64, 12
+    changed = shifted(np.repeat(halves, 20, 0), ids(flat(0, 20)), "gamma", "medium", 3)
+    assert (changed[:, SIDE // 2 :] == 255).all()
+    bent = {round(255 * (64 / 255) ** np.exp(sign * 0.25)) for sign in (-1, 1)}
+    assert set(np.unique(changed[:, : SIDE // 3])) == bent
+
+
+def test_contrast_stretches_about_the_mean(films: NDArray[np.uint8]) -> None:
+    squeezed = (films // 4 + 100).astype(np.uint8)  # far from where it would be clipped
+    changed = shifted(squeezed, ids(films), "contrast", "medium", 3)
+    for before, after in zip(seen(squeezed), seen(changed), strict=True):
+        assert after.mean() == pytest.approx(before.mean(), abs=0.2)
+        assert abs(np.log(after.std() / before.std())) == pytest.approx(0.25, abs=0.02)
+
+
+def test_noise_has_its_standard_deviation_and_is_each_films_own() -> None:
+    changed = seen(shifted(flat(128, 2), ["a", "b"], "noise", "medium", 3)) - 128
+    assert changed.std() == pytest.approx(0.03 * 255, rel=0.03)
+    assert abs(np.corrcoef(changed[0].ravel(), changed[1].ravel())[0, 1]) < 0.05
+
+
+def test_inversion_twice_is_no_change(films: NDArray[np.uint8]) -> None:
+    once = shifted(films, ids(films), "inversion", "strong", 3)
+    assert (shifted(once, ids(films), "inversion", "strong", 3) == films).all()
+
+
+@pytest.mark.parametrize("shift", ["exposure", "gamma", "contrast", "noise", "inversion"])
+def test_the_padding_stays_black(shift: str) -> None:
+    padded = flat(0, 4)
+    padded[:, 20:-20] = 90
+    changed = shifted(padded, ids(padded), shift, "strong", 3)
+    assert (changed[:, :20] == 0).all()
+    assert (changed[:, -20:] == 0).all()
+    assert changed[:, 20:-20].any()
+
+
+def test_an_all_black_film_is_no_accident() -> None:
+    for shift, strength in CONDITIONS:
+        assert shifted(flat(0), ["a"], shift, strength, 3).shape == flat(0).shape
+
+
+def test_jpeg_is_what_decode_reads_from_a_jpeg_file(films: NDArray[np.uint8]) -> None:
+    changed = shifted(films, ids(films), "jpeg", "strong", 3)
+    for before, after in zip(films[..., 0], changed[..., 0], strict=True):
+        assert (decode(image_bytes(before, quality=15), SIDE).pixels == after).all()
+
+
+def test_blur_and_resolution_lose_detail_and_keep_the_mean(films: NDArray[np.uint8]) -> None:
+    def detail(images: NDArray[np.uint8]) -> float:
+        return float(np.abs(np.diff(seen(images), axis=1)).mean())
+
+    for shift in ("blur", "resolution"):
+        changed = shifted(films, ids(films), shift, "strong", 3)
+        assert detail(changed) < 0.9 * detail(films)
+        assert changed.mean() == pytest.approx(films.mean(), abs=0.5)
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_zoom_keeps_the_centre_and_has_its_factor(strength: str) -> None:
+    disc = flat(0, 20)
+    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    disc[:, y**2 + x**2 < 80**2] = 200
+    areas = []
+    for film in seen(shifted(disc, ids(disc), "zoom", strength, 3))[..., 0]:
+        centre = (film * y).sum() / film.sum(), (film * x).sum() / film.sum()
+        assert centre == pytest.approx((0, 0), abs=0.05)
+        areas.append(film.sum() / disc[0].sum())
+    amount = 1 + SHIFTS["zoom"].amounts[strength]
+    for area in areas:
+        assert min(abs(area - amount**2), abs(area - amount**-2)) < 0.02
+    assert max(areas) > 1 > min(areas)
+
+
+def test_rotation_turns_about_the_centre_by_its_angle() -> None:
+    bar = flat(0, 20)
+    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    bar[:, (abs(y) < 8) & (abs(x) < 70)] = 200
+    angles = []
+    for film in seen(shifted(bar, ids(bar), "rotation", "strong", 3))[..., 0]:
+        spread = np.array([[(film * a * b).sum() for a in (y, x)] for b in (y, x)])
+        main = np.linalg.eigh(spread)[1][:, 1]
+        angles.append(np.rad2deg(np.arctan(main[0] / main[1])))
+    assert np.abs(angles) == pytest.approx(15, abs=0.3)
+    assert max(angles) > 0 > min(angles)
+
+
+def test_the_collimator_blacks_out_the_rim_and_nothing_else(films: NDArray[np.uint8]) -> None:
+    whole = flat(200, 20)
+    changed = shifted(whole, ids(whole), "collimator", "strong", 3)[..., 0]
+    least, most = round(0.06 * SIDE), round(0.12 * SIDE)
+    for film in changed:
+        assert set(np.unique(film)) == {0, 200}
+        rows, columns = np.flatnonzero(film.any(1)), np.flatnonzero(film.any(0))
+        widths = rows[0], SIDE - 1 - rows[-1], columns[0], SIDE - 1 - columns[-1]
+        assert all(least <= width <= most for width in widths)
+        assert (film[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 200).all()
+    padded = np.where(np.arange(SIDE)[None, :, None, None] < 30, 0, whole).astype(np.uint8)
+    inner = shifted(padded, ids(whole), "collimator", "strong", 3)
+    assert (inner[:, 30 : 30 + least - 2] == 0).all()  # the blades lie on the film, not the padding
