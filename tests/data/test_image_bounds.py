@@ -114,5 +114,16 @@ def test_a_file_of_endless_segments_is_refused(form: str) -> None:
         decode(many, 40)
 
 
+@pytest.mark.parametrize("filler", [b"\xff", b"\xff\0", b"\0"])
+def test_a_jpeg_of_endless_filling_is_refused(filler: bytes) -> None:
+    payload = image_bytes(smooth_film(40, 40))
+    few, many = (payload[:2] + filler * n + payload[2:] for n in (4, MAX_SEGMENTS + 1))
+    if filler != b"\0":  # which Pillow does not skip
+        assert decode(few, 40).mode == "L"
+    for whole in (many, many[: len(many) // 2]):
+        with pytest.raises(ImageError, match="over 20,000 bytes between the segments"):
+            decode(whole + filler * MAX_SEGMENTS, 40)
+
+
 def test_a_reason_is_one_printable_line() -> None:
     assert str(ImageError("a\nb\0c" + "d" * 999)) == "a b?c" + "d" * 195

@@ -16,7 +16,8 @@ MIN_SIDE = 16  # px; less shows nothing
 MAX_SCANS = 100  # of a progressive JPEG; encoders write about ten
 # Each scan visits every pixel again: at 40 megapixels, 25 scans.
 MAX_SCANNED_PIXELS = 1_000_000_000
-# JPEG segments or PNG chunks, which Pillow reads one by one; 64 MiB in IDAT of 8 KiB have 8,192.
+# JPEG segments, bytes between them, or PNG chunks, which Pillow reads one by one; 64 MiB in IDAT of
+# 8 KiB have 8,192.
 MAX_SEGMENTS = 20_000
 
 START_OF_SCAN = 0xDA
@@ -63,6 +64,28 @@ def check_size(width: int, height: int) -> None:
         raise ImageError(f"{size}: longer than {MAX_RATIO}:1")
 
 
+def check_segments(payload: bytes) -> None:
+    """Refuse a file that Pillow would parse for minutes; it may be neither JPEG nor PNG.
+
+    Raises:
+        ImageError: over 20,000 chunks of a PNG, or of a JPEG over 20,000 segments or bytes between
+            them before its first scan.
+    """
+    if payload.startswith(_PNG):
+        _check_chunks(payload)
+    elif payload.startswith(b"\xff\xd8"):
+        end = skipped = 2
+        for marker, at in jpeg_segments(payload):
+            skipped += at - 2 - end
+            if marker == START_OF_SCAN:
+                break
+            end = at + int.from_bytes(payload[at : at + 2]) * (marker not in _WITHOUT_LENGTH)
+        else:
+            skipped += len(payload) - end
+        if skipped > MAX_SEGMENTS:
+            raise ImageError(f"over {MAX_SEGMENTS:,} bytes between the segments of a JPEG")
+
+
 def check_scans(payload: bytes, pixels: int) -> None:
     """Refuse a JPEG whose scans would take too long; it may be no JPEG at all.
 
@@ -80,14 +103,7 @@ def check_scans(payload: bytes, pixels: int) -> None:
         raise ImageError(f"a progressive JPEG of {scans} scans: too many for its size")
 
 
-def check_chunks(payload: bytes) -> None:
-    """Refuse a PNG of too many chunks; it may be no PNG at all.
-
-    Raises:
-        ImageError: over 20,000 chunks.
-    """
-    if not payload.startswith(_PNG):
-        return
+def _check_chunks(payload: bytes) -> None:
     position = len(_PNG)
     for _ in range(MAX_SEGMENTS):
         if position >= len(payload):

@@ -29,12 +29,19 @@ from pneumonia.data.bounds import (
 from pneumonia.data.dicom_shades import shades
 
 MODALITIES = ("CR", "DX", "RG")
-# Data elements are parsed one by one in Python; a film has some hundreds.
-MAX_READS = 100_000
-MAX_ELEMENT = 2**20  # bytes of any element but the pixels; a table of 16 bits has 2**17
+# Data elements are parsed one by one in Python, two or three reads each; a film has some hundreds.
+MAX_READS = 20_000
+# Bytes: of anything read but the pixels, of a sequence of tables (one of 16 bits has 2**17), and of
+# the other tags below, where a long list would take seconds.
+MAX_ELEMENT = 2**20
+MAX_SEQUENCE = 400 * 2**10
+MAX_VALUE = 2**10
 MAX_TILES = 1_024  # of a JPEG 2000 picture; each costs memory before it is seen
 
 PIXEL_DATA = Tag("PixelData")
+CHARACTER_SET = Tag("SpecificCharacterSet")  # pydicom reads it unasked
+TABLES = (Tag("ModalityLUTSequence"), Tag("VOILUTSequence"))
+UNDEFINED = 2**32 - 1
 TAGS: list[BaseTag | int] = [
     Tag(keyword)
     for keyword in (
@@ -81,7 +88,7 @@ class _Reader(io.BytesIO):
     def read(self, size: int | None = -1) -> bytes:
         self.reads += 1
         if self.reads > MAX_READS:
-            raise ImageError(f"over {MAX_READS:,} DICOM data elements")
+            raise ImageError("a DICOM of too many data elements")
         found = super().read(size)
         if len(found) > self.longest:
             raise ImageError(f"a DICOM data element of over {MAX_ELEMENT // 2**20} MiB")
@@ -127,7 +134,7 @@ def _read_film(payload: bytes) -> tuple[NDArray[np.uint8], str]:
         reader,
         syntax.is_implicit_VR,
         syntax.is_little_endian,
-        stop_when=lambda tag, vr, length: tag >= PIXEL_DATA,
+        stop_when=_at_pixels,
         specific_tags=TAGS,
     )
     _check(film, syntax)
@@ -135,6 +142,17 @@ def _read_film(payload: bytes) -> tuple[NDArray[np.uint8], str]:
     codes = _codes(film, _pixel_data(reader, syntax), syntax)
     grey = shades(film, codes, encapsulated=syntax.is_encapsulated)
     return grey, str(film.PhotometricInterpretation)
+
+
+def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
+    """Whether the header ends here; refuse what would be slow to parse before it is read."""
+    if tag in TABLES:
+        refused = MAX_SEQUENCE < length < UNDEFINED  # an undefined one is parsed while it is read
+    else:
+        refused = length > MAX_VALUE and (tag in TAGS or tag == CHARACTER_SET)
+    if refused:
+        raise ImageError(f"a DICOM data element {tag} that is too long")
+    return tag >= PIXEL_DATA
 
 
 def _pixel_data(reader: _Reader, syntax: uid.UID) -> bytes:

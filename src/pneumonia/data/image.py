@@ -20,8 +20,8 @@ from pneumonia.data.bounds import (
     MAX_PIXELS,
     ImageError,
     check_bytes,
-    check_chunks,
     check_scans,
+    check_segments,
     check_size,
 )
 
@@ -133,7 +133,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _decode_with_pillow(payload: bytes, size: int) -> DecodedImage:
-    check_chunks(payload)
+    check_segments(payload)
     image = Image.open(io.BytesIO(payload), formats=FORMATS)
     mode, (width, height) = image.mode, image.size
     check_size(width, height)
