@@ -27,7 +27,8 @@ def dicom_bytes(seed: int) -> bytes:
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(seed)])
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     film = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
-    film.SOPClassUID, film.SOPInstanceUID = meta.MediaStorageSOPClassUID, generate_uid()
+    film.SOPClassUID = meta.MediaStorageSOPClassUID
+    film.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     film.Modality, film.PatientID, film.PatientName = "DX", "secret", "Secret^Name"
     film.PhotometricInterpretation, film.SamplesPerPixel = "MONOCHROME2", 1
     film.Rows, film.Columns = 40, 48
