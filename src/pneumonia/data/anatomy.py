@@ -60,11 +60,15 @@ class View:
         return np.asarray(canvas.reduce(factor), dtype=np.float32) / 255
 
     def grain(self, rng: np.random.Generator, low: int, high: int) -> Map:
-        """Smooth noise of unit variance with `low` to `high` half-waves across; (H, W)."""
+        """Noise of unit variance with `low` to `high` half-waves across, coarse before fine; (H, W).
+
+        Amplitude falls with frequency, as in natural textures: a flat band looks woven.
+        """
         order = np.arange(high)
         radius = np.hypot(order[:, None], order[None, :])
-        keep = (radius >= low) & (radius < high)
-        weight = rng.standard_normal((high, high)) * keep * 2 / math.sqrt(keep.sum())
+        share = np.where((radius >= low) & (radius < high), 1 / np.maximum(radius, 1), 0)
+        share *= 2 / math.sqrt((share**2).sum())
+        weight = rng.standard_normal((high, high)) * share
         weight[1:] /= 2  # the transform below counts every wave but the flat one twice
         weight[:, 1:] /= 2
         # A cosine transform, not matrix products: those would start BLAS threads, which fight
