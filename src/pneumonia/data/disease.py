@@ -106,7 +106,7 @@ def _interstitial(
         (np.abs(view.x) - hilum[0]) / rng.uniform(0.34, 0.5), (view.y - hilum[1]) / 0.5
     )
     extent = soft_step((1 - ball + 0.22 * view.grain(fine, 2, 9)) / 0.13)
-    net = np.exp(-((view.grain(fine, 26, 64) / 0.3) ** 2))
+    net = np.exp(-((view.grain(fine, 32, 84) / 0.28) ** 2))
     net *= 0.3 + 0.7 * soft_step(2 * view.grain(fine, 12, 40))  # broken lines, not a foam
     cuffs = view.strokes(bronchial_tree(rng, body, trunks=10))
     cuffs = gaussian_filter(cuffs, 0.005 * view.scale)
