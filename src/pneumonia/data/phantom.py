@@ -33,17 +33,18 @@ _PATIENT_RANGES = {
     "rib_step": (0.125, 0.16), "rib_drop": (0.05, 0.2), "rib_half": (0.16, 0.22),
     "rib_white": (0.06, 0.12), "air": (0.42, 0.64), "neck": (0.24, 0.32),
     "shoulder": (-0.78, -0.66), "marking": (0.6, 1.35), "bubble": (-0.6, 1.0),
-    "clavicle_tilt": (-0.1, 0.3), "scapula": (0.0, 1.0),
+    "clavicle_tilt": (-0.1, 0.3), "scapula": (0.0, 1.0), "ribs": (11.2, 13.2),
+    "hila": (0.04, 0.10), "trachea": (0.036, 0.052),
 }  # fmt: skip
 
 # The same for what differs between films of one patient.
 _FILM_RANGES = {
     "zoom": (1.04, 1.26), "dx": (-0.05, 0.05), "dy": (-0.06, 0.08), "turn": (-0.06, 0.06),
-    "breath": (-0.05, 0.04), "black": (0.02, 0.16), "white": (1.22, 1.6),
+    "breath": (-0.08, 0.05), "black": (0.02, 0.16), "white": (1.22, 1.6),
     "gamma": (0.8, 1.2), "noise": (0.004, 0.015), "blur": (0.45, 0.8), "vignette": (0.0, 0.12),
     "heel": (-0.07, 0.07), "arms": (-0.5, 1.1), "arms_differ": (-0.25, 0.25),
-    "marker": (0.0, 1.0), "leads": (0.0, 1.0), "shutter": (0.0, 1.0), "lucency": (0.82, 1.12),
-    "gas": (0.0, 1.0),
+    "marker": (0.0, 1.0), "leads": (0.0, 1.0), "shutter": (0.0, 1.0), "lucency": (0.85, 1.1),
+    "gas": (0.0, 1.0), "twist": (-0.03, 0.03), "tube": (0.0, 1.0),
 }  # fmt: skip
 
 
@@ -116,6 +117,7 @@ def draw(seed: int, index: int, size: int = 224) -> Film:
     body = _uniform(np.random.default_rng([seed, patient, _ANATOMY]), _PATIENT_RANGES)
     rng = np.random.default_rng([seed, index, _FILM])
     shot = _uniform(rng, _FILM_RANGES) | {"aspect": _aspect(seed, index, diagnosis)}
+    body["yaw"] += shot["twist"]
     view = View(size, body, shot)
     thickness, air, ribs = chest(body, shot, view, rng)
     sick = opacity(
@@ -141,7 +143,7 @@ def draw(seed: int, index: int, size: int = 224) -> Film:
         split=diagnosis.split,
         pattern=sick.pattern,
         grade=sick.grade,
-        pixels=_expose(density, shot, view, rng),
+        pixels=_expose(density, body, shot, view, rng),
         mask=sick.mask,
     )
 
@@ -162,13 +164,17 @@ def _uniform(rng: np.random.Generator, ranges: dict[str, tuple[float, float]]) -
 
 
 def _expose(
-    density: Map, shot: dict[str, float], view: View, rng: np.random.Generator
+    density: Map,
+    body: dict[str, float],
+    shot: dict[str, float],
+    view: View,
+    rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
     """Turn attenuation into grey values: marks, noise, blur, exposure and collimation."""
     shape, unit = density.shape, view.scale / 112
     across = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
     down = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
-    density = density + _marks(shot, view, rng)
+    density = density + _marks(shot, view, rng) + _tubes(body, shot, view)
     density = gaussian_filter(density, shot["blur"] * unit)
     quanta = rng.standard_normal(shape, dtype=np.float32)
     quanta = gaussian_filter(quanta, 0.55) + 0.5 * quanta
@@ -209,3 +215,21 @@ def _marks(shot: dict[str, float], view: View, rng: np.random.Generator) -> Map:
             lead = [(xs[i], ys[i], xs[i + 1], ys[i + 1], 0.006) for i in range(24)]
             out += 0.3 * view.strokes(lead, flat=True)
     return out
+
+
+def _tubes(body: dict[str, float], shot: dict[str, float], view: View) -> Map:
+    """On some films a feeding tube, a tube in the windpipe or a central line; (H, W)."""
+    t = np.linspace(0, 1, 25)
+    dome, yaw = body["dome"] + shot["breath"], body["yaw"]
+    if shot["tube"] < 0.06:  # through the gullet and under the left dome
+        xs = 0.02 + 0.015 * np.sin(7 * t) + yaw * 0.5 + 0.3 * body["wide"] * np.maximum(t - 0.7, 0)
+        ys, half, white = -1.3 + t * (dome + 1.55), 0.007, 0.2
+    elif shot["tube"] < 0.1:  # ends above the carina
+        xs, ys, half, white = -0.015 - 0.02 * np.sin(4 - 5.2 * t), -1.3 + 0.95 * t, 0.013, 0.12
+    elif shot["tube"] < 0.14:  # from the right of the neck into the upper caval vein
+        xs = -0.3 + 0.2 * np.minimum(1.3 * t, 1) ** 0.6 - 0.01 * np.sin(6 * t)
+        ys, half, white = -1.1 + 1.05 * t, 0.006, 0.22
+    else:
+        return np.zeros_like(view.x)
+    parts = [(xs[i], ys[i], xs[i + 1], ys[i + 1], half) for i in range(24)]
+    return white * view.strokes(parts, flat=True)
