@@ -53,7 +53,7 @@ def opacity(
     else:
         pattern = "interstitial"
         lost, extent = _interstitial(rng, fine, body, view)
-    lost = np.clip(lost * (0.6 + 0.4 * grade), 0, 0.95).astype(np.float32)
+    lost = np.clip(lost * (0.75 + 0.25 * grade), 0, 0.95).astype(np.float32)
     if subtype == "normal":
         sigma = _HAZE * view.scale
         taken = gaussian_filter(air * lost, sigma, mode="constant", truncate=3)
@@ -83,16 +83,16 @@ def _focal(
     reach = rng.uniform(0.33, 0.46), rng.uniform(0.31, 0.44)
     ball = np.hypot((x - centre[0]) / reach[0], (y - centre[1]) / reach[1])
     extent = soft_step((1 - ball + 0.22 * view.grain(fine, 2, 9)) / 0.13)
-    acini = soft_step(2.2 * view.grain(fine, 10, 64))
+    acini = soft_step(2.4 * view.grain(fine, 14, 40) + 1.8 * view.grain(fine, 40, 72))
     if pattern == "lobar":
         below = float(rng.choice((-1.0, 1.0)))
         line = centre[1] - 0.3 * below * reach[1] + rng.uniform(-0.3, 0.3) * (x - centre[0])
         extent *= soft_step(below * (y - line) / 0.008)
-        filled = extent * (0.26 + 0.46 * acini)
+        filled = extent * (0.16 + 0.78 * acini)
     else:
         foci = soft_step((view.grain(fine, 6, 14) - 0.1) / 0.16)
         extent = extent * (0.35 + 0.65 * foci)
-        filled = extent * foci * (0.30 + 0.50 * acini)
+        filled = extent * foci * (0.20 + 0.78 * acini)
     bronchi = view.strokes(bronchial_tree(rng, body, trunks=5))
     return filled * (1 - 0.8 * np.minimum(2.4 * bronchi, 1)), extent
 
@@ -106,9 +106,9 @@ def _interstitial(
         (np.abs(view.x) - hilum[0]) / rng.uniform(0.34, 0.5), (view.y - hilum[1]) / 0.5
     )
     extent = soft_step((1 - ball + 0.22 * view.grain(fine, 2, 9)) / 0.13)
-    net = np.exp(-((view.grain(fine, 32, 84) / 0.28) ** 2))
-    net *= 0.3 + 0.7 * soft_step(2 * view.grain(fine, 12, 40))  # broken lines, not a foam
+    net = np.exp(-((view.grain(fine, 28, 68) / 0.3) ** 2))
+    net *= 0.45 + 0.55 * soft_step(2 * view.grain(fine, 12, 40))  # broken lines, not a foam
     cuffs = view.strokes(bronchial_tree(rng, body, trunks=10))
     cuffs = gaussian_filter(cuffs, 0.005 * view.scale)
-    patches = 0.5 + 0.5 * soft_step(3 * view.grain(fine, 8, 16))
-    return extent * patches * (0.14 + 0.80 * net + 0.5 * cuffs), extent
+    patches = 0.65 + 0.35 * soft_step(3 * view.grain(fine, 8, 16))
+    return extent * patches * (0.10 + 0.95 * net + 0.6 * cuffs), extent
