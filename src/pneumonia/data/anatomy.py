@@ -60,7 +60,7 @@ class View:
         return np.asarray(canvas.reduce(factor), dtype=np.float32) / 255
 
     def grain(self, rng: np.random.Generator, low: int, high: int) -> Map:
-        """Noise of unit variance with `low` to `high` half-waves across, coarse before fine; (H, W).
+        """Noise of unit variance with `low` to `high` half-waves across the film, (H, W).
 
         Amplitude falls with frequency, as in natural textures: a flat band looks woven.
         """
@@ -244,7 +244,10 @@ def bronchial_tree(
     for sign, height in ((-1, -0.06), (1, -0.10)):
         for trunk in range(trunks):
             heading = -1.25 + 2.7 * (trunk + rng.uniform(-0.6, 1.2)) / trunks
-            root = sign * (body["med"] + 0.03 + body["yaw"] * 0.5), height + rng.uniform(0.07, 0.13) * heading
+            root = (
+                sign * (body["med"] + 0.03 + body["yaw"] * 0.5),
+                height + rng.uniform(0.07, 0.13) * heading,
+            )
             half = rng.uniform(0.005, 0.010)
             half += 0.005 * (heading > 0)  # gravity fills the lower lobes
             todo = [(*root, heading, rng.uniform(0.14, 0.26), half)]

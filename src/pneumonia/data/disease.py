@@ -102,9 +102,7 @@ def _interstitial(
 ) -> tuple[Map, Map]:
     """Lines, nets and cuffed bronchi around both hila: share lost, and extent (0 .. 1), (H, W)."""
     hilum = 0.22 * body["wide"] + 0.06, rng.uniform(-0.08, 0.08)
-    ball = np.hypot(
-        (np.abs(view.x) - hilum[0]) / rng.uniform(0.34, 0.5), (view.y - hilum[1]) / 0.5
-    )
+    ball = np.hypot((np.abs(view.x) - hilum[0]) / rng.uniform(0.34, 0.5), (view.y - hilum[1]) / 0.5)
     extent = soft_step((1 - ball + 0.22 * view.grain(fine, 2, 9)) / 0.13)
     net = np.exp(-((view.grain(fine, 28, 68) / 0.3) ** 2))
     net *= 0.45 + 0.55 * soft_step(2 * view.grain(fine, 12, 40))  # broken lines, not a foam
