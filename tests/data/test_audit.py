@@ -113,7 +113,7 @@ def test_naively_shared_patients_are_no_leak(tmp_path: Path) -> None:
         ("person12_virus", "person12"),
         ("IM-0115", "IM-0115"),
         ("NORMAL2-IM-0115", "IM-0115"),
-        ("phantom-00003", "phantom-00003"),
+        ("phantom-virus-00003", "phantom-virus-00003"),
         ("person12_virus_x", "person12_virus_x"),
     ],
 )

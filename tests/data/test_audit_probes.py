@@ -109,18 +109,6 @@ def default_probes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Probe]
     return run_probes(table, survey(table, folder), 200, 7)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "file",
-        "border",
-        pytest.param(
-            "thumbnail",
-            marks=pytest.mark.xfail(
-                strict=True, reason="0.67 on the phantom before issue 3; its new drawing mends it"
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("name", ["file", "border", "thumbnail"])
 def test_the_phantom_has_no_shortcut(default_probes: dict[str, Probe], name: str) -> None:
     assert default_probes[name].auc <= 0.6

@@ -142,3 +142,11 @@ def test_the_phantom_lists_as_many_films_as_asked_and_whole_patients() -> None:
     assert all(len(facts) == 1 for facts in by_patient.values())
     assert {film.split for film in films} == {"train", "test"}
     assert all((film.subtype == "normal") == (film.label == 0) for film in films)
+
+
+def test_the_phantom_numbers_patients_within_their_subtype() -> None:
+    ids = {film.subtype: set[str]() for film in open_source(phantom_params(70))}
+    for film in open_source(phantom_params(70)):
+        ids[film.subtype].add(film.patient_id)
+    for subtype, count in (("normal", 16), ("bacteria", 12), ("virus", 12)):
+        assert ids[subtype] == {f"phantom-{subtype}-{number:05d}" for number in range(count)}

@@ -60,11 +60,15 @@ class View:
         return np.asarray(canvas.reduce(factor), dtype=np.float32) / 255
 
     def grain(self, rng: np.random.Generator, low: int, high: int) -> Map:
-        """Smooth noise of unit variance with `low` to `high` half-waves across; (H, W)."""
+        """Noise of unit variance with `low` to `high` half-waves across the film, (H, W).
+
+        Amplitude falls with frequency, as in natural textures: a flat band looks woven.
+        """
         order = np.arange(high)
         radius = np.hypot(order[:, None], order[None, :])
-        keep = (radius >= low) & (radius < high)
-        weight = rng.standard_normal((high, high)) * keep * 2 / math.sqrt(keep.sum())
+        share = np.where((radius >= low) & (radius < high), 1 / np.maximum(radius, 1), 0)
+        share *= 2 / math.sqrt((share**2).sum())
+        weight = rng.standard_normal((high, high)) * share
         weight[1:] /= 2  # the transform below counts every wave but the flat one twice
         weight[:, 1:] /= 2
         # A cosine transform, not matrix products: those would start BLAS threads, which fight
@@ -109,7 +113,8 @@ def chest(
     """Return soft tissue thickness, air (0 .. 1) and added bone, each (H, W)."""
     x, y, side = view.x, view.y, np.abs(view.x)
     wide, apex = body["wide"], body["apex"]
-    dome = body["dome"] + shot["breath"]
+    breath = shot["breath"]  # a deep one lowers the diaphragm, slims the heart, darkens the lungs
+    dome = body["dome"] + breath
     left = soft_step(x / 0.02)  # 1 on the patient's left, the image's right
     mid = x - body["yaw"] * (0.5 - y)  # a turned patient's front shifts against the back
 
@@ -133,40 +138,43 @@ def chest(
     round_x, round_y = mid - body["heart_x"], y - (dome - 0.52 * body["heart_r"])
     across, down = _axis(round_x, round_y, body["heart_tilt"])
     heart = np.hypot(across / 0.78, down / 1.12)
-    heart = soft_step((1 - heart / body["heart_r"]) / 0.055)
+    heart = soft_step((1 - heart / (body["heart_r"] * (1 - 0.9 * breath))) / 0.055)
     atrium = np.hypot(mid + 0.05, (y - dome + 0.24) * 0.72)
     heart = np.maximum(heart, soft_step((0.19 - atrium) / 0.018))
     bulge = np.clip(1 - (side / np.maximum(wall, 0.05)) ** 2, 0, 1) ** 0.4
     deep = 0.55 + 0.45 * np.clip(depth * 1.6, 0, 1)
     space = lung * bulge * deep
     # A little lung lies behind the heart, the mediastinum and the diaphragm's dome.
-    air: Map = space * (0.10 + 0.90 * narrow) * (1 - 0.80 * heart)
+    air: Map = space * (0.10 + 0.90 * narrow) * (1 - 0.80 * heart) * (1 + 1.5 * breath)
+    air *= 1 + 1.5 * body["yaw"] * (2 * left - 1)  # the side turned away is darker
     air *= above + (1 - above) * 0.14 * soft_step((floor + 0.16 - y) / 0.05)
     soft += 0.02 * heart * above + 0.04 * (1 - narrow) * inside
 
     # Hila, trachea with its carina, gastric bubble and bowel gas.
     for sign, height in ((-1, -0.06), (1, -0.10)):
         hilum = ((mid - sign * (body["med"] + 0.06)) / 0.07) ** 2 + ((y - height) / 0.11) ** 2
-        soft += 0.07 * np.exp(-hilum)
+        soft += body["hila"] * np.exp(-hilum)
     pipe = np.abs(mid + 0.015 + 0.02 * np.sin(4 * y))
-    windpipe = soft_step((0.042 - pipe) / 0.010) * soft_step((-0.22 - y) / 0.03)
+    windpipe = soft_step((body["trachea"] - pipe) / 0.010) * soft_step((-0.22 - y) / 0.03)
     fork = np.abs(np.abs(mid) - 0.02 - 0.9 * (y + 0.24))
     windpipe += (
         soft_step((0.028 - fork) / 0.01)
         * soft_step((y + 0.25) / 0.02)
         * soft_step((-0.12 - y) / 0.02)
     )
-    soft -= 0.10 * windpipe
+    soft -= 0.15 * windpipe
     if body["bubble"] > 0:
-        gas = ((x - 0.42 * wide) / 0.2) ** 2 + ((y - dome - body["dome_step"] - 0.17) / 0.09) ** 2
-        soft -= 0.25 * body["bubble"] * soft_step((1 - gas) / 0.16) * (1 - above)
-    bowel = soft_step((view.grain(rng, 5, 14) - 1.1) / 0.2) * soft_step((y - dome - 0.3) / 0.05)
-    soft -= 0.16 * shot["gas"] * bowel * inside
+        under = (y - floor - 0.05) / 0.2  # from the dome down; the stomach's wall lies between
+        gas = ((x - 0.42 * wide) / 0.24) ** 2 + (0.3 + under) ** 2 + 0.10 * view.grain(rng, 2, 7)
+        gas = soft_step((1 - gas) / 0.14) * soft_step(under / 0.06)
+        soft -= 0.24 * body["bubble"] * gas * (1 - above)
+    bowel = soft_step((view.grain(rng, 5, 18) - 0.9) / 0.3) * soft_step((y - dome - 0.3) / 0.05)
+    soft -= 0.15 * shot["gas"] * bowel * inside
     soft += 0.035 * view.grain(rng, 1, 5) * inside  # muscle, fat and clothing lie unevenly
-    return soft, air, bone + _bones(body, view, wall, mid) * np.minimum(soft * 4, 1)
+    return soft, air, bone + _bones(body, breath, view, wall, mid) * np.minimum(soft * 4, 1)
 
 
-def _bones(body: dict[str, float], view: View, wall: Map, mid: Map) -> Map:
+def _bones(body: dict[str, float], breath: float, view: View, wall: Map, mid: Map) -> Map:
     """Ribs, clavicles, scapulae and spine as added attenuation, (H, W)."""
     x, y, side = view.x, view.y, np.abs(view.x)
     step, drop = body["rib_step"], body["rib_drop"]
@@ -175,17 +183,18 @@ def _bones(body: dict[str, float], view: View, wall: Map, mid: Map) -> Map:
     # One formula holds for all ribs: solve each pixel for the (fractional) rib number.
     curve = drop * u**2 + 0.16 * u**7 - 0.07 * np.sin(np.pi * np.clip(u, 0, 1))
     back = (y - body["apex"] - 0.02 - curve) / (step * (1 + 0.10 * u))
-    front_curve = drop + 0.22 + (0.30 + drop) * np.clip(1 - u, 0, 1) ** 0.9
+    front_curve = drop + 0.22 - breath + (0.30 + drop) * np.clip(1 - u, 0, 1) ** 0.9
     front = (y - body["apex"] - front_curve) / (step * 1.1)
     ribs = np.zeros_like(x)
+    pairs = math.floor(body["ribs"])
     fade = soft_step((side - 0.07) / 0.02) * (0.35 + 0.65 * soft_step((side - 0.22) / 0.05))
     tip = soft_step((u - 0.50) / 0.04)
     for number, strength, half, show in ((back, 1.0, 1.0, fade), (front, 0.55, 1.15, tip)):
         nearest = np.rint(number)
         pick = 1 + 0.2 * np.sin(2.4 * nearest + 99 * body["med"] + 2 * (x > 0))  # no two alike
-        shown = (
-            show * soft_step((number + 0.4) / 0.1) * (0.15 + 0.85 * soft_step((9.0 - number) / 0.5))
-        )
+        shown = show * soft_step((number + 0.4) / 0.1) * (nearest < pairs)
+        shown *= 1 - 0.6 * soft_step((number - 8.5) / 0.5)  # paler through the belly
+        shown *= 1 - (nearest >= pairs - 2) * soft_step((u - 0.8) / 0.04)  # floating ribs are short
         across = np.abs(number - nearest) / (half * body["rib_half"])
         ribs += strength * shown * pick * _tube(across, 0.16)
     ribs *= inner * (1 + 1.1 * np.clip(u, 0, 1) ** 8)  # seen end-on at the chest wall
@@ -202,7 +211,7 @@ def _bones(body: dict[str, float], view: View, wall: Map, mid: Map) -> Map:
         (-0.12 + 0.1 * body["scapula"] - y - 0.9 * blade) / 0.015
     )
     plate *= soft_step((y - body["shoulder"] - 0.08 - 0.1 * side) / 0.02)
-    bone += plate * (0.045 + 0.06 * np.exp(-((blade / 0.018) ** 2)))
+    bone += plate * (0.055 + 0.08 * np.exp(-((blade / 0.018) ** 2)))
     # Spine: bodies between darker discs, with pedicles; hidden by what lies before it.
     level = (y - body["apex"]) / (0.8 * step)
     gap = np.abs(level - np.rint(level))
@@ -235,8 +244,11 @@ def bronchial_tree(
     for sign, height in ((-1, -0.06), (1, -0.10)):
         for trunk in range(trunks):
             heading = -1.25 + 2.7 * (trunk + rng.uniform(-0.6, 1.2)) / trunks
-            root = sign * (body["med"] + 0.03 + body["yaw"] * 0.5), height + 0.08 * heading
-            half = rng.uniform(0.006, 0.011)
+            root = (
+                sign * (body["med"] + 0.03 + body["yaw"] * 0.5),
+                height + rng.uniform(0.07, 0.13) * heading,
+            )
+            half = rng.uniform(0.005, 0.010)
             half += 0.005 * (heading > 0)  # gravity fills the lower lobes
             todo = [(*root, heading, rng.uniform(0.14, 0.26), half)]
             while todo:

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from pneumonia.data.anatomy import Map, View, bronchial_tree, chest, soft_step
+from pneumonia.data.disease import opacity
 
 _CYCLE = (0, 1, 1, 2, 3, 3, 3)  # four patients with 1, 2, 1 and 3 films
 _BLOCK = ("normal",) * 4 + ("bacteria",) * 3 + ("virus",) * 3
-_SPLIT, _DIAGNOSIS, _ANATOMY, _VESSELS, _DISEASE, _FILM, _TEXTURE = range(7)
+_SPLIT, _DIAGNOSIS, _ANATOMY, _VESSELS, _DISEASE, _FILM, _TEXTURE, _ASPECT = range(8)
+_GOLDEN = (5**0.5 - 1) / 2
 
 # Uniform ranges of what differs between patients: lengths, angles (radians), attenuations.
 _PATIENT_RANGES = {
@@ -31,18 +33,33 @@ _PATIENT_RANGES = {
     "rib_step": (0.125, 0.16), "rib_drop": (0.05, 0.2), "rib_half": (0.16, 0.22),
     "rib_white": (0.06, 0.12), "air": (0.42, 0.64), "neck": (0.24, 0.32),
     "shoulder": (-0.78, -0.66), "marking": (0.6, 1.35), "bubble": (-0.6, 1.0),
-    "clavicle_tilt": (-0.1, 0.3), "scapula": (0.0, 1.0),
+    "clavicle_tilt": (-0.1, 0.3), "scapula": (0.0, 1.0), "ribs": (11.2, 13.2),
+    "hila": (0.04, 0.10), "trachea": (0.036, 0.052),
 }  # fmt: skip
 
 # The same for what differs between films of one patient.
 _FILM_RANGES = {
     "zoom": (1.04, 1.26), "dx": (-0.05, 0.05), "dy": (-0.06, 0.08), "turn": (-0.06, 0.06),
-    "aspect": (0.97, 1.35), "breath": (-0.05, 0.04), "black": (0.02, 0.16), "white": (1.22, 1.6),
+    "breath": (-0.08, 0.05), "black": (0.02, 0.16), "white": (1.22, 1.6),
     "gamma": (0.8, 1.2), "noise": (0.004, 0.015), "blur": (0.45, 0.8), "vignette": (0.0, 0.12),
     "heel": (-0.07, 0.07), "arms": (-0.5, 1.1), "arms_differ": (-0.25, 0.25),
-    "marker": (0.0, 1.0), "leads": (0.0, 1.0), "shutter": (0.0, 1.0), "lucency": (0.82, 1.12),
-    "gas": (0.0, 1.0),
+    "marker": (0.0, 1.0), "leads": (0.0, 1.0), "shutter": (0.0, 1.0), "lucency": (0.85, 1.1),
+    "gas": (0.0, 1.0), "twist": (-0.03, 0.03), "tube": (0.0, 1.0),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What a patient has.
+
+    subtype: "normal", "bacteria" or "virus".
+    number: the patient's among those of the subtype, from 0, none left out.
+    split: "train" or "test".
+    """
+
+    subtype: str
+    number: int
+    split: str
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,8 @@ class Film:
     index, patient: counted from 0; a patient has one to three consecutive films.
     label: 0 normal, 1 pneumonia.  subtype: "normal", "bacteria" or "virus".
     split: "train" or "test", the same for all films of a patient.
+    pattern: "lobar" or "patchy" (bacteria), "interstitial" (virus) or "none".
+    grade: of the opacity, 0 subtle .. 1 obvious; 0 where there is none.
     pixels: (H, W) uint8, 0 black .. 255 white.  mask: (H, W) bool, True where disease was added.
     """
 
@@ -60,6 +79,8 @@ class Film:
     label: int
     subtype: str
     split: str
+    pattern: str
+    grade: float
     pixels: NDArray[np.uint8]
     mask: NDArray[np.bool_]
 
@@ -69,8 +90,8 @@ def patient_of(index: int) -> int:
     return 4 * (index // len(_CYCLE)) + _CYCLE[index % len(_CYCLE)]
 
 
-def diagnosis_of(seed: int, patient: int) -> tuple[str, str]:
-    """Return (subtype, split) of a patient.
+def diagnosis_of(seed: int, patient: int) -> Diagnosis:
+    """Return what a patient, counted from 0, has.
 
     Each run of ten patients holds four normal, three bacterial and three viral ones, two of the
     ten in the test set, so that even small collections keep these proportions.
@@ -78,7 +99,10 @@ def diagnosis_of(seed: int, patient: int) -> tuple[str, str]:
     block, place = divmod(patient, len(_BLOCK))
     order = np.random.default_rng([seed, block, _DIAGNOSIS]).permutation(len(_BLOCK))
     drawn = np.random.default_rng([seed, block, _SPLIT]).permutation(len(_BLOCK))
-    return _BLOCK[order[place]], "test" if drawn[place] < 2 else "train"
+    subtype = _BLOCK[order[place]]
+    before = sum(_BLOCK[other] == subtype for other in order[:place])
+    number = block * _BLOCK.count(subtype) + before
+    return Diagnosis(subtype, number, "test" if drawn[place] < 2 else "train")
 
 
 def draw(seed: int, index: int, size: int = 224) -> Film:
@@ -87,89 +111,70 @@ def draw(seed: int, index: int, size: int = 224) -> Film:
     `size` is the shorter side in pixels (64 or more); the longer is up to 1.35 times that.
     """
     patient = patient_of(index)
-    subtype, split = diagnosis_of(seed, patient)
+    diagnosis = diagnosis_of(seed, patient)
     # Disease has generators of its own: were they shared, a diagnosis would change what anatomy
     # and exposure draw next, and those could then give it away.
     body = _uniform(np.random.default_rng([seed, patient, _ANATOMY]), _PATIENT_RANGES)
     rng = np.random.default_rng([seed, index, _FILM])
-    shot = _uniform(rng, _FILM_RANGES)
+    shot = _uniform(rng, _FILM_RANGES) | {"aspect": _aspect(seed, index, diagnosis)}
+    body["yaw"] += shot["twist"]
     view = View(size, body, shot)
     thickness, air, ribs = chest(body, shot, view, rng)
-    filled, mask = _disease(seed, patient, index, subtype, body, view, air)
+    sick = opacity(
+        np.random.default_rng([seed, patient, _DISEASE]),
+        np.random.default_rng([seed, index, _TEXTURE]),
+        diagnosis.subtype,
+        body,
+        view,
+        air,
+    )
     vessels = view.strokes(bronchial_tree(np.random.default_rng([seed, patient, _VESSELS]), body))
     vessels = 0.24 * gaussian_filter(vessels, 0.006 * view.scale) * np.minimum(air * 2.5, 1)
     # Disease replaces air by fluid: it can hide a vessel or a border, but never adds more
     # attenuation than the air had taken away.
-    density = thickness - body["air"] * shot["lucency"] * air * (1 - filled)
+    density = thickness - body["air"] * shot["lucency"] * air * (1 - sick.lost)
     vessels += 0.012 * view.grain(rng, 20, 60) * air
-    density += ribs + body["marking"] * vessels * (1 - filled)
-    pixels = _expose(density, shot, view, rng)
-    return Film(index, patient, int(subtype != "normal"), subtype, split, pixels, mask)
+    density += ribs + body["marking"] * vessels * (1 - sick.lost)
+    return Film(
+        index=index,
+        patient=patient,
+        label=int(diagnosis.subtype != "normal"),
+        subtype=diagnosis.subtype,
+        split=diagnosis.split,
+        pattern=sick.pattern,
+        grade=sick.grade,
+        pixels=_expose(density, body, shot, view, rng),
+        mask=sick.mask,
+    )
+
+
+def _aspect(seed: int, index: int, diagnosis: Diagnosis) -> float:
+    """Width by height of a film, 0.97 .. 1.35, spread evenly within each subtype.
+
+    The padding to a square shows it, so not even chance may give one subtype the wider films: a
+    golden-ratio sequence over its patients leaves no gap and no cluster.
+    """
+    start = np.random.default_rng([seed, *diagnosis.subtype.encode(), _ASPECT]).random()
+    film = _CYCLE[: index % len(_CYCLE)].count(_CYCLE[index % len(_CYCLE)])
+    return float(0.97 + 0.38 * ((start + _GOLDEN * diagnosis.number + film / 3) % 1))
 
 
 def _uniform(rng: np.random.Generator, ranges: dict[str, tuple[float, float]]) -> dict[str, float]:
     return {name: float(rng.uniform(*bounds)) for name, bounds in ranges.items()}
 
 
-def _disease(
-    seed: int, patient: int, index: int, subtype: str, body: dict[str, float], view: View, air: Map
-) -> tuple[Map, NDArray[np.bool_]]:
-    """Return the share of air that is lost, (H, W) 0 .. 1, and where disease took it.
-
-    Normal films lose air too, to featureless haze in the same places (a turned patient, a fold
-    of skin, a shallow breath).  What tells pneumonia is its texture and edges, not grey level.
-    """
-    rng = np.random.default_rng([seed, patient, _DISEASE])
-    fine = np.random.default_rng([seed, index, _TEXTURE])
-    x, y, side = view.x, view.y, np.abs(view.x)
-    grade = rng.uniform(0, 1)  # from subtle to obvious
-    focal = subtype == "bacteria" or (subtype == "normal" and rng.random() < 0.5)
-    sign = float(rng.choice((-1.0, 1.0)))
-    wobble = view.grain(fine, 2, 9)
-    if focal:
-        out = rng.uniform(0.48, 0.60) + 0.04 * sign  # further out where the heart lies
-        centre = sign * body["wide"] * out, rng.uniform(-0.36, 0.24)
-        reach = rng.uniform(0.33, 0.46), rng.uniform(0.31, 0.44)
-        ball = np.hypot((x - centre[0]) / reach[0], (y - centre[1]) / reach[1])
-    else:
-        hilum = 0.22 * body["wide"] + 0.06, rng.uniform(-0.08, 0.08)
-        ball = np.hypot((side - hilum[0]) / rng.uniform(0.34, 0.5), (y - hilum[1]) / 0.5)
-    if subtype == "normal":
-        lost = (0.08 + 0.18 * grade) * np.exp(-(ball**2) * 0.7)
-        return lost, np.zeros(air.shape, dtype=np.bool_)
-    envelope = soft_step((1 - ball + 0.22 * wobble) / 0.13)
-    if focal:
-        if rng.random() < 0.5:  # a fissure bounds the lobe: a straight, sharp edge
-            below = float(rng.choice((-1.0, 1.0)))
-            line = centre[1] - 0.3 * below * reach[1] + rng.uniform(-0.3, 0.3) * (x - centre[0])
-            envelope *= soft_step(below * (y - line) / 0.008)
-        if rng.random() < 0.5:  # bronchopneumonia: patches
-            envelope *= 0.3 + 0.7 * soft_step((view.grain(fine, 7, 16) + 0.4) / 0.45)
-        mottle = soft_step(1.5 * view.grain(fine, 12, 34) + 1.6 * view.grain(fine, 34, 64))
-        bronchi = view.strokes(bronchial_tree(rng, body, trunks=5))
-        lost = envelope * (0.38 + 0.62 * mottle) * (1 - 0.75 * np.minimum(2.4 * bronchi, 1))
-        lost *= 0.82 + 0.18 * grade
-    else:
-        net = np.exp(-((view.grain(fine, 28, 60) / 0.35) ** 2))
-        net *= 0.35 + 0.65 * soft_step(2 * view.grain(fine, 16, 40))  # broken lines, not a foam
-        cuffs = gaussian_filter(
-            view.strokes(bronchial_tree(rng, body, trunks=10)), 0.006 * view.scale
-        )
-        patches = 0.5 + 0.5 * soft_step(3 * view.grain(fine, 8, 16))
-        lost = envelope * patches * (0.26 + 0.72 * net + 0.45 * cuffs) * (0.66 + 0.34 * grade)
-    added = envelope * np.minimum(air * 2, 1)
-    mask = (added > 0.3 * added.max()) & (air > 0.08)
-    return np.clip(lost, 0, 0.95).astype(np.float32), mask
-
-
 def _expose(
-    density: Map, shot: dict[str, float], view: View, rng: np.random.Generator
+    density: Map,
+    body: dict[str, float],
+    shot: dict[str, float],
+    view: View,
+    rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
     """Turn attenuation into grey values: marks, noise, blur, exposure and collimation."""
     shape, unit = density.shape, view.scale / 112
     across = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
     down = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
-    density = density + _marks(shot, view, rng)
+    density = density + _marks(shot, view, rng) + _tubes(body, shot, view)
     density = gaussian_filter(density, shot["blur"] * unit)
     quanta = rng.standard_normal(shape, dtype=np.float32)
     quanta = gaussian_filter(quanta, 0.55) + 0.5 * quanta
@@ -210,3 +215,21 @@ def _marks(shot: dict[str, float], view: View, rng: np.random.Generator) -> Map:
             lead = [(xs[i], ys[i], xs[i + 1], ys[i + 1], 0.006) for i in range(24)]
             out += 0.3 * view.strokes(lead, flat=True)
     return out
+
+
+def _tubes(body: dict[str, float], shot: dict[str, float], view: View) -> Map:
+    """On some films a feeding tube, a tube in the windpipe or a central line; (H, W)."""
+    t = np.linspace(0, 1, 25)
+    dome, yaw = body["dome"] + shot["breath"], body["yaw"]
+    if shot["tube"] < 0.06:  # through the gullet and under the left dome
+        xs = 0.02 + 0.015 * np.sin(7 * t) + yaw * 0.5 + 0.3 * body["wide"] * np.maximum(t - 0.7, 0)
+        ys, half, white = -1.3 + t * (dome + 1.55), 0.007, 0.2
+    elif shot["tube"] < 0.1:  # ends above the carina
+        xs, ys, half, white = -0.015 - 0.02 * np.sin(4 - 5.2 * t), -1.3 + 0.95 * t, 0.013, 0.12
+    elif shot["tube"] < 0.14:  # from the right of the neck into the upper caval vein
+        xs = -0.3 + 0.2 * np.minimum(1.3 * t, 1) ** 0.6 - 0.01 * np.sin(6 * t)
+        ys, half, white = -1.1 + 1.05 * t, 0.006, 0.22
+    else:
+        return np.zeros_like(view.x)
+    parts = [(xs[i], ys[i], xs[i + 1], ys[i + 1], half) for i in range(24)]
+    return white * view.strokes(parts, flat=True)

@@ -19,14 +19,14 @@ def open_source(params: DataParams) -> list[SourceFilm]:
     films = []
     for index in range(params.phantom.films):
         patient = phantom.patient_of(index)
-        subtype, split = phantom.diagnosis_of(seed, patient)
+        diagnosis = phantom.diagnosis_of(seed, patient)
         films.append(
             SourceFilm(
                 file=f"phantom/{index:05d}.png",
-                label=int(subtype != "normal"),
-                subtype=subtype,
-                patient_id=f"phantom-{patient:05d}",
-                split=split,
+                label=int(diagnosis.subtype != "normal"),
+                subtype=diagnosis.subtype,
+                patient_id=f"phantom-{diagnosis.subtype}-{diagnosis.number:05d}",
+                split=diagnosis.split,
                 read=partial(_read, seed, index),
             )
         )
