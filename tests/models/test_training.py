@@ -214,6 +214,7 @@ def test_a_batch_is_the_same_from_whichever_epoch_one_begins() -> None:
     assert len(whole) == 12
     for one, other in zip(whole[8:], late, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert list(batches(some_films(32, 0), tiny_params(), 3, 3)) == []
 
 
 def test_the_films_of_a_prepared_folder_are_split_as_its_manifest_says(prepared: Path) -> None:

@@ -89,14 +89,16 @@ def batches(train: Films, params: TrainingParams, first: int, last: int) -> tf.d
         weights = class_weights(train.labels)
     weights = tf.constant(weights[:, None])
     orders = [epoch_order(train.labels, params, epoch) for epoch in range(first, last)]
-    whole = [order[: cut.steps * cut.size].reshape(-1, cut.size) for order in orders]
+    kept = [order[: cut.steps * cut.size] for order in orders]
+    # No epoch is left where a training was killed after its last one.
+    rows = np.array(kept, np.int64).reshape(-1, cut.size)
 
     def batch(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         seed = tf.stack([tf.constant(params.seed, tf.int32), tf.cast(2 * step, tf.int32)])
         films = augment(tf.gather(images, rows), params.augment, seed)
         return films, tf.gather(labels, rows), tf.gather(weights, rows)
 
-    dataset = tf.data.Dataset.from_tensor_slices(np.concatenate(whole))
+    dataset = tf.data.Dataset.from_tensor_slices(rows)
     dataset = dataset.enumerate(start=first * cut.steps)
     dataset = dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
     # Threads of its own: the one that the operations of the training share would leave it no time.
