@@ -32,7 +32,7 @@ class Outcome:
     seconds: float
 
 
-class _Reached(Exception):
+class _ReachedError(Exception):
     pass
 
 
@@ -52,7 +52,7 @@ def ours(data: Path, _: Path, target: float, __: int) -> Outcome:
     def check(row: training.Epoch) -> None:
         _say("ours", row, time.perf_counter() - begin)
         if row["val_auc"] >= target:
-            raise _Reached
+            raise _ReachedError
 
     films = load_films(data)
     try:
@@ -70,7 +70,7 @@ def ours(data: Path, _: Path, target: float, __: int) -> Outcome:
                 Checkpoint(Path(folder), ""),
                 check,
             )
-    except _Reached:
+    except _ReachedError:
         pass
     seconds = time.perf_counter() - begin
     return Outcome(history[-1]["val_auc"], int(history[-1]["epoch"]), seconds)
