@@ -1,16 +1,20 @@
 """Train the network from nothing and export it.
 
-Reads the block `train_scratch` of params.yaml; writes models/scratch.
+Reads the block `train_scratch` of params.yaml; writes models/scratch. Killed and started again, it
+goes on from its last finished epoch, which models/scratch.checkpoint keeps until the end.
 """
 
 from pathlib import Path
 
 from pneumonia import tracking
-from pneumonia.data.manifest import digest, require_audit
-from pneumonia.models import training
+from pneumonia.data.manifest import require_audit
+from pneumonia.models import devices, training
+from pneumonia.models.batches import load_films
+from pneumonia.models.checkpoint import begin
 from pneumonia.params import Params
-from pneumonia.stage import replaced, run
+from pneumonia.stage import replaced, run, sources
 
+NAME = "train_scratch"
 DATA, AUDIT = Path("data/prepared"), Path("reports/visualize/leaks.json")
 MODEL = Path("models/scratch")
 
@@ -18,20 +22,28 @@ MODEL = Path("models/scratch")
 def main(params: Params) -> None:
     """Write models/scratch: weights, graph, history, metrics, record."""
     block = params.train_scratch
-    require_audit(DATA, AUDIT)
-    train, val = training.load_films(DATA)
-    training.be_deterministic(block.seed)
-    from pneumonia.models import scratch
+    digest = require_audit(DATA, AUDIT)
+    devices.be_deterministic(block.seed, block.precision)
+    strategy = devices.strategy()
+    settings = block.model_dump()
+    known = settings | {"data": digest, "replicas": strategy.num_replicas_in_sync}
+    with begin(MODEL, block.epochs, known, sources(NAME)) as (checkpoint, history):
+        films = load_films(DATA)
+        size = films[0].images.shape[1]
+        from pneumonia.models import scratch
 
-    model = scratch.build(block, train.images.shape[1])
-    history: list[training.Epoch] = []
-    with tracking.training_run("train_scratch", block.model_dump(), digest(DATA)) as log_epoch:
-        on_epoch = training.recorder("scratch", history, log_epoch)
-        training.fit(model, train, val, block, block.epochs, on_epoch)
-        with replaced(MODEL) as folder:
-            training.save_model(model, history, block, DATA, folder)
-        tracking.finish(MODEL)
+        with strategy.scope():
+            model = scratch.build(block, size)
+        with tracking.training_run(
+            NAME, settings, digest, size, checkpoint.key, history
+        ) as log_epoch:
+            on_epoch = training.recorder("scratch", log_epoch)
+            groups = [training.Group(model.layers)]
+            training.fit(model, groups, films, block, block.epochs, history, checkpoint, on_epoch)
+            with replaced(MODEL) as folder:
+                training.save_model(model, history, block, digest, folder)
+            tracking.finish(MODEL)
 
 
 if __name__ == "__main__":
-    run("train_scratch", __doc__, main)
+    run(NAME, __doc__, main)

@@ -1,16 +1,20 @@
 """Train the network on an ImageNet backbone, head first, and export it.
 
-Reads the block `train_transfer` of params.yaml; writes models/transfer.
+Reads the block `train_transfer` of params.yaml; writes models/transfer. Killed and started again,
+it goes on from its last finished epoch, which models/transfer.checkpoint keeps until the end.
 """
 
 from pathlib import Path
 
 from pneumonia import tracking
-from pneumonia.data.manifest import digest, require_audit
-from pneumonia.models import training, transfer
+from pneumonia.data.manifest import require_audit
+from pneumonia.models import devices, training, transfer
+from pneumonia.models.batches import load_films
+from pneumonia.models.checkpoint import begin
 from pneumonia.params import Params
-from pneumonia.stage import replaced, run
+from pneumonia.stage import replaced, run, sources
 
+NAME = "train_transfer"
 DATA, AUDIT = Path("data/prepared"), Path("reports/visualize/leaks.json")
 MODEL = Path("models/transfer")
 
@@ -18,21 +22,33 @@ MODEL = Path("models/transfer")
 def main(params: Params) -> None:
     """Write models/transfer: weights, graph, history, metrics, record."""
     block = params.train_transfer
-    require_audit(DATA, AUDIT)
-    train, val = training.load_films(DATA)
-    training.be_deterministic(block.seed)
-    model = transfer.build(block, train.images.shape[1])
-    history: list[training.Epoch] = []
-    with tracking.training_run("train_transfer", block.model_dump(), digest(DATA)) as log_epoch:
-        on_epoch = training.recorder("transfer", history, log_epoch)
-        transfer.fit_head(model, train, block)
-        on_epoch({"epoch": 0, **training.validate(model, val)})
-        if transfer.unfreeze(model, block.fine_tune_layers) and block.epochs:
-            training.fit(model, train, val, block, block.epochs, on_epoch)
-        with replaced(MODEL) as folder:
-            training.save_model(model, history, block, DATA, folder)
-        tracking.finish(MODEL)
+    digest = require_audit(DATA, AUDIT)
+    devices.be_deterministic(block.seed, block.precision)
+    strategy = devices.strategy()
+    settings = block.model_dump()
+    known = settings | {"data": digest, "replicas": strategy.num_replicas_in_sync}
+    with begin(MODEL, block.epochs, known, sources(NAME)) as (checkpoint, history):
+        films = load_films(DATA)
+        size = films[0].images.shape[1]
+        with strategy.scope():
+            model = transfer.build(block, size)
+        with tracking.training_run(
+            NAME, settings, digest, size, checkpoint.key, history
+        ) as log_epoch:
+            on_epoch = training.recorder("transfer", log_epoch)
+            if not history:
+                transfer.fit_head(model, films[0], block)
+                history.append({"epoch": 0, **training.validate(training.forward(model), films[1])})
+                on_epoch(history[0])
+            if block.fine_tune_blocks and block.epochs:
+                groups = transfer.groups(model, block)
+                training.fit(
+                    model, groups, films, block, block.epochs, history, checkpoint, on_epoch
+                )
+            with replaced(MODEL) as folder:
+                training.save_model(model, history, block, digest, folder)
+            tracking.finish(MODEL)
 
 
 if __name__ == "__main__":
-    run("train_transfer", __doc__, main)
+    run(NAME, __doc__, main)

@@ -32,7 +32,7 @@ def test_trainings_keep_runs_of_their_own(
     for stage in ("train_scratch", "train_transfer"):
         outer = store.create_run("0").info.run_id
         monkeypatch.setenv("MLFLOW_RUN_ID", outer)
-        with tracking.training_run(stage, {"augment": {"gamma": 0.1}}, "d" * 64) as log_epoch:
+        with tracking.training_run(stage, {"augment": {"gamma": 0.1}}, "d" * 64, 64) as log_epoch:
             log_epoch({"epoch": 0, "val_auc": 0.5, "loss": float("nan")})
             log_epoch({"epoch": 1, "val_auc": 0.6, "loss": 0.1})
             active = mlflow.active_run()
@@ -40,7 +40,11 @@ def test_trainings_keep_runs_of_their_own(
             run = store.get_run(active.info.run_id)
         assert run.info.run_id != outer
         names.append(run.info.run_name)
-        assert run.data.params == {"augment.gamma": "0.1", "data_digest": "d" * 16}
+        assert run.data.params == {
+            "augment.gamma": "0.1",
+            "data_digest": "d" * 16,
+            "image_size": "64",
+        }
         assert run.data.metrics == {"val_auc": 0.6, "loss": 0.1}
         assert run.data.tags["dvc.stage"] == stage
         assert run.data.tags["dvc.exp_name"] == "heavy-hide"
@@ -50,10 +54,43 @@ def test_trainings_keep_runs_of_their_own(
 def test_a_training_that_fails_leaves_a_failed_run(store: mlflow.MlflowClient) -> None:
     with (
         pytest.raises(RuntimeError, match="stop"),
-        tracking.training_run("train_scratch", {}, "d" * 64),
+        tracking.training_run("train_scratch", {}, "d" * 64, 64),
     ):
         raise RuntimeError("stop")
     experiment = store.get_experiment_by_name("pneumonia")
     assert experiment is not None
     [run] = store.search_runs([experiment.experiment_id])
     assert run.info.status == "FAILED"
+
+
+def test_a_resumed_training_goes_on_in_its_run_without_doubled_points(
+    store: mlflow.MlflowClient,
+) -> None:
+    history = [{"epoch": epoch, "val_loss": 1 / (epoch + 1)} for epoch in range(5)]
+    arguments = ("train_scratch", {"rate": 0.1}, "d" * 64, 64, "key")
+    with pytest.raises(RuntimeError, match="stop"), tracking.training_run(*arguments) as log_epoch:
+        for epoch in history[:2]:
+            log_epoch(epoch)
+        raise RuntimeError("stop")
+    # Epoch 2 was safe on disk when the process died, but not yet logged.
+    with tracking.training_run(*arguments, history[:3]) as log_epoch:
+        for epoch in history[3:]:
+            log_epoch(epoch)
+    # Another training of the same params, and one whose run is not in this store.
+    with tracking.training_run(*arguments):
+        pass
+    with tracking.training_run(*arguments[:-1], "other", history):
+        pass
+    experiment = store.get_experiment_by_name("pneumonia")
+    assert experiment is not None
+    runs = store.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
+    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    curves = [
+        [
+            (point.step, point.value)
+            for point in store.get_metric_history(run.info.run_id, "val_loss")
+        ]
+        for run in runs
+    ]
+    whole = [(epoch["epoch"], epoch["val_loss"]) for epoch in history]
+    assert curves == [whole, [], whole]

@@ -20,6 +20,7 @@ from pneumonia.errors import InputError
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, le=0.5)]
 HeldOut = Annotated[float, Field(ge=0.05, le=0.5)]
+Precision = Literal["float32", "bfloat16"]
 
 
 class _Loader(yaml.SafeLoader):
@@ -113,7 +114,9 @@ class TrainingParams(_Block):
     learning_rate: float = Field(gt=0, le=1)
     weight_decay: float = Field(ge=0, le=1)
     label_smoothing: float = Field(ge=0, le=0.4)
-    class_weights: bool
+    average: float = Field(ge=0, lt=1)
+    balance: Literal["none", "weights", "sampling"]
+    precision: Precision
     augment: AugmentParams
 
 
@@ -130,7 +133,9 @@ class TransferParams(TrainingParams):
     backbone: str = Field(min_length=1)
     weights: str = Field(min_length=1)
     head_l2: float = Field(gt=0, le=10)
-    fine_tune_layers: int = Field(ge=0, le=1000)
+    fine_tune_blocks: int = Field(ge=0, le=1000)
+    schedule: Literal["full", "gradual"]
+    layer_decay: float = Field(gt=0, le=1)
     epochs: int = Field(ge=0, le=500)
 
 

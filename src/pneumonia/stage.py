@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from pneumonia.errors import InputError
 from pneumonia.params import Params, load_params
 
@@ -40,6 +42,15 @@ def run(name: str, description: str | None, main: Callable[[Params], None]) -> N
         for line in str(error).splitlines():
             print(f"{name}: {line}", file=sys.stderr)
         sys.exit(1)
+
+
+def sources(name: str) -> list[Path]:
+    """The files that decide what a stage computes, params and data aside.
+
+    These are its code and the locked libraries; a test holds the list in dvc.yaml to its imports.
+    """
+    stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    return [Path(file) for file in stages[name]["deps"] if file.endswith((".py", ".txt"))]
 
 
 @contextmanager

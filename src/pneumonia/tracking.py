@@ -13,7 +13,7 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 EXPERIMENT = "pneumonia"
 DEFAULT_STORE = "sqlite:///mlflow.db"
 WEIGHTS_TAG = "pneumonia.weights_sha256"
+TRAINING_TAG = "pneumonia.training"
 
 
 def connect() -> None:
@@ -51,28 +52,68 @@ def connect() -> None:
 
 @contextmanager
 def training_run(
-    stage: str, params: dict[str, Any], data_digest: str
+    stage: str,
+    params: dict[str, Any],
+    data_digest: str,
+    image_size: int,
+    key: str = "",
+    history: Sequence[dict[str, float]] = (),
 ) -> Iterator[Callable[[dict[str, float]], None]]:
     """Open a run for a training that is about to happen; yields what logs one epoch.
 
     The run ends FAILED if the block raises. `finish` gives it its weights' hash and its figures.
+
+    Args:
+        stage: names the run.
+        params: the stage's block.
+        data_digest, image_size: of the prepared films; side in px.
+        key: names the training; a resumed one finds its run by it.
+        history: the epochs that a resumed training has behind it. They go on in the run where they
+            were logged, and whichever is missing there (killed in between, or another store) is
+            logged now.
     """
     import mlflow
 
     connect()
-    with mlflow.start_run(run_name=_run_name(stage), tags=_tags(stage)):
-        mlflow.log_params(_flatten(params))
-        mlflow.log_param("data_digest", data_digest[:16])
+    earlier = _latest_run(TRAINING_TAG, key) if key and history else None
+    if earlier is None:
+        tags = _tags(stage) | ({TRAINING_TAG: key} if key else {})
+        opened = mlflow.start_run(run_name=_run_name(stage), tags=tags)
+    else:
+        opened = mlflow.start_run(run_id=earlier)
+    with opened as run:
+        if earlier is None:
+            mlflow.log_params(_flatten(params))
+            mlflow.log_params({"data_digest": data_digest[:16], "image_size": image_size})
+        points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "val_loss")
+        logged = {point.step for point in points}
+        for epoch in history:
+            if epoch["epoch"] not in logged:
+                _log_epoch(epoch)
         yield _log_epoch
 
 
 def finish(folder: Path) -> None:
-    """Tie the open run to the trained model in `folder`, and log its history."""
+    """Tie the open run to the trained model in `folder`, and log its history and best epoch."""
     import mlflow
 
     mlflow.set_tag(WEIGHTS_TAG, weights_sha256(folder))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    mlflow.log_metrics({name: metrics[name] for name in ("best_epoch", "best_val_auc")})
     mlflow.log_artifact(str(folder / "history.csv"))
     mlflow.log_artifact(str(folder / "training.json"))
+
+
+def _latest_run(tag: str, value: str) -> str | None:
+    import mlflow
+
+    found = mlflow.search_runs(
+        filter_string=f"tags.`{tag}` = '{value}'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+        output_format="list",
+    )
+    return found[0].info.run_id if found else None
 
 
 @contextmanager
@@ -84,21 +125,21 @@ def open_run(folder: Path) -> Iterator[mlflow.ActiveRun]:
     import mlflow
 
     connect()
-    found = mlflow.search_runs(
-        filter_string=f"tags.`{WEIGHTS_TAG}` = '{weights_sha256(folder)}'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-        output_format="list",
-    )
+    found = _latest_run(WEIGHTS_TAG, weights_sha256(folder))
     if found:
-        with mlflow.start_run(run_id=found[0].info.run_id) as run:
+        with mlflow.start_run(run_id=found) as run:
             yield run
         return
     record = json.loads((folder / "training.json").read_text())
-    stage = f"train_{record['model']}"
-    with training_run(stage, record["params"], record["data_digest"]) as log_epoch:
-        for epoch in pd.read_csv(folder / "history.csv").to_dict("records"):
-            log_epoch({str(key): value for key, value in epoch.items()})
+    rows = pd.read_csv(folder / "history.csv").to_dict("records")
+    history = [{str(key): value for key, value in row.items()} for row in rows]
+    with training_run(
+        f"train_{record['model']}",
+        record["params"],
+        record["data_digest"],
+        record["image_size"],
+        history=history,
+    ):
         finish(folder)
         run = mlflow.active_run()
         assert run is not None

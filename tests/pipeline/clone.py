@@ -21,7 +21,7 @@ TINY = {
     "validation": "0.3",
     "widths": "[8, 16]",
     "epochs": "1",
-    "fine_tune_layers": "2",
+    "fine_tune_blocks": "1",
     "bootstrap": "100",
     "films_per_class": "2",
     "films_per_group": "2",

@@ -31,6 +31,8 @@ def test_each_training_is_one_finished_run_with_its_params_and_data(reproduced: 
         assert run.data.params["epochs"] == "1"
         assert run.data.params["augment.gamma"] == "0.3"
         assert len(run.data.params["data_digest"]) == 16
+        assert run.data.params["image_size"] == "64"
+        assert {"best_epoch", "best_val_auc"} < set(run.data.metrics)
         assert len(run.data.tags["git.commit"]) == 40
 
 

@@ -134,8 +134,8 @@ def digest(folder: Path) -> str:
     return hashed.hexdigest()
 
 
-def require_audit(folder: Path, audit: Path) -> None:
-    """Check that the audit without leaks at `audit` is of the data in `folder`.
+def require_audit(folder: Path, audit: Path) -> str:
+    """Check that the audit without leaks at `audit` is of the data in `folder`; its `digest`.
 
     Raises:
         InputError: it is of other data, or there is none.
@@ -144,5 +144,7 @@ def require_audit(folder: Path, audit: Path) -> None:
         audited = json.loads(audit.read_text())["data_digest"]
     except FileNotFoundError:
         raise InputError(f"{audit}: no such file; `dvc repro visualize` writes it") from None
-    if audited != digest(folder):
+    found = digest(folder)
+    if audited != found:
         raise InputError(f"{audit}: of other data than {folder}; run `dvc repro visualize`")
+    return found

@@ -7,9 +7,12 @@ the class activation map relu(sum_c w_c A_c) / (h w), not negative, in the logit
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import keras
@@ -42,13 +45,30 @@ def export(model: keras.Model, path: Path) -> None:
             "map": tf.identity(tf.nn.relu(evidence) / cells, "map"),
         }
 
-    graph, _ = tf2onnx.convert.from_function(forward, input_signature=signature, opset=OPSET)
+    # Its optimizers warn of what they leave as it is; a graph that is wrong is an error.
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    graph, _ = tf2onnx.convert.from_function(
+        forward,
+        input_signature=signature,
+        opset=OPSET,
+        custom_op_handlers={"Erfc": (_erfc, [])},
+    )
     _hold_constants(graph.graph, forward.get_concrete_function().graph.captures)
     for value in (*graph.graph.input, *graph.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "N"
     _put_in_order(graph.graph)
     onnx.checker.check_model(graph)
     path.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def _erfc(graph: Any, node: Any, *_: Any) -> None:
+    """1 - erf(x) for the operation of exact GELU, which the converter does not know."""
+    one = graph.make_const(f"{node.name}_one", np.array(1, np.float32))
+    erf = graph.make_node("Erf", node.input)
+    inputs = [one.output[0], erf.output[0]]
+    outputs = list(node.output)
+    graph.remove_node(node.name)
+    graph.make_node("Sub", inputs, outputs=outputs, name=node.name)
 
 
 def _hold_constants(graph: onnx.GraphProto, captures: Iterable[tuple[Any, Any]]) -> None:

@@ -1,19 +1,22 @@
 """The training loop both networks share, and what a training stage hands on.
 
 Deterministic: the order of the films and every augmentation follow from the seed and the step, and
-TensorFlow's operations are told to be deterministic, so the same films give the same bytes.
+TensorFlow's operations are told to be deterministic, so the same films give the same bytes, also
+when a training was killed and went on from its checkpoint.
+
+A loop of our own rather than Keras' `fit`, which cannot go on in the middle of a schedule, average
+batch-norm statistics, or give blocks rates of their own; it is as fast.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import warnings
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,8 +24,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss, roc_auc_score
 from tqdm import tqdm
 
-from pneumonia.data.manifest import digest, load_images, read_manifest
-from pneumonia.models.augment import augment
+from pneumonia.models.batches import Films, batches, batching
+from pneumonia.models.checkpoint import Checkpoint, State
+from pneumonia.models.optimizer import Averages, adamw, schedule
 from pneumonia.params import TrainingParams
 from pneumonia.stage import write_json
 
@@ -32,150 +36,180 @@ if TYPE_CHECKING:
 
 Epoch = dict[str, float]
 OnEpoch = Callable[[Epoch], None]
-WARM_UP = 0.05  # share of the steps over which the learning rate rises
+Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Films:
-    """A split in memory: images uint8 (N, S, S, 1), labels float32 (N,), 0 or 1."""
+class Group:
+    """Layers that learn alike.
 
-    images: NDArray[np.uint8]
-    labels: NDArray[np.float32]
-
-
-def load_films(folder: Path) -> tuple[Films, Films]:
-    """The training and the validation films of a prepared folder."""
-    table = read_manifest(folder)
-    films = []
-    for split in ("train", "val"):
-        rows = table[table["split"] == split]
-        films.append(Films(load_images(folder, rows), rows["label"].to_numpy(np.float32)))
-    return films[0], films[1]
-
-
-def be_deterministic(seed: int) -> None:
-    """Seed every generator and ask TensorFlow for deterministic operations. Before building."""
-    with _quiet():
-        import keras
-        import tensorflow as tf
-
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
-    # Not enough alone: on a busy machine operations that may run side by side sometimes give other
-    # last digits, and a training ends elsewhere. One at a time; each still uses all cores.
-    try:
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError:
-        # TensorFlow has begun to compute, in a notebook or a test; a stage calls this first.
-        warnings.warn("TensorFlow is running: equal bytes are not certain", stacklevel=2)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Send the file descriptor of standard error nowhere.
-
-    TensorFlow greets from C++ before any of its log settings count; an error that stops the import
-    is a Python exception and still comes through.
+    Attributes:
+        layers: all their weights learn, so the group leaves out batch norms that stay frozen.
+        rate: factor on the learning rate.
+        opens: the epoch, from 1, in which they begin to learn.
     """
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
-
-def film_weights(labels: NDArray[np.float32], params: TrainingParams) -> NDArray[np.float32]:
-    """What each film counts in the loss, (N,), mean 1: all alike, or both classes alike."""
-    if not params.class_weights:
-        return np.ones_like(labels)
-    share = labels.mean()
-    return np.where(labels == 1, 0.5 / share, 0.5 / (1 - share)).astype(np.float32)
+    layers: Sequence[keras.layers.Layer]
+    rate: float = 1.0
+    opens: int = 1
 
 
 def fit(
     model: keras.Model,
-    train: Films,
-    val: Films,
+    groups: Sequence[Group],
+    films: tuple[Films, Films],
     params: TrainingParams,
     epochs: int,
+    history: list[Epoch],
+    checkpoint: Checkpoint,
     on_epoch: OnEpoch,
 ) -> None:
-    """Train the trainable weights: AdamW, warm-up, cosine decay to zero, smoothed labels.
+    """Train groups of layers: AdamW, warm-up, cosine decay to zero, smoothed labels.
 
-    The last epoch's weights are kept, not the best epoch's: with the rate at zero they are the
-    settled ones, and validation, which saturates on this task, is not spent on choosing.
+    What is validated and kept are the averaged weights, and those of the last epoch, not the best:
+    with the rate at zero they are the settled ones, and validation, which saturates on this task,
+    is not spent on choosing.
 
     Args:
-        model: compiled here.
-        train, val: films.
+        model: built in the scope of a strategy, whose replicas share each batch; all else frozen.
+        groups: what learns.
+        films: to train on, and to validate with.
         params: the stage's block.
-        epochs: passes over `train`.
-        on_epoch: called after each with epoch (from 1), loss, val_loss, val_auc and learning_rate.
+        epochs: passes over the training films.
+        history: gets a row an epoch: epoch (from 1), loss, val_loss, val_auc, learning_rate. Rows
+            that a checkpoint holds are put in its place first.
+        checkpoint: where to go on, and where to keep each epoch.
+        on_epoch: called with each row once it is safe.
     """
     import keras
 
-    batch_size = min(params.batch_size, len(train.labels))
-    steps = len(train.labels) // batch_size
-    optimizer = keras.optimizers.AdamW(
-        keras.optimizers.schedules.CosineDecay(
-            0.0,
-            decay_steps=max(1, math.ceil(steps * epochs * (1 - WARM_UP))),
-            warmup_target=params.learning_rate,
-            warmup_steps=max(1, math.floor(steps * epochs * WARM_UP)),
-        ),
-        weight_decay=params.weight_decay,
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    model.compile(
-        optimizer,
-        keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=params.label_smoothing),
-        jit_compile=False,
-    )
-    batches = iter(_batches(train, params, batch_size, steps * epochs))
-    for epoch in range(1, epochs + 1):
-        model.reset_metrics()
-        loss = math.nan
-        bar = tqdm(
-            range(steps),
-            desc=f"{model.name} {epoch}/{epochs}",
-            unit="step",
-            mininterval=1,
-            disable=None,
+    train, val = films
+    cut = batching(train, params)
+    strategy = model.distribute_strategy
+    _freeze(model)
+    weights: list[keras.Variable] = []
+    rates, starts = [], []
+    for group in groups:
+        _open(group)
+        own = [weight for layer in group.layers for weight in layer.trainable_weights]
+        weights += own
+        rates += [group.rate] * len(own)
+        starts += [(group.opens - 1) * cut.steps] * len(own)
+    changing = [weight for group in groups for layer in group.layers for weight in layer.weights]
+    with strategy.scope():
+        optimizer = adamw(
+            schedule(params.learning_rate, cut.steps * epochs), params.weight_decay, rates, starts
         )
-        for _ in bar:
-            # Keras gives the mean since the reset.
-            loss = float(model.train_on_batch(*next(batches)))
-            bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-        on_epoch(
-            {
-                "epoch": epoch,
-                "loss": loss,
-                **validate(model, val),
-                "learning_rate": float(optimizer.learning_rate),
-            }
-        )
+        optimizer.build(weights)
+    if strategy.num_replicas_in_sync > 1:
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.synchronized = True
+    averages = Averages(changing, params.average)
+    state = [*model.variables, *optimizer.variables, *averages.values]
+    done = _resume(checkpoint, state, history)
+    _freeze(model)
+
+    stream = iter(strategy.experimental_distribute_dataset(batches(train, params, done, epochs)))
+    infer, step, learning = forward(model), None, 0
+    with _bar(model.name, cut.steps * epochs, cut.steps * done, history) as bar:
+        for epoch in range(done + 1, epochs + 1):
+            now = [group for group in groups if group.opens <= epoch]
+            if step is None or len(now) > learning:
+                learning = len(now)
+                for group in now:
+                    _open(group)
+                step = _step(model, optimizer, averages, params.label_smoothing, cut.size)
+            total = 0.0
+            for number in range(1, cut.steps + 1):
+                total += float(step(next(stream)))
+                bar.say(loss=total / number)
+            with averages.swapped_in():
+                validation = validate(infer, val)
+            rate = float(optimizer.learning_rate)
+            row = {"epoch": epoch, "loss": total / cut.steps, **validation, "learning_rate": rate}
+            history.append(row)
+            bar.say(val_auc=row["val_auc"])
+            checkpoint.save(State(history, [variable.numpy() for variable in state]))
+            on_epoch(row)
+    averages.keep()
 
 
-def recorder(name: str, history: list[Epoch], log_epoch: OnEpoch) -> OnEpoch:
-    """What to do after an epoch: keep it in `history`, log it, say it in a line."""
-
-    def record(epoch: Epoch) -> None:
-        history.append(epoch)
-        log_epoch(epoch)
-        figures = ", ".join(
-            f"{key} {epoch[key]:.4f}" for key in ("loss", "val_loss", "val_auc") if key in epoch
-        )
-        print(f"{name} epoch {epoch['epoch']}: {figures}", flush=True)
-
-    return record
+def _freeze(model: keras.Model) -> None:
+    for layer in model.layers:
+        layer.trainable = False
 
 
-def validate(model: keras.Model, val: Films) -> Epoch:
+def _open(group: Group) -> None:
+    for layer in group.layers:
+        layer.trainable = True
+
+
+def _resume(checkpoint: Checkpoint, state: list[Any], history: list[Epoch]) -> int:
+    """Put a checkpoint in place; the epoch that it was made after, 0 if there is none."""
+    found = checkpoint.load()
+    if found is None:
+        return 0
+    for variable, value in zip(state, found.arrays, strict=True):
+        variable.assign(value)
+    history[:] = found.history
+    return int(history[-1]["epoch"])
+
+
+def _step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    averages: Averages,
+    smoothing: float,
+    batch_size: int,
+) -> Callable[[Any], tf.Tensor]:
+    """One step on a batch, compiled for the weights that are trainable now; gives its loss."""
+    import tensorflow as tf
+
+    strategy = model.distribute_strategy
+    weights = model.trainable_weights
+
+    def replica(images: tf.Tensor, labels: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(
+                labels * (1 - smoothing) + 0.5 * smoothing, model(images, training=True)
+            )
+            # By the films of all replicas: the optimizer adds their gradients up.
+            loss = tf.reduce_sum(losses * counts) / batch_size
+        optimizer.apply(tape.gradient(loss, weights), weights)
+        return loss
+
+    @tf.function(jit_compile=False)
+    def step(batch: Any) -> tf.Tensor:
+        loss = strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(replica, batch), axis=None)
+        averages.update(optimizer.iterations)
+        return loss
+
+    return step
+
+
+def forward(model: keras.Model, name: str = "") -> Forward:
+    """The model's answers to images, uint8 (N, S, S, 1), in batches of 64, without training.
+
+    With a name there is a bar.
+    """
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.input.shape[1:]), tf.uint8)])
+    def answers(images: tf.Tensor) -> tf.Tensor:
+        return model(images, training=False)
+
+    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        disable = None if name else True
+        starts = tqdm(range(0, len(images), 64), desc=name, mininterval=1, disable=disable)
+        return np.concatenate([answers(images[start : start + 64]).numpy() for start in starts])
+
+    return run
+
+
+def validate(infer: Forward, val: Films) -> Epoch:
     """Loss and AUC on the validation films, without augmentation and label smoothing."""
-    logits = model.predict(val.images, batch_size=64, verbose=0)[:, 0].astype(np.float64)
+    logits = infer(val.images)[:, 0].astype(np.float64)
     probability = 1 / (1 + np.exp(-logits))
     return {
         "val_loss": float(log_loss(val.labels, probability)),
@@ -183,43 +217,63 @@ def validate(model: keras.Model, val: Films) -> Epoch:
     }
 
 
-def _batches(train: Films, params: TrainingParams, batch_size: int, total: int) -> tf.data.Dataset:
-    """`total` augmented batches (images, labels, weights); batch k is the same in every run."""
-    import tensorflow as tf
+class _Bar:
+    """A bar over all steps of a training: loss, last validation AUC, time left."""
 
-    per_epoch = len(train.labels) // batch_size
-    images, labels = tf.constant(train.images), tf.constant(train.labels[:, None])
-    weights = tf.constant(film_weights(train.labels, params)[:, None])
+    def __init__(self, bar: tqdm[Any], history: list[Epoch]) -> None:
+        self.bar = bar
+        self.figures = {"val_auc": history[-1]["val_auc"]} if history else {}
 
-    def order() -> NDArray[np.int64]:
-        epochs = [
-            np.random.default_rng([params.seed, epoch]).permutation(len(train.labels))
-            for epoch in range(-(-total // per_epoch))
-        ]
-        whole = [epoch[: per_epoch * batch_size].reshape(-1, batch_size) for epoch in epochs]
-        return np.concatenate(whole)
+    def say(self, **figures: float) -> None:
+        """Show figures; a loss ends a step."""
+        self.figures |= figures
+        shown = {name: f"{value:.4f}" for name, value in self.figures.items()}
+        self.bar.set_postfix(shown, refresh=False)
+        if "loss" in figures:
+            self.bar.update()
 
-    def batch(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        seed = tf.stack([tf.constant(params.seed, tf.int32), tf.cast(2 * step, tf.int32)])
-        films = augment(tf.gather(images, rows), params.augment, seed)
-        return films, tf.gather(labels, rows), tf.gather(weights, rows)
 
-    dataset = tf.data.Dataset.from_tensor_slices(order()).enumerate()
-    dataset = dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
-    # Threads of its own: the one that the operations of the training share would leave it no time.
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = 2
-    return dataset.with_options(options)
+@contextmanager
+def _bar(name: str, total: int, done: int, history: list[Epoch]) -> Iterator[_Bar]:
+    # Quiet when standard error is no terminal.
+    with tqdm(
+        desc=name, total=total, initial=done, unit="step", mininterval=1, disable=None
+    ) as bar:
+        yield _Bar(bar, history)
+
+
+def recorder(name: str, log_epoch: OnEpoch) -> OnEpoch:
+    """What to do after an epoch: log it, say it in a line."""
+
+    def record(epoch: Epoch) -> None:
+        log_epoch(epoch)
+        figures = ", ".join(
+            f"{key} {epoch[key]:.4f}" for key in ("loss", "val_loss", "val_auc") if key in epoch
+        )
+        tqdm.write(f"{name} epoch {epoch['epoch']}: {figures}", file=sys.stdout)
+        sys.stdout.flush()
+
+    return record
+
+
+def best(history: Sequence[Epoch]) -> Epoch:
+    """The epoch with the highest validation AUC, the first of equals: best_epoch, best_val_auc."""
+    row = max(history, key=lambda epoch: epoch["val_auc"])
+    return {"best_epoch": row["epoch"], "best_val_auc": row["val_auc"]}
 
 
 def save_model(
-    model: keras.Model, history: list[Epoch], params: TrainingParams, data: Path, folder: Path
+    model: keras.Model,
+    history: list[Epoch],
+    params: TrainingParams,
+    data_digest: str,
+    folder: Path,
 ) -> None:
     """Write what a training stage hands on; nothing in it depends on clock or place.
 
     Files: `weights.weights.h5` (Keras), `graph.onnx`, `history.csv` (a row an epoch),
-    `metrics.json` (of the last epoch), `training.json` (params and the data's digest, from which a
-    lost MLflow run can be made again).
+    `metrics.json` (of the last epoch, which is the one kept, and which one was best),
+    `training.json` (params and the data's digest, from which a lost MLflow run can be made again).
     """
     from pneumonia.models.export import export
 
@@ -227,11 +281,13 @@ def save_model(
     export(model, folder / "graph.onnx")
     pd.DataFrame(history).to_csv(folder / "history.csv", index=False, lineterminator="\n")
     last = {key: value for key, value in history[-1].items() if key != "learning_rate"}
-    write_json(folder / "metrics.json", last)
+    assert not math.isnan(last["val_auc"])
+    write_json(folder / "metrics.json", last | best(history))
     record = {
         "model": model.name,
         "params": params.model_dump(),
-        "data_digest": digest(data),
+        "data_digest": data_digest,
+        "image_size": model.input.shape[1],
         "weights": int(model.count_params()),
     }
     write_json(folder / "training.json", record)

@@ -86,7 +86,10 @@ def calibration(predictions: pd.DataFrame) -> Figure:
 
 
 def learning_curves(histories: dict[str, pd.DataFrame]) -> Figure:
-    """Loss and validation AUC by epoch, of each model."""
+    """Loss and validation AUC by epoch, of each model; a ring marks its best epoch.
+
+    Validation is of the averaged weights; the last epoch is the one that is kept.
+    """
     figure, axes = plt.subplots(1, 2, figsize=(9, 2.9))
     for model, history in histories.items():
         colour = MODEL_COLOURS[model]
@@ -96,8 +99,11 @@ def learning_curves(histories: dict[str, pd.DataFrame]) -> Figure:
         axes[0].plot(history["epoch"], history["val_loss"], color=colour,
                      label=f"{model}, validation")  # fmt: skip
         axes[1].plot(history["epoch"], history["val_auc"], ".-", color=colour, label=model)
+        best = history.iloc[history["val_auc"].to_numpy().argmax()]
+        axes[1].plot(best["epoch"], best["val_auc"], "o", color=colour, markerfacecolor="none",
+                     markersize=9)  # fmt: skip
     axes[0].set(title="loss", xlabel="epoch", yscale="log")
-    axes[1].set(title="validation AUC", xlabel="epoch")
+    axes[1].set(title="validation AUC, best epoch ringed, last kept", xlabel="epoch")
     for axis in axes:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.legend()

@@ -1,0 +1,224 @@
+"""Time to the same validation AUC: transfer as trained here, against the common recipe.
+
+The common recipe is what tutorials do: Keras `fit` on `image_dataset_from_directory`, the whole
+frozen backbone run over every film in every epoch under a head that learns by Adam at 1e-3. Both
+have the same backbone, weights, films, batch size and machine, each in a process of its own, one
+after the other; both are timed from films on disk to the end of the epoch that reaches the target,
+without the start of TensorFlow and the building of the network. The ratio is what counts: seconds
+are this machine's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a recipe came to: its best validation AUC, the epochs and the seconds until then."""
+
+    auc: float
+    epochs: int
+    seconds: float
+
+
+class _ReachedError(Exception):
+    pass
+
+
+def ours(data: Path, _: Path, target: float, __: int) -> Outcome:
+    """The frozen phase, and fine-tuning where that is not enough."""
+    from pneumonia.models import devices, training, transfer
+    from pneumonia.models.batches import load_films
+    from pneumonia.models.checkpoint import Checkpoint
+    from pneumonia.params import load_params
+
+    params = load_params(ROOT / "params.yaml").train_transfer
+    devices.be_deterministic(params.seed, params.precision)
+    model = transfer.build(params, _size(data))
+    history: list[training.Epoch] = []
+    begin = time.perf_counter()
+
+    def check(row: training.Epoch) -> None:
+        _say("ours", row, time.perf_counter() - begin)
+        if row["val_auc"] >= target:
+            raise _ReachedError
+
+    films = load_films(data)
+    try:
+        transfer.fit_head(model, films[0], params)
+        history.append({"epoch": 0, **training.validate(training.forward(model), films[1])})
+        check(history[0])
+        with tempfile.TemporaryDirectory() as folder:
+            training.fit(
+                model,
+                transfer.groups(model, params),
+                films,
+                params,
+                params.epochs,
+                history,
+                Checkpoint(Path(folder), ""),
+                check,
+            )
+    except _ReachedError:
+        pass
+    seconds = time.perf_counter() - begin
+    return Outcome(history[-1]["val_auc"], int(history[-1]["epoch"]), seconds)
+
+
+def common(data: Path, folders: Path, target: float, epochs: int) -> Outcome:
+    """Keras `fit` under a frozen backbone."""
+    import keras
+
+    from pneumonia.models import transfer
+    from pneumonia.params import load_params
+
+    params = load_params(ROOT / "params.yaml").train_transfer
+    keras.utils.set_random_seed(params.seed)
+    size = _size(data)
+    model = transfer.build(params, size)
+    model.compile(
+        keras.optimizers.Adam(1e-3),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+        metrics=[keras.metrics.AUC(num_thresholds=2000, from_logits=True, name="auc")],
+    )
+    found: list[float] = []
+    begin = time.perf_counter()
+
+    def end(epoch: int, logs: dict[str, float]) -> None:
+        found.append(logs["val_auc"])
+        row = {"epoch": epoch + 1, "val_auc": logs["val_auc"]}
+        _say("common", row, time.perf_counter() - begin)
+        model.stop_training = logs["val_auc"] >= target
+
+    train, val = (
+        keras.utils.image_dataset_from_directory(
+            folders / split,
+            label_mode="binary",
+            color_mode="grayscale",
+            image_size=(size, size),
+            batch_size=params.batch_size,
+            seed=params.seed,
+            shuffle=split == "train",
+            verbose=False,
+        ).prefetch(2)
+        for split in ("train", "val")
+    )
+    model.fit(
+        train,
+        validation_data=val,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=end)],
+    )
+    return Outcome(max(found), len(found), time.perf_counter() - begin)
+
+
+def _say(recipe: str, row: dict[str, float], seconds: float) -> None:
+    print(
+        f"{recipe} epoch {row['epoch']}: val_auc {row['val_auc']:.4f}, {seconds:.1f} s", flush=True
+    )
+
+
+def _size(data: Path) -> int:
+    from pneumonia.data.manifest import load_images, read_manifest
+
+    return int(load_images(data, read_manifest(data).head(1)).shape[1])
+
+
+def _subset(data: Path, films: int, folder: Path) -> Path:
+    """A prepared folder with the validation films of `data` and some of its training films."""
+    import pandas as pd
+
+    from pneumonia.data.manifest import image_path, read_manifest
+
+    table = read_manifest(data)
+    train = table[table["split"] == "train"]
+    kept = train.sample(min(films, len(train)), random_state=0)
+    table = pd.concat([kept, table[table["split"] != "train"]]).sort_values("image_id")
+    (folder / "images").mkdir(parents=True)
+    table.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
+    for image_id in table["image_id"]:
+        image_path(folder, image_id).symlink_to(image_path(data, image_id).resolve())
+    if (data / "masks").exists():
+        (folder / "masks").symlink_to((data / "masks").resolve())
+    return folder
+
+
+def _class_folders(data: Path, folder: Path) -> Path:
+    """The prepared squares as `image_dataset_from_directory` wants them: split/CLASS/id.png."""
+    from pneumonia.data.manifest import LABELS, image_path, read_manifest
+
+    for row in read_manifest(data).itertuples():
+        place = folder / str(row.split) / LABELS[int(str(row.label))] / f"{row.image_id}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(image_path(data, str(row.image_id)).resolve())
+    return folder
+
+
+def _phantom(films: int, folder: Path) -> Path:
+    from pneumonia.data.prepare import prepare
+    from pneumonia.data.sources import open_source
+    from pneumonia.params import load_params
+
+    params = load_params(ROOT / "params.yaml")
+    phantom = params.data.phantom.model_copy(update={"films": round(films / 0.7)})
+    source = params.data.model_copy(update={"source": "phantom", "phantom": phantom})
+    folder.mkdir()
+    prepare(open_source(source), params.prepare, folder)
+    return folder
+
+
+def main() -> None:
+    """Prepare the films, run both recipes, print the ratio."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="prepared folder (default: draws the phantom)")
+    parser.add_argument("--films", type=int, default=500, help="training films at most (500)")
+    parser.add_argument("--target", type=float, default=0.95, help="validation AUC (0.95)")
+    parser.add_argument("--epochs", type=int, default=30, help="the common recipe's limit (30)")
+    arguments = parser.parse_args()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = arguments.data or _phantom(arguments.films, Path(scratch) / "phantom")
+        data = _subset(whole, arguments.films, Path(scratch) / "prepared")
+        folders = _class_folders(data, Path(scratch) / "classes")
+        outcomes = [
+            _alone(recipe, data, folders, arguments.target, arguments.epochs)
+            for recipe in (ours, common)
+        ]
+    print(f"\n{'recipe':8}{'val AUC':>9}{'epochs':>8}{'seconds':>9}")
+    for name, outcome in zip(("ours", "common"), outcomes, strict=True):
+        print(f"{name:8}{outcome.auc:9.4f}{outcome.epochs:8}{outcome.seconds:9.1f}")
+    if outcomes[0].auc < arguments.target:
+        sys.exit(f"ours did not reach {arguments.target}; a lower --target compares")
+    bound = "" if outcomes[1].auc >= arguments.target else "more than "
+    ratio = outcomes[1].seconds / outcomes[0].seconds
+    print(f"\ntime to a validation AUC of {arguments.target}: {bound}{ratio:.1f} times shorter")
+
+
+def _alone(
+    recipe: Callable[[Path, Path, float, int], Outcome],
+    data: Path,
+    folders: Path,
+    target: float,
+    epochs: int,
+) -> Outcome:
+    """Run a recipe in a fresh process, so that neither has the other's threads and settings."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(recipe, (data, folders, target, epochs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""The films of a training, in batches that follow from the seed and the step alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumonia.data.manifest import load_images, read_manifest
+from pneumonia.models.augment import augment
+from pneumonia.params import TrainingParams
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Films:
+    """A split in memory: images uint8 (N, S, S, 1), labels float32 (N,), 0 or 1."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How a training is cut up: films a step, steps an epoch (what is left over is dropped)."""
+
+    size: int
+    steps: int
+
+
+def load_films(folder: Path) -> tuple[Films, Films]:
+    """The training and the validation films of a prepared folder."""
+    table = read_manifest(folder)
+    films = []
+    for split in ("train", "val"):
+        rows = table[table["split"] == split]
+        films.append(Films(load_images(folder, rows), rows["label"].to_numpy(np.float32)))
+    return films[0], films[1]
+
+
+def batching(train: Films, params: TrainingParams) -> Batching:
+    """Batches of `batch_size`, or of all films where there are fewer."""
+    size = min(params.batch_size, len(train.labels))
+    return Batching(size, len(train.labels) // size)
+
+
+def class_weights(labels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What each film counts, (N,), mean 1, when both classes count alike."""
+    share = labels.mean()
+    return np.where(labels == 1, 0.5 / share, 0.5 / (1 - share)).astype(np.float32)
+
+
+def epoch_order(
+    labels: NDArray[np.float32], params: TrainingParams, epoch: int
+) -> NDArray[np.int64]:
+    """Rows in the order in which an epoch (from 0) takes them, (N,).
+
+    Every film once; with balance: sampling as many of either class, so that films of the smaller
+    one come several times and of the larger one some not at all, others in each epoch.
+    """
+    rng = np.random.default_rng([params.seed, epoch])
+    if params.balance != "sampling":
+        return rng.permutation(len(labels))
+    halves = []
+    for label, count in ((0, len(labels) // 2), (1, len(labels) - len(labels) // 2)):
+        rows = np.flatnonzero(labels == label)
+        times = -(-count // len(rows))
+        halves.append(np.concatenate([rng.permutation(rows) for _ in range(times)])[:count])
+    return rng.permutation(np.concatenate(halves))
+
+
+def batches(train: Films, params: TrainingParams, first: int, last: int) -> tf.data.Dataset:
+    """The augmented batches (images, labels, weights) of epochs `first` to `last`, from 0.
+
+    Shapes: uint8 (B, S, S, 1), float32 (B, 1), float32 (B, 1). Batch k counts from the start of the
+    training and is the same in every run, also in one that begins in the middle. Without `last`.
+    """
+    import tensorflow as tf
+
+    cut = batching(train, params)
+    images, labels = tf.constant(train.images), tf.constant(train.labels[:, None])
+    weights = np.ones_like(train.labels)
+    if params.balance == "weights":
+        weights = class_weights(train.labels)
+    weights = tf.constant(weights[:, None])
+    orders = [epoch_order(train.labels, params, epoch) for epoch in range(first, last)]
+    kept = [order[: cut.steps * cut.size] for order in orders]
+    # No epoch is left where a training was killed after its last one.
+    rows = np.array(kept, np.int64).reshape(-1, cut.size)
+
+    def batch(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        seed = tf.stack([tf.constant(params.seed, tf.int32), tf.cast(2 * step, tf.int32)])
+        films = augment(tf.gather(images, rows), params.augment, seed)
+        return films, tf.gather(labels, rows), tf.gather(weights, rows)
+
+    dataset = tf.data.Dataset.from_tensor_slices(rows)
+    dataset = dataset.enumerate(start=first * cut.steps)
+    dataset = dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+    # Threads of its own: the one that the operations of the training share would leave it no time.
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 2
+    return dataset.with_options(options)
