@@ -99,11 +99,14 @@ class AugmentParams(_Block):
 
     rotation: float = Field(ge=0, le=45)
     zoom: Fraction
+    aspect: float = Field(ge=0, le=1)
     shift: Fraction
     contrast: float = Field(ge=0, le=1)
     brightness: Fraction
     gamma: float = Field(ge=0, le=1)
+    blur: float = Field(ge=0, le=1)
     noise: float = Field(ge=0, le=0.2)
+    collimator: Fraction
 
 
 class TrainingParams(_Block):
@@ -135,6 +138,7 @@ class TransferParams(TrainingParams):
     head_l2: float = Field(gt=0, le=10)
     fine_tune_blocks: int = Field(ge=0, le=1000)
     schedule: Literal["full", "gradual"]
+    interpolation: float = Field(gt=0, le=1)
     layer_decay: float = Field(gt=0, le=1)
     epochs: int = Field(ge=0, le=500)
 

@@ -20,7 +20,7 @@ from pneumonia.models.devices import be_deterministic
 from pneumonia.params import AugmentParams, ScratchParams, load_params
 
 SHIPPED = load_params(Path(__file__).parents[2] / "params.yaml")
-NOTHING = AugmentParams(rotation=0, zoom=0, shift=0, contrast=0, brightness=0, gamma=0, noise=0)
+NOTHING = AugmentParams(**dict.fromkeys(AugmentParams.model_fields, 0.0))
 IMAGES = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 1), dtype=np.uint8)
 
 
@@ -123,6 +123,25 @@ def test_brightness_and_contrast_stay_within_their_bounds() -> None:
     factors = levels / (100 / 255 - 0.5)
     assert np.exp(-0.3) - 0.02 <= factors.min() < 0.85
     assert 1.2 < factors.max() <= np.exp(0.3) + 0.02
+
+
+def test_an_aspect_stretches_one_way_and_squeezes_the_other() -> None:
+    square = np.zeros((40, 64, 64, 1), np.uint8)
+    square[:, 20:44, 20:44] = 255
+    found = augmented(only(aspect=0.4), 7, 3, images=square)[..., 0] > 127
+    wide, high = found.any(axis=1).sum(axis=1), found.any(axis=2).sum(axis=1)
+    assert np.abs(np.log(wide / high)).max() <= 0.4 + 0.1
+    assert np.abs(np.log(wide / high)).max() > 0.3
+    assert wide * high == pytest.approx(np.full(40, 24.0 * 24), rel=0.1)
+
+
+def test_blades_black_out_the_rim_of_half_of_the_films() -> None:
+    found = augmented(only(collimator=0.25), 7, 3, images=np.full((80, 64, 64, 1), 200, np.uint8))
+    lit = found[..., 0] > 0
+    assert (found[:, 16:48, 16:48] == 200).all()
+    assert 20 < (~lit).any(axis=(1, 2)).sum() < 50
+    for rim in (lit[:, 0], lit[:, -1], lit[:, :, 0], lit[:, :, -1]):
+        assert 0.5 < rim.any(axis=1).mean() < 0.95
 
 
 def test_balanced_weights_make_both_classes_count_alike() -> None:

@@ -63,6 +63,7 @@ def fit(
     history: list[Epoch],
     checkpoint: Checkpoint,
     on_epoch: OnEpoch,
+    share: float = 1.0,
 ) -> None:
     """Train groups of layers: AdamW, warm-up, cosine decay to zero, smoothed labels.
 
@@ -80,6 +81,7 @@ def fit(
             that a checkpoint holds are put in its place first.
         checkpoint: where to go on, and where to keep each epoch.
         on_epoch: called with each row once it is safe.
+        share: of the way from the weights at the start that is kept, above 0 to 1; see `Averages`.
     """
     import keras
 
@@ -105,8 +107,8 @@ def fit(
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
-    averages = Averages(changing, params.average)
-    state = [*model.variables, *optimizer.variables, *averages.values]
+    averages = Averages(changing, params.average, share)
+    state = [*model.variables, *optimizer.variables, *averages.state]
     done = _resume(checkpoint, state, history)
     _freeze(model)
 
