@@ -38,7 +38,7 @@ def test_the_shipped_file_loads() -> None:
     params = load_params(SHIPPED)
     assert params.data.source == "phantom"
     assert params.train_scratch.widths == [32, 64, 128, 192]
-    assert params.train_transfer.augment.rotation == 7.0
+    assert params.train_transfer.augment.rotation == 8.0
 
 
 @pytest.mark.parametrize(
