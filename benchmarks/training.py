@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -216,8 +217,8 @@ def _alone(
     epochs: int,
 ) -> Outcome:
     """Run a recipe in a fresh process, so that neither has the other's threads and settings."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(recipe, (data, folders, target, epochs))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(recipe, data, folders, target, epochs).result()
 
 
 if __name__ == "__main__":
