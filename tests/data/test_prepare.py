@@ -399,17 +399,20 @@ def test_a_missing_or_broken_manifest_is_an_input_error(
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("patients", [["007", "8", "09"], ["NA", "1.0", "null"]])
-def test_ids_that_look_like_numbers_or_nothing_stay_text(
-    prepared: Path, tmp_path: Path, patients: list[str]
+@pytest.mark.parametrize("names", [["007", "8", "09"], ["NA", "1.0", "null"]])
+def test_names_that_look_like_numbers_or_nothing_stay_text(
+    prepared: Path, tmp_path: Path, names: list[str]
 ) -> None:
     table = read_manifest(prepared).head(3)
     ids = ["0000000000000012", "1000000000000e12", "2000000000000000"]
-    table = table.assign(image_id=ids, patient_id=patients)
+    # DICOM files often have no ending, and "1" is Pillow's name of black and white.
+    table = table.assign(image_id=ids, patient_id=names, file=names, mode="1")
     table.to_csv(tmp_path / "manifest.csv", index=False)
     read = read_manifest(tmp_path)
     assert read["image_id"].tolist() == ids
-    assert read["patient_id"].tolist() == patients
+    assert read["patient_id"].tolist() == names
+    assert read["file"].tolist() == names
+    assert read["mode"].tolist() == ["1"] * 3
 
 
 def test_training_asks_for_the_audit_of_its_own_data(prepared: Path, tmp_path: Path) -> None:
