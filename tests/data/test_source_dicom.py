@@ -75,6 +75,15 @@ def test_without_patients_each_film_is_its_own(tmp_path: Path) -> None:
     assert {film.patient_id for film in films.values()} == {"a/0", "a/1", "b/0", "b/1"}
 
 
+def test_files_named_by_a_uid_are_patients_of_their_own(tmp_path: Path) -> None:
+    names = ["1.2.840.1", "1.2.840.2", "1.2.840.3.dcm", "1.2.840.4.DCM"]
+    lines = [f"{name},{n % 2}" for n, name in enumerate(names)]
+    films = listed(make(tmp_path, "file,label", *lines, files=dict.fromkeys(names, b"")))
+    assert sorted(film.patient_id for film in films.values()) == [
+        "1.2.840.1", "1.2.840.2", "1.2.840.3", "1.2.840.4",
+    ]  # fmt: skip
+
+
 def test_patients_splits_and_other_columns_in_any_order(tmp_path: Path) -> None:
     films = listed(
         make(

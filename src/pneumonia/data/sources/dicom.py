@@ -83,10 +83,15 @@ def _film(root: Path, name: PurePosixPath, row: dict[str, str]) -> SourceFilm:
         file=name.as_posix(),
         label=label,
         subtype="unknown" if label else "normal",
-        patient_id=row.get("patient_id") or name.with_suffix("").as_posix(),
+        patient_id=row.get("patient_id") or _stem(name),
         split="test" if row.get("split") == "test" else "train",
         read=partial(_read, root / name),
     )
+
+
+def _stem(name: PurePosixPath) -> str:
+    # Of a file named by its UID, 1.2.840.7, the last number is no ending.
+    return (name.with_suffix("") if name.suffix.lower() == ".dcm" else name).as_posix()
 
 
 def _read(file: Path) -> tuple[bytes, None]:
