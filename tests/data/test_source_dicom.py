@@ -94,6 +94,7 @@ def test_patients_splits_and_other_columns_in_any_order(tmp_path: Path) -> None:
             'test,"4,5",1,p3,a/2.dcm',
             "",
             "test,5,0,p3,b/3.dcm",
+            "train,4,1,p2,b/4.dcm",
         )
     )
     found = {file: (film.patient_id, film.split) for file, film in films.items()}
@@ -102,6 +103,7 @@ def test_patients_splits_and_other_columns_in_any_order(tmp_path: Path) -> None:
         "a/1.dcm": ("p2", "train"),
         "a/2.dcm": ("p3", "test"),
         "b/3.dcm": ("p3", "test"),
+        "b/4.dcm": ("p2", "train"),
     }
 
 

@@ -61,7 +61,7 @@ def open_source(params: DataParams) -> list[SourceFilm]:
         f"{table}: patient {patient} is in {' and '.join(sorted(where))}; leave out the column "
         "split to have patients split here"
         for patient, where in splits.items()
-        if len(where) > 1
+        if len(where) > 1 and "test" in where  # train and val are pooled
     ]
     labels = {film.label for film in films.values()}
     if not problems and len(labels) == 1:
