@@ -12,6 +12,8 @@ from typing import get_args
 import pytest
 
 from pneumonia.data import sources
+from pneumonia.data.bounds import MAX_BYTES
+from pneumonia.data.image import ImageError, decode
 from pneumonia.data.sources import open_source
 from pneumonia.data.sources.folder import parse_name
 from pneumonia.errors import InputError
@@ -87,6 +89,17 @@ def test_a_pneumonia_film_of_another_naming_is_of_unknown_subtype(make_folder: M
 def test_a_film_reads_its_own_bytes_after_pickling(make_folder: MakeFolder) -> None:
     for film in open_source(folder_params(make_folder(kermany()))):
         assert pickle.loads(pickle.dumps(film)).read() == (kermany()[film.file], None)
+
+
+def test_of_a_file_too_long_no_more_is_read_than_shows_it(make_folder: MakeFolder) -> None:
+    root = make_folder(kermany())
+    film = open_source(folder_params(root))[0]
+    with (root / film.file).open("r+b") as file:
+        file.truncate(MAX_BYTES + 10)
+    payload, _ = film.read()
+    assert len(payload) == MAX_BYTES + 1
+    with pytest.raises(ImageError, match="over 64 MiB"):
+        decode(payload, 32)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumonia.data.bounds import MAX_BYTES
 from pneumonia.errors import InputError
 from pneumonia.params import DataParams
 
@@ -38,6 +40,12 @@ class SourceFilm:
     patient_id: str
     split: str
     read: Callable[[], tuple[bytes, NDArray[np.bool_] | None]]
+
+
+def read_file(path: Path) -> tuple[bytes, None]:
+    """The `read` of a film that is a file; of one too long, what shows that it is."""
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1), None
 
 
 def open_source(params: DataParams) -> list[SourceFilm]:

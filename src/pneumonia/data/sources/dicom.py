@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from pneumonia.data.manifest import LABELS, SPLITS
 from pneumonia.data.rows import read_rows
-from pneumonia.data.sources import SourceFilm
+from pneumonia.data.sources import SourceFilm, read_file
 from pneumonia.errors import InputError
 from pneumonia.params import DataParams
 
@@ -85,14 +85,10 @@ def _film(root: Path, name: PurePosixPath, row: dict[str, str]) -> SourceFilm:
         subtype="unknown" if label else "normal",
         patient_id=row.get("patient_id") or _stem(name),
         split="test" if row.get("split") == "test" else "train",
-        read=partial(_read, root / name),
+        read=partial(read_file, root / name),
     )
 
 
 def _stem(name: PurePosixPath) -> str:
     # Of a file named by its UID, 1.2.840.7, the last number is no ending.
     return (name.with_suffix("") if name.suffix.lower() == ".dcm" else name).as_posix()
-
-
-def _read(file: Path) -> tuple[bytes, None]:
-    return file.read_bytes(), None

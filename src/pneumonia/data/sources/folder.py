@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pneumonia.data.image import SUFFIXES
 from pneumonia.data.manifest import LABELS
-from pneumonia.data.sources import SourceFilm
+from pneumonia.data.sources import SourceFilm, read_file
 from pneumonia.errors import InputError
 from pneumonia.params import DataParams
 
@@ -85,9 +85,5 @@ def _film(root: Path, file: Path, label: int, split: str) -> SourceFilm:
         subtype="normal" if label == 0 else subtype or "unknown",
         patient_id=patient,
         split="test" if split == "test" else "train",
-        read=partial(_read, file),
+        read=partial(read_file, file),
     )
-
-
-def _read(file: Path) -> tuple[bytes, None]:
-    return file.read_bytes(), None
