@@ -147,6 +147,7 @@ def test_everything_wrong_is_named_at_once_with_its_line(tmp_path: Path) -> None
     [
         ([""], "no column file, label"),
         (["file,class", "a/0.dcm,0"], "no column label"),
+        (["file,label,label", "a/0.dcm,0,1"], "more than one column label"),
         (["file,label"], "no row"),
         (["file,label", "a/0.dcm", "a/1.dcm,0,x"], "2: 1 cells, not 2"),
         (["file,label", "a/0.dcm,0", "a/1.dcm,0"], "no row is labelled PNEUMONIA"),
