@@ -140,6 +140,14 @@ def test_a_file_name_that_is_no_text_is_named(make_folder: MakeFolder) -> None:
         open_source(folder_params(root))
 
 
+@pytest.mark.parametrize("ending", ["\n", "\r", "\r\n", "\x85"])
+def test_a_file_name_of_two_lines_is_named(make_folder: MakeFolder, ending: str) -> None:
+    strange = f"train/NORMAL/a{ending}b.png"
+    with pytest.raises(InputError) as caught:
+        open_source(folder_params(make_folder(kermany([strange]))))
+    assert str(caught.value) == f"{strange!a}: a line break in the name"
+
+
 def test_a_val_with_one_class_missing_is_named(make_folder: MakeFolder) -> None:
     root = make_folder(kermany(["val/NORMAL/IM-0009-0001.jpeg"]))
     with pytest.raises(InputError, match=r"val/PNEUMONIA: no such folder"):

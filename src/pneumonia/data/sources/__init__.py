@@ -62,11 +62,13 @@ def open_source(params: DataParams) -> list[SourceFilm]:
     source = import_module(f"pneumonia.data.sources.{params.source}")
     films: list[SourceFilm] = source.open_source(params)
     # Such a name could neither be written into the manifest nor be printed.
-    unnamed = [f"{film.file!a}: the name is not UTF-8" for film in films if not _utf8(film.file)]
+    unnamed = [f"{film.file!a}: {why}" for film in films if (why := _unwritable(film.file))]
     if unnamed:
         raise InputError("\n".join(sorted(unnamed)))
     return override_patients(sorted(films, key=lambda film: film.file), params)
 
 
-def _utf8(name: str) -> bool:
-    return name.encode(errors="replace").decode() == name
+def _unwritable(name: str) -> str:
+    if name.encode(errors="replace").decode() != name:
+        return "the name is not UTF-8"
+    return "" if len(name.splitlines()) == 1 else "a line break in the name"
