@@ -58,6 +58,12 @@ def test_a_folder_is_listed_sorted_with_what_names_and_places_say(make_folder: M
     assert (normal.label, normal.subtype, normal.split) == (0, "normal", "test")
 
 
+def test_one_name_in_two_folders_is_one_patient(make_folder: MakeFolder) -> None:
+    names = ["train/PNEUMONIA/SE0042.png", "test/PNEUMONIA/SE0042.jpeg"]
+    films = open_source(folder_params(make_folder(kermany(names))))
+    assert [film.patient_id for film in films if film.file in names] == ["SE0042"] * 2
+
+
 def test_val_is_pooled_with_train(make_folder: MakeFolder) -> None:
     names = ["val/NORMAL/NORMAL2-IM-1427-0001.jpeg", "val/PNEUMONIA/person1946_bacteria_4874.jpeg"]
     films = open_source(folder_params(make_folder(kermany(names))))

@@ -27,7 +27,7 @@ _SERIES = (
 def parse_name(name: str) -> tuple[str, str | None]:
     """Patient id, with its series, and subtype from a file name of the Kermany set.
 
-    A name of another form is a patient of its own, with subtype None.
+    A name of another form is a patient, in whatever folder it lies, with subtype None.
     """
     for pattern in _SERIES:
         if match := pattern.match(name):
