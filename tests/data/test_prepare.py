@@ -356,6 +356,15 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
         assert [path.name for path in folder.parent.iterdir()] == ["out"]
 
 
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where a folder should be")
+    with (
+        pytest.raises(InputError, match=r"data/prepared\.writing: Not a directory$"),
+        replaced(tmp_path / "data" / "prepared"),
+    ):
+        raise AssertionError("written")
+
+
 def test_what_an_interrupted_run_left_is_no_hindrance(tmp_path: Path) -> None:
     for left in ("out", "out.writing", "out.former.writing"):
         (tmp_path / left).mkdir()
