@@ -59,10 +59,16 @@ def replaced(folder: Path) -> Iterator[Path]:
 
     Until then the former content of `folder` is untouched, so a stage that fails loses nothing
     (its outputs are `persist: true` in `dvc.yaml` for the same reason).
+
+    Raises:
+        InputError: nothing can be written beside `folder`.
     """
     writing = folder.with_name(folder.name + ".writing")
     shutil.rmtree(writing, ignore_errors=True)
-    writing.mkdir(parents=True)
+    try:
+        writing.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{writing}: {error.strerror}") from None
     try:
         yield writing
     except BaseException:

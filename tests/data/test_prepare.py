@@ -236,8 +236,13 @@ def test_a_set_without_bad_files_has_an_empty_quarantine(prepared: Path) -> None
 def test_a_quarantine_that_empties_a_class_stops(make_folder: MakeFolder, tmp_path: Path) -> None:
     files = kermany() | {"test/NORMAL/IM-0001-0001.jpeg": b"broken"}
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match=r"^test: no NORMAL film"):
+    with pytest.raises(InputError) as caught:
         prepare(open_source(folder_params(make_folder(files))), QUARANTINE, tmp_path / "out")
+    # No quarantine.csv is left to look into, so the reasons are said here.
+    bad, total, problem = str(caught.value).splitlines()
+    assert bad == "test/NORMAL/IM-0001-0001.jpeg: not a JPEG, PNG or DICOM image"
+    assert total == f"1 of {len(files)} films cannot be read"
+    assert problem.startswith("test: no NORMAL film")
 
 
 def test_a_file_that_vanishes_is_named_without_its_place(
@@ -351,6 +356,15 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
         assert [path.name for path in folder.parent.iterdir()] == ["out"]
 
 
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where a folder should be")
+    with (
+        pytest.raises(InputError, match=r"data/prepared\.writing: Not a directory$"),
+        replaced(tmp_path / "data" / "prepared"),
+    ):
+        raise AssertionError("written")
+
+
 def test_what_an_interrupted_run_left_is_no_hindrance(tmp_path: Path) -> None:
     for left in ("out", "out.writing", "out.former.writing"):
         (tmp_path / left).mkdir()
@@ -399,17 +413,20 @@ def test_a_missing_or_broken_manifest_is_an_input_error(
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("patients", [["007", "8", "09"], ["NA", "1.0", "null"]])
-def test_ids_that_look_like_numbers_or_nothing_stay_text(
-    prepared: Path, tmp_path: Path, patients: list[str]
+@pytest.mark.parametrize("names", [["007", "8", "09"], ["NA", "1.0", "null"]])
+def test_names_that_look_like_numbers_or_nothing_stay_text(
+    prepared: Path, tmp_path: Path, names: list[str]
 ) -> None:
     table = read_manifest(prepared).head(3)
     ids = ["0000000000000012", "1000000000000e12", "2000000000000000"]
-    table = table.assign(image_id=ids, patient_id=patients)
+    # DICOM files often have no ending, and "1" is Pillow's name of black and white.
+    table = table.assign(image_id=ids, patient_id=names, file=names, mode="1")
     table.to_csv(tmp_path / "manifest.csv", index=False)
     read = read_manifest(tmp_path)
     assert read["image_id"].tolist() == ids
-    assert read["patient_id"].tolist() == patients
+    assert read["patient_id"].tolist() == names
+    assert read["file"].tolist() == names
+    assert read["mode"].tolist() == ["1"] * 3
 
 
 def test_training_asks_for_the_audit_of_its_own_data(prepared: Path, tmp_path: Path) -> None:

@@ -75,6 +75,15 @@ def test_without_patients_each_film_is_its_own(tmp_path: Path) -> None:
     assert {film.patient_id for film in films.values()} == {"a/0", "a/1", "b/0", "b/1"}
 
 
+def test_files_named_by_a_uid_are_patients_of_their_own(tmp_path: Path) -> None:
+    names = ["1.2.840.1", "1.2.840.2", "1.2.840.3.dcm", "1.2.840.4.DCM"]
+    lines = [f"{name},{n % 2}" for n, name in enumerate(names)]
+    films = listed(make(tmp_path, "file,label", *lines, files=dict.fromkeys(names, b"")))
+    assert sorted(film.patient_id for film in films.values()) == [
+        "1.2.840.1", "1.2.840.2", "1.2.840.3", "1.2.840.4",
+    ]  # fmt: skip
+
+
 def test_patients_splits_and_other_columns_in_any_order(tmp_path: Path) -> None:
     films = listed(
         make(
@@ -85,6 +94,7 @@ def test_patients_splits_and_other_columns_in_any_order(tmp_path: Path) -> None:
             'test,"4,5",1,p3,a/2.dcm',
             "",
             "test,5,0,p3,b/3.dcm",
+            "train,4,1,p2,b/4.dcm",
         )
     )
     found = {file: (film.patient_id, film.split) for file, film in films.items()}
@@ -93,6 +103,7 @@ def test_patients_splits_and_other_columns_in_any_order(tmp_path: Path) -> None:
         "a/1.dcm": ("p2", "train"),
         "a/2.dcm": ("p3", "test"),
         "b/3.dcm": ("p3", "test"),
+        "b/4.dcm": ("p2", "train"),
     }
 
 
@@ -136,6 +147,7 @@ def test_everything_wrong_is_named_at_once_with_its_line(tmp_path: Path) -> None
     [
         ([""], "no column file, label"),
         (["file,class", "a/0.dcm,0"], "no column label"),
+        (["file,label,label", "a/0.dcm,0,1"], "more than one column label"),
         (["file,label"], "no row"),
         (["file,label", "a/0.dcm", "a/1.dcm,0,x"], "2: 1 cells, not 2"),
         (["file,label", "a/0.dcm,0", "a/1.dcm,0"], "no row is labelled PNEUMONIA"),

@@ -12,6 +12,8 @@ from typing import get_args
 import pytest
 
 from pneumonia.data import sources
+from pneumonia.data.bounds import MAX_BYTES
+from pneumonia.data.image import ImageError, decode
 from pneumonia.data.sources import open_source
 from pneumonia.data.sources.folder import parse_name
 from pneumonia.errors import InputError
@@ -56,6 +58,12 @@ def test_a_folder_is_listed_sorted_with_what_names_and_places_say(make_folder: M
     assert (normal.label, normal.subtype, normal.split) == (0, "normal", "test")
 
 
+def test_one_name_in_two_folders_is_one_patient(make_folder: MakeFolder) -> None:
+    names = ["train/PNEUMONIA/SE0042.png", "test/PNEUMONIA/SE0042.jpeg"]
+    films = open_source(folder_params(make_folder(kermany(names))))
+    assert [film.patient_id for film in films if film.file in names] == ["SE0042"] * 2
+
+
 def test_val_is_pooled_with_train(make_folder: MakeFolder) -> None:
     names = ["val/NORMAL/NORMAL2-IM-1427-0001.jpeg", "val/PNEUMONIA/person1946_bacteria_4874.jpeg"]
     films = open_source(folder_params(make_folder(kermany(names))))
@@ -87,6 +95,17 @@ def test_a_pneumonia_film_of_another_naming_is_of_unknown_subtype(make_folder: M
 def test_a_film_reads_its_own_bytes_after_pickling(make_folder: MakeFolder) -> None:
     for film in open_source(folder_params(make_folder(kermany()))):
         assert pickle.loads(pickle.dumps(film)).read() == (kermany()[film.file], None)
+
+
+def test_of_a_file_too_long_no_more_is_read_than_shows_it(make_folder: MakeFolder) -> None:
+    root = make_folder(kermany())
+    film = open_source(folder_params(root))[0]
+    with (root / film.file).open("r+b") as file:
+        file.truncate(MAX_BYTES + 10)
+    payload, _ = film.read()
+    assert len(payload) == MAX_BYTES + 1
+    with pytest.raises(ImageError, match="over 64 MiB"):
+        decode(payload, 32)
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -125,6 +144,14 @@ def test_a_file_name_that_is_no_text_is_named(make_folder: MakeFolder) -> None:
     root = make_folder(kermany([strange]))
     with pytest.raises(InputError, match=r"f\\udcfclm\.png': the name is not UTF-8"):
         open_source(folder_params(root))
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r", "\r\n", "\x85"])
+def test_a_file_name_of_two_lines_is_named(make_folder: MakeFolder, ending: str) -> None:
+    strange = f"train/NORMAL/a{ending}b.png"
+    with pytest.raises(InputError) as caught:
+        open_source(folder_params(make_folder(kermany([strange]))))
+    assert str(caught.value) == f"{strange!a}: a line break in the name"
 
 
 def test_a_val_with_one_class_missing_is_named(make_folder: MakeFolder) -> None:

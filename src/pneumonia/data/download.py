@@ -61,7 +61,7 @@ def fetch(url: str, md5: str, folder: Path) -> Path:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         mend = "; XDG_CACHE_HOME names another folder to download to" if full else ""
-        raise InputError(f"{folder}: {error.strerror}{mend}") from None
+        raise InputError(f"{folder}: {error.strerror or error}{mend}") from None
     return path
 
 

@@ -54,6 +54,8 @@ class ManifestRow:
 
 
 COLUMNS = [field.name for field in fields(ManifestRow)]
+# Unsaid, pandas would read files named 0001 and 0002 as the numbers 1 and 2.
+_TEXT = {field.name: str for field in fields(ManifestRow) if field.type == "str"}
 
 
 def write_manifest(folder: Path, rows: list[ManifestRow]) -> None:
@@ -72,7 +74,7 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     """
     path = folder / NAME
     try:
-        table = pd.read_csv(path, dtype={"image_id": str, "patient_id": str}, keep_default_na=False)
+        table = pd.read_csv(path, dtype=_TEXT, keep_default_na=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; `dvc repro prepare` writes it") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,10 +62,12 @@ def prepare(films: list[SourceFilm], params: PrepareParams, folder: Path) -> Pre
                 rows.append(result)
             else:
                 bad.append(result)
-        if bad and params.on_bad_image == "fail":
-            total = f"{len(bad)} of {len(films)} films cannot be read"
-            raise InputError("\n".join([*(f"{film.file}: {film.reason}" for film in bad), total]))
-        _require_both_classes({(row.split, row.label) for row in rows}, drawn)
+        unread = [f"{film.file}: {film.reason}" for film in bad]
+        if bad:
+            unread.append(f"{len(bad)} of {len(films)} films cannot be read")
+            if params.on_bad_image == "fail":
+                raise InputError("\n".join(unread))
+        _require_both_classes({(row.split, row.label) for row in rows}, drawn, unread)
         rows = _name_copies(folder, rows)
         write_manifest(folder, rows)
         write_quarantine(folder, bad)
@@ -142,7 +145,10 @@ def _name_copies(folder: Path, rows: list[ManifestRow]) -> list[ManifestRow]:
     return named
 
 
-def _require_both_classes(have: set[tuple[str, int]], drawn: bool) -> None:
+def _require_both_classes(
+    have: set[tuple[str, int]], drawn: bool, unread: Sequence[str] = ()
+) -> None:
+    """Refuse a split without a class, after the lines on films that are missing from it."""
     another = "take another prepare.seed"
     problems = [
         f"{split}: no {'PNEUMONIA' if label else 'NORMAL'} film after the split by patient; {mend}"
@@ -160,4 +166,4 @@ def _require_both_classes(have: set[tuple[str, int]], drawn: bool) -> None:
         if (split, label) not in have
     ]
     if problems:
-        raise InputError("\n".join(problems))
+        raise InputError("\n".join([*unread, *problems]))

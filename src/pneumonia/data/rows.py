@@ -17,8 +17,8 @@ def read_rows(
     Columns of other names are left out; an optional one that is not there is not in the rows.
 
     Raises:
-        InputError: no such file, no CSV in UTF-8, a required column missing, a row of another
-            length than the header, or no row, unless `empty` allows that.
+        InputError: no such file, no CSV in UTF-8, a required column missing or one there
+            twice, a row of another length than the header, or no row, unless `empty` allows that.
     """
     rows = []
     problems = []
@@ -30,6 +30,9 @@ def read_rows(
             missing = [name for name in required if name not in header]
             if missing:
                 raise InputError(f"{path}: no column {', '.join(missing)}")
+            twice = [name for name in (*required, *optional) if header.count(name) > 1]
+            if twice:
+                raise InputError(f"{path}: more than one column {', '.join(twice)}")
             wanted = [name for name in header if name in (*required, *optional)]
             for cells in reader:
                 if len(cells) == len(header):

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumonia.data.bounds import MAX_BYTES
 from pneumonia.errors import InputError
 from pneumonia.params import DataParams
 
@@ -40,6 +42,12 @@ class SourceFilm:
     read: Callable[[], tuple[bytes, NDArray[np.bool_] | None]]
 
 
+def read_file(path: Path) -> tuple[bytes, None]:
+    """The `read` of a film that is a file; of one too long, what shows that it is."""
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1), None
+
+
 def open_source(params: DataParams) -> list[SourceFilm]:
     """List the films of the source that `data.source` names, sorted by file.
 
@@ -54,11 +62,13 @@ def open_source(params: DataParams) -> list[SourceFilm]:
     source = import_module(f"pneumonia.data.sources.{params.source}")
     films: list[SourceFilm] = source.open_source(params)
     # Such a name could neither be written into the manifest nor be printed.
-    unnamed = [f"{film.file!a}: the name is not UTF-8" for film in films if not _utf8(film.file)]
+    unnamed = [f"{film.file!a}: {why}" for film in films if (why := _unwritable(film.file))]
     if unnamed:
         raise InputError("\n".join(sorted(unnamed)))
     return override_patients(sorted(films, key=lambda film: film.file), params)
 
 
-def _utf8(name: str) -> bool:
-    return name.encode(errors="replace").decode() == name
+def _unwritable(name: str) -> str:
+    if name.encode(errors="replace").decode() != name:
+        return "the name is not UTF-8"
+    return "" if len(name.splitlines()) == 1 else "a line break in the name"

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from pneumonia.data.manifest import LABELS, SPLITS
 from pneumonia.data.rows import read_rows
-from pneumonia.data.sources import SourceFilm
+from pneumonia.data.sources import SourceFilm, read_file
 from pneumonia.errors import InputError
 from pneumonia.params import DataParams
 
@@ -61,7 +61,7 @@ def open_source(params: DataParams) -> list[SourceFilm]:
         f"{table}: patient {patient} is in {' and '.join(sorted(where))}; leave out the column "
         "split to have patients split here"
         for patient, where in splits.items()
-        if len(where) > 1
+        if len(where) > 1 and "test" in where  # train and val are pooled
     ]
     labels = {film.label for film in films.values()}
     if not problems and len(labels) == 1:
@@ -83,11 +83,12 @@ def _film(root: Path, name: PurePosixPath, row: dict[str, str]) -> SourceFilm:
         file=name.as_posix(),
         label=label,
         subtype="unknown" if label else "normal",
-        patient_id=row.get("patient_id") or name.with_suffix("").as_posix(),
+        patient_id=row.get("patient_id") or _stem(name),
         split="test" if row.get("split") == "test" else "train",
-        read=partial(_read, root / name),
+        read=partial(read_file, root / name),
     )
 
 
-def _read(file: Path) -> tuple[bytes, None]:
-    return file.read_bytes(), None
+def _stem(name: PurePosixPath) -> str:
+    # Of a file named by its UID, 1.2.840.7, the last number is no ending.
+    return (name.with_suffix("") if name.suffix.lower() == ".dcm" else name).as_posix()

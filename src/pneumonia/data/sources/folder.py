@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pneumonia.data.image import SUFFIXES
 from pneumonia.data.manifest import LABELS
-from pneumonia.data.sources import SourceFilm
+from pneumonia.data.sources import SourceFilm, read_file
 from pneumonia.errors import InputError
 from pneumonia.params import DataParams
 
@@ -27,7 +27,7 @@ _SERIES = (
 def parse_name(name: str) -> tuple[str, str | None]:
     """Patient id, with its series, and subtype from a file name of the Kermany set.
 
-    A name of another form is a patient of its own, with subtype None.
+    A name of another form is a patient, in whatever folder it lies, with subtype None.
     """
     for pattern in _SERIES:
         if match := pattern.match(name):
@@ -85,9 +85,5 @@ def _film(root: Path, file: Path, label: int, split: str) -> SourceFilm:
         subtype="normal" if label == 0 else subtype or "unknown",
         patient_id=patient,
         split="test" if split == "test" else "train",
-        read=partial(_read, file),
+        read=partial(read_file, file),
     )
-
-
-def _read(file: Path) -> tuple[bytes, None]:
-    return file.read_bytes(), None

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from zipfile import is_zipfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,8 +90,10 @@ def _read_arrays(path: Path) -> list[tuple[str, NDArray[np.uint8], NDArray[np.in
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except Exception as error:
-        # NumPy and zipfile raise nearly anything, depending on where a file breaks off.
-        raise InputError(f"{path}: no or a damaged .npz archive of arrays ({error})") from None
+        # NumPy and zipfile raise nearly anything, depending on where a file breaks off. Of what is
+        # no archive, NumPy says that it is a pickle, and how to load it if one trusts it.
+        why = f" ({error})" if is_zipfile(path) else ""
+        raise InputError(f"{path}: no or a damaged .npz archive of arrays{why}") from None
     problems = [
         f"{path}: {problem}"
         for split in _SPLITS
