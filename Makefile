@@ -17,7 +17,7 @@ export MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help setup setup-dev repro test check format ui serve register image lock clean
+.PHONY: help setup setup-dev repro test test-slow check format ui serve register image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ repro: $(VENV)/.installed ## run the pipeline; only what changed since the last 
 
 test: $(VENV)/.installed-dev ## run the tests
 	@python -m pytest
+
+test-slow: $(VENV)/.installed-dev ## run the tests that `make test` has no room for
+	@python -m pytest -m slow
 
 check: $(VENV)/.installed-dev ## lint and type-check
 	@ruff check .

@@ -1,7 +1,7 @@
 """Damaged image files through the decoder, in a process of their own: `python -m` this module.
 
 Prints JSON: how many gave an image and how many an ImageError by kind of file, and the largest
-resident memory. A file that takes over two seconds ends the process with SIGALRM; the name of the
+resident memory. A file that computes for over two seconds ends the process with SIGPROF; the name of the
 file at work is then the last line on stderr.
 """
 
@@ -116,7 +116,7 @@ def main() -> None:
     counts: dict[str, Counter[str]] = {}
     for number, (kind, payload) in enumerate(mutations(count, seed)):
         print(f"{number} {kind}", file=sys.stderr)
-        signal.alarm(LIMIT)
+        signal.setitimer(signal.ITIMER_PROF, LIMIT)
         try:
             image = decode(payload, SIZE)
             assert image.pixels.shape == (SIZE, SIZE)
@@ -126,7 +126,7 @@ def main() -> None:
             assert str(error)
             assert str(error).isprintable()
             outcome = "error"
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         counts.setdefault(kind, Counter())[outcome] += 1
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
     print(json.dumps({"counts": counts, "mebibytes": peak}))

@@ -51,7 +51,12 @@ def network(backbone: str) -> Any:
     return transfer.build(params(backbone), SIDES.get(backbone, 32))
 
 
-@pytest.mark.parametrize("backbone", FAMILIES)
+# Building and exporting these takes minutes all in all.
+LARGE = set(FAMILIES) - {"EfficientNetLite0", "MobileNetV2", "VGG16"}
+EVERY = [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in FAMILIES]
+
+
+@pytest.mark.parametrize("backbone", EVERY)
 def test_a_backbone_has_blocks_and_its_batch_norms_stay_frozen(backbone: str) -> None:
     from keras import layers
 
@@ -77,7 +82,7 @@ def test_a_backbone_has_blocks_and_its_batch_norms_stay_frozen(backbone: str) ->
         assert not set(own) & set(norms)
 
 
-@pytest.mark.parametrize("backbone", FAMILIES)
+@pytest.mark.parametrize("backbone", EVERY)
 def test_an_exported_backbone_answers_as_keras_does(backbone: str, tmp_path: Path) -> None:
     model = network(backbone)
     side = model.input.shape[1]

@@ -60,6 +60,7 @@ def trained(count: int, folder: Path) -> dict[str, object]:
     return json.loads(ran.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_two_devices_train_as_one_does_and_the_same_each_time(tmp_path: Path) -> None:
     one, two, again = (
         trained(count, tmp_path / name) for name, count in (("one", 1), ("two", 2), ("again", 2))
