@@ -1,8 +1,8 @@
 """Damaged image files through the decoder, in a process of their own: `python -m` this module.
 
 Prints JSON: how many gave an image and how many an ImageError by kind of file, and the largest
-resident memory. A file that computes for over two seconds ends the process with SIGPROF; the name of
-the file at work is then the last line on stderr.
+resident memory. A file that computes for over two seconds ends the process with SIGPROF; the name
+of the file at work is then the last line on stderr.
 """
 
 from __future__ import annotations
