@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from pneumonia.params import load_params
 from tests.pipeline.clone import Clone
 
 NAME = "pneumonia-chest-xray"
@@ -25,11 +26,13 @@ def runs(clone: Clone) -> dict[str, Run]:
 
 def test_each_training_is_one_finished_run_with_its_params_and_data(reproduced: Clone) -> None:
     found = runs(reproduced)
+    params = load_params(reproduced.path / "params.yaml")
     assert set(found) == {"train_scratch", "train_transfer"}
-    for run in found.values():
+    for name, run in found.items():
         assert run.info.status == "FINISHED"
         assert run.data.params["epochs"] == "1"
-        assert run.data.params["augment.gamma"] == "0.3"
+        gamma = getattr(params, name).augment.gamma
+        assert run.data.params["augment.gamma"] == str(gamma)
         assert len(run.data.params["data_digest"]) == 16
         assert run.data.params["image_size"] == "64"
         assert {"best_epoch", "best_val_auc"} < set(run.data.metrics)
