@@ -86,7 +86,10 @@ def write_data_page(
         ),
         Section(
             "What training makes of a film",
-            ["Draws of train_scratch.augment: positioning, exposure, noise; never mirrored."],
+            [
+                "Draws of train_scratch.augment: position, aspect, exposure, blur, noise, blades; "
+                "never mirrored."
+            ],
             figures=[Figure(folder / "augmentation.png", "films and augmented draws of them")],
         ),
     ]
