@@ -43,9 +43,8 @@ def main(params: Params) -> None:
             if block.fine_tune_blocks and block.epochs:
                 groups = transfer.groups(model, block)
                 training.fit(
-                    model, groups, films, block, block.epochs, history, checkpoint, on_epoch,
-                    block.interpolation,
-                )  # fmt: skip
+                    model, groups, films, block, block.epochs, history, checkpoint, on_epoch
+                )
             with replaced(MODEL) as folder:
                 training.save_model(model, history, block, digest, folder)
             tracking.finish(MODEL)

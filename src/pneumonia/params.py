@@ -101,6 +101,7 @@ class AugmentParams(_Block):
     zoom: Fraction
     aspect: float = Field(ge=0, le=1)
     shift: Fraction
+    crop: float = Field(ge=0, le=0.8)
     contrast: float = Field(ge=0, le=1)
     brightness: Fraction
     gamma: float = Field(ge=0, le=1)
@@ -138,7 +139,6 @@ class TransferParams(TrainingParams):
     head_l2: float = Field(gt=0, le=10)
     fine_tune_blocks: int = Field(ge=0, le=1000)
     schedule: Literal["full", "gradual"]
-    interpolation: float = Field(gt=0, le=1)
     layer_decay: float = Field(gt=0, le=1)
     epochs: int = Field(ge=0, le=500)
 

@@ -111,18 +111,3 @@ def test_without_a_decay_nothing_is_averaged() -> None:
     assert averages.values == []
     averages.keep()
     assert weight.numpy() == [1.0]
-
-
-@pytest.mark.parametrize("decay", [0.0, 0.5])
-def test_a_share_keeps_that_far_from_the_start(decay: float) -> None:
-    import keras
-    import tensorflow as tf
-
-    weight = keras.Variable([2.0])
-    averages = Averages([weight], decay, share=0.25)
-    weight.assign([6.0])
-    averages.update(tf.constant(1))
-    reached = averages.values[0].numpy()
-    averages.keep()
-    assert weight.numpy() == pytest.approx(2 + 0.25 * (reached - 2))
-    assert len(averages.state) == 2  # the start too: a resumed training does not begin there

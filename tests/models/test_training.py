@@ -105,6 +105,27 @@ def test_a_shift_moves_the_film_no_further_than_asked_and_fills_with_black() -> 
     assert (white == 0).any()
 
 
+def test_a_crop_lies_within_the_film_and_is_enlarged() -> None:
+    ramp = np.broadcast_to(np.linspace(55, 255, 64)[None, None, :, None], (60, 64, 64, 1))
+    found = augmented(only(crop=0.5), 7, 3, images=ramp.astype(np.uint8)).astype(int)
+    assert found.min() >= 55 - 2  # nothing from beyond the rim, which would be black
+    kept = (found[:, 32, -1, 0] - found[:, 32, 0, 0]) / 200
+    assert 0.5 - 0.02 <= kept.min() < 0.6
+    assert 0.9 < kept.max() <= 1
+    left = (found[:, 32, 0, 0] - 55) / 200
+    assert left.min() < 0.05
+    assert left.max() > 0.3
+
+
+def test_noise_goes_from_none_to_the_limit() -> None:
+    grey = np.full((80, 32, 32, 1), 128, np.uint8)
+    found = augmented(only(noise=0.1), 7, 3, images=grey).std(axis=(1, 2, 3)) / 255
+    # A clean film is what a trained network will see: it must have met some.
+    assert found.min() < 0.01
+    assert 0.08 < found.max() < 0.1 * 1.1
+    assert np.median(found) == pytest.approx(0.05, abs=0.015)
+
+
 def test_a_rotation_turns_about_the_centre() -> None:
     ring = np.hypot(*np.mgrid[-31.5:32, -31.5:32])
     images = np.repeat((200 - 5 * ring).clip(0, 255).astype(np.uint8)[None, ..., None], 6, axis=0)

@@ -40,15 +40,19 @@ def augment(images: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Ten
     import tensorflow as tf
 
     count, side = tf.shape(images)[0], images.shape[1]
-    draws = tf.random.stateless_uniform((14, count), seed, -1.0, 1.0)
+    draws = tf.random.stateless_uniform((18, count), seed, -1.0, 1.0)
     angle = draws[0] * (params.rotation * math.pi / 180)
     zoom, aspect = 1 + draws[1] * params.zoom, tf.exp(draws[7] * params.aspect / 2)
     # From output to source pixels, about the centre: scale, rotate, shift.
-    wide, high = zoom * aspect, zoom / aspect
+    kept = 1 - tf.abs(draws[15]) * params.crop
+    wide, high = kept * zoom * aspect, kept * zoom / aspect
     cos, sin = tf.cos(angle), tf.sin(angle)
     centre = (side - 1) / 2
-    across = centre * (1 - cos * wide + sin * high) + draws[2] * (params.shift * side)
-    down = centre * (1 - sin * wide - cos * high) + draws[3] * (params.shift * side)
+    # A crop may lie anywhere on the film.
+    loose = (1 - kept) * centre
+    across = centre * (1 - cos * wide + sin * high) + draws[2] * params.shift * side
+    down = centre * (1 - sin * wide - cos * high) + draws[3] * params.shift * side
+    across, down = across + draws[16] * loose, down + draws[17] * loose
     zero = tf.zeros_like(cos)
     films = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32) / 255,
@@ -70,7 +74,9 @@ def augment(images: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Ten
     films = tf.pow(films, a_film(tf.exp(draws[4] * params.gamma)))
     films = (films - 0.5) * a_film(tf.exp(draws[5] * params.contrast)) + 0.5
     films += a_film(draws[6] * params.brightness)
-    films += params.noise * tf.random.stateless_normal(tf.shape(films), seed + 1)
+    # From none to the limit: were there noise on every film, a clean one would be a stranger.
+    grain = a_film(tf.abs(draws[14]) * params.noise)
+    films += grain * tf.random.stateless_normal(tf.shape(films), seed + 1)
     if params.collimator:
         # Half of the films: each blade covers up to the limit, or nothing.
         cover = tf.where(draws[13] > 0, tf.maximum(draws[9:13], 0.0) * params.collimator, 0.0)

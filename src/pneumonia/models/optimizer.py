@@ -82,25 +82,15 @@ class Averages:
     from the weight: at first it follows closely, so that a short training is not held back by
     the weights that it began with. Statistics are averaged alike, and so belong to the averaged
     weights (Izmailov et al. 2018 and Tan & Le 2019 for the idea).
-
-    With `share` below 1 what is kept lies that far from the weights at the start towards the
-    averages (Wortsman et al. 2022, eq. 1): a fine-tuned network that is pulled back towards the
-    frozen one loses little on films like those it learnt from, and is better on others.
     """
 
-    def __init__(self, weights: Sequence[keras.Variable], decay: float, share: float = 1.0) -> None:
+    def __init__(self, weights: Sequence[keras.Variable], decay: float) -> None:
         import tensorflow as tf
 
-        self.decay, self.share = decay, share
-        self.weights = list(weights) if decay or share < 1 else []
+        self.decay = decay
+        self.weights = list(weights) if decay else []
         # On the first device only: they are read between epochs, and the replicas agree.
         self.values = [tf.Variable(weight.numpy(), trainable=False) for weight in self.weights]
-        self.starts = [tf.Variable(weight.numpy(), trainable=False) for weight in self.weights]
-
-    @property
-    def state(self) -> list[tf.Variable]:
-        """What a checkpoint has to hold: a resumed training begins with other weights."""
-        return [*self.values, *self.starts]
 
     def update(self, step: tf.Tensor) -> None:
         """Follow the weights after a step, counted from 1. In a graph, between replicas."""
@@ -113,11 +103,8 @@ class Averages:
 
     def keep(self) -> None:
         """Give the model the averages for good."""
-        for start, value, weight in zip(self.starts, self.values, self.weights, strict=True):
-            kept = value.numpy()
-            if self.share < 1:
-                kept = start.numpy() + self.share * (kept - start.numpy())
-            weight.assign(kept)
+        for value, weight in zip(self.values, self.weights, strict=True):
+            weight.assign(value.numpy())
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:

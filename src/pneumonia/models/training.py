@@ -38,6 +38,8 @@ Epoch = dict[str, float]
 OnEpoch = Callable[[Epoch], None]
 Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
+CLIP = 1.0  # norm of all gradients of a step together
+
 
 @dataclass(frozen=True)
 class Group:
@@ -63,9 +65,8 @@ def fit(
     history: list[Epoch],
     checkpoint: Checkpoint,
     on_epoch: OnEpoch,
-    share: float = 1.0,
 ) -> None:
-    """Train groups of layers: AdamW, warm-up, cosine decay to zero, smoothed labels.
+    """Train groups of layers: AdamW, warm-up, cosine decay to zero, clipping, smoothed labels.
 
     What is validated and kept are the averaged weights, and those of the last epoch, not the best:
     with the rate at zero they are the settled ones, and validation, which saturates on this task,
@@ -81,7 +82,6 @@ def fit(
             that a checkpoint holds are put in its place first.
         checkpoint: where to go on, and where to keep each epoch.
         on_epoch: called with each row once it is safe.
-        share: of the way from the weights at the start that is kept, above 0 to 1; see `Averages`.
     """
     import keras
 
@@ -107,8 +107,8 @@ def fit(
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
-    averages = Averages(changing, params.average, share)
-    state = [*model.variables, *optimizer.variables, *averages.state]
+    averages = Averages(changing, params.average)
+    state = [*model.variables, *optimizer.variables, *averages.values]
     done = _resume(checkpoint, state, history)
     _freeze(model)
 
@@ -178,7 +178,9 @@ def _step(
             )
             # By the films of all replicas: the optimizer adds their gradients up.
             loss = tf.reduce_sum(losses * counts) / batch_size
-        optimizer.apply(tape.gradient(loss, weights), weights)
+        # One bad batch at a high rate can end a fine-tuning.
+        gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, weights), CLIP)
+        optimizer.apply(gradients, weights)
         return loss
 
     @tf.function(jit_compile=False)
