@@ -186,6 +186,8 @@ def main() -> None:
         "hard": auc["hard"],
         "hard shifted": mean,
         "easy Brier": brier_score_loss(labels[easy], probability),
+        # Calibration in the large: how far probabilities lie above the prevalence.
+        "easy excess": float(probability.mean() - labels[easy].mean()),
     }
     shown = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
     print(
