@@ -143,12 +143,20 @@ class TransferParams(TrainingParams):
     epochs: int = Field(ge=0, le=500)
 
 
+class PromotionParams(_Block):
+    """When a new version becomes champion; see `pneumonia.promotion`."""
+
+    margin: Fraction
+    level: float = Field(ge=0.5, lt=1)
+
+
 class EvaluateParams(_Block):
     """Scoring and registration."""
 
     registered_model: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9._-]*$")
     bootstrap: int = Field(ge=100, le=100_000)
     shift_films: int = Field(ge=20, le=1_000_000)
+    promotion: PromotionParams
     seed: Seed
 
 
