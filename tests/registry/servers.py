@@ -151,10 +151,12 @@ class Proxy:
         kept = {
             key: value
             for key, value in request.headers.items()
-            if key.lower() not in ("host", "connection", "accept-encoding")
+            # An empty file is sent in chunks, of which there is none.
+            if key.lower() not in ("host", "connection", "accept-encoding", "transfer-encoding")
         }
+        body = None if request.command == "GET" else body
         passed = urllib.request.Request(
-            self.server + request.path, body or None, kept, method=request.command
+            self.server + request.path, body, kept, method=request.command
         )
         try:
             answer = urllib.request.urlopen(passed, timeout=60)
