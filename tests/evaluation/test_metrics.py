@@ -224,26 +224,29 @@ def test_resamples_are_the_same_in_blocks_of_any_size(monkeypatch: pytest.Monkey
         assert blocks[key] == pytest.approx(pair, rel=1e-6)
 
 
+PATIENTS = 200
+
+
 def films_of(seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.str_]]:
-    """One to four films of 100 patients, alike within a patient, calibrated but for the slope."""
+    """One to four films a patient, alike within a patient, calibrated but for the slope."""
     rng = np.random.default_rng(seed)
-    who = np.repeat(np.arange(100), rng.integers(1, 5, 100))
-    honest = 2.2 * rng.standard_normal(100)[who] + 0.8 * rng.standard_normal(len(who)) + 0.4
+    who = np.repeat(np.arange(PATIENTS), rng.integers(1, 5, PATIENTS))
+    honest = 2.2 * rng.standard_normal(PATIENTS)[who] + 0.8 * rng.standard_normal(len(who)) + 0.4
     # Films of a patient share their luck, too.
-    luck = norm.cdf(0.8 * rng.standard_normal(100)[who] + 0.6 * rng.standard_normal(len(who)))
+    luck = norm.cdf(0.8 * rng.standard_normal(PATIENTS)[who] + 0.6 * rng.standard_normal(len(who)))
     return (luck < sigmoid(1.25 * honest)).astype(np.int64), sigmoid(honest), who.astype(str)
 
 
 @pytest.mark.slow
 def test_intervals_cover_what_they_claim_to() -> None:
     # The truth is the figure of very many patients.
-    many = [films_of(seed) for seed in range(2000)]
+    many = [films_of(seed) for seed in range(1000)]
     labels, probability = (np.concatenate([draw[i] for draw in many]) for i in (0, 1))
     truth = score(labels, probability, 0.5)
     draws = 500
     covered = dict.fromkeys(KEYS, 0)
     for seed in range(draws):
-        labels, probability, patients = films_of(10_000 + seed)
+        labels, probability, patients = films_of(20_000 + seed)
         found = intervals(labels, probability, 0.5, patients, 400, seed)
         for key, (low, high) in found.items():
             covered[key] += low <= truth[key] <= high

@@ -150,7 +150,7 @@ def in_words(found: Comparison) -> str:
     auc, made = found.auc, found.decisions
     low, high = auc.interval(0.95)
     size = f"{found.films:,} films of {found.patients:,} patients"
-    interval = f"95 % interval {low:+.3f} to {high:+.3f}, p = {_p(auc.p_value)}"
+    interval = f"95 % interval {low:+.3f} to {high:+.3f}, p {_p(auc.p_value)}"
     values = f"({auc.second:.3f} against {auc.first:.3f}; {interval})"
     if low > 0 or high < 0:
         better, worse = found.names[::-1] if auc.difference > 0 else found.names
@@ -165,7 +165,7 @@ def in_words(found: Comparison) -> str:
         f"{text} At their operating points {found.names[1]} alone is right on {made.second_only} "
         f"and {found.names[0]} alone on {made.first_only} films "
         f"({'a' if made.clustered_p < 0.05 else 'no'} difference beyond chance, "
-        f"p = {_p(made.clustered_p)} by patient)."
+        f"p {_p(made.clustered_p)} by patient)."
     )
 
 
@@ -190,4 +190,4 @@ def contenders(
 
 
 def _p(value: float) -> str:
-    return "under 0.001" if value < 0.001 else f"{value:.3f}"
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"

@@ -10,9 +10,9 @@ from pneumonia.data.manifest import LABELS
 from pneumonia.evaluation import calibration
 from pneumonia.evaluation.resampling import bootstrap, bound_without_exception
 
-FALSE_POSITIVE_RATES = np.linspace(0, 1, 101)
-RECALLS = np.linspace(0.01, 1, 100)
-PREFERENCES = np.linspace(0.01, 0.99, 50)  # threshold probabilities of the decision curve
+FALSE_POSITIVE_RATES = np.arange(101) / 100
+RECALLS = np.arange(1, 101) / 100
+PREFERENCES = np.arange(1, 100, 2) / 100  # threshold probabilities of the decision curve
 SCORE_BINS = 20
 
 
@@ -145,9 +145,9 @@ def net_benefit(
 
 
 def _scores(labels: NDArray[np.int64], probability: NDArray[np.float64]) -> pd.DataFrame:
-    edges = np.linspace(0, 1, SCORE_BINS + 1)
+    edges = np.arange(SCORE_BINS + 1) / SCORE_BINS
     counts = [np.histogram(probability[labels == label], edges)[0] for label in (0, 1)]
-    middles = (edges[1:] + edges[:-1]) / 2
+    middles = (2 * np.arange(SCORE_BINS) + 1) / (2 * SCORE_BINS)
     return pd.DataFrame({"probability": middles, "normal": counts[0], "pneumonia": counts[1]})
 
 
