@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 from pneumonia import promotion, registration, tracking
 from pneumonia.data.manifest import digest, load_images, read_manifest
 from pneumonia.evaluation import evaluate, robustness
+from pneumonia.evaluation.comparison import in_words
+from pneumonia.evaluation.files import read_audit, write_files
+from pneumonia.evaluation.subgroups import attributes
 from pneumonia.params import EvaluateParams, Params
 from pneumonia.predictor import Graph
 from pneumonia.stage import replaced, run, write_json
 
 DATA, MODELS, REPORT = Path("data/prepared"), Path("models"), Path("reports/evaluate")
+AUDIT = Path("reports/visualize/audit.json")
 NAMES = ("scratch", "transfer")
 
 
@@ -25,30 +29,35 @@ def main(params: Params) -> None:
     """Write reports/evaluate; add the figures to the trainings' runs; register the better."""
     from pneumonia.reporting.evaluation_page import write_evaluation_report
 
-    block = params.evaluate
+    block, audit = params.evaluate, read_audit(AUDIT)
     table = read_manifest(DATA)
     rows = table[table["split"].isin(evaluate.SPLITS)]
+    kinds = attributes(rows, table[table["split"] == "train"], audit["near_duplicates"])
     images = load_images(DATA, rows)
     graphs = {name: Graph(MODELS / name / "graph.onnx") for name in NAMES}
+    outputs = {name: graph.run(images) for name, graph in graphs.items()}
+    logits = {name: outputs[name][0] for name in NAMES}
+    seen = robustness.shifted_logits(graphs, logits, rows, images, block.shift_films, block.seed)
     found = {
-        name: evaluate.evaluate_model(name, graph, rows, images, block)
+        name: evaluate.evaluate_model(
+            name, outputs[name], graph.sha256, rows, kinds, robustness.pool(seen, name), block
+        )
         for name, graph in graphs.items()
     }
     points = {name: found[name].point for name in NAMES}
-    shifts = robustness.measure(graphs, points, rows, images, block.shift_films, block.seed)
+    shifts = robustness.measure(seen, points)
     chosen = evaluate.champion(found, shifts)
+    compared = evaluate.compare(found["scratch"], found["transfer"], block)
     histories = {name: pd.read_csv(MODELS / name / "history.csv") for name in NAMES}
     with replaced(REPORT) as folder:
-        predictions = pd.concat([found[name].predictions for name in NAMES])
-        predictions.to_csv(folder / "predictions.csv", index=False, lineterminator="\n")
-        shifts.to_csv(folder / "robustness.csv", index=False, lineterminator="\n")
-        write_json(folder / "metrics.json", evaluate.as_metrics(found, shifts))
+        write_files(folder, found, shifts, compared, audit["probes"])
         card = {"champion": chosen, "models": {name: asdict(points[name]) for name in NAMES}}
         write_json(folder / "operating_point.json", card)
         write_evaluation_report(folder, found, shifts, histories, chosen, block.bootstrap)
         with tracking.store():
             decision = _track(folder, found, shifts, chosen, table, images, block)
-        print(f"evaluate: {promotion.sentence(block.registered_model, decision)}")
+    print(f"evaluate: {in_words(compared['test'])}")
+    print(f"evaluate: {promotion.sentence(block.registered_model, decision)}")
 
 
 def _track(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pneumonia import registry
 from pneumonia.errors import InputError
-from pneumonia.evaluation.not_worse import Comparison, comparisons, not_worse
+from pneumonia.evaluation.not_worse import Difference, differences, not_worse
 from pneumonia.params import EvaluateParams
 from pneumonia.predictor import Graph
 
@@ -58,8 +58,8 @@ class Decision:
     reason: str
     margin: float
     level: float
-    unshifted: Comparison | None = None
-    shifted: Comparison | None = None
+    unshifted: Difference | None = None
+    shifted: Difference | None = None
     trained_on: int | None = None
     same_data: bool | None = None
 
@@ -143,7 +143,7 @@ def _decide(
         )
         reason += f"; compare by other means, then `make promote VERSION={version}`"
         return Decision(version, present, challenger, reason, rule.margin, rule.level)
-    found = comparisons(graph, other, rows, images, params)
+    found = differences(graph, other, rows, images, params)
     good = not_worse(found, rule)
     reason = (
         f"AUC {'not worse' if good else 'not shown to be not worse'} than that of version "
@@ -213,7 +213,7 @@ def _tags(decision: Decision) -> dict[str, str]:
         "level": decision.level,
     }
     for what in ("unshifted", "shifted"):
-        one: Comparison | None = getattr(decision, what)
+        one: Difference | None = getattr(decision, what)
         if one is not None:
             tags |= {f"{what}.{key}": getattr(one, key) for key in ("difference", "low", "high")}
     return {key: str(value) for key, value in tags.items()}

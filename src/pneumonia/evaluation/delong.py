@@ -116,12 +116,31 @@ def auc_interval(
     auc = float(components[labels == 1].mean())
     if auc in (0, 1):
         ill, well = (len(np.unique(patients[labels == label])) for label in (1, 0))
-        bound = _newcombe(ill, well, _quantile(level))
+        bound = perfect_auc_bound(ill, well, level)
         return (bound, 1.0) if auc == 1 else (0.0, 1 - bound)
     error = _standard_error(labels, components, patients) / (auc * (1 - auc))
     middle, half = math.log(auc / (1 - auc)), _quantile(level) * error
     low, high = ((1 + math.tanh((middle + side * half) / 2)) / 2 for side in (-1, 1))
     return low, high
+
+
+def perfect_auc_bound(ill: int, well: int, level: float) -> float:
+    """Lower limit of the AUC where the estimate is 1, from the numbers of patients of each class.
+
+    The AUC from which 1 is as many standard errors away as `level`, above 0 and below 1, asks for
+    (Newcombe's method 5, see `auc_interval`).
+    """
+    quantile, others = _quantile(level), (ill + well) / 2 - 1
+
+    def excess(auc: float) -> float:
+        spread = 1 + others * ((1 - auc) / (2 - auc) + auc / (1 + auc))
+        return (1 - auc) ** 2 - quantile**2 * auc * (1 - auc) * spread / (ill * well)
+
+    low, high = 0.0, 1.0  # excess falls from above 0 at 0 to below 0 just under 1
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    return low
 
 
 def standard_error(
@@ -169,18 +188,3 @@ def _standard_error(
     # A patient with films of both classes: what raises one sum lowers or raises the other.
     variance += 2 * clusters / (clusters - 1) * float((sums[0] * sums[1]).sum())
     return math.sqrt(max(variance, 0.0))
-
-
-def _newcombe(ill: int, well: int, quantile: float) -> float:
-    """The AUC from which an estimate of 1 is `quantile` standard errors away."""
-    others = (ill + well) / 2 - 1
-
-    def excess(auc: float) -> float:
-        spread = 1 + others * ((1 - auc) / (2 - auc) + auc / (1 + auc))
-        return (1 - auc) ** 2 - quantile**2 * auc * (1 - auc) * spread / (ill * well)
-
-    low, high = 0.0, 1.0  # excess falls from above 0 at 0 to below 0 just under 1
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return low

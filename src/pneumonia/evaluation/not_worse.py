@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from pneumonia.data.image import decode, encode_png
 from pneumonia.evaluation.delong import paired_mean_auc
-from pneumonia.evaluation.robustness import NOT_IN_MEAN, draw
-from pneumonia.evaluation.shifts import SHIFTS, shifted
+from pneumonia.evaluation.robustness import NOT_IN_MEAN, UNSHIFTED, shifted_logits
 from pneumonia.params import EvaluateParams, PromotionParams
 from pneumonia.predictor import Graph
 
@@ -30,7 +29,7 @@ Logits = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Difference:
     """A candidate held against the champion.
 
     Attributes:
@@ -56,7 +55,7 @@ def compare(
     candidate: Logits,
     champion: Logits,
     level: float,
-) -> Comparison:
+) -> Difference:
     """Hold one model against another.
 
     Args:
@@ -67,21 +66,21 @@ def compare(
     """
     found = paired_mean_auc(labels, champion, candidate, patients)
     counted = len(labels), len(np.unique(patients)), len(candidate)
-    return Comparison(*counted, found.second, found.first, found.difference, *found.interval(level))
+    return Difference(*counted, found.second, found.first, found.difference, *found.interval(level))
 
 
-def not_worse(comparisons: Sequence[Comparison], params: PromotionParams) -> bool:
+def not_worse(differences: Sequence[Difference], params: PromotionParams) -> bool:
     """The rule; see above."""
-    return all(one.low >= -params.margin for one in comparisons)
+    return all(one.low >= -params.margin for one in differences)
 
 
-def comparisons(
+def differences(
     candidate: Graph,
     champion: Graph,
     rows: pd.DataFrame,
     images: NDArray[np.uint8],
     params: EvaluateParams,
-) -> tuple[Comparison, Comparison]:
+) -> tuple[Difference, Difference]:
     """On the films as they are, and on those that robustness is measured on, shifted.
 
     Args:
@@ -92,31 +91,31 @@ def comparisons(
     """
     labels = rows["label"].to_numpy()
     patients = rows["patient_id"].to_numpy(dtype=str)
-    level = params.promotion.level
     # By hash: the same graph served by other code is scored once.
-    graphs = {graph.sha256: graph for graph in (candidate, champion)}
-    plain = {key: [_logits(graph, images)] for key, graph in graphs.items()}
-    drawn = draw(rows, params.shift_films, params.seed)
-    ids = rows["image_id"][drawn].tolist()
-    changed: dict[str, list[Logits]] = {key: [] for key in graphs}
-    for shift, spec in SHIFTS.items():
-        for strength in spec.amounts if shift != NOT_IN_MEAN else ():
-            seen = shifted(images[drawn], ids, shift, strength, params.seed)
-            for key, graph in graphs.items():
-                changed[key].append(_logits(graph, seen))
-
-    def between(
-        logits: dict[str, list[Logits]], labels: NDArray[np.int64], patients: NDArray[np.str_]
-    ) -> Comparison:
-        ours, theirs = (np.stack(logits[graph.sha256]) for graph in (candidate, champion))
-        return compare(labels, patients, ours, theirs, level)
-
-    return between(plain, labels, patients), between(changed, labels[drawn], patients[drawn])
+    graphs: dict[str, Graph] = {
+        graph.sha256: graph if graph.size == images.shape[1] else _Shrinking(graph)
+        for graph in (candidate, champion)
+    }
+    ours, theirs, level = candidate.sha256, champion.sha256, params.promotion.level
+    plain = {key: graph.run(images)[0] for key, graph in graphs.items()}
+    seen = shifted_logits(graphs, plain, rows, images, params.shift_films, params.seed)
+    graded = [shift not in (UNSHIFTED, NOT_IN_MEAN) for shift, _ in seen.conditions]
+    drawn = seen.rows["label"].to_numpy(), seen.rows["patient_id"].to_numpy(dtype=str)
+    return (
+        compare(labels, patients, plain[ours][None], plain[theirs][None], level),
+        compare(*drawn, seen.logits[ours][graded], seen.logits[theirs][graded], level),
+    )
 
 
-def _logits(graph: Graph, images: NDArray[np.uint8]) -> Logits:
-    """(N,); a graph for smaller films gets these as its served model would make them of them."""
-    if images.shape[1] != graph.size:
-        squares = [decode(encode_png(image[..., 0]), graph.size).pixels for image in images]
-        images = np.stack(squares)[..., None]
-    return graph.run(images)[0]
+class _Shrinking(Graph):
+    """A graph for smaller films, that gets these made smaller as its served model would do it."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph, self.sha256, self.size = graph, graph.sha256, graph.size
+
+    def run(
+        self, images: NDArray[np.uint8], batch_size: int = 32
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As `Graph.run`, for images of any size."""
+        films = [decode(encode_png(image[..., 0]), self.size).pixels for image in images]
+        return self._graph.run(np.stack(films)[..., None], batch_size)
