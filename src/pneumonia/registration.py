@@ -167,11 +167,12 @@ def _logged_model(fingerprint: str) -> str | None:
     assert run is not None
     found = mlflow.search_logged_models(
         experiment_ids=[run.info.experiment_id],
-        filter_string=f"tags.{FINGERPRINT} = '{fingerprint}' AND status = 'READY'",
-        max_results=1,
+        filter_string=f"tags.{FINGERPRINT} = '{fingerprint}'",
         output_format="list",
     )
-    return found[0].model_id if found else None
+    # Not in the filter: databases hold it as a number, so MLflow 3.17 finds none on SQLite and
+    # fails on PostgreSQL.
+    return next((str(one.model_id) for one in found if one.status == "READY"), None)
 
 
 def _log_model(candidate: Candidate, fingerprint: str) -> str:

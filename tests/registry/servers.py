@@ -34,7 +34,7 @@ def mlflow_server(folder: Path, backend: str) -> Iterator[str]:
         "--serve-artifacts",
     ]  # fmt: skip
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    # Where psycopg2 lies outside the environment.
+    # Where psycopg lies outside the environment.
     quiet |= {key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ}
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(
@@ -56,8 +56,8 @@ def postgresql() -> Iterator[str]:
     binaries = _postgresql_binaries()
     if binaries is None:
         pytest.skip("no PostgreSQL here: apt-get install postgresql")
-    if find_spec("psycopg2") is None:
-        pytest.skip("no psycopg2 here: pip install psycopg2-binary")
+    if find_spec("psycopg") is None:
+        pytest.skip("no psycopg here: pip install 'psycopg[binary]'")
     # PostgreSQL refuses to run as root; Debian's package makes the user. pytest's folders are
     # closed to that one.
     user = "postgres" if os.getuid() == 0 else None
@@ -83,7 +83,7 @@ def _running_postgresql(binaries: Path, data: Path, user: str | None) -> Iterato
         while subprocess.run(ready, capture_output=True, check=False).returncode:
             assert process.poll() is None, "PostgreSQL ended"
             time.sleep(0.1)
-        yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
+        yield f"postgresql+psycopg://mlflow@127.0.0.1:{port}/postgres"
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()

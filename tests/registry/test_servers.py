@@ -119,6 +119,8 @@ def test_a_server_that_goes_away_says_so_and_repeating_heals(
         assert registry.history(client, name)[0].version == "1"
         run = client.get_run(version.run_id)
         assert {one.path for one in client.list_artifacts(run.info.run_id)} >= {"promotion.json"}
+        logged = client.search_logged_models([run.info.experiment_id])
+        assert [one.status for one in logged].count("READY") == 1
 
 
 def test_the_commands_say_that_the_store_does_not_answer(tmp_path: Path) -> None:
