@@ -152,6 +152,7 @@ def test_reliability_counts_the_films_of_each_tenth() -> None:
         assert 0 <= row.low < row.high <= 1
 
 
+@pytest.mark.slow
 def test_bands_cover_what_they_claim_to(monkeypatch: pytest.MonkeyPatch) -> None:
     # One point of the grid, for speed.
     monkeypatch.setattr("pneumonia.evaluation.curves.FALSE_POSITIVE_RATES", np.array([0.2]))

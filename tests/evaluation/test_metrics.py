@@ -209,6 +209,8 @@ def test_no_error_leaves_room_for_some() -> None:
     assert found["auc"] == auc_interval(labels, probability, patients)
     for key in ("accuracy", "ppv", "npv", "ppv_at_5", "npv_at_5", "f1", "mcc"):
         assert 0 < found[key][0] < found[key][1] == 1
+    found = intervals(labels, probability, 0.0, patients, 100, 7)
+    assert found["specificity"] == pytest.approx((0, 1 - low_specificity), abs=1e-6)
     # One class without error: the other has its bootstrap, what hangs on both too.
     found = intervals(labels, probability, 0.36, patients, 100, 7)
     assert found["specificity"] == pytest.approx((low_specificity, 1), abs=1e-6)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pneumonia.data.manifest import load_images, read_manifest
+from pneumonia.errors import InputError
 from pneumonia.evaluation import calibration, evaluate, robustness
 from pneumonia.evaluation.files import read_audit, write_files
 from pneumonia.evaluation.fixing import fix
@@ -218,6 +219,8 @@ def test_the_files_say_what_was_found(
     found, shifts = evaluated(films)
     compared = evaluate.compare(found["scratch"], found["transfer"], PARAMS)
     audit = tmp_path / "audit.json"
+    with pytest.raises(InputError, match="dvc repro visualize"):
+        read_audit(audit)
     probes = {"border": {"auc": 0.6, "low": 0.5, "high": 0.7}}
     pairs = [{"files": ["a.png", "b.png"]}, {"files": ["b.png", "c.png"]}]
     audit.write_text(json.dumps({"probes": probes, "near_duplicates": {"listed": pairs}}))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from pneumonia.errors import InputError
 from pneumonia.evaluation import evaluate
 from pneumonia.evaluation.comparison import Comparison, contenders
 from pneumonia.stage import write_json
@@ -18,8 +19,14 @@ def read_audit(path: Path) -> dict[str, Any]:
 
     Returns:
         `probes`: by name, auc, low, high; `near_duplicates`: set of the films' files that it lists.
+
+    Raises:
+        InputError: there is none.
     """
-    audit = json.loads(path.read_text())
+    try:
+        audit = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; `dvc repro visualize` writes it") from None
     listed = audit["near_duplicates"]["listed"]
     return {
         "probes": audit["probes"],

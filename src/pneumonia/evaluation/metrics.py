@@ -180,9 +180,9 @@ def _without_error(
     """Intervals in place of those that a sample without an error shrinks to a point.
 
     Sensitivity and specificity of 1 get Clopper and Pearson's lower limit with the number of
-    patients; what follows from both (`decisions`) gets, as its lower limit, what follows from their
-    limits; an AUC of 1 gets the limit of `delong.auc_interval`. An average precision of 1 keeps
-    its point, for want of a limit.
+    patients, those of 0 the upper one; what follows from both (`decisions`) gets, as its lower
+    limit, what follows from their limits; an AUC of 1 gets the limit of `delong.auc_interval`. An
+    average precision of 1 keeps its point, for want of a limit.
     """
     ill, well = (len(np.unique(patients[labels == label])) for label in (1, 0))
     sensitivity, specificity = (
@@ -193,6 +193,9 @@ def _without_error(
     mended = {
         name: (float(value), 1.0) for name, value in lowest.items() if bounds[name][0] > 1 - 1e-9
     }
+    for name, count in (("sensitivity", ill), ("specificity", well)):
+        if estimate[name] == 0:
+            mended[name] = 0.0, 1 - bound_without_exception(count)
     if bounds["auc"][0] > 1 - 1e-9:
         mended["auc"] = perfect_auc_bound(ill, well, 0.95), 1.0
     return mended
