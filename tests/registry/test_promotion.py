@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pytest
@@ -272,6 +273,41 @@ def test_an_alias_set_by_other_hands_is_in_the_history(store: mlflow.MlflowClien
     registry.make_champion(store, NAME, "1", "promote")
     store.set_registered_model_alias(NAME, "champion", "2")
     assert registry.rollback(store, NAME).startswith("version 1 ")
+
+
+def test_a_champion_made_meanwhile_is_the_one_to_be_held_against(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(make_candidate(tmp_path / "poor", 2), NAME, films)
+    submit(make_candidate(tmp_path / "poorer", 32), NAME, films)
+    compared = promotion.differences
+
+    def while_another_promotes(*arguments: Any) -> Any:
+        if registry.champion(store, NAME) == "1":
+            registry.promote(store, NAME, "2")
+        return compared(*arguments)
+
+    monkeypatch.setattr(promotion, "differences", while_another_promotes)
+    decision = submit(make_candidate(tmp_path / "good"), NAME, films)
+    assert (decision.against, decision.alias) == ("2", "champion")
+    assert registry.line_of_champions(registry.history(store, NAME)) == ["1", "2", "3"]
+
+
+def test_a_champion_that_never_rests_ends_in_one_line(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for side in (2, 32):
+        submit(make_candidate(tmp_path / str(side), side), NAME, films)
+
+    same = (promotion.Difference(1, 1, 1, 0.5, 0.5, 0.0, 0.0, 0.0),) * 2
+
+    def restless(*_: Any) -> Any:
+        registry.promote(store, NAME, "2" if registry.champion(store, NAME) == "1" else "1")
+        return same
+
+    monkeypatch.setattr(promotion, "differences", restless)
+    with pytest.raises(InputError, match="the champion changed 5 times meanwhile; run this again"):
+        submit(make_candidate(tmp_path / "good"), NAME, films)
 
 
 def test_other_test_labels_decide_nothing(
