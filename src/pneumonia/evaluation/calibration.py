@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from pneumonia.evaluation.operating_point import sigmoid
 
@@ -115,11 +116,18 @@ def calibration_intercept(
     offset = logit(probability)
     aim = weights @ labels
     low, high = np.full(len(weights), -50.0), np.full(len(weights), 50.0)
-    for _ in range(45):
-        middle = (low + high) / 2
-        too_high = (weights * sigmoid(offset + middle[:, None])).sum(axis=1) > aim
-        low, high = np.where(too_high, low, middle), np.where(too_high, middle, high)
-    return (low + high) / 2
+    found = np.zeros(len(weights))
+    for _ in range(60):
+        p = expit(offset + found[:, None])
+        excess, slope = (weights * p).sum(axis=1) - aim, (weights * p * (1 - p)).sum(axis=1)
+        low, high = np.where(excess > 0, low, found), np.where(excess > 0, found, high)
+        # Newton's step where it stays within what is known, else the middle of that.
+        step = found - excess / np.maximum(slope, 1e-300)
+        better = np.where((step > low) & (step < high), step, (low + high) / 2)
+        if np.abs(better - found).max() < 1e-10:
+            break
+        found = better
+    return found
 
 
 def calibration_slope(
@@ -143,7 +151,7 @@ def calibration_slope(
     intercept, slope = logit(share), np.zeros(len(weights))
     length, last = np.ones(len(weights)), np.zeros((2, len(weights)))
     for _ in range(100):
-        p = sigmoid(intercept[:, None] + slope[:, None] * x)
+        p = expit(intercept[:, None] + slope[:, None] * x)
         information = weights * p * (1 - p)
         a, b, c = information.sum(axis=1), information @ x, information @ x**2
         determinant = np.maximum(a * c - b * b, 1e-300)
