@@ -1,4 +1,4 @@
-"""Score both exported graphs, register the better one in MLflow as the champion.
+"""Score both exported graphs, register the better one in MLflow, promote it by rule.
 
 Reads the block `evaluate` of params.yaml; writes reports/evaluate, and to the MLflow store.
 """
@@ -6,45 +6,58 @@ Reads the block `evaluate` of params.yaml; writes reports/evaluate, and to the M
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from pneumonia import registry, tracking
-from pneumonia.data.manifest import load_images, read_manifest
+from pneumonia import promotion, registration, tracking
+from pneumonia.data.manifest import digest, load_images, read_manifest
 from pneumonia.evaluation import evaluate, robustness
-from pneumonia.params import Params
+from pneumonia.evaluation.comparison import in_words
+from pneumonia.evaluation.files import read_audit, write_files
+from pneumonia.evaluation.subgroups import attributes
+from pneumonia.params import EvaluateParams, Params
 from pneumonia.predictor import Graph
 from pneumonia.stage import replaced, run, write_json
 
 DATA, MODELS, REPORT = Path("data/prepared"), Path("models"), Path("reports/evaluate")
+AUDIT = Path("reports/visualize/audit.json")
 NAMES = ("scratch", "transfer")
 
 
 def main(params: Params) -> None:
-    """Write reports/evaluate; add the figures to the trainings' runs; register the champion."""
+    """Write reports/evaluate; add the figures to the trainings' runs; register the better."""
     from pneumonia.reporting.evaluation_page import write_evaluation_report
 
-    block = params.evaluate
+    block, audit = params.evaluate, read_audit(AUDIT)
     table = read_manifest(DATA)
     rows = table[table["split"].isin(evaluate.SPLITS)]
+    kinds = attributes(rows, table[table["split"] == "train"], audit["near_duplicates"])
     images = load_images(DATA, rows)
     graphs = {name: Graph(MODELS / name / "graph.onnx") for name in NAMES}
+    outputs = {name: graph.run(images) for name, graph in graphs.items()}
+    logits = {name: outputs[name][0] for name in NAMES}
+    seen = robustness.shifted_logits(graphs, logits, rows, images, block.shift_films, block.seed)
     found = {
-        name: evaluate.evaluate_model(name, graph, rows, images, block)
+        name: evaluate.evaluate_model(
+            name, outputs[name], graph.sha256, rows, kinds, robustness.pool(seen, name), block
+        )
         for name, graph in graphs.items()
     }
     points = {name: found[name].point for name in NAMES}
-    shifts = robustness.measure(graphs, points, rows, images, block.shift_films, block.seed)
+    shifts = robustness.measure(seen, points)
     chosen = evaluate.champion(found, shifts)
+    compared = evaluate.compare(found["scratch"], found["transfer"], block)
     histories = {name: pd.read_csv(MODELS / name / "history.csv") for name in NAMES}
     with replaced(REPORT) as folder:
-        predictions = pd.concat([found[name].predictions for name in NAMES])
-        predictions.to_csv(folder / "predictions.csv", index=False, lineterminator="\n")
-        shifts.to_csv(folder / "robustness.csv", index=False, lineterminator="\n")
-        write_json(folder / "metrics.json", evaluate.as_metrics(found, shifts))
+        write_files(folder, found, shifts, compared, audit["probes"])
         card = {"champion": chosen, "models": {name: asdict(points[name]) for name in NAMES}}
         write_json(folder / "operating_point.json", card)
         write_evaluation_report(folder, found, shifts, histories, chosen, block.bootstrap)
-        _track(folder, found, shifts, chosen, block.registered_model)
+        with tracking.store():
+            decision = _track(folder, found, shifts, chosen, table, images, block)
+    print(f"evaluate: {in_words(compared['test'])}")
+    print(f"evaluate: {promotion.sentence(block.registered_model, decision)}")
 
 
 def _track(
@@ -52,17 +65,25 @@ def _track(
     found: dict[str, evaluate.Evaluation],
     shifts: pd.DataFrame,
     chosen: str,
-    registered: str,
-) -> None:
-    # The champion last, so that its version is registered from within its own run.
-    for name in sorted(found, key=lambda name: name == chosen):
-        one, graph = found[name], MODELS / name / "graph.onnx"
-        with tracking.open_run(MODELS / name):
-            kept = robustness.summary(shifts, name, "val")
+    table: pd.DataFrame,
+    images: NDArray[np.uint8],
+    block: EvaluateParams,
+) -> promotion.Decision:
+    name = block.registered_model
+    rows = table[table["split"].isin(evaluate.SPLITS)]
+    for model, one in found.items():
+        with tracking.open_run(MODELS / model, table):
+            kept = robustness.summary(shifts, model, "val")
             tracking.log_evaluation(one.metrics, one.intervals, kept, folder)
-            if name == chosen:
-                version = registry.register(registered, graph, one.graph_sha256, one.point, name)
-    print(f"evaluate: {chosen} is version {version} of '{registered}', alias {registry.CHAMPION}")
+    # From within the run of the one that is registered.
+    with tracking.open_run(MODELS / chosen, table):
+        one = found[chosen]
+        candidate = registration.Candidate(chosen, MODELS / chosen, one.graph_sha256, one.point)
+        version = registration.register(name, candidate)
+        is_val = (rows["split"] == "val").to_numpy()
+        return promotion.decide(
+            name, version, Graph(candidate.graph), table, images[is_val], digest(DATA), block
+        )
 
 
 if __name__ == "__main__":

@@ -22,6 +22,13 @@ Fraction = Annotated[float, Field(ge=0, le=0.5)]
 HeldOut = Annotated[float, Field(ge=0.05, le=0.5)]
 Precision = Literal["float32", "bfloat16"]
 
+_NUMBER = r"\d+(?:\.\d+)?"
+# What the rules mean: `pneumonia.evaluation.threshold`.
+THRESHOLD_RULE = re.compile(
+    rf"youden|sensitivity>=(?P<sensitivity>{_NUMBER})"
+    rf"|cost (?P<missed>{_NUMBER}):(?P<alarm>{_NUMBER})"
+)
+
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's loader, reading 1e-3 as the number that DVC (YAML 1.2) takes it for."""
@@ -143,12 +150,36 @@ class TransferParams(TrainingParams):
     epochs: int = Field(ge=0, le=500)
 
 
+class PromotionParams(_Block):
+    """When a new version becomes champion; see `pneumonia.promotion`."""
+
+    margin: Fraction
+    level: float = Field(ge=0.5, lt=1)
+
+
+def _threshold_rule(rule: str) -> str:
+    """Refuse what is no rule, a sensitivity that is not above 0 to 1, and a cost of 0."""
+    found = THRESHOLD_RULE.fullmatch(rule)
+    if not found:
+        raise PydanticCustomError(
+            "threshold", "Input should be youden, sensitivity>=0.95 or cost 5:1 (any numbers)"
+        )
+    if not 0 < float(found["sensitivity"] or 1) <= 1:
+        raise PydanticCustomError("threshold", "The sensitivity should be above 0 and at most 1")
+    if not min(float(found["missed"] or 1), float(found["alarm"] or 1)) > 0:
+        raise PydanticCustomError("threshold", "Both costs should be above 0")
+    return rule
+
+
 class EvaluateParams(_Block):
     """Scoring and registration."""
 
     registered_model: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    threshold: Annotated[str, AfterValidator(_threshold_rule)]
+    calibration: Literal["platt", "temperature", "none"]
     bootstrap: int = Field(ge=100, le=100_000)
     shift_films: int = Field(ge=20, le=1_000_000)
+    promotion: PromotionParams
     seed: Seed
 
 

@@ -1,68 +1,34 @@
-"""Temperature, threshold and heat scale are what they claim, and validation alone decides."""
+"""The operating point and the choice are what they claim, and validation alone decides."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pneumonia.data.manifest import load_images, read_manifest
-from pneumonia.evaluation import evaluate, robustness
-from pneumonia.evaluation.operating_point import (
-    OperatingPoint,
-    fit_temperature,
-    fix,
-    sigmoid,
-    youden,
-)
+from pneumonia.errors import InputError
+from pneumonia.evaluation import calibration, evaluate, robustness
+from pneumonia.evaluation.files import read_audit, write_files
+from pneumonia.evaluation.fixing import fix
+from pneumonia.evaluation.operating_point import OperatingPoint, sigmoid
 from pneumonia.evaluation.selection import choose
 from pneumonia.evaluation.shifts import SHIFTS
+from pneumonia.evaluation.subgroups import attributes
+from pneumonia.evaluation.threshold import Pool
 from pneumonia.params import EvaluateParams
 
-PARAMS = EvaluateParams(registered_model="any", bootstrap=100, shift_films=400, seed=7)
-
-
-def youdens_j(
-    labels: NDArray[np.int64], probability: NDArray[np.float64], threshold: float
-) -> float:
-    called = probability >= threshold
-    return float(called[labels == 1].mean() - called[labels == 0].mean())
-
-
-@pytest.mark.parametrize("temperature", [0.2, 1.0, 3.0, 10.0])
-def test_the_true_temperature_is_recovered(temperature: float) -> None:
-    rng = np.random.default_rng(5)
-    honest = rng.normal(0.5, 2.0, 20_000)
-    labels = (rng.random(20_000) < 1 / (1 + np.exp(-honest))).astype(np.int64)
-    logits = (temperature * honest).astype(np.float32)
-    assert fit_temperature(labels, logits) == pytest.approx(temperature, rel=0.05)
-
-
-def test_the_temperature_stays_within_its_bounds() -> None:
-    labels, logits = np.array([0, 0, 1, 1]), np.array([-5, -4, 4, 5], np.float32)
-    assert fit_temperature(labels, -logits) == pytest.approx(20, rel=0.01)
-    assert fit_temperature(labels, 0.001 * logits) == pytest.approx(0.05, rel=0.01)
-
-
-def test_a_split_told_apart_without_error_gives_no_certainty() -> None:
-    labels = np.repeat([0, 1], 20)
-    logits = np.where(labels == 1, 3, -3).astype(np.float32)
-    probability = sigmoid(logits.astype(np.float64) / fit_temperature(labels, logits))
-    # Platt's targets: 21 / 22 and 1 / 22.
-    assert probability[[0, -1]] == pytest.approx([1 / 22, 21 / 22], rel=1e-3)
-
-
-def test_the_temperature_divides_the_logit() -> None:
-    point = OperatingPoint(temperature=2.0, threshold=0.5, map_scale=1.0)
-    found = point.probability(np.array([-2, 0, 2], np.float32))
-    assert found.dtype == np.float64
-    assert found == pytest.approx([0.2689414, 0.5, 0.7310586], abs=1e-7)
+PARAMS = EvaluateParams(
+    registered_model="any", threshold="youden", calibration="platt",
+    bootstrap=100, shift_films=400, seed=7,
+)  # fmt: skip
 
 
 @given(st.lists(st.floats(-700, 700), min_size=1, max_size=20))
@@ -76,58 +42,28 @@ def test_the_sigmoid_does_not_overflow() -> None:
         assert sigmoid(np.array([-1e30, -1e4, 0.0, 1e4, 1e30])).tolist() == [0, 0, 0.5, 1, 1]
 
 
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 30)), min_size=2, max_size=40))
-def test_no_midpoint_has_a_higher_j(films: list[tuple[int, int]]) -> None:
-    labels = np.array([label for label, _ in films])
-    probability = np.array([place for _, place in films]) / 31
-    assume(0 < labels.sum() < len(labels))
-    threshold = youden(labels, probability)
-    levels = np.unique(probability)
-    if len(levels) == 1:
-        assert threshold == 0.5
-        return
-    midpoints = (levels[1:] + levels[:-1]) / 2
-    best = max(youdens_j(labels, probability, midpoint) for midpoint in midpoints)
-    assert youdens_j(labels, probability, threshold) == pytest.approx(best, abs=1e-9)
-    assert not np.isclose(levels, threshold, atol=1e-9, rtol=0).any()
-
-
-@pytest.mark.parametrize(("low", "high"), [(-2.0, 1.0), (-8.0, -3.0), (4.0, 4.5)])
-def test_separable_films_get_the_middle_of_the_gap_on_the_logits_scale(
-    low: float, high: float
-) -> None:
-    logits = np.array([low - 1, low, high, high + 6])
-    threshold = youden(np.array([0, 0, 1, 1]), sigmoid(logits))
-    assert np.log(threshold / (1 - threshold)) == pytest.approx((low + high) / 2, abs=1e-6)
-
-
-def test_of_equally_good_thresholds_the_one_in_the_widest_gap_is_taken() -> None:
-    # At both bars of 0 | 1 0 | 1 J is 0.5; on the logit's scale the first gap is the wider one.
-    logits = np.array([-10.0, -6.0, -1.0, 1.0])
-    threshold = youden(np.array([0, 1, 0, 1]), sigmoid(logits))
-    assert np.log(threshold / (1 - threshold)) == pytest.approx(-8, abs=1e-6)
-
-
-def test_one_probability_for_all_films_gives_a_half() -> None:
-    assert youden(np.array([0, 1, 1]), np.full(3, 0.83)) == 0.5
-
-
-def test_certain_films_give_a_threshold_between_them() -> None:
-    threshold = youden(np.array([0, 0, 1, 1]), np.array([0.0, 0.0, 1.0, 1.0]))
-    assert threshold == pytest.approx(0.5, abs=1e-4)
-
-
-def test_the_heat_scale_is_the_median_peak_of_the_pneumonia_films() -> None:
+def test_the_point_joins_calibration_threshold_and_heat_scale() -> None:
     labels = np.array([0, 1, 1, 1])
     maps = np.zeros((4, 2, 3), np.float32)
     maps[:, 1, 2] = [100, 1, 2, 9]
     logits = np.array([-1, 1, 2, 0.5], np.float32)
-    point = fix(labels, logits, maps)
+    # The clean films would be cut at -0.25; the pool has its gap elsewhere.
+    pool = Pool(np.array([0, 1]), np.array([0.6, 1.0]), np.ones(2))
+    point = fix(labels, logits, maps, pool, "youden", "platt")
     assert point.map_scale == 2.0
-    assert point.temperature == fit_temperature(labels, logits)
+    assert (point.slope, point.intercept) == calibration.fit("platt", labels, logits)
+    assert point.probability(np.array([0.8])) == pytest.approx([point.threshold], abs=1e-12)
     called = point.probability(logits) >= point.threshold
-    assert called.tolist() == [False, True, True, True]
-    assert fix(labels, logits, 0 * maps).map_scale == 1.0
+    assert called.tolist() == [False, True, True, False]
+    assert fix(labels, logits, 0 * maps, pool, "youden", "none").map_scale == 1.0
+
+
+def test_a_threshold_at_either_end_calls_all_films_or_none() -> None:
+    labels, logits = np.array([0, 1, 0, 1]), np.array([2.0, 1.0, -3.0, -4.0])
+    pool = Pool(labels, logits, np.ones(4))
+    for rule, threshold in (("sensitivity>=1", 0.0), ("cost 1:99", 1.0)):
+        point = fix(labels, logits, np.ones((4, 1, 1), np.float32), pool, rule, "none")
+        assert point.threshold == threshold
 
 
 def test_the_higher_auc_under_shift_wins_then_the_lower_brier_score() -> None:
@@ -144,9 +80,14 @@ def test_the_higher_auc_under_shift_wins_then_the_lower_brier_score() -> None:
 def evaluation() -> evaluate.Evaluation:
     return evaluate.Evaluation(
         predictions=pd.DataFrame(),
-        point=OperatingPoint(1, 0.5, 1),
+        point=OperatingPoint(1, 0, 0.5, 1),
         metrics={"val": {"brier": 0.1}, "test": {"brier": 0.1}},
         intervals={},
+        uncalibrated={},
+        subgroups=pd.DataFrame(),
+        errors=pd.DataFrame(),
+        confident_errors=pd.DataFrame(),
+        curves={},
         graph_sha256="",
     )
 
@@ -181,57 +122,134 @@ def test_validation_under_shift_chooses_the_champion_and_nothing_else_has_a_say(
 
 
 class FakeGraph:
-    """Answers with the films' mean grey."""
+    """Answers with a band's mean grey."""
 
-    sha256 = "graph"
+    def __init__(self, middle: float) -> None:
+        self.middle = middle
+        self.sha256 = f"graph {middle}"
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        logits = ((images.mean(axis=(1, 2, 3)) - 90) / 10).astype(np.float32)
+        grey = images[:, 8:40].mean(axis=(1, 2, 3)) + images[:, :, 10:50].std(axis=(1, 2, 3))
+        logits = ((grey - self.middle) / 10).astype(np.float32)
         return logits, np.maximum(logits, 0)[:, None, None] * np.ones((1, 2, 2), np.float32)
 
 
-GRAPH: Any = FakeGraph()
+GRAPHS: dict[str, Any] = {"scratch": FakeGraph(120), "transfer": FakeGraph(150)}
 
 
-def scored_films(folder: Path) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
-    table = read_manifest(folder)
-    rows = table[table["split"] != "train"]
-    return rows, load_images(folder, rows)
+@pytest.fixture(scope="module")
+def films(prepared: Path) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
+    table = read_manifest(prepared)
+    return table, load_images(prepared, table[table["split"] != "train"])
 
 
-def test_a_model_is_scored_on_validation_and_test_and_fixed_on_validation_alone(
-    prepared: Path,
+def evaluated(
+    films: tuple[pd.DataFrame, NDArray[np.uint8]], permute: str | None = None, **changed: Any
+) -> tuple[dict[str, evaluate.Evaluation], pd.DataFrame]:
+    """Both graphs as `stages/evaluate.py` does; the labels of a split permuted."""
+    table, images = films
+    labels = table["label"].to_numpy(copy=True)
+    part = (table["split"] == permute).to_numpy()
+    labels[part] = np.random.default_rng(3).permutation(labels[part])
+    table = table.assign(label=labels)
+    params = PARAMS.model_copy(update=changed)
+    rows = table[table["split"].isin(evaluate.SPLITS)]
+    kinds = attributes(rows, table[table["split"] == "train"], set())
+    outputs = {name: graph.run(images) for name, graph in GRAPHS.items()}
+    logits = {name: outputs[name][0] for name in GRAPHS}
+    seen = robustness.shifted_logits(GRAPHS, logits, rows, images, params.shift_films, params.seed)
+    found = {
+        name: evaluate.evaluate_model(
+            name, outputs[name], graph.sha256, rows, kinds, robustness.pool(seen, name), params
+        )
+        for name, graph in GRAPHS.items()
+    }
+    return found, robustness.measure(seen, {name: found[name].point for name in found})
+
+
+def test_permuted_test_labels_change_no_point_no_calibration_and_no_choice(
+    films: tuple[pd.DataFrame, NDArray[np.uint8]],
 ) -> None:
-    table, images = scored_films(prepared)
-    found = evaluate.evaluate_model("scratch", GRAPH, table, images, PARAMS)
-    rows = found.predictions
+    for calibrated, rule in (
+        ("platt", "youden"),
+        ("temperature", "sensitivity>=0.9"),
+        ("none", "cost 3:1"),
+    ):
+        changed = {"calibration": calibrated, "threshold": rule}
+        found, shifts = evaluated(films, **changed)
+        other, others = evaluated(films, "test", **changed)
+        for name, one in found.items():
+            assert other[name].point == one.point
+            assert other[name].metrics["val"] == one.metrics["val"]
+            assert other[name].intervals["val"] == one.intervals["val"]
+            assert other[name].metrics["test"] != one.metrics["test"]
+        assert evaluate.champion(other, others) == evaluate.champion(found, shifts)
+    # Those of validation do.
+    fooled, _ = evaluated(films, "val", **changed)
+    assert fooled["scratch"].point != found["scratch"].point
+
+
+def test_a_model_is_scored_on_validation_and_test(
+    films: tuple[pd.DataFrame, NDArray[np.uint8]],
+) -> None:
+    found, _ = evaluated(films)
+    rows = found["scratch"].predictions
     assert set(rows["split"]) == {"val", "test"}
-    assert len(rows) == len(table)
+    assert len(rows) == (films[0]["split"] != "train").sum()
     assert rows.columns.tolist() == [
         *("image_id", "patient_id", "split", "label", "model", "logit", "probability")
     ]
     for split in ("val", "test"):
         part = rows[rows["split"] == split]
-        called = part["probability"] >= found.point.threshold
-        assert found.metrics[split]["accuracy"] == pytest.approx(np.mean(called == part["label"]))
-    flipped = table.assign(label=table["label"].where(table["split"] != "test", 1 - table["label"]))
-    other = evaluate.evaluate_model("scratch", GRAPH, flipped, images, PARAMS)
-    assert other.point == found.point
-    assert other.metrics["val"] == found.metrics["val"]
-    assert other.intervals["val"] == found.intervals["val"]
-    assert other.metrics["test"] != found.metrics["test"]
+        called = part["probability"] >= found["scratch"].point.threshold
+        metrics = found["scratch"].metrics[split]
+        assert metrics["accuracy"] == pytest.approx(np.mean(called == part["label"]))
+        plain = 1 / (1 + np.exp(-part["logit"].astype(float)))
+        uncalibrated = found["scratch"].uncalibrated[split]
+        assert uncalibrated["brier"] == pytest.approx(np.mean((plain - part["label"]) ** 2))
+        # A logistic recalibration after a logistic recalibration: the slopes' ratio is its slope.
+        assert uncalibrated["calibration_slope"] == pytest.approx(
+            metrics["calibration_slope"] * found["scratch"].point.slope, rel=1e-4
+        )
 
 
-def test_metrics_json_has_each_figure_with_its_interval(
-    prepared: Path,
+def test_the_files_say_what_was_found(
+    films: tuple[pd.DataFrame, NDArray[np.uint8]], tmp_path: Path
 ) -> None:
-    table, images = scored_films(prepared)
-    found = evaluate.evaluate_model("scratch", GRAPH, table, images, PARAMS)
-    shifts = shifts_table({("scratch", split): 0.9 for split in ("val", "test")})
-    written = evaluate.as_metrics({"scratch": found}, shifts)["scratch"]
-    for split in ("val", "test"):
-        for metric, value in found.metrics[split].items():
-            pair = written[split][f"{metric}_low"], written[split][f"{metric}_high"]
-            assert written[split][metric] == value
-            assert pair == found.intervals[split][metric]
-        assert written[split]["robustness"] == robustness.summary(shifts, "scratch", split)
+    found, shifts = evaluated(films)
+    compared = evaluate.compare(found["scratch"], found["transfer"], PARAMS)
+    audit = tmp_path / "audit.json"
+    with pytest.raises(InputError, match="dvc repro visualize"):
+        read_audit(audit)
+    probes = {"border": {"auc": 0.6, "low": 0.5, "high": 0.7}}
+    pairs = [{"files": ["a.png", "b.png"]}, {"files": ["b.png", "c.png"]}]
+    audit.write_text(json.dumps({"probes": probes, "near_duplicates": {"listed": pairs}}))
+    read = read_audit(audit)
+    assert read == {"probes": probes, "near_duplicates": {"a.png", "b.png", "c.png"}}
+    write_files(tmp_path, found, shifts, compared, read["probes"])
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    table = pd.read_csv(tmp_path / "intervals.csv").set_index(["model", "split", "metric"])
+    for name, one in found.items():
+        for split in ("val", "test"):
+            for metric, value in one.metrics[split].items():
+                pair = one.intervals[split][metric]
+                row = table.loc[(name, split, metric)]
+                assert row.tolist() == pytest.approx([value, *pair], rel=1e-12)
+                if "_at_" in metric:
+                    assert metric not in written[name][split]
+                else:
+                    ends = [written[name][split][f"{metric}_{side}"] for side in ("low", "high")]
+                    assert written[name][split][metric] == value
+                    assert ends == list(pair)
+            assert written[name][split]["uncalibrated"] == one.uncalibrated[split]
+            summary = robustness.summary(shifts, name, split)
+            assert written[name][split]["robustness"] == summary
+        for curve in one.curves:
+            assert (tmp_path / "curves" / f"{curve}_{name}.csv").is_file()
+    contenders = pd.read_csv(tmp_path / "contenders.csv")
+    assert set(contenders["name"]) == {"scratch", "transfer", "border"}
+    assert contenders["auc"].is_monotonic_decreasing
+    compared_json = json.loads((tmp_path / "comparison.json").read_text())
+    assert compared_json["test"]["auc"]["difference"] == compared["test"].auc.difference
+    assert len(pd.read_csv(tmp_path / "predictions.csv")) == 2 * len(found["scratch"].predictions)
+    assert {"model", "split"} < set(pd.read_csv(tmp_path / "subgroups.csv"))

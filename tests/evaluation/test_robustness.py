@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 from sklearn import metrics as reference
 
 from pneumonia.evaluation.operating_point import OperatingPoint
-from pneumonia.evaluation.robustness import METRICS, draw, measure, summary
+from pneumonia.evaluation.robustness import (
+    METRICS,
+    ShiftedLogits,
+    draw,
+    measure,
+    pool,
+    shifted_logits,
+    summary,
+)
 from pneumonia.evaluation.shifts import SHIFTS, STRENGTHS, shifted
 
 SIDE, SEED = 32, 5
@@ -31,7 +39,12 @@ class Toy:
 
 
 GRAPHS: dict[str, Any] = {"plain": Toy(1), "reverse": Toy(-1)}
-POINTS = {"plain": OperatingPoint(1.5, 0.6, 1), "reverse": OperatingPoint(1, 0.5, 1)}
+POINTS = {"plain": OperatingPoint(0.7, 0.3, 0.6, 1), "reverse": OperatingPoint(1, 0, 0.5, 1)}
+
+
+def seen(rows: pd.DataFrame, images: NDArray[np.uint8], films: int) -> ShiftedLogits:
+    unshifted = {model: graph.run(images)[0] for model, graph in GRAPHS.items()}
+    return shifted_logits(GRAPHS, unshifted, rows, images, films, SEED)
 
 
 def some_rows(films: int = 120) -> pd.DataFrame:
@@ -61,7 +74,7 @@ def some_images(rows: pd.DataFrame) -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def table() -> pd.DataFrame:
     rows = some_rows()
-    return measure(GRAPHS, POINTS, rows, some_images(rows), 1000, SEED)
+    return measure(seen(rows, some_images(rows), 1000), POINTS)
 
 
 def test_each_model_split_and_condition_has_a_row_and_unshifted_comes_first(
@@ -88,7 +101,8 @@ def test_the_figures_are_scikit_learns_on_the_shifted_films(table: pd.DataFrame)
             films = shifted(films, ids, str(row.shift), str(row.strength), SEED)
         model = str(row.model)
         logits = GRAPHS[model].run(films)[0].astype(float)
-        called = 1 / (1 + np.exp(-logits / POINTS[model].temperature)) >= POINTS[model].threshold
+        point = POINTS[model]
+        called = 1 / (1 + np.exp(-logits * point.slope - point.intercept)) >= point.threshold
         assert row.films == part.sum()
         assert row.auc == pytest.approx(reference.roc_auc_score(labels, logits))
         assert row.sensitivity == pytest.approx(reference.recall_score(labels, called))
@@ -145,6 +159,34 @@ def test_the_films_drawn_are_what_is_measured() -> None:
     rows = some_rows(200)
     images = some_images(rows)
     drawn = draw(rows, 30, SEED)
-    some = measure(GRAPHS, POINTS, rows, images, 30, SEED)
-    alone = measure(GRAPHS, POINTS, rows[drawn], images[drawn], 1000, SEED)
+    some = measure(seen(rows, images, 30), POINTS)
+    alone = measure(seen(rows[drawn], images[drawn], 1000), POINTS)
     pd.testing.assert_frame_equal(some, alone)
+
+
+def test_the_pool_is_of_validation_films_and_their_milder_shifts() -> None:
+    rows = some_rows()
+    images = some_images(rows)
+    found = pool(seen(rows, images, 1000), "plain")
+    part = (rows["split"] == "val").to_numpy()
+    labels, ids = rows["label"].to_numpy()[part], rows["image_id"][part].tolist()
+    versions = [images[part]]
+    for shift, strength in CONDITIONS:
+        if strength in ("mild", "medium"):
+            versions.append(shifted(images[part], ids, shift, strength, SEED))
+    assert len(versions) == 21
+    assert found.logits == pytest.approx(
+        np.concatenate([GRAPHS["plain"].run(films)[0] for films in versions])
+    )
+    assert found.labels.tolist() == labels.tolist() * 21
+    # Each film counts 1 in all.
+    assert found.weights.reshape(21, -1).sum(axis=0) == pytest.approx(np.ones(part.sum()))
+
+
+def test_test_films_have_no_say_in_the_pool() -> None:
+    rows = some_rows(200)
+    images = some_images(rows)
+    other = rows.assign(label=rows["label"].where(rows["split"] == "val", 1 - rows["label"]))
+    first, second = (pool(seen(table, images, 30), "plain") for table in (rows, other))
+    assert first.logits.tolist() == second.logits.tolist()
+    assert first.labels.tolist() == second.labels.tolist()

@@ -162,13 +162,15 @@ def test_a_network_built_anew_exports_the_same_bytes(
 def test_a_predictor_answers_as_its_graph_does(graphs: dict[str, Path]) -> None:
     graph = Graph(graphs["scratch"])
     logits, maps = graph.run(FILMS)
-    lowest, middle, _ = np.sort(1 / (1 + np.exp(-logits.astype(np.float64) / 2)))
+    lowest, middle, _ = np.sort(1 / (1 + np.exp(-logits.astype(np.float64) / 2 - 0.25)))
     threshold = (lowest + middle) / 2
-    predictor = Predictor(graph, OperatingPoint(2.0, threshold, 1.0))
+    predictor = Predictor(graph, OperatingPoint(0.5, 0.25, threshold, 1.0))
     answers = predictor.predict([encode_png(film[..., 0]) for film in FILMS])
     for row, answer in enumerate(answers):
         assert answer.logit == pytest.approx(logits[row], abs=1e-5)
-        assert answer.probability == pytest.approx(1 / (1 + np.exp(-logits[row] / 2)), abs=1e-6)
+        assert answer.probability == pytest.approx(
+            1 / (1 + np.exp(-logits[row] / 2 - 0.25)), abs=1e-6
+        )
         assert answer.label == ("PNEUMONIA" if answer.probability >= threshold else "NORMAL")
         assert np.array_equal(answer.film, FILMS[row, ..., 0])
         assert answer.heat_map == pytest.approx(maps[row], abs=1e-5)

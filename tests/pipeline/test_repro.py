@@ -83,7 +83,12 @@ AFTER_TRAINING = ["evaluate", "gradcam_report"]
     ("key", "value", "code", "touched"),
     [
         ("validation", "0.31", "src/pneumonia/data/splits.py", STAGES),
-        ("films_per_class", "3", "src/pneumonia/reporting/data_figures.py", ["visualize"]),
+        (
+            "films_per_class",
+            "3",
+            "src/pneumonia/reporting/data_figures.py",
+            ["visualize", *AFTER_TRAINING],  # the stub changes the probes, which evaluate reads
+        ),
         ("widths", "[8, 8]", "src/pneumonia/models/scratch.py", ["train_scratch", *AFTER_TRAINING]),
         ("head_l2", "0.3", "src/pneumonia/models/transfer.py", ["train_transfer", *AFTER_TRAINING]),
         ("shift_films", "30", "src/pneumonia/evaluation/shifts.py", AFTER_TRAINING),

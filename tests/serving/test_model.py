@@ -47,7 +47,7 @@ def write_graph(path: Path) -> None:
 @pytest.fixture
 def model(tmp_path: Path) -> PneumoniaModel:
     write_graph(tmp_path / "graph.onnx")
-    card = {"model": "test", "temperature": 2.0, "threshold": 0.5, "map_scale": 1.0}
+    card = {"model": "test", "slope": 0.5, "intercept": 0.0, "threshold": 0.5, "map_scale": 1.0}
     (tmp_path / "point.json").write_text(json.dumps(card))
     found = PneumoniaModel()
     artifacts = {

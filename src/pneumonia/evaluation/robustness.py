@@ -6,6 +6,7 @@ films of another. The suite stands in for the other hospital as far as one set o
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pneumonia.evaluation.metrics import score
+from pneumonia.evaluation.metrics import ranked
 from pneumonia.evaluation.operating_point import OperatingPoint
 from pneumonia.evaluation.shifts import SHIFTS, STRENGTHS, shifted
+from pneumonia.evaluation.threshold import Pool
 from pneumonia.predictor import Graph
 
 METRICS = ("auc", "sensitivity", "specificity")
@@ -23,54 +25,112 @@ UNSHIFTED = "none"
 # Counted among the worst cases, but not in the mean that models are chosen by: an inverted film is
 # to be put right by whoever reads it, and a model's luck with it would outweigh all the rest.
 NOT_IN_MEAN = "inversion"
+# What happens between two films and between two hospitals; strong shifts are the limits of the
+# readable, and a threshold that gave way to them would be worse for ordinary films.
+POOLED = ("mild", "medium")
 
 
-def measure(
+@dataclass(frozen=True)
+class ShiftedLogits:
+    """What graphs answer to films, unshifted and under each shift at each strength.
+
+    Attributes:
+        rows: of the manifest, n films, those that `draw` took.
+        conditions: C pairs of shift and strength; the first is unshifted, "none" and "none".
+        logits: by model, float32, (C, n).
+    """
+
+    rows: pd.DataFrame
+    conditions: list[tuple[str, str]]
+    logits: dict[str, NDArray[np.float32]]
+
+
+def shifted_logits(
     graphs: dict[str, Graph],
-    points: dict[str, OperatingPoint],
+    unshifted: dict[str, NDArray[np.float32]],
     rows: pd.DataFrame,
     images: NDArray[np.uint8],
     films: int,
     seed: int,
-) -> pd.DataFrame:
-    """Score graphs on films of each split, unshifted and under each shift at each strength.
+) -> ShiftedLogits:
+    """Run graphs on films of each split under each shift at each strength.
 
     Every graph sees the same shifted films; a film is shifted once.
 
     Args:
         graphs: by model.
-        points: where each model decides, fixed on unshifted validation films.
+        unshifted: by model, what its graph answers to `images`, (N,).
         rows: of the manifest; `image_id`, `patient_id`, `split` and `label` are used.
         images: uint8, (N, S, S, 1), of those rows.
         films: of each split that are taken, about; see `draw`.
         seed: of that draw and of the shifts.
+    """
+    drawn = draw(rows, films, seed)
+    images, ids = images[drawn], rows.loc[drawn, "image_id"].tolist()
+    conditions = [(shift, strength) for shift, spec in SHIFTS.items() for strength in spec.amounts]
+    found = {model: [unshifted[model][drawn]] for model in graphs}
+    # One condition after the other: ONNX Runtime keeps all cores busy, and takes ten times as long
+    # as shifting does.
+    for shift, strength in tqdm(conditions, desc="shifts", unit="shift", disable=None):
+        seen = shifted(images, ids, shift, strength, seed)
+        for model, graph in graphs.items():
+            found[model].append(graph.run(seen)[0])
+    return ShiftedLogits(
+        rows[drawn],
+        [(UNSHIFTED, UNSHIFTED), *conditions],
+        {model: np.stack(logits) for model, logits in found.items()},
+    )
+
+
+def pool(seen: ShiftedLogits, model: str) -> Pool:
+    """Validation films to choose a threshold on: unshifted and under the milder shifts.
+
+    Of the films of `seen`, so of a draw where validation is large. Taken are the unshifted films
+    and those under every shift but inversion at the strengths `POOLED`; each version counts alike,
+    and each film 1 in all.
+    """
+    taken = [
+        shift != NOT_IN_MEAN and strength in (UNSHIFTED, *POOLED)
+        for shift, strength in seen.conditions
+    ]
+    is_val = (seen.rows["split"] == "val").to_numpy()
+    logits = seen.logits[model][np.array(taken)][:, is_val]
+    labels = np.tile(seen.rows["label"].to_numpy()[is_val], len(logits))
+    return Pool(labels, logits.ravel(), np.full(logits.size, 1 / len(logits)))
+
+
+def measure(seen: ShiftedLogits, points: dict[str, OperatingPoint]) -> pd.DataFrame:
+    """Score each model on each split under each condition.
+
+    Args:
+        seen: from `shifted_logits`.
+        points: where each model decides, the same under every condition.
 
     Returns:
         a row a model, split and condition, sorted by model and split: model, split, shift,
         strength, films, auc, sensitivity, specificity. The unshifted films come first in each
         group, with shift and strength "none".
     """
-    drawn = draw(rows, films, seed)
-    rows, images = rows[drawn], images[drawn]
-    ids = rows["image_id"].tolist()
-    conditions = [(UNSHIFTED, UNSHIFTED)]
-    conditions += [(shift, strength) for shift, spec in SHIFTS.items() for strength in spec.amounts]
     found: list[dict[str, Any]] = []
-    # One condition after the other: ONNX Runtime keeps all cores busy, and takes ten times as long
-    # as shifting does.
-    for shift, strength in tqdm(conditions, desc="shifts", unit="shift", disable=None):
-        seen = images if shift == UNSHIFTED else shifted(images, ids, shift, strength, seed)
-        for model, graph in graphs.items():
-            logits, _ = graph.run(seen)
-            probability = points[model].probability(logits)
-            for split in rows["split"].unique():
-                part = (rows["split"] == split).to_numpy()
-                labels = rows["label"].to_numpy()[part]
-                threshold = points[model].threshold
-                figures = score(labels, probability[part], threshold, ranking=logits[part])
-                what = {"model": model, "split": split, "shift": shift, "strength": strength}
-                counted = {"films": int(part.sum())}
-                found.append(what | counted | {metric: figures[metric] for metric in METRICS})
+    for place, (shift, strength) in enumerate(seen.conditions):
+        for model, logits in seen.logits.items():
+            called = points[model].probability(logits[place]) >= points[model].threshold
+            for split in seen.rows["split"].unique():
+                part = (seen.rows["split"] == split).to_numpy()
+                labels = seen.rows["label"].to_numpy()[part]
+                auc, _ = ranked(labels, logits[place][part], np.ones((1, len(labels))))
+                found.append(
+                    {
+                        "model": model,
+                        "split": split,
+                        "shift": shift,
+                        "strength": strength,
+                        "films": int(part.sum()),
+                        "auc": float(auc[0]),
+                        "sensitivity": float(called[part][labels == 1].mean()),
+                        "specificity": float((~called[part])[labels == 0].mean()),
+                    }
+                )
     return pd.DataFrame(found).sort_values(["model", "split"], kind="stable", ignore_index=True)
 
 

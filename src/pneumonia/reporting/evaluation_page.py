@@ -25,7 +25,7 @@ METRICS = {
 
 
 IN_SAMPLE = (
-    "Threshold and temperature were chosen on these films: all figures here but AUC and average "
+    "Threshold and calibration were fitted to these films: all figures here but AUC and average "
     "precision flatter the models, and their intervals with them."
 )
 
@@ -53,7 +53,7 @@ def write_evaluation_report(
     chosen: str,
     bootstrap: int,
 ) -> None:
-    """Write the figures, the points of the ROC curves and `index.html`.
+    """Write the figures and `index.html`.
 
     Args:
         folder: where to.
@@ -67,8 +67,6 @@ def write_evaluation_report(
     predictions = pd.concat([found.predictions for found in evaluations.values()])
     test = predictions[predictions["split"] == "test"]
     points = figures.roc_table(test)
-    for name, curve in points.groupby("model"):
-        curve.to_csv(folder / f"roc_{name}.csv", index=False, lineterminator="\n")
     aucs = {name: with_interval(found, "test", "auc") for name, found in evaluations.items()}
     at = {
         name: (1 - found.metrics["test"]["specificity"], found.metrics["test"]["sensitivity"])
@@ -91,12 +89,15 @@ def _write_page(
     bootstrap: int,
 ) -> None:
     points = [
-        [name, f"{found.point.threshold:.3f}", f"{found.point.temperature:.3f}"]
+        [
+            name, f"{found.point.threshold:.3f}", f"{found.point.slope:.3f}",
+            f"{found.point.intercept:.3f}",
+        ]
         for name, found in evaluations.items()
-    ]
+    ]  # fmt: skip
     how = (
         f"95 % intervals: {bootstrap:,} bootstrap resamples of patients. Thresholds and "
-        "temperatures were fixed on validation; the test films were scored once, with them."
+        "calibrations were fixed on validation; the test films were scored once, with them."
     )
     validation, test = (
         {name: robustness.summary(shifts, name, split) for name in evaluations}
@@ -110,7 +111,10 @@ def _write_page(
     sections = [
         Section("Test", [how], metrics_table(evaluations, "test")),
         Section("Validation", [IN_SAMPLE], metrics_table(evaluations, "val")),
-        Section("Operating points", table=Table(["model", "threshold", "temperature"], points)),
+        Section(
+            "Operating points",
+            table=Table(["model", "threshold", "calibration slope", "intercept"], points),
+        ),
         Section(
             "Curves",
             figures=[

@@ -1,0 +1,155 @@
+"""Curves of one model on one split, in few rows, with 95 % bands by the bootstrap of patients."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pneumonia.data.manifest import LABELS
+from pneumonia.evaluation import calibration
+from pneumonia.evaluation.resampling import bootstrap, bound_without_exception
+
+FALSE_POSITIVE_RATES = np.arange(101) / 100
+RECALLS = np.arange(1, 101) / 100
+PREFERENCES = np.arange(1, 100, 2) / 100  # threshold probabilities of the decision curve
+SCORE_BINS = 20
+
+
+def curves(
+    predictions: pd.DataFrame, threshold: float, resamples: int, seed: int
+) -> dict[str, pd.DataFrame]:
+    """All curves.
+
+    Args:
+        predictions: of one model and split, both classes, with label, patient_id, logit and
+            probability.
+        threshold: of the model.
+        resamples, seed: of the bootstrap.
+
+    Returns:
+        by name; `low` and `high` are pointwise:
+
+        - roc: fpr, tpr, low, high. The highest sensitivity at a false positive rate of at most fpr.
+        - precision_recall: recall, precision, low, high. At the first threshold with that recall.
+        - reliability: see there.
+        - decision: threshold, net_benefit, low, high, treat_all, treat_none (Vickers & Elkin 2006,
+          Medical Decision Making 26:565): TP / N - FP / N * t / (1 - t), where a film is called
+          pneumonia at a probability of t or more. Per film, at the split's prevalence.
+        - scores: probability (middle of a bin), normal, pneumonia (films).
+        - confusion: actual, predicted; a row a film, NORMAL or PNEUMONIA.
+    """
+    labels = predictions["label"].to_numpy()
+    probability = predictions["probability"].to_numpy()
+    patients = predictions["patient_id"].to_numpy(dtype=str)
+    ranking = predictions["logit"].to_numpy()
+
+    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        tpr, precision = ranked_curves(labels, ranking, weights)
+        return {
+            "roc": tpr,
+            "precision_recall": precision,
+            "decision": net_benefit(labels, probability, weights),
+        }
+
+    drawn = bootstrap(statistic, labels, patients, resamples, seed)
+    bands = {name: np.nanpercentile(values, [2.5, 97.5], axis=0) for name, values in drawn.items()}
+    found = {name: v[0] for name, v in statistic(np.ones((1, len(labels)))).items()}
+    prevalence, odds = labels.mean(), PREFERENCES / (1 - PREFERENCES)
+    return {
+        "roc": _banded({"fpr": FALSE_POSITIVE_RATES, "tpr": found["roc"]}, bands["roc"]),
+        "precision_recall": _banded(
+            {"recall": RECALLS, "precision": found["precision_recall"]}, bands["precision_recall"]
+        ),
+        "reliability": reliability(predictions, resamples, seed),
+        "decision": _banded(
+            {"threshold": PREFERENCES, "net_benefit": found["decision"]}, bands["decision"]
+        ).assign(treat_all=prevalence - (1 - prevalence) * odds, treat_none=0.0),
+        "scores": _scores(labels, probability),
+        "confusion": pd.DataFrame(
+            {
+                "actual": np.array(LABELS)[labels],
+                "predicted": np.array(LABELS)[(probability >= threshold).astype(int)],
+            }
+        ).sort_values(["actual", "predicted"], ignore_index=True),
+    }
+
+
+def reliability(predictions: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
+    """Observed against predicted, in the bins of `calibration.bins`; arguments as `curves`.
+
+    Returns:
+        bin, films, probability (mean), observed (share of pneumonia), low, high. A bin of one class
+        is of one class in every resample; it gets the limit of `bound_without_exception`.
+    """
+    labels = predictions["label"].to_numpy()
+    grouped = predictions.groupby(calibration.bins(predictions["probability"].to_numpy()))
+    member = np.stack([grouped.ngroup() == group for group in range(grouped.ngroups)], axis=1)
+
+    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        films, ill = weights @ member, weights @ (member * labels[:, None])
+        # A resample may lack a bin.
+        return {"observed": np.divide(ill, films, np.full_like(films, np.nan), where=films > 0)}
+
+    patients = predictions["patient_id"].to_numpy(dtype=str)
+    drawn = bootstrap(statistic, labels, patients, resamples, seed)["observed"]
+    low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
+    limit = grouped["patient_id"].nunique().map(bound_without_exception)
+    observed = grouped["label"].mean()
+    table = pd.DataFrame(
+        {
+            "films": grouped.size(),
+            "probability": grouped["probability"].mean(),
+            "observed": observed,
+            "low": np.where(observed < 1, low, limit),
+            "high": np.where(observed > 0, high, 1 - limit),
+        }
+    )
+    return table.rename_axis("bin").reset_index()
+
+
+def ranked_curves(
+    labels: NDArray[np.int64], ranking: NDArray[np.floating], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """True positive rates at `FALSE_POSITIVE_RATES` and precisions at `RECALLS`.
+
+    Args:
+        labels: (N,), 0 or 1.
+        ranking: (N,), higher for 1; films of one value are called together.
+        weights: (B, N), each row with films of both classes.
+
+    Returns:
+        (B, 101), (B, 100), each 0 to 1.
+    """
+    order = np.argsort(-ranking, kind="stable")
+    # The last film of each group of ties; before the first no film is called.
+    ends = np.flatnonzero(np.diff(ranking[order], append=-np.inf))
+    counted = weights[:, order]
+    hits = np.pad((counted * (labels[order] == 1)).cumsum(axis=1)[:, ends], ((0, 0), (1, 0)))
+    alarms = np.pad((counted * (labels[order] == 0)).cumsum(axis=1)[:, ends], ((0, 0), (1, 0)))
+    fpr, recall = alarms / alarms[:, -1:], hits / hits[:, -1:]
+    precision = hits / np.maximum(hits + alarms, 1e-300)
+    row = np.arange(len(weights))
+    tprs = [recall[row, (fpr <= rate + 1e-9).sum(axis=1) - 1] for rate in FALSE_POSITIVE_RATES]
+    precisions = [precision[row, (recall < aim - 1e-9).sum(axis=1)] for aim in RECALLS]
+    return np.stack(tprs, axis=1), np.stack(precisions, axis=1)
+
+
+def net_benefit(
+    labels: NDArray[np.int64], probability: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Net benefit at `PREFERENCES`, (B, 50); `weights` (B, N), the rest (N,)."""
+    called = probability[:, None] >= PREFERENCES
+    hits, alarms = (weights @ (called & (labels == label)[:, None]) for label in (1, 0))
+    return (hits - alarms * PREFERENCES / (1 - PREFERENCES)) / weights.sum(axis=1, keepdims=True)
+
+
+def _scores(labels: NDArray[np.int64], probability: NDArray[np.float64]) -> pd.DataFrame:
+    edges = np.arange(SCORE_BINS + 1) / SCORE_BINS
+    counts = [np.histogram(probability[labels == label], edges)[0] for label in (0, 1)]
+    middles = (2 * np.arange(SCORE_BINS) + 1) / (2 * SCORE_BINS)
+    return pd.DataFrame({"probability": middles, "normal": counts[0], "pneumonia": counts[1]})
+
+
+def _banded(columns: dict[str, NDArray[np.float64]], band: NDArray[np.float64]) -> pd.DataFrame:
+    return pd.DataFrame({**columns, "low": band[0], "high": band[1]})

@@ -1,0 +1,35 @@
+"""Fix an operating point on validation films."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumonia.evaluation import calibration
+from pneumonia.evaluation.operating_point import OperatingPoint, sigmoid
+from pneumonia.evaluation.threshold import Pool, choose
+
+
+def fix(
+    labels: NDArray[np.int64],
+    logits: NDArray[np.floating],
+    maps: NDArray[np.float32],
+    pool: Pool,
+    rule: str,
+    method: str,
+) -> OperatingPoint:
+    """Choose an operating point.
+
+    Args:
+        labels: (N,), 0 or 1, both present, of validation films.
+        logits: (N,), of the same films, as they are: they decide the calibration.
+        maps: float32, (N, h, w), of the same: the heat scale is the median over the pneumonia
+            films of the hottest cell.
+        pool: what the threshold is chosen on.
+        rule: of the threshold, see `threshold.choose`.
+        method: of the calibration, see `calibration.fit`.
+    """
+    slope, intercept = calibration.fit(method, labels, logits)
+    threshold = float(sigmoid(np.array(slope * choose(rule, pool) + intercept)))
+    scale = float(np.median(maps[labels == 1].max(axis=(1, 2))))
+    return OperatingPoint(slope, intercept, threshold, scale if scale > 0 else 1.0)

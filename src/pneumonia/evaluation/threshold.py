@@ -1,0 +1,82 @@
+"""Where to cut the scores: rules of `evaluate.threshold`, on films that still make errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumonia.params import THRESHOLD_RULE
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Scored films that a threshold is chosen on.
+
+    A validation split of one hospital is told apart nearly without error, so that every threshold
+    in a wide empty gap is the best. The pool holds the validation films together with changed
+    versions of them (`robustness.pool`), which fill the gap with errors to decide by.
+
+    Attributes:
+        labels: (N,), 0 or 1; both present.
+        logits: (N,).
+        weights: (N,), above 0, what each version counts.
+    """
+
+    labels: NDArray[np.int64]
+    logits: NDArray[np.floating]
+    weights: NDArray[np.float64]
+
+
+def choose(rule: str, pool: Pool) -> float:
+    """The logit at or above which a film is to be called pneumonia.
+
+    Rules:
+
+    - youden: the highest J = sensitivity + specificity - 1 (Youden 1950).
+    - sensitivity>=x: the highest specificity with a sensitivity of at least x; of equals, the
+      higher sensitivity.
+    - cost c:d: the least cost, where a missed pneumonia costs c and a false alarm d, at the
+      prevalence of the pool.
+
+    Films of one logit stay together. Where several thresholds are equally good, the middle of the
+    widest gap between two films is taken: its ends lie on single films.
+
+    Args:
+        rule: as above; checked in `pneumonia.params`.
+        pool: of the films.
+
+    Returns:
+        -inf where no threshold between two films is as good as calling every film pneumonia, inf
+        where none is as good as calling no film so.
+    """
+    order = np.argsort(pool.logits, kind="stable")
+    logits, labels = pool.logits[order].astype(np.float64), pool.labels[order]
+    weights = pool.weights[order]
+    # Threshold k lies between the sorted films k - 1 and k: from k on all are called.
+    missed = np.concatenate([[0], np.cumsum(weights * (labels == 1))])
+    cleared = np.concatenate([[0], np.cumsum(weights * (labels == 0))])
+    ill, well = missed[-1], cleared[-1]
+    sensitivity, specificity = 1 - missed / ill, cleared / well
+    low, high = np.append(-np.inf, logits), np.append(logits, np.inf)
+    possible = high > low
+    asked = THRESHOLD_RULE.fullmatch(rule)
+    assert asked, rule
+    if asked["sensitivity"]:
+        possible &= sensitivity >= float(asked["sensitivity"]) - 1e-9
+        possible &= _best(specificity, possible)
+        possible &= _best(sensitivity, possible)
+    elif asked["missed"]:
+        cost = float(asked["missed"]) * missed + float(asked["alarm"]) * (well - cleared)
+        possible &= _best(-cost / cost.max(), possible)
+    else:
+        possible &= _best(sensitivity + specificity, possible)
+    # The ends are no gaps between two films, and taken where nothing else is as good.
+    gap = np.where(np.isfinite(high - low), high - low, 0.0)
+    at = int(np.argmax(np.where(possible, gap, -1.0)))
+    return float((low[at] + high[at]) / 2)
+
+
+def _best(value: NDArray[np.float64], possible: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return np.isclose(value, value[possible].max(), rtol=0, atol=1e-9)

@@ -1,0 +1,152 @@
+"""Thresholds are the best by plain search, and the pool decides where clean films cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pneumonia.errors import InputError
+from pneumonia.evaluation.threshold import Pool, choose
+from pneumonia.params import load_params
+
+ROOT = Path(__file__).parents[2]
+
+
+def pool(labels: list[int], logits: list[float], weights: list[float] | None = None) -> Pool:
+    counted = np.ones(len(labels)) if weights is None else np.array(weights, float)
+    return Pool(np.array(labels), np.array(logits), counted)
+
+
+@st.composite
+def pools(draw: st.DrawFn) -> Pool:
+    """Films of both classes with ties and whole weights."""
+    film = st.tuples(st.integers(0, 1), st.integers(-6, 6), st.integers(1, 3))
+    films = draw(st.lists(film, max_size=30))
+    films += [(0, draw(st.integers(-6, 6)), 1), (1, draw(st.integers(-6, 6)), 1)]
+    labels, logits, weights = zip(*films, strict=True)
+    return pool(list(labels), list(logits), list(weights))
+
+
+def rates(films: Pool, threshold: float) -> tuple[float, float, float, float]:
+    """Sensitivity, specificity, weight of missed films, weight of false alarms."""
+    called, ill = films.logits >= threshold, films.labels == 1
+    w: NDArray[np.float64] = films.weights
+    hits, cleared = w[called & ill].sum(), w[~called & ~ill].sum()
+    missed, alarms = w[ill].sum() - hits, w[~ill].sum() - cleared
+    return hits / w[ill].sum(), cleared / w[~ill].sum(), missed, alarms
+
+
+def candidates(films: Pool) -> list[float]:
+    levels = np.unique(films.logits)
+    return [-np.inf, *((levels[1:] + levels[:-1]) / 2), np.inf]
+
+
+@given(pools())
+def test_no_threshold_has_a_higher_j(films: Pool) -> None:
+    best = max(sum(rates(films, t)[:2]) for t in candidates(films))
+    assert sum(rates(films, choose("youden", films))[:2]) == pytest.approx(best, abs=1e-9)
+
+
+@given(pools(), st.sampled_from(["0.5", "0.75", "0.9", "1", "1.0"]))
+def test_no_threshold_with_the_sensitivity_has_a_higher_specificity(films: Pool, x: str) -> None:
+    found = rates(films, choose(f"sensitivity>={x}", films))
+    enough = [rates(films, t) for t in candidates(films) if rates(films, t)[0] >= float(x) - 1e-12]
+    assert found[0] >= float(x) - 1e-12
+    assert found[1] == pytest.approx(max(one[1] for one in enough), abs=1e-9)
+    # Of equals, the more sensitive.
+    same = [one[0] for one in enough if one[1] == pytest.approx(found[1], abs=1e-9)]
+    assert found[0] == pytest.approx(max(same), abs=1e-9)
+
+
+@given(pools(), st.sampled_from([(5, 1), (1, 1), (0.5, 3), (1, 100)]))
+def test_no_threshold_costs_less(films: Pool, costs: tuple[float, float]) -> None:
+    def cost(threshold: float) -> float:
+        _, _, missed, alarms = rates(films, threshold)
+        return costs[0] * missed + costs[1] * alarms
+
+    found = choose(f"cost {costs[0]}:{costs[1]}", films)
+    assert cost(found) == pytest.approx(min(cost(t) for t in candidates(films)), abs=1e-6)
+
+
+@given(pools(), st.sampled_from(["youden", "sensitivity>=0.8", "cost 2:1"]))
+def test_a_weight_is_that_many_films_and_no_threshold_lies_on_a_film(
+    films: Pool, rule: str
+) -> None:
+    counts = films.weights.astype(int)
+    repeated = Pool(
+        np.repeat(films.labels, counts), np.repeat(films.logits, counts), np.ones(counts.sum())
+    )
+    found = choose(rule, films)
+    assert choose(rule, repeated) == pytest.approx(found, abs=1e-9)
+    assert found not in films.logits
+
+
+@pytest.mark.parametrize("rule", ["youden", "sensitivity>=0.5", "cost 5:1"])
+@pytest.mark.parametrize(("low", "high"), [(-2.0, 1.0), (-8.0, -3.0), (40.0, 40.5)])
+def test_films_told_apart_get_the_middle_of_the_gap(rule: str, low: float, high: float) -> None:
+    found = choose(rule, pool([0, 0, 1, 1], [low - 1, low, high, high + 6]))
+    assert found == pytest.approx((low + high) / 2, abs=1e-9)
+
+
+def test_of_equally_good_thresholds_the_one_in_the_widest_gap_is_taken() -> None:
+    # At both bars of 0 | 1 0 | 1 J is 0.5; the first gap is the wider one.
+    assert choose("youden", pool([0, 1, 0, 1], [-10, -6, -1, 1])) == pytest.approx(-8)
+
+
+def test_errors_in_the_gap_decide_within_it() -> None:
+    clean = pool([0, 0, 1, 1], [-9, -8, 8, 9])
+    assert choose("youden", clean) == pytest.approx(0)
+    # The ill films' shifted versions come down to -4, those of the normal ones stay below -5.
+    labels, logits = [0, 0, 1, 1] * 2, [-9, -8, 8, 9, -6, -5, -4, 2]
+    assert choose("youden", pool(labels, logits)) == pytest.approx(-4.5)
+    # One normal film of three rises to 0; the rule says what it is worth.
+    mixed = pool([0, 0, 0, 1, 1], [-9, -5, 0, -4, 2])
+    assert choose("sensitivity>=1", mixed) == pytest.approx(-4.5)
+    assert choose("cost 5:1", mixed) == pytest.approx(-4.5)
+    assert choose("cost 1:5", mixed) == pytest.approx(1)
+
+
+def test_one_logit_for_all_films_calls_all() -> None:
+    assert choose("youden", pool([0, 1, 1], [2, 2, 2])) == -np.inf
+
+
+def load_with(tmp_path: Path, line: str) -> str:
+    text = (ROOT / "params.yaml").read_text()
+    before = "  threshold: youden "
+    assert before in text
+    file = tmp_path / "params.yaml"
+    file.write_text(text.replace(before, f"  {line} "))
+    return load_params(file).evaluate.threshold
+
+
+@pytest.mark.parametrize("rule", ["youden", "sensitivity>=0.95", "sensitivity>=1", "cost 2.5:1"])
+def test_rules_are_read(tmp_path: Path, rule: str) -> None:
+    assert load_with(tmp_path, f"threshold: {rule}") == rule
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("Youden", "should be youden, sensitivity>=0.95 or cost 5:1 (any numbers), not 'Youden'"),
+        ("sensitivity>0.9", "should be youden, sensitivity>=0.95 or cost 5:1"),
+        ("sensitivity>=.9", "should be youden"),
+        ("cost 5", "should be youden"),
+        ("cost -1:2", "should be youden"),
+        ("sensitivity>=95", "the sensitivity should be above 0 and at most 1"),
+        ("sensitivity>=0", "the sensitivity should be above 0 and at most 1"),
+        ("cost 0:1", "both costs should be above 0"),
+        ("cost 1:0.0", "both costs should be above 0"),
+        ("0.5", "valid string"),
+    ],
+)
+def test_nonsense_gets_one_clear_line(tmp_path: Path, rule: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        load_with(tmp_path, f"threshold: {rule}")
+    [line] = str(error.value).splitlines()
+    assert "evaluate.threshold: " in line
+    assert message in line
