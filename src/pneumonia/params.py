@@ -104,6 +104,7 @@ class VisualizeParams(_Block):
 class AugmentParams(_Block):
     """Random changes to a training film; see `pneumonia.models.augment`."""
 
+    plain: float = Field(ge=0, lt=1)
     rotation: float = Field(ge=0, le=45)
     zoom: Fraction
     aspect: float = Field(ge=0, le=1)

@@ -12,6 +12,7 @@ import pytest
 from pneumonia.models import transfer
 from pneumonia.models.blocks import blocks, open_blocks
 from pneumonia.models.export import export
+from pneumonia.models.head import NOTHING_FOUND
 from pneumonia.params import TransferParams, load_params
 from pneumonia.predictor import Graph
 
@@ -69,11 +70,11 @@ def test_a_backbone_has_blocks_and_its_batch_norms_stay_frozen(backbone: str) ->
     # Each layer of the backbone is in one block.
     names = [layer.name for block in found for layer in block]
     assert len(names) == len(set(names))
-    assert set(names) == {layer.name for layer in model.layers} - {"pool", "logit"}
+    assert set(names) == {layer.name for layer in model.layers} - {"pool", "evidence", "logit"}
     assert all(any(len(w.shape) > 1 for layer in block for w in layer.weights) for block in found)
     groups = transfer.groups(model, params(backbone, fine_tune_blocks=2, layer_decay=0.5))
     assert [group.rate for group in groups] == [1, 0.5, 0.25]
-    assert [layer.name for layer in groups[0].layers] == ["logit"]
+    assert [layer.name for layer in groups[0].layers] == ["evidence"]
     for group, block in zip(groups[1:], found[:-3:-1], strict=True):
         own = [layer.name for layer in group.layers]
         norms = [layer.name for layer in block if isinstance(layer, layers.BatchNormalization)]
@@ -93,11 +94,11 @@ def test_an_exported_backbone_answers_as_keras_does(backbone: str, tmp_path: Pat
     pooled = keras.Model(model.input, model.get_layer("pool").output)(films, training=False).numpy()
     kernel = pooled[0] - pooled[1] + pooled.mean(axis=0)
     kernel /= np.abs(pooled @ kernel).max()
-    model.get_layer("logit").set_weights([kernel[:, None], np.array([0.25])])
+    model.get_layer("evidence").set_weights([kernel[:, None]])
     export(model, tmp_path / "graph.onnx")
     expected = model(films, training=False).numpy()[:, 0]
     logits, _ = Graph(tmp_path / "graph.onnx").run(films)
-    assert np.abs(expected - 0.25).max() > 0.5
+    assert np.abs(expected - NOTHING_FOUND).max() > 0.5
     assert logits == pytest.approx(expected, abs=2e-3)
 
 

@@ -19,6 +19,7 @@ from pneumonia.errors import InputError
 from pneumonia.evaluation.operating_point import OperatingPoint
 from pneumonia.models import efficientnet_lite, scratch, transfer
 from pneumonia.models.export import export
+from pneumonia.models.head import NOTHING_FOUND
 from pneumonia.params import Params, ScratchParams, TransferParams, load_params
 from pneumonia.predictor import Graph, Predictor
 
@@ -67,7 +68,7 @@ def network(name: str) -> Any:
     kernel = rng.normal(0, len(pooled) ** -0.5, len(pooled))
     # No common evidence: every film has cells that speak for pneumonia and cells against it.
     kernel -= pooled * (kernel @ pooled) / (pooled @ pooled)
-    model.get_layer("logit").set_weights([kernel[:, None], np.array([0.37])])
+    model.get_layer("evidence").set_weights([kernel[:, None]])
     return model
 
 
@@ -89,7 +90,8 @@ def parts(model: Any, films: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[A
     activations = tf.convert_to_tensor(upto(films, training=False))
     with tf.GradientTape() as tape:
         tape.watch(activations)
-        logit = model.get_layer("logit")(model.get_layer("pool")(activations))
+        evidence = model.get_layer("evidence")(model.get_layer("pool")(activations))
+        logit = model.get_layer("logit")(evidence)
     gradient = tape.gradient(logit, activations)
     return activations.numpy(), gradient.numpy(), logit.numpy()[:, 0]
 
@@ -117,17 +119,19 @@ def test_the_map_is_grad_cam(graphs: dict[str, Path], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_evidence_and_bias_add_up_to_the_logit(graphs: dict[str, Path], name: str) -> None:
+def test_evidence_and_the_logit_of_nothing_add_up_to_the_logit(
+    graphs: dict[str, Path], name: str
+) -> None:
     activations, _, logit = parts(network(name), FILMS)
-    kernel, bias = network(name).get_layer("logit").get_weights()
+    [kernel] = network(name).get_layer("evidence").get_weights()
     cells = activations.shape[1] * activations.shape[2]
     evidence = activations @ kernel[:, 0] / cells
-    assert evidence.sum(axis=(1, 2)) + bias[0] == pytest.approx(logit, abs=1e-4)
+    assert evidence.sum(axis=(1, 2)) + NOTHING_FOUND == pytest.approx(logit, abs=1e-4)
     logits, maps = Graph(graphs[name]).run(FILMS)
     assert maps == pytest.approx(np.maximum(evidence, 0), abs=CLOSE)
     # What the map leaves out is what spoke against pneumonia.
     against = np.minimum(evidence, 0).sum(axis=(1, 2))
-    assert maps.sum(axis=(1, 2)) + against + bias[0] == pytest.approx(logits, abs=1e-4)
+    assert maps.sum(axis=(1, 2)) + against + NOTHING_FOUND == pytest.approx(logits, abs=1e-4)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 32])
@@ -186,7 +190,7 @@ def test_the_scratch_network_halves_the_side_with_each_further_width() -> None:
 
 def test_only_the_head_is_trainable_at_first() -> None:
     model = transfer.build(transfer_params(), SIDE)
-    assert [layer.name for layer in model.layers if layer.trainable] == ["logit"]
+    assert [layer.name for layer in model.layers if layer.trainable] == ["evidence"]
 
 
 def test_every_imagenet_tensor_but_the_classifiers_is_in_its_place() -> None:
@@ -196,7 +200,7 @@ def test_every_imagenet_tensor_but_the_classifiers_is_in_its_place() -> None:
     for layer in model.layers:
         name = "_" + layer.name.replace("block_", "blocks.", 1)
         name = re.sub(r"^(_blocks\.\d+)_", r"\1._", name)
-        weights = layer.get_weights() if layer.name != "logit" else []
+        weights = layer.get_weights() if layer.name != "evidence" else []
         if len(weights) == 1:
             order = "hwco->cohw" if "depthwise" in name else "hwio->oihw"
             found[f"{name}.weight"] = np.einsum(order, weights[0])

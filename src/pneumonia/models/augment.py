@@ -40,7 +40,7 @@ def augment(images: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Ten
     import tensorflow as tf
 
     count, side = tf.shape(images)[0], images.shape[1]
-    draws = tf.random.stateless_uniform((18, count), seed, -1.0, 1.0)
+    draws = tf.random.stateless_uniform((19, count), seed, -1.0, 1.0)
     angle = draws[0] * (params.rotation * math.pi / 180)
     zoom, aspect = 1 + draws[1] * params.zoom, tf.exp(draws[7] * params.aspect / 2)
     # From output to source pixels, about the centre: scale, rotate, shift.
@@ -69,7 +69,9 @@ def augment(images: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Ten
         return values[:, None, None, None]
 
     if params.blur:
-        weight = a_film(tf.abs(draws[8]) * params.blur)
+        # Either way: turning a film smooths it, and without some that are sharper than they were a
+        # film as it is would be the sharpest of all.
+        weight = a_film(draws[8] * params.blur)
         films += weight * (tf.nn.conv2d(films, _gaussian(side), 1, "SAME") - films)
     films = tf.pow(films, a_film(tf.exp(draws[4] * params.gamma)))
     films = (films - 0.5) * a_film(tf.exp(draws[5] * params.contrast)) + 0.5
@@ -88,7 +90,9 @@ def augment(images: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Ten
 
         films *= lit(cover[0], cover[1])[:, :, None, None]
         films *= lit(cover[2], cover[3])[:, None, :, None]
-    return tf.cast(tf.round(tf.clip_by_value(films, 0, 1) * 255), tf.uint8)
+    films = tf.cast(tf.round(tf.clip_by_value(films, 0, 1) * 255), tf.uint8)
+    # Films as they are belong to what is learnt: they are what the network will see.
+    return tf.where(a_film(draws[18]) < 2 * params.plain - 1, images, films)
 
 
 def _gaussian(side: int) -> NDArray[np.float32]:

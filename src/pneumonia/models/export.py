@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pneumonia.models.head import NOTHING_FOUND
+
 if TYPE_CHECKING:
     import keras
     import onnx
@@ -29,7 +31,7 @@ def export(model: keras.Model, path: Path) -> None:
     import tf2onnx
 
     activations = keras.Model(model.input, model.get_layer("features").output)
-    kernel, bias = model.get_layer("logit").get_weights()
+    [kernel] = model.get_layer("evidence").get_weights()
     signature = [tf.TensorSpec((None, *model.input.shape[1:]), tf.uint8, name="image")]
 
     @tf.function(input_signature=signature)
@@ -39,7 +41,7 @@ def export(model: keras.Model, path: Path) -> None:
             activations(image, training=False), kernel[None, None], strides=1, padding="VALID"
         )[..., 0]
         cells = evidence.shape[1] * evidence.shape[2]
-        logit = tf.reduce_mean(evidence, axis=[1, 2]) + bias[0]
+        logit = tf.reduce_mean(evidence, axis=[1, 2]) + NOTHING_FOUND
         return {
             "logit": tf.identity(logit, "logit"),
             "map": tf.identity(tf.nn.relu(evidence) / cells, "map"),

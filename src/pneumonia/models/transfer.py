@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumonia.errors import InputError
 from pneumonia.models import efficientnet_lite
 from pneumonia.models.batches import Films, class_weights
 from pneumonia.models.blocks import blocks, open_blocks
-from pneumonia.models.head import add_head
+from pneumonia.models.head import NOTHING_FOUND, add_head
 from pneumonia.models.training import Group, forward
 from pneumonia.params import TransferParams
 
@@ -52,7 +53,7 @@ def build(params: TransferParams, size: int) -> keras.Model:
     if params.backbone == "EfficientNetLite0":
         _load_lite(model, params.weights)
     for layer in model.layers:
-        layer.trainable = layer.name == "logit"
+        layer.trainable = layer.name == "evidence"
         if isinstance(layer, layers.Dropout):
             # Frozen features are to stay what they are; augmentation is what regularises.
             layer.rate = 0.0
@@ -64,7 +65,7 @@ def groups(model: keras.Model, params: TransferParams) -> list[Group]:
 
     The block n blocks away from the head, from 1, learns at `layer_decay`^n of the head's rate.
     """
-    found = [Group([model.get_layer("logit")])]
+    found = [Group([model.get_layer("evidence")])]
     behind = blocks(model)[::-1][: params.fine_tune_blocks]
     for distance, block in enumerate(behind, 1):
         opens = 1
@@ -89,22 +90,32 @@ def _is_norm(layer: keras.layers.Layer) -> bool:
 def fit_head(model: keras.Model, train: Films, params: TransferParams) -> None:
     """Run the frozen backbone over the films once; set the head to the best fit on its features.
 
-    The head is a logistic regression on the standardised pooled features, with `head_l2` as the
-    penalty on its weights; the standardisation is folded into the layer `logit`.
+    The head is a logistic regression on the pooled features in units of their standard deviations,
+    with `head_l2` as the penalty on its weights and `NOTHING_FOUND` in place of an intercept. (By
+    SciPy's L-BFGS: scikit-learn's regression takes no offset.)
     """
     import keras
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
+    from scipy.optimize import minimize
 
     pooled = keras.Model(model.input, model.get_layer("pool").output)
-    features = forward(pooled, "transfer frozen")(train.images)
-    scaler = StandardScaler().fit(features)
-    regression = LogisticRegression(C=1 / (params.head_l2 * len(features)), max_iter=5000, tol=1e-6)
-    weights = None if params.balance == "none" else class_weights(train.labels)
-    regression.fit(scaler.transform(features), train.labels, sample_weight=weights)
-    kernel = regression.coef_[0] / scaler.scale_
-    bias = regression.intercept_[0] - kernel @ scaler.mean_
-    model.get_layer("logit").set_weights([kernel[:, None], np.array([bias])])
+    features = forward(pooled, "transfer frozen")(train.images).astype(np.float64)
+    # A feature that never varies says nothing; its unit does not matter.
+    unit = features.std(axis=0)
+    unit[unit == 0] = 1
+    features /= unit
+    counts = np.ones(len(features)) if params.balance == "none" else class_weights(train.labels)
+
+    def objective(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = features @ weights + NOTHING_FOUND
+        losses = np.logaddexp(0, logits) - train.labels * logits
+        excess = counts * (np.exp(-np.logaddexp(0, -logits)) - train.labels)
+        penalty = params.head_l2 / 2 * (weights @ weights)
+        slope = features.T @ excess / len(features) + params.head_l2 * weights
+        return float((counts * losses).mean() + penalty), slope
+
+    start = np.zeros(features.shape[1])
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 5000})
+    model.get_layer("evidence").set_weights([(found.x / unit)[:, None]])
 
 
 def _load_lite(model: keras.Model, weights: str) -> None:
