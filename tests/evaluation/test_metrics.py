@@ -207,6 +207,11 @@ def test_no_error_leaves_room_for_some() -> None:
     mean = (low_sensitivity + low_specificity) / 2
     assert found["balanced_accuracy"] == pytest.approx((mean, 1), abs=1e-6)
     assert found["auc"] == auc_interval(labels, probability, patients)
+    # As many normal films above all 60 ill ones as that AUC has pairs out of order.
+    above = 30 * (1 - found["auc"][0])
+    recalled = np.arange(1, 61)
+    low = np.mean(recalled / (recalled + above))
+    assert found["average_precision"] == pytest.approx((low, 1), abs=0.01)
     for key in ("accuracy", "ppv", "npv", "ppv_at_5", "npv_at_5", "f1", "mcc"):
         assert 0 < found[key][0] < found[key][1] == 1
     found = intervals(labels, probability, 0.0, patients, 100, 7)
