@@ -9,7 +9,11 @@ Any hold-out of the Kermany set saturates. So two parts of the films that are no
 
 A network is trained on the rest with the params as shipped but for what `--set` changes, and scored
 on both parts, on the hard one also under each medium shift of `pneumonia.evaluation.shifts`. The
-test split is not read. One line a run; the figures of docs/models.md come from it.
+test split is not read. One line a run; the figures of docs/models.md come from it. `two views` is the
+hard part again, each logit the mean over the film and its inner nine tenths, enlarged.
+
+With `--average A B` nothing is trained: it scores the mean of the logits that two runs kept by
+`--logits`, which is what an ensemble of them is worth.
 """
 
 from __future__ import annotations
@@ -136,6 +140,22 @@ def train(
     return model, time.perf_counter() - begin
 
 
+def figures(logits: dict[str, NDArray[Any]]) -> str:
+    """AUCs, and on the easy films the Brier score and how far probabilities exceed prevalence."""
+    easy, hard = logits["easy_labels"], logits["hard_labels"]
+    shifted = [roc_auc_score(hard, logits[shift]) for shift in SHIFTS]
+    probability = 1 / (1 + np.exp(-logits["easy"].astype(np.float64)))
+    found = {
+        "easy": roc_auc_score(easy, logits["easy"]),
+        "hard": roc_auc_score(hard, logits["hard"]),
+        "hard shifted": float(np.mean(shifted)),
+        "two views": roc_auc_score(hard, logits["two views"]),
+        "easy Brier": brier_score_loss(easy, probability),
+        "easy excess": float(probability.mean() - easy.mean()),
+    }
+    return ", ".join(f"{key} {value:.4f}" for key, value in found.items())
+
+
 def main() -> None:
     """Hold out, train, score, print a line."""
     parser = argparse.ArgumentParser(
@@ -147,7 +167,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=160, help="side of the films, px (160)")
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     parser.add_argument("--logits", type=Path, help="where to keep the logits, .npz")
+    parser.add_argument("--average", type=Path, nargs=2, metavar="NPZ", help="of two runs' logits")
     arguments = parser.parse_args()
+    if arguments.average:
+        first, second = (dict(np.load(path)) for path in arguments.average)
+        print(f"average: {figures({key: (first[key] + second[key]) / 2 for key in first})}")
+        return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
     from pneumonia.data.manifest import load_images, read_manifest
@@ -173,26 +198,18 @@ def main() -> None:
     model, seconds = train(arguments.model, block, films, arguments.size)
     infer = forward(model)
     logits = {part: infer(images[mask])[:, 0] for part, mask in (("easy", easy), ("hard", hard))}
+    rim = arguments.size // 20
+    inner = _resized(images[hard][:, rim:-rim, rim:-rim], arguments.size)
+    logits["two views"] = (logits["hard"] + infer(inner)[:, 0]) / 2
     ids = table["image_id"][hard].tolist()
     for shift in SHIFTS:
         logits[shift] = infer(shifted(images[hard], ids, shift, "medium", 7))[:, 0]
+    logits |= {"easy_labels": labels[easy], "hard_labels": labels[hard]}
     if arguments.logits:
-        np.savez(arguments.logits, **logits, easy_labels=labels[easy], hard_labels=labels[hard])
-    auc = {shift: roc_auc_score(labels[hard], logits[shift]) for shift in ("hard", *SHIFTS)}
-    mean = float(np.mean([auc[shift] for shift in SHIFTS]))
-    probability = 1 / (1 + np.exp(-logits["easy"].astype(np.float64)))
-    figures = {
-        "easy": roc_auc_score(labels[easy], logits["easy"]),
-        "hard": auc["hard"],
-        "hard shifted": mean,
-        "easy Brier": brier_score_loss(labels[easy], probability),
-        # Calibration in the large: how far probabilities lie above the prevalence.
-        "easy excess": float(probability.mean() - labels[easy].mean()),
-    }
-    shown = ", ".join(f"{key} {value:.4f}" for key, value in figures.items())
+        np.savez(arguments.logits, **logits)
+    what = f"{arguments.model} {' '.join(arguments.changes) or 'as shipped'}"
     print(
-        f"{arguments.model} {' '.join(arguments.changes) or 'as shipped'}: {shown}, "
-        f"{rest.sum()} / {easy.sum()} / {hard.sum()} films, {seconds:.0f} s"
+        f"{what}: {figures(logits)}, {rest.sum()} / {easy.sum()} / {hard.sum()} films, {seconds:.0f} s"
     )
 
 
