@@ -21,11 +21,14 @@ from pneumonia.stage import replaced, run, write_json
 DATA, MODELS, REPORT = Path("data/prepared"), Path("models"), Path("reports/evaluate")
 AUDIT = Path("reports/visualize/audit.json")
 NAMES = ("scratch", "transfer")
+CARD = "model_card.md"
 
 
 def main(params: Params) -> None:
     """Write reports/evaluate; add the figures to the trainings' runs; register the champion."""
     from pneumonia.reporting.evaluation_page import write_evaluation_report
+    from pneumonia.reporting.model_card import write_model_card
+    from pneumonia.reporting.results import read_results
 
     block, audit = params.evaluate, read_audit(AUDIT)
     table = read_manifest(DATA)
@@ -46,12 +49,13 @@ def main(params: Params) -> None:
     shifts = robustness.measure(seen, points)
     chosen = evaluate.champion(found, shifts)
     compared = evaluate.compare(found["scratch"], found["transfer"], block)
-    histories = {name: pd.read_csv(MODELS / name / "history.csv") for name in NAMES}
     with replaced(REPORT) as folder:
         write_files(folder, found, shifts, compared, audit["probes"])
         card = {"champion": chosen, "models": {name: asdict(points[name]) for name in NAMES}}
         write_json(folder / "operating_point.json", card)
-        write_evaluation_report(folder, found, shifts, histories, chosen, block.bootstrap)
+        results = read_results(folder, DATA, MODELS, params.data.source, block)
+        write_evaluation_report(folder, results)
+        write_model_card(folder, results)
         _track(folder, found, shifts, chosen, block.registered_model)
     print(f"evaluate: {in_words(compared['test'])}")
 
@@ -70,7 +74,9 @@ def _track(
             kept = robustness.summary(shifts, name, "val")
             tracking.log_evaluation(one.metrics, one.intervals, kept, folder)
             if name == chosen:
-                version = registry.register(registered, graph, one.graph_sha256, one.point, name)
+                version = registry.register(
+                    registered, graph, one.graph_sha256, one.point, name, folder / CARD
+                )
     print(f"evaluate: {chosen} is version {version} of '{registered}', alias {registry.CHAMPION}")
 
 

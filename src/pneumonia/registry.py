@@ -33,7 +33,9 @@ REQUIREMENTS = (
 )
 
 
-def register(name: str, graph: Path, graph_sha256: str, point: OperatingPoint, source: str) -> str:
+def register(
+    name: str, graph: Path, graph_sha256: str, point: OperatingPoint, source: str, model_card: Path
+) -> str:
     """Register a model under `name` from within its open run, and make it the champion.
 
     The same graph with the same operating point, served by the same code and libraries, is
@@ -45,6 +47,7 @@ def register(name: str, graph: Path, graph_sha256: str, point: OperatingPoint, s
         graph_sha256: its hash.
         point: its operating point.
         source: "scratch" or "transfer".
+        model_card: a file that goes with the version.
 
     Returns:
         the version that is now the champion.
@@ -56,7 +59,7 @@ def register(name: str, graph: Path, graph_sha256: str, point: OperatingPoint, s
     fingerprint = hashlib.sha256("\0".join(contents).encode()).hexdigest()
     known = client.search_model_versions(f"name = '{name}'")
     same = [found for found in known if found.tags.get("fingerprint") == fingerprint]
-    chosen = same[0].version if same else _log_model(name, graph, point, source)
+    chosen = same[0].version if same else _log_model(name, graph, point, source, model_card)
     client.set_model_version_tag(name, chosen, "fingerprint", fingerprint)
     client.set_model_version_tag(name, chosen, "model", source)
     client.set_registered_model_alias(name, CHAMPION, chosen)
@@ -76,7 +79,7 @@ def _code_sha256() -> str:
     return hashed.hexdigest()
 
 
-def _log_model(name: str, graph: Path, point: OperatingPoint, source: str) -> str:
+def _log_model(name: str, graph: Path, point: OperatingPoint, source: str, model_card: Path) -> str:
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types.schema import ColSpec, DataType, Schema
@@ -101,7 +104,11 @@ def _log_model(name: str, graph: Path, point: OperatingPoint, source: str) -> st
             name="model",
             python_model=str(package / "serving" / "model.py"),
             code_paths=[str(package)],
-            artifacts={"graph": str(graph), "operating_point": str(card)},
+            artifacts={
+                "graph": str(graph),
+                "operating_point": str(card),
+                "model_card": str(model_card),
+            },
             signature=ModelSignature(
                 inputs=Schema([ColSpec(DataType.binary, "image")]),
                 outputs=Schema([ColSpec(kind, column) for column, kind in outputs.items()]),
