@@ -68,8 +68,9 @@ def _film(row: pd.Series, threshold: float, folder: Path) -> Film:
         [
             f"{row['error']}: {kind}",
             f"probability {probability}",
-            f"threshold {threshold:.3f}",
-            f"size {row['size']}, aspect {row['aspect']}, {row['mode']}",
+            f"{'<' if row['error'] == 'missed' else '≥'} threshold {threshold:.3f}",
+            f"size {row['size']}",
+            f"aspect {row['aspect']}, {row['mode']}",
             f"film {name}",
         ],
     )
