@@ -17,7 +17,7 @@ export MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help setup setup-dev repro test test-slow check format ui serve register image lock clean
+.PHONY: help setup setup-dev repro test test-slow check format ui serve register promote rollback image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,13 @@ serve: $(VENV)/.installed ## serve the champion over REST
 
 register: $(VENV)/.installed ## fill an empty MLflow store from cached outputs
 	@dvc repro --single-item --force evaluate
+
+promote: $(VENV)/.installed ## make a version the champion: make promote VERSION=2
+	@test -n "$(VERSION)" || { echo "say which version: make promote VERSION=2" >&2; exit 1; }
+	@python -m pneumonia.registry promote "$(VERSION)"
+
+rollback: $(VENV)/.installed ## make the champion before this one the champion again
+	@python -m pneumonia.registry rollback
 
 image: $(VENV)/.installed ## build the Docker image of the champion
 	@rm -rf build/model

@@ -1,4 +1,4 @@
-"""Score both exported graphs, register the better one in MLflow as the champion.
+"""Score both exported graphs, register the better one in MLflow, promote it by rule.
 
 Reads the block `evaluate` of params.yaml; writes reports/evaluate, and to the MLflow store.
 """
@@ -6,15 +6,17 @@ Reads the block `evaluate` of params.yaml; writes reports/evaluate, and to the M
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from pneumonia import registry, tracking
-from pneumonia.data.manifest import load_images, read_manifest
+from pneumonia import promotion, registration, tracking
+from pneumonia.data.manifest import digest, load_images, read_manifest
 from pneumonia.evaluation import evaluate, robustness
 from pneumonia.evaluation.comparison import in_words
 from pneumonia.evaluation.files import read_audit, write_files
 from pneumonia.evaluation.subgroups import attributes
-from pneumonia.params import Params
+from pneumonia.params import EvaluateParams, Params
 from pneumonia.predictor import Graph
 from pneumonia.stage import replaced, run, write_json
 
@@ -25,7 +27,7 @@ CARD = "model_card.md"
 
 
 def main(params: Params) -> None:
-    """Write reports/evaluate; add the figures to the trainings' runs; register the champion."""
+    """Write reports/evaluate; add the figures to the trainings' runs; register the better."""
     from pneumonia.reporting.evaluation_page import write_evaluation_report
     from pneumonia.reporting.model_card import write_model_card
     from pneumonia.reporting.results import read_results
@@ -56,8 +58,10 @@ def main(params: Params) -> None:
         results = read_results(folder, DATA, MODELS, params.data.source, block)
         write_evaluation_report(folder, results)
         write_model_card(folder, results)
-        _track(folder, found, shifts, chosen, block.registered_model)
+        with tracking.store():
+            decision = _track(folder, found, shifts, chosen, table, images, block)
     print(f"evaluate: {in_words(compared['test'])}")
+    print(f"evaluate: {promotion.sentence(block.registered_model, decision)}")
 
 
 def _track(
@@ -65,19 +69,27 @@ def _track(
     found: dict[str, evaluate.Evaluation],
     shifts: pd.DataFrame,
     chosen: str,
-    registered: str,
-) -> None:
-    # The champion last, so that its version is registered from within its own run.
-    for name in sorted(found, key=lambda name: name == chosen):
-        one, graph = found[name], MODELS / name / "graph.onnx"
-        with tracking.open_run(MODELS / name):
-            kept = robustness.summary(shifts, name, "val")
+    table: pd.DataFrame,
+    images: NDArray[np.uint8],
+    block: EvaluateParams,
+) -> promotion.Decision:
+    name = block.registered_model
+    rows = table[table["split"].isin(evaluate.SPLITS)]
+    for model, one in found.items():
+        with tracking.open_run(MODELS / model, table):
+            kept = robustness.summary(shifts, model, "val")
             tracking.log_evaluation(one.metrics, one.intervals, kept, folder)
-            if name == chosen:
-                version = registry.register(
-                    registered, graph, one.graph_sha256, one.point, name, folder / CARD
-                )
-    print(f"evaluate: {chosen} is version {version} of '{registered}', alias {registry.CHAMPION}")
+    # From within the run of the one that is registered.
+    with tracking.open_run(MODELS / chosen, table):
+        one = found[chosen]
+        candidate = registration.Candidate(
+            chosen, MODELS / chosen, one.graph_sha256, one.point, folder / CARD
+        )
+        version = registration.register(name, candidate)
+        is_val = (rows["split"] == "val").to_numpy()
+        return promotion.decide(
+            name, version, Graph(candidate.graph), table, images[is_val], digest(DATA), block
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ goes on from its last finished epoch, which models/scratch.checkpoint keeps unti
 from pathlib import Path
 
 from pneumonia import tracking
-from pneumonia.data.manifest import require_audit
+from pneumonia.data.manifest import read_manifest, require_audit
 from pneumonia.models import devices, training
 from pneumonia.models.batches import load_films
 from pneumonia.models.checkpoint import begin
@@ -35,7 +35,7 @@ def main(params: Params) -> None:
         with strategy.scope():
             model = scratch.build(block, size)
         with tracking.training_run(
-            NAME, settings, digest, size, checkpoint.key, history
+            NAME, settings, digest, size, read_manifest(DATA), checkpoint.key, history
         ) as log_epoch:
             on_epoch = training.recorder("scratch", log_epoch)
             groups = [training.Group(model.layers)]

@@ -7,7 +7,7 @@ it goes on from its last finished epoch, which models/transfer.checkpoint keeps 
 from pathlib import Path
 
 from pneumonia import tracking
-from pneumonia.data.manifest import require_audit
+from pneumonia.data.manifest import read_manifest, require_audit
 from pneumonia.models import devices, training, transfer
 from pneumonia.models.batches import load_films
 from pneumonia.models.checkpoint import begin
@@ -33,7 +33,7 @@ def main(params: Params) -> None:
         with strategy.scope():
             model = transfer.build(block, size)
         with tracking.training_run(
-            NAME, settings, digest, size, checkpoint.key, history
+            NAME, settings, digest, size, read_manifest(DATA), checkpoint.key, history
         ) as log_epoch:
             on_epoch = training.recorder("transfer", log_epoch)
             if not history:

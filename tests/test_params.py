@@ -73,6 +73,8 @@ def test_a_key_like_no_other_gets_the_list_of_known_ones(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("key", "value", "where", "reason"),
     [
+        ("    margin", "-0.1", "evaluate.promotion.margin", "greater than or equal to 0, not -0.1"),
+        ("    level", "1.0", "evaluate.promotion.level", "less than 1, not 1.0"),
         ("  size", "16", "prepare.size", "input should be greater than or equal to 32, not 16"),
         ("  size", "2000", "prepare.size", "input should be less than or equal to 1024, not 2000"),
         ("  seed", "-1", "prepare.seed", "greater than or equal to 0, not -1"),

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
+import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 
 from pneumonia import tracking
+from pneumonia.errors import InputError
+
+FILMS = pd.DataFrame(
+    {
+        "image_id": ["0", "1", "2", "3"],
+        "label": [0, 1, 0, 1],
+        "split": ["train", "train", "val", "test"],
+    }
+)
 
 
 @pytest.fixture
@@ -32,7 +45,9 @@ def test_trainings_keep_runs_of_their_own(
     for stage in ("train_scratch", "train_transfer"):
         outer = store.create_run("0").info.run_id
         monkeypatch.setenv("MLFLOW_RUN_ID", outer)
-        with tracking.training_run(stage, {"augment": {"gamma": 0.1}}, "d" * 64, 64) as log_epoch:
+        with tracking.training_run(
+            stage, {"augment": {"gamma": 0.1}}, "d" * 64, 64, FILMS
+        ) as log_epoch:
             log_epoch({"epoch": 0, "val_auc": 0.5, "loss": float("nan")})
             log_epoch({"epoch": 1, "val_auc": 0.6, "loss": 0.1})
             active = mlflow.active_run()
@@ -54,7 +69,7 @@ def test_trainings_keep_runs_of_their_own(
 def test_a_training_that_fails_leaves_a_failed_run(store: mlflow.MlflowClient) -> None:
     with (
         pytest.raises(RuntimeError, match="stop"),
-        tracking.training_run("train_scratch", {}, "d" * 64, 64),
+        tracking.training_run("train_scratch", {}, "d" * 64, 64, FILMS),
     ):
         raise RuntimeError("stop")
     experiment = store.get_experiment_by_name("pneumonia")
@@ -67,7 +82,7 @@ def test_a_resumed_training_goes_on_in_its_run_without_doubled_points(
     store: mlflow.MlflowClient,
 ) -> None:
     history = [{"epoch": epoch, "val_loss": 1 / (epoch + 1)} for epoch in range(5)]
-    arguments = ("train_scratch", {"rate": 0.1}, "d" * 64, 64, "key")
+    arguments = ("train_scratch", {"rate": 0.1}, "d" * 64, 64, FILMS, "key")
     with pytest.raises(RuntimeError, match="stop"), tracking.training_run(*arguments) as log_epoch:
         for epoch in history[:2]:
             log_epoch(epoch)
@@ -94,3 +109,63 @@ def test_a_resumed_training_goes_on_in_its_run_without_doubled_points(
     ]
     whole = [(epoch["epoch"], epoch["val_loss"]) for epoch in history]
     assert curves == [whole, [], whole]
+
+
+def data_of(run: mlflow.entities.Run) -> dict[str, tuple[str, str, int]]:
+    """By context: the name, the digest and the number of films of each data set of a run."""
+    found = {}
+    for one in run.inputs.dataset_inputs:
+        [context] = [tag.value for tag in one.tags if tag.key == "mlflow.data.context"]
+        films = json.loads(one.dataset.profile)["num_rows"]
+        found[context] = (one.dataset.name, one.dataset.digest, films)
+    return found
+
+
+def trained(folder: Path) -> Path:
+    """A trained model's folder, as far as tracking reads it."""
+    record = {"model": "scratch", "params": {"rate": 0.1}, "data_digest": "d" * 64}
+    (folder / "training.json").write_text(json.dumps(record | {"image_size": 64}))
+    (folder / "metrics.json").write_text(json.dumps({"best_epoch": 1, "best_val_auc": 0.5}))
+    (folder / "history.csv").write_text("epoch,val_loss\n1,0.5\n")
+    (folder / "weights.weights.h5").write_bytes(b"weights")
+    return folder
+
+
+def test_the_films_are_inputs_of_the_run_by_what_they_are_for(
+    store: mlflow.MlflowClient, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    with tracking.training_run("train_scratch", {}, "d" * 64, 64, FILMS):
+        active = mlflow.active_run()
+    assert active is not None
+    digest = "d" * 16
+    training = {
+        "training": ("films_train", digest, 2), "validation": ("films_val", digest, 1),
+    }  # fmt: skip
+    run = store.get_run(active.info.run_id)
+    assert data_of(run) == training
+    assert str(tmp_path) not in str(run.inputs)
+    assert '"uri": "data/prepared/manifest.csv"' in str(run.inputs)
+    assert not [one for one in recwarn if "integer column" in str(one.message)]
+    # The run of a cached training in an empty store, and once more: no input doubles.
+    folder = trained(tmp_path)
+    for _ in range(2):
+        with tracking.open_run(folder, FILMS) as opened:
+            pass
+    again = store.get_run(opened.info.run_id)
+    assert data_of(again) == training | {"testing": ("films_test", digest, 1)}
+    assert len(again.inputs.dataset_inputs) == 3
+
+
+def test_a_store_that_goes_away_is_told_in_one_line_and_a_mistake_keeps_its_trace(
+    store: mlflow.MlflowClient, tmp_path: Path
+) -> None:
+    with (
+        pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI: .*; run the same again") as caught,
+        tracking.store(),
+    ):
+        with sqlite3.connect(tmp_path / "mlflow.db") as database:
+            database.execute("DROP TABLE registered_models")
+        store.create_registered_model("name")
+    assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(MlflowException, match="not found"), tracking.store():
+        store.get_run("0" * 32)

@@ -150,6 +150,13 @@ class TransferParams(TrainingParams):
     epochs: int = Field(ge=0, le=500)
 
 
+class PromotionParams(_Block):
+    """When a new version becomes champion; see `pneumonia.promotion`."""
+
+    margin: Fraction
+    level: float = Field(ge=0.5, lt=1)
+
+
 def _threshold_rule(rule: str) -> str:
     """Refuse what is no rule, a sensitivity that is not above 0 to 1, and a cost of 0."""
     found = THRESHOLD_RULE.fullmatch(rule)
@@ -172,6 +179,7 @@ class EvaluateParams(_Block):
     calibration: Literal["platt", "temperature", "none"]
     bootstrap: int = Field(ge=100, le=100_000)
     shift_films: int = Field(ge=20, le=1_000_000)
+    promotion: PromotionParams
     seed: Seed
 
 

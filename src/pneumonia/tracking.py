@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pneumonia.errors import InputError
+from pneumonia.tracked_data import CONTEXTS, DIGEST, log_data
 
 if TYPE_CHECKING:
     import mlflow
@@ -29,12 +30,16 @@ EXPERIMENT = "pneumonia"
 DEFAULT_STORE = "sqlite:///mlflow.db"
 WEIGHTS_TAG = "pneumonia.weights_sha256"
 TRAINING_TAG = "pneumonia.training"
+# MLflow's codes for a store that does not answer, or not as it should.
+GONE = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DATA_LOSS")
 
 
 def connect() -> None:
     """Point MLflow at `MLFLOW_TRACKING_URI`, or at mlflow.db in the repository, and be quiet."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # Half a minute of patience with a server that is away; MLflow's own is four.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
     os.environ.setdefault("MLFLOW_TRACKING_URI", DEFAULT_STORE)
     # `mlflow run` has a run of its own and passes it on; both trainings would write into that one.
     os.environ.pop("MLFLOW_RUN_ID", None)
@@ -46,8 +51,36 @@ def connect() -> None:
         mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
     except Exception as error:
         # Each kind of store has its own exceptions: files, SQL, HTTP.
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"MLFLOW_TRACKING_URI: {mlflow.get_tracking_uri()}: {reason}") from None
+        raise InputError(_trouble(error)) from None
+
+
+@contextmanager
+def store() -> Iterator[None]:
+    """Connect, and say in one line so when the store goes away within the block.
+
+    Raises:
+        InputError: it did; repeating is safe, as runs and versions are found by content.
+    """
+    connect()
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, RequestException, SQLAlchemyError) as error:
+        # What MLflow refuses with any other code is a mistake of ours, and keeps its trace.
+        if getattr(error, "error_code", GONE[0]) not in GONE:
+            raise
+        again = "run the same again when the store answers, nothing is done twice"
+        raise InputError(f"{_trouble(error)}; {again}") from None
+
+
+def _trouble(error: Exception) -> str:
+    import mlflow
+
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"MLFLOW_TRACKING_URI: {mlflow.get_tracking_uri()}: {reason}"
 
 
 @contextmanager
@@ -56,6 +89,7 @@ def training_run(
     params: dict[str, Any],
     data_digest: str,
     image_size: int,
+    films: pd.DataFrame,
     key: str = "",
     history: Sequence[dict[str, float]] = (),
 ) -> Iterator[Callable[[dict[str, float]], None]]:
@@ -67,6 +101,7 @@ def training_run(
         stage: names the run.
         params: the stage's block.
         data_digest, image_size: of the prepared films; side in px.
+        films: their manifest.
         key: names the training; a resumed one finds its run by it.
         history: the epochs that a resumed training has behind it. They go on in the run where they
             were logged, and whichever is missing there (killed in between, or another store) is
@@ -84,7 +119,8 @@ def training_run(
     with opened as run:
         if earlier is None:
             mlflow.log_params(_flatten(params))
-            mlflow.log_params({"data_digest": data_digest[:16], "image_size": image_size})
+            mlflow.log_params({"data_digest": data_digest[:DIGEST], "image_size": image_size})
+            log_data(films, data_digest, ("train", "val"))
         points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "val_loss")
         logged = {point.step for point in points}
         for epoch in history:
@@ -117,20 +153,25 @@ def _latest_run(tag: str, value: str) -> str | None:
 
 
 @contextmanager
-def open_run(folder: Path) -> Iterator[mlflow.ActiveRun]:
+def open_run(folder: Path, films: pd.DataFrame) -> Iterator[mlflow.ActiveRun]:
     """Resume the run of the trained model in `folder`, or make it from the files there.
 
-    The latest run with the weights' hash is taken.
+    The latest run with the weights' hash is taken. The test films join its data.
+
+    Args:
+        folder: of the trained model.
+        films: the manifest of the films that it was trained on.
     """
     import mlflow
 
     connect()
+    record = json.loads((folder / "training.json").read_text())
     found = _latest_run(WEIGHTS_TAG, weights_sha256(folder))
     if found:
         with mlflow.start_run(run_id=found) as run:
+            log_data(films, record["data_digest"], tuple(CONTEXTS))
             yield run
         return
-    record = json.loads((folder / "training.json").read_text())
     rows = pd.read_csv(folder / "history.csv").to_dict("records")
     history = [{str(key): value for key, value in row.items()} for row in rows]
     with training_run(
@@ -138,9 +179,11 @@ def open_run(folder: Path) -> Iterator[mlflow.ActiveRun]:
         record["params"],
         record["data_digest"],
         record["image_size"],
+        films,
         history=history,
     ):
         finish(folder)
+        log_data(films, record["data_digest"], tuple(CONTEXTS))
         run = mlflow.active_run()
         assert run is not None
         yield run
@@ -187,6 +230,17 @@ def weights_sha256(folder: Path) -> str:
     return hashlib.sha256((folder / "weights.weights.h5").read_bytes()).hexdigest()
 
 
+def git_commit() -> str:
+    """The commit at HEAD, with "+" where tracked files differ from it; empty outside git."""
+    try:
+        import git
+
+        repository = git.Repo(search_parent_directories=True)
+        return repository.head.commit.hexsha + ("+" if repository.is_dirty() else "")
+    except Exception:  # no git, no repository, no commit: the run is worth logging all the same
+        return ""
+
+
 def _log_epoch(epoch: dict[str, float]) -> None:
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -210,20 +264,9 @@ def _tags(stage: str) -> dict[str, str]:
         "dvc.stage": stage,
         "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
         "dvc.exp_baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV", ""),
-        "git.commit": _git_commit(),
+        "git.commit": git_commit(),
     }
     return {key: value for key, value in tags.items() if value}
-
-
-def _git_commit() -> str:
-    """The commit at HEAD, with "+" where tracked files differ from it; empty outside git."""
-    try:
-        import git
-
-        repository = git.Repo(search_parent_directories=True)
-        return repository.head.commit.hexsha + ("+" if repository.is_dirty() else "")
-    except Exception:  # no git, no repository, no commit: the run is worth logging all the same
-        return ""
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

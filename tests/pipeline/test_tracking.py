@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pneumonia.params import load_params
+from pneumonia.registry import history
 from tests.pipeline.clone import Clone
 
 NAME = "pneumonia-chest-xray"
@@ -22,6 +23,10 @@ def runs(clone: Clone) -> dict[str, Run]:
     assert experiment is not None
     found = client.search_runs([experiment.experiment_id])
     return {run.data.tags["dvc.stage"]: run for run in found}
+
+
+def names_of_data(run: Run) -> set[str]:
+    return {one.dataset.name for one in run.inputs.dataset_inputs}
 
 
 def test_each_training_is_one_finished_run_with_its_params_and_data(reproduced: Clone) -> None:
@@ -37,6 +42,10 @@ def test_each_training_is_one_finished_run_with_its_params_and_data(reproduced: 
         assert run.data.params["image_size"] == "64"
         assert {"best_epoch", "best_val_auc"} < set(run.data.metrics)
         assert len(run.data.tags["git.commit"]) == 40
+        data = {one.dataset.name: one.dataset.digest for one in run.inputs.dataset_inputs}
+        digest = run.data.params["data_digest"]
+        assert data == dict.fromkeys(("films_train", "films_val", "films_test"), digest)
+        assert str(reproduced.path) not in str(run.inputs)
 
 
 def test_test_metrics_join_the_training_run(reproduced: Clone) -> None:
@@ -73,6 +82,7 @@ def test_an_empty_store_is_filled_again_from_cached_outputs(
         assert after.data.metrics == before.data.metrics
         weights = "pneumonia.weights_sha256"
         assert after.data.tags[weights] == before.data.tags[weights]
+        assert names_of_data(after) == names_of_data(before)
     client = MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
     assert str(client.get_model_version_by_alias(NAME, "champion").version) == "1"
 
@@ -81,8 +91,12 @@ def test_the_same_model_registers_once(reproduced: Clone, tmp_path: Path) -> Non
     clone = reproduced.copy(tmp_path / "clone")
     clone.repro("--single-item", "--force", "evaluate")
     client = MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
-    assert len(client.search_model_versions(f"name = '{NAME}'")) == 1
+    [version] = client.search_model_versions(f"name = '{NAME}'")
     assert len(runs(clone)) == 2
+    assert version.tags["promotion.decision"] == "champion"
+    assert {"val_shift_mean_auc", "test_auc", "git.commit", "params"} < set(version.tags)
+    [event] = history(client, NAME)
+    assert event.why == "first"
 
 
 def test_the_same_model_served_by_other_code_is_a_new_version(

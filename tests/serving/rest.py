@@ -25,12 +25,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until_up(server: str, alive: Any) -> None:
-    """Ask for /ping until it answers; `alive()` says whether there is hope."""
+def wait_until_up(server: str, alive: Any, path: str = "ping") -> None:
+    """Ask for /ping, or another path, until it answers; `alive()` says whether there is hope."""
     for _ in range(240):
         assert alive(), "the server ended"
         try:
-            urllib.request.urlopen(f"{server}/ping", timeout=5)
+            urllib.request.urlopen(f"{server}/{path}", timeout=5)
             return
         except OSError:
             time.sleep(0.5)

@@ -62,7 +62,31 @@ def paired_auc(
     Raises:
         ValueError: a class has no film, or a score is not a number.
     """
-    ones, twos = _components(labels, first), _components(labels, second)
+    return paired_mean_auc(labels, first[None], second[None], patients)
+
+
+def paired_mean_auc(
+    labels: NDArray[np.int64],
+    first: NDArray[np.floating],
+    second: NDArray[np.floating],
+    patients: NDArray[np.str_],
+) -> PairedAuc:
+    """Compare two scores of the same films by the mean of their AUCs under several conditions.
+
+    A film's component of a mean of AUCs is the mean of its components, so what the conditions have
+    in common, the films and their patients, is in the standard error.
+
+    Args:
+        labels: (N,), 0 or 1.
+        first, second: (C, N), a row a condition, higher for 1; only the order in a row counts.
+        patients: (N,), who is on a film.
+
+    Raises:
+        ValueError: as `paired_auc`.
+    """
+    ones, twos = (
+        np.mean([_components(labels, row) for row in scores], axis=0) for scores in (first, second)
+    )
     # Of a difference the components are the differences; no covariance needs to be put together.
     error = _standard_error(labels, twos - ones, patients)
     aucs = [float(components[labels == 1].mean()) for components in (ones, twos)]

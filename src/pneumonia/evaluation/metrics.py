@@ -155,8 +155,8 @@ def intervals(
     Percentile intervals, but for two cases. The calibration error is biased upwards by chance, in
     a resample once more than in the sample, so its interval is the basic one (Davison & Hinkley
     1997, eq. 5.6), cut at 0; in simulations of 200 and 400 patients it covers about 85 %, where
-    the others cover 92 to 95 %. And where no film of a class is decided wrongly, no resample has an error: see
-    `_without_error`.
+    the others cover 92 to 95 %. And where no film of a class is decided wrongly, no resample has
+    an error: see `_without_error`.
 
     Returns:
         (low, high) of each metric.

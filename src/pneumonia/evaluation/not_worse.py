@@ -1,0 +1,121 @@
+"""Whether one model is not worse than another: the rule by which a version becomes champion.
+
+A test of non-inferiority, twice: on the validation films as they are, and in the mean over the
+shifts of `evaluation.shifts` that models are chosen by. Each time the interval of the difference in
+AUC, candidate less champion, paired by film and clustered by patient (`evaluation.delong`), at
+`level`, two-sided, has to begin at -`margin` or above. Both have to hold, so the level needs no
+correction for there being two (Berger 1982, Technometrics 24:295).
+
+Films as they are alone would decide too little: among good models their AUC saturates, and of two
+that make no error the interval is [0, 0].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pneumonia.data.image import decode, encode_png
+from pneumonia.evaluation.delong import paired_mean_auc
+from pneumonia.evaluation.robustness import NOT_IN_MEAN, UNSHIFTED, shifted_logits
+from pneumonia.params import EvaluateParams, PromotionParams
+from pneumonia.predictor import Graph
+
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A candidate held against the champion.
+
+    Attributes:
+        films, patients, conditions: how many; the AUCs are means over the conditions.
+        candidate, champion: AUC, 0 to 1.
+        difference: candidate less champion.
+        low, high: interval of the difference.
+    """
+
+    films: int
+    patients: int
+    conditions: int
+    candidate: float
+    champion: float
+    difference: float
+    low: float
+    high: float
+
+
+def compare(
+    labels: NDArray[np.int64],
+    patients: NDArray[np.str_],
+    candidate: Logits,
+    champion: Logits,
+    level: float,
+) -> Difference:
+    """Hold one model against another.
+
+    Args:
+        labels: (N,), 0 or 1, both present.
+        patients: (N,), who is on a film.
+        candidate, champion: logits, (C, N), a row a condition.
+        level: of the interval.
+    """
+    found = paired_mean_auc(labels, champion, candidate, patients)
+    counted = len(labels), len(np.unique(patients)), len(candidate)
+    return Difference(*counted, found.second, found.first, found.difference, *found.interval(level))
+
+
+def not_worse(differences: Sequence[Difference], params: PromotionParams) -> bool:
+    """The rule; see above."""
+    return all(one.low >= -params.margin for one in differences)
+
+
+def differences(
+    candidate: Graph,
+    champion: Graph,
+    rows: pd.DataFrame,
+    images: NDArray[np.uint8],
+    params: EvaluateParams,
+) -> tuple[Difference, Difference]:
+    """On the films as they are, and on those that robustness is measured on, shifted.
+
+    Args:
+        candidate, champion: their graphs; not for larger films than these.
+        rows: of the manifest, validation films.
+        images: uint8, (N, S, S, 1), of those rows.
+        params: the level, and which films are shifted how.
+    """
+    labels = rows["label"].to_numpy()
+    patients = rows["patient_id"].to_numpy(dtype=str)
+    # By hash: the same graph served by other code is scored once.
+    graphs: dict[str, Graph] = {
+        graph.sha256: graph if graph.size == images.shape[1] else _Shrinking(graph)
+        for graph in (candidate, champion)
+    }
+    ours, theirs, level = candidate.sha256, champion.sha256, params.promotion.level
+    plain = {key: graph.run(images)[0] for key, graph in graphs.items()}
+    seen = shifted_logits(graphs, plain, rows, images, params.shift_films, params.seed)
+    graded = [shift not in (UNSHIFTED, NOT_IN_MEAN) for shift, _ in seen.conditions]
+    drawn = seen.rows["label"].to_numpy(), seen.rows["patient_id"].to_numpy(dtype=str)
+    return (
+        compare(labels, patients, plain[ours][None], plain[theirs][None], level),
+        compare(*drawn, seen.logits[ours][graded], seen.logits[theirs][graded], level),
+    )
+
+
+class _Shrinking(Graph):
+    """A graph for smaller films, that gets these made smaller as its served model would do it."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph, self.sha256, self.size = graph, graph.sha256, graph.size
+
+    def run(
+        self, images: NDArray[np.uint8], batch_size: int = 32
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As `Graph.run`, for images of any size."""
+        films = [decode(encode_png(image[..., 0]), self.size).pixels for image in images]
+        return self._graph.run(np.stack(films)[..., None], batch_size)

@@ -1,0 +1,219 @@
+"""Which version is the champion: by rule, on validation films.
+
+The rule. A new version is held against the present champion on the present validation films. It
+becomes the champion if it is shown to be not worse (`evaluation.not_worse`), else `challenger`.
+
+The champion is scored anew, always, by its own graph from the registry: its figures in the store
+may be of other films. Films that it was trained on, where the data was split otherwise then, make
+it look better than it is; that can only keep it champion, and the decision says how many they are.
+A champion for smaller films gets these made smaller, as its served model would; one for larger
+films would get blurred ones, so it is not compared and stays.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pneumonia import registry
+from pneumonia.errors import InputError
+from pneumonia.evaluation.not_worse import Difference, differences, not_worse
+from pneumonia.params import EvaluateParams
+from pneumonia.predictor import Graph
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# Where a version's run keeps the ids of its training films.
+TRAINING_IDS = "data/training_image_ids.txt"
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of a version.
+
+    Attributes:
+        version: the candidate.
+        against: the champion that it was held against; "" without one.
+        alias: what it is now: "champion" or "challenger", or "" if it was left as it was.
+        reason: one clause.
+        margin, level: of the rule.
+        unshifted, shifted: the two comparisons; None where there was none.
+        trained_on: how many of the validation films the champion was trained on; None where its
+            run does not say.
+        same_data: whether the champion was trained on the present data; None without a champion.
+    """
+
+    version: str
+    against: str
+    alias: str
+    reason: str
+    margin: float
+    level: float
+    unshifted: Difference | None = None
+    shifted: Difference | None = None
+    trained_on: int | None = None
+    same_data: bool | None = None
+
+
+def decide(
+    name: str,
+    version: str,
+    graph: Graph,
+    table: pd.DataFrame,
+    images: NDArray[np.uint8],
+    data_digest: str,
+    params: EvaluateParams,
+) -> Decision:
+    """Give a registered version its place, from within its open run.
+
+    The decision goes to the run, as promotion.json, and to the version's tags, then the alias is
+    set. A version that was champion before keeps the place that it has: a better one came after it,
+    or somebody took it back. Where another process makes a champion meanwhile, the version is held
+    against that one.
+
+    Args:
+        name: of the registered model.
+        version: of the candidate.
+        graph: the candidate's.
+        table: the manifest; of it, validation decides and train is noted down.
+        images: uint8, (N, S, S, 1), of its validation rows.
+        data_digest: of that data.
+        params: the rule, and which films are shifted how.
+
+    Raises:
+        InputError: the champion changed again and again.
+    """
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    training = "".join(f"{one}\n" for one in table["image_id"][table["split"] == "train"])
+    mlflow.log_text(training, TRAINING_IDS)
+    rows = table[table["split"] == "val"]
+    for _ in range(ATTEMPTS):
+        present = registry.champion(client, name)
+        decision = _decide(client, name, version, present, graph, rows, images, data_digest, params)
+        if registry.champion(client, name) == present:
+            _settle(client, name, decision)
+            return decision
+    raise InputError(f"'{name}': the champion changed {ATTEMPTS} times meanwhile; run this again")
+
+
+def sentence(name: str, decision: Decision) -> str:
+    """A decision in one line."""
+    left = f"version {decision.version} of '{name}'"
+    return f"{left}, {decision.alias or 'no alias'}: {decision.reason}"
+
+
+def _decide(
+    client: MlflowClient,
+    name: str,
+    version: str,
+    present: str | None,
+    graph: Graph,
+    rows: pd.DataFrame,
+    images: NDArray[np.uint8],
+    data_digest: str,
+    params: EvaluateParams,
+) -> Decision:
+    rule = params.promotion
+    if present is None:
+        reason = "there was no champion"
+        return Decision(version, "", registry.CHAMPION, reason, rule.margin, rule.level)
+    if present == version:
+        return Decision(version, "", "", "it is the champion already", rule.margin, rule.level)
+    if version in {event.version for event in registry.history(client, name)}:
+        reason = f"it was champion before; `make promote VERSION={version}` makes it that again"
+        return Decision(version, present, "", reason, rule.margin, rule.level)
+    challenger = registry.CHALLENGER
+    other, seen, digest = _fetch(client, name, present)
+    if other is None or other.size > graph.size:
+        reason = f"version {present}, the champion, " + (
+            "has no graph that can be read"
+            if other is None
+            else f"looks at films of {other.size} px, these have {graph.size} px"
+        )
+        reason += f"; compare by other means, then `make promote VERSION={version}`"
+        return Decision(version, present, challenger, reason, rule.margin, rule.level)
+    found = differences(graph, other, rows, images, params)
+    good = not_worse(found, rule)
+    reason = (
+        f"AUC {'not worse' if good else 'not shown to be not worse'} than that of version "
+        f"{present} by more than {rule.margin:g}: difference "
+        + " and ".join(
+            f"{one.difference:+.4f} [{one.low:+.4f}, {one.high:+.4f}] {what}"
+            for one, what in zip(found, ("as the films are", "shifted"), strict=True)
+        )
+    )
+    trained_on = None if seen is None else int(rows["image_id"].isin(seen).sum())
+    if trained_on:
+        reason += f"; version {present} was trained on {trained_on} of these {len(rows)} films"
+    return Decision(
+        version, present, registry.CHAMPION if good else challenger, reason,
+        rule.margin, rule.level, *found, trained_on, digest == data_digest,
+    )  # fmt: skip
+
+
+def _fetch(
+    client: MlflowClient, name: str, version: str
+) -> tuple[Graph | None, set[str] | None, str]:
+    """A version's graph, the ids of its training films, and the digest of its data.
+
+    None for what its files do not have: a version that other hands registered.
+    """
+    import mlflow
+
+    found = client.get_model_version(name, version)
+    with TemporaryDirectory() as folder:
+        graph = ids = None
+        try:
+            file = f"models:/{name}/{version}/artifacts/graph.onnx"
+            graph = Graph(Path(mlflow.artifacts.download_artifacts(file, dst_path=folder)))
+        except Exception:
+            # Every kind of artifact store has its own for a file that is not there, ONNX Runtime
+            # for one that is no graph. This raises if it is the store that is not there.
+            client.get_model_version(name, version)
+        try:
+            ids = Path(client.download_artifacts(found.run_id, TRAINING_IDS, folder)).read_text()
+        except Exception:
+            client.get_model_version(name, version)
+    seen = None if ids is None else set(ids.split())
+    return graph, seen, found.tags.get("data_digest", "")
+
+
+def _settle(client: MlflowClient, name: str, decision: Decision) -> None:
+    import mlflow
+
+    if not decision.alias:
+        return
+    mlflow.log_text(json.dumps(asdict(decision), indent=2) + "\n", "promotion.json")
+    for key, value in _tags(decision).items():
+        client.set_model_version_tag(name, decision.version, f"promotion.{key}", value)
+    if decision.alias == registry.CHAMPION:
+        why = "rule" if decision.against else "first"
+        registry.make_champion(client, name, decision.version, why)
+    else:
+        client.set_registered_model_alias(name, registry.CHALLENGER, decision.version)
+
+
+def _tags(decision: Decision) -> dict[str, str]:
+    tags: dict[str, Any] = {
+        "decision": decision.alias,
+        "against": decision.against or "none",
+        "reason": decision.reason,
+        "margin": decision.margin,
+        "level": decision.level,
+    }
+    for what in ("unshifted", "shifted"):
+        one: Difference | None = getattr(decision, what)
+        if one is not None:
+            tags |= {f"{what}.{key}": getattr(one, key) for key in ("difference", "low", "high")}
+    return {key: str(value) for key, value in tags.items()}

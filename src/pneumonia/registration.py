@@ -1,0 +1,219 @@
+"""From a trained model to one version of the registered model: its files and its tags."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+import pneumonia
+from pneumonia import tracking
+from pneumonia.data.image import encode_png
+from pneumonia.evaluation.operating_point import OperatingPoint
+from pneumonia.registry import is_missing
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+FINGERPRINT = "fingerprint"
+# What the served model imports, pinned to what the pipeline ran with.
+REQUIREMENTS = (
+    "mlflow-skinny",
+    "fastapi",
+    "uvicorn",
+    "imagecodecs",
+    "numpy",
+    "onnxruntime",
+    "pandas",
+    "pillow",
+    "pydicom",
+    "pyyaml",
+)
+# Of the run's metrics, those that a version carries as tags.
+KEY_METRICS = (
+    "val_auc",
+    "val_brier",
+    "val_sensitivity",
+    "val_specificity",
+    "val_shift_mean_auc",
+    "test_auc",
+    "test_brier",
+    "test_sensitivity",
+    "test_specificity",
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained and evaluated model.
+
+    Attributes:
+        source: "scratch" or "transfer".
+        folder: of the trained model: weights, exported graph, record.
+        graph_sha256: of the graph that was evaluated.
+        point: its operating point.
+        model_card: the file of `reporting.model_card`, to go with the version.
+    """
+
+    source: str
+    folder: Path
+    graph_sha256: str
+    point: OperatingPoint
+    model_card: Path | None = None
+
+    @property
+    def graph(self) -> Path:
+        """The exported graph."""
+        return self.folder / "graph.onnx"
+
+
+def register(name: str, candidate: Candidate) -> str:
+    """Register a candidate under `name` from within its open run.
+
+    The same graph with the same operating point, served by the same code and libraries, is
+    registered once. A version gets all its tags in the call that makes it, so that none is without;
+    they say nothing of where or when, and a repetition leaves them as they are. Of two versions
+    that two processes made at once, the one with the lower number stays; both processes see that
+    one, because the store gives out numbers in order. Files that were logged without a version, by
+    a process that died, are registered and not logged anew.
+
+    Returns:
+        the version.
+    """
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    contents = [candidate.graph_sha256, _code_sha256(), *_requirements()]
+    contents.append(json.dumps(asdict(candidate.point)))
+    fingerprint = hashlib.sha256("\0".join(contents).encode()).hexdigest()
+    if not _same(client, name, fingerprint):
+        logged = _logged_model(fingerprint) or _log_model(candidate, fingerprint)
+        tags = {FINGERPRINT: fingerprint} | _tags(candidate)
+        mlflow.register_model(f"models:/{logged}", name, tags=tags)
+    first, *later = _same(client, name, fingerprint)
+    if later:
+        aliased = {str(one) for one in client.get_registered_model(name).aliases.values()}
+        for needless in set(later) - aliased:
+            _delete(client, name, needless)
+    return first
+
+
+def _same(client: MlflowClient, name: str, fingerprint: str) -> list[str]:
+    found = client.search_model_versions(
+        f"name = '{name}' and tags.{FINGERPRINT} = '{fingerprint}'"
+    )
+    return sorted((str(one.version) for one in found), key=int)
+
+
+def _delete(client: MlflowClient, name: str, needless: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.delete_model_version(name, needless)
+    except MlflowException as error:
+        # The other process did it.
+        if not is_missing(error):
+            raise
+
+
+def _tags(candidate: Candidate) -> dict[str, str]:
+    """What a version says of where it comes from."""
+    import mlflow
+
+    record = json.loads((candidate.folder / "training.json").read_text())
+    run = mlflow.active_run()
+    assert run is not None
+    metrics = mlflow.MlflowClient().get_run(run.info.run_id).data.metrics
+    tags = {
+        "model": candidate.source,
+        "weights_sha256": tracking.weights_sha256(candidate.folder),
+        "graph_sha256": candidate.graph_sha256,
+        "data_digest": record["data_digest"],
+        "params": json.dumps(record["params"], sort_keys=True),
+        "operating_point": json.dumps(asdict(candidate.point), sort_keys=True),
+        "git.commit": tracking.git_commit(),
+        "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
+        "dvc.exp_baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV", ""),
+    }
+    tags |= {name: str(metrics[name]) for name in KEY_METRICS if name in metrics}
+    return {key: value for key, value in tags.items() if value}
+
+
+def _requirements() -> list[str]:
+    return [f"{needed}=={version(needed)}" for needed in REQUIREMENTS]
+
+
+def _code_sha256() -> str:
+    """SHA-256 of the package that goes with the model, names and contents."""
+    package = Path(pneumonia.__file__).parent
+    hashed = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        hashed.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
+    return hashed.hexdigest()
+
+
+def _logged_model(fingerprint: str) -> str | None:
+    """The id of a model with these files that is in the store, whole."""
+    import mlflow
+
+    run = mlflow.active_run()
+    assert run is not None
+    found = mlflow.search_logged_models(
+        experiment_ids=[run.info.experiment_id],
+        filter_string=f"tags.{FINGERPRINT} = '{fingerprint}'",
+        output_format="list",
+    )
+    # Not in the filter: databases hold it as a number, so MLflow 3.17 finds none on SQLite and
+    # fails on PostgreSQL.
+    return next((str(one.model_id) for one in found if one.status == "READY"), None)
+
+
+def _log_model(candidate: Candidate, fingerprint: str) -> str:
+    """Log the files of the model to the open run; the id that MLflow gives them."""
+    import mlflow
+    from mlflow.models import ModelSignature
+    from mlflow.types.schema import ColSpec, DataType, Schema
+
+    package = Path(pneumonia.__file__).parent
+    outputs = {
+        "label": DataType.string,
+        "probability": DataType.double,
+        "threshold": DataType.double,
+        "heat_map_png": DataType.string,
+        "model": DataType.string,
+        "version": DataType.string,
+        "error": DataType.string,
+        "notice": DataType.string,
+    }
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        # The signature is given below; hints on `predict` would be a second one.
+        warnings.filterwarnings("ignore", message="(?s).*type hint")
+        card = Path(folder) / "operating_point.json"
+        point = {"model": candidate.source, **asdict(candidate.point)}
+        card.write_text(json.dumps(point, indent=2) + "\n")
+        artifacts = {"graph": str(candidate.graph), "operating_point": str(card)}
+        if candidate.model_card:
+            artifacts["model_card"] = str(candidate.model_card)
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(package / "serving" / "model.py"),
+            code_paths=[str(package)],
+            artifacts=artifacts,
+            signature=ModelSignature(
+                inputs=Schema([ColSpec(DataType.binary, "image")]),
+                outputs=Schema([ColSpec(kind, column) for column, kind in outputs.items()]),
+            ),
+            input_example=pd.DataFrame({"image": [encode_png(np.zeros((64, 64), np.uint8))]}),
+            pip_requirements=_requirements(),
+            tags={FINGERPRINT: fingerprint},
+        )
+    return str(info.model_id)

@@ -1,0 +1,90 @@
+"""Non-inferiority: what the figures are of, and that both have to hold."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from pneumonia.evaluation.delong import paired_auc, paired_mean_auc
+from pneumonia.evaluation.not_worse import compare, not_worse
+from pneumonia.params import PromotionParams
+
+RULE = PromotionParams(margin=0.01, level=0.95)
+
+
+def draw(
+    rng: np.random.Generator, gap: float, patients: int = 120
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Two films a patient; two models' scores (3 conditions), the first better by `gap`."""
+    label = np.repeat(np.arange(patients) % 2, 2)
+    patient = np.repeat(np.arange(patients), 2).astype(str)
+    of_patient = np.repeat(rng.normal(size=patients), 2)
+    shared = of_patient + rng.normal(size=2 * patients)
+    noise = rng.normal(size=(2, 3, 2 * patients))
+    scores = [
+        (1.8 + extra) * label + shared + own for extra, own in zip((gap, 0), noise, strict=True)
+    ]
+    return label, patient, scores[0], scores[1]
+
+
+def test_the_figures_are_means_over_the_conditions() -> None:
+    labels, patients, ours, theirs = draw(np.random.default_rng(0), 0.5)
+    found = compare(labels, patients, ours, theirs, 0.95)
+    means = [np.mean([roc_auc_score(labels, row) for row in scores]) for scores in (ours, theirs)]
+    assert (found.candidate, found.champion) == pytest.approx(means)
+    assert found.difference == pytest.approx(means[0] - means[1])
+    assert (found.films, found.patients, found.conditions) == (240, 120, 3)
+
+
+def test_one_condition_is_the_paired_auc_and_the_same_thrice_says_no_more() -> None:
+    labels, patients, ours, theirs = draw(np.random.default_rng(0), 0.5)
+    plain = paired_auc(labels, theirs[0], ours[0], patients)
+    again = paired_mean_auc(labels, theirs[[0, 0, 0]], ours[[0, 0, 0]], patients)
+    assert (again.difference, again.standard_error) == pytest.approx(
+        (plain.difference, plain.standard_error)
+    )
+
+
+def test_the_error_of_the_mean_is_that_of_resampled_patients() -> None:
+    rng = np.random.default_rng(0)
+    labels, patients, ours, theirs = draw(rng, 0.3)
+    error = paired_mean_auc(labels, theirs, ours, patients).standard_error
+    differences = []
+    for _ in range(400):
+        drawn = rng.integers(120, size=120)
+        films = np.concatenate([2 * drawn, 2 * drawn + 1])
+        means = [
+            np.mean([roc_auc_score(labels[films], row[films]) for row in scores])
+            for scores in (ours, theirs)
+        ]
+        differences.append(means[0] - means[1])
+    assert error == pytest.approx(np.std(differences), rel=0.12)
+
+
+def test_a_model_worse_by_the_margin_seldom_passes() -> None:
+    # At the edge of the rule a 95 % interval errs in 1 of 40; the edge is where the true
+    # difference is -margin, so the margin is set to that of a large draw.
+    rng = np.random.default_rng(1)
+    large = compare(*draw(rng, -0.2, 20_000), 0.95)
+    rule = PromotionParams(margin=-large.difference, level=0.95)
+    passed = [not_worse([compare(*draw(rng, -0.2), 0.95)], rule) for _ in range(500)]
+    assert np.mean(passed) == pytest.approx(0.025, abs=0.02)
+
+
+def test_both_have_to_hold_and_the_edge_is_within() -> None:
+    labels, patients, ours, theirs = draw(np.random.default_rng(0), 0.5)
+    good = replace(compare(labels, patients, ours, theirs, 0.95), low=-0.01)
+    bad = replace(good, low=-0.010001)
+    assert not_worse([good, good], RULE)
+    assert not not_worse([good, bad], RULE)
+    assert not not_worse([bad, good], RULE)
+
+
+def test_films_of_one_patient_show_nothing() -> None:
+    labels, _, ours, theirs = draw(np.random.default_rng(0), 3.0)
+    alone = compare(labels, np.full(len(labels), "one"), ours, theirs, 0.95)
+    assert alone.low == -1
+    assert not not_worse([alone], RULE)

@@ -1,0 +1,156 @@
+"""Small candidates for the registry, and validation films that they rank well or badly.
+
+As a program it does what `evaluate` does with its better model, for tests with two processes:
+python -m tests.registry.candidates FOLDER NAME BARRIER
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from pneumonia import promotion, registration, tracking
+from pneumonia.evaluation.operating_point import OperatingPoint
+from pneumonia.params import EvaluateParams
+from pneumonia.predictor import Graph
+from tests.pipeline.imports import ROOT
+
+SIZE = 32
+DIGEST = "d" * 64
+
+
+@dataclass(frozen=True)
+class Films:
+    """A manifest of train, val and test films, and the images of val."""
+
+    table: pd.DataFrame
+    images: NDArray[np.uint8]
+
+
+def some_films(patients: int = 60, seed: int = 0) -> Films:
+    """Two films a patient; pneumonia is a bright spot in the middle, in noise."""
+    rng = np.random.default_rng(seed)
+    rows, images = [], []
+    for split in ("train", "val", "test"):
+        for patient in range(patients):
+            label = patient % 2
+            for _ in range(2):
+                image = rng.normal(110, 30, (SIZE, SIZE))
+                image[12:20, 12:20] += 25 * label + rng.normal(0, 10)
+                key = {"image_id": f"{len(rows):016x}", "patient_id": f"{split}{patient}"}
+                rows.append(key | {"split": split, "label": label})
+                if split == "val":
+                    images.append(np.clip(image, 0, 255).astype(np.uint8)[..., None])
+    return Films(pd.DataFrame(rows), np.stack(images))
+
+
+def make_candidate(
+    folder: Path, looks_at: int = 8, size: int = SIZE, digest: str = DIGEST
+) -> registration.Candidate:
+    """A trained model's folder, with a graph that takes the mean of a square in the middle.
+
+    Args:
+        folder: to write.
+        looks_at: side of that square, px; 8 is the opacity's, of others AUC is lower.
+        size: side of the films that it is for, px.
+        digest: of the data that it says it was trained on.
+    """
+    folder.mkdir(parents=True)
+    weights = np.zeros((1, size, size, 1), np.float32)
+    start = (size - looks_at) // 2
+    weights[:, start : start + looks_at, start : start + looks_at] = 1 / looks_at**2
+    _write_graph(folder / "graph.onnx", weights)
+    (folder / "weights.weights.h5").write_bytes(weights.tobytes())
+    record = {
+        "model": "scratch",
+        "params": {"epochs": looks_at, "augment": {"gamma": 0.1}},
+        "data_digest": digest,
+        "image_size": size,
+    }
+    (folder / "training.json").write_text(json.dumps(record))
+    (folder / "metrics.json").write_text(json.dumps({"best_epoch": 1, "best_val_auc": 0.5}))
+    (folder / "history.csv").write_text("epoch,val_loss,val_auc\n1,0.5,0.75\n")
+    sha256 = Graph(folder / "graph.onnx").sha256
+    point = OperatingPoint(**_point())
+    return registration.Candidate("scratch", folder, sha256, point)
+
+
+def evaluate_params(**promotion_params: float) -> EvaluateParams:
+    """The shipped block, with what is given of `promotion`."""
+    block = yaml.safe_load((ROOT / "params.yaml").read_text())["evaluate"]
+    block["promotion"] |= promotion_params
+    return EvaluateParams.model_validate(block)
+
+
+def submit(
+    candidate: registration.Candidate,
+    name: str,
+    films: Films,
+    digest: str = DIGEST,
+    **promotion_params: float,
+) -> promotion.Decision:
+    """Register a candidate and give it its place, as `evaluate` does."""
+    with tracking.store(), tracking.open_run(candidate.folder, films.table):
+        version = registration.register(name, candidate)
+        graph = Graph(candidate.graph)
+        params = evaluate_params(**promotion_params)
+        return promotion.decide(name, version, graph, films.table, films.images, digest, params)
+
+
+def _point() -> dict[str, Any]:
+    """Any operating point."""
+    names = OperatingPoint.__dataclass_fields__
+    return dict.fromkeys(names, 1.0) | {"threshold": 0.5}
+
+
+def _write_graph(path: Path, weights: NDArray[np.float32]) -> None:
+    size = weights.shape[1]
+    nodes = [
+        helper.make_node("Cast", ["image"], ["film"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["film", "weights"], ["weighed"]),
+        helper.make_node("ReduceSum", ["weighed", "axes"], ["logit"], keepdims=0),
+        helper.make_node("Squeeze", ["weighed", "channel"], ["map"]),
+    ]
+    constants = [
+        numpy_helper.from_array(weights, "weights"),
+        helper.make_tensor("axes", TensorProto.INT64, [3], [1, 2, 3]),
+        helper.make_tensor("channel", TensorProto.INT64, [1], [3]),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", size, size, 1])
+    logit = helper.make_tensor_value_info("logit", TensorProto.FLOAT, ["N"])
+    heat = helper.make_tensor_value_info("map", TensorProto.FLOAT, ["N", size, size])
+    graph = helper.make_graph(nodes, "film", [image], [logit, heat], constants)
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
+
+
+def main() -> None:
+    """Submit what lies in a folder; between looking for a version and making one, wait."""
+    folder, name, barrier = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+    register_model = __import__("mlflow").register_model
+
+    def wait_for_the_other(*arguments: Any, **keywords: Any) -> Any:
+        (barrier / folder.parent.name).touch()
+        while len(list(barrier.iterdir())) < 2:
+            time.sleep(0.02)
+        return register_model(*arguments, **keywords)
+
+    __import__("mlflow").register_model = wait_for_the_other
+    sha256 = Graph(folder / "graph.onnx").sha256
+    candidate = registration.Candidate("scratch", folder, sha256, OperatingPoint(**_point()))
+    print(json.dumps(submit(candidate, name, some_films()).version))
+
+
+if __name__ == "__main__":
+    main()

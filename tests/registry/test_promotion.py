@@ -1,0 +1,334 @@
+"""One process at a time, on a database of its own: what becomes of a version, and by which rule."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from pneumonia import promotion, registry
+from pneumonia.errors import InputError
+from pneumonia.predictor import Graph
+from tests.registry.candidates import DIGEST, Films, make_candidate, some_films, submit
+
+NAME = "pneumonia-chest-xray"
+
+
+def state(client: mlflow.MlflowClient, name: str = NAME) -> object:
+    """All that the registry holds of a model."""
+    model = client.get_registered_model(name)
+    found = client.search_model_versions(f"name = '{name}'")
+    tags = {one.version: dict(one.tags) for one in found}
+    return tags, dict(model.aliases), dict(model.tags)
+
+
+def test_the_first_version_is_champion_and_says_where_it_comes_from(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "heavy-hide")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "abc")
+    candidate = make_candidate(tmp_path / "first")
+    decision = submit(candidate, NAME, films)
+    assert (decision.alias, decision.reason) == ("champion", "there was no champion")
+    version = store.get_model_version_by_alias(NAME, "champion")
+    assert version.tags["model"] == "scratch"
+    assert version.tags["graph_sha256"] == candidate.graph_sha256
+    assert version.tags["data_digest"] == DIGEST
+    assert json.loads(version.tags["params"]) == {"epochs": 8, "augment": {"gamma": 0.1}}
+    assert version.tags["val_auc"] == "0.75"
+    assert version.tags["dvc.exp_name"] == "heavy-hide"
+    assert version.tags["dvc.exp_baseline_rev"] == "abc"
+    assert version.tags["promotion.decision"] == "champion"
+    run = store.get_run(version.run_id)
+    assert version.tags["weights_sha256"] == run.data.tags["pneumonia.weights_sha256"]
+    [event] = registry.history(store, NAME)
+    assert (event.version, event.why) == ("1", "first")
+
+
+def test_the_same_model_again_changes_nothing(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+) -> None:
+    better, worse = (make_candidate(tmp_path / str(side), side) for side in (8, 2))
+    submit(better, NAME, films)
+    submit(worse, NAME, films)
+    before = state(store)
+    decisions = [submit(candidate, NAME, films) for candidate in (better, worse)]
+    assert [decision.alias for decision in decisions] == ["", "challenger"]
+    assert state(store) == before
+
+
+def test_a_worse_model_is_challenger_and_the_figures_are_kept(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+) -> None:
+    submit(make_candidate(tmp_path / "better"), NAME, films)
+    decision = submit(make_candidate(tmp_path / "worse", 2), NAME, films)
+    assert decision.alias == "challenger"
+    aliases = store.get_registered_model(NAME).aliases
+    assert {alias: str(version) for alias, version in aliases.items()} == {
+        "champion": "1", "challenger": "2",
+    }  # fmt: skip
+    plain = decision.unshifted
+    assert plain is not None and decision.shifted is not None
+    val = films.table[films.table["split"] == "val"]
+    logits = films.images[:, 15:17, 15:17, 0].mean(axis=(1, 2))
+    ill, well = (logits[val["label"] == label] for label in (1, 0))
+    assert plain.candidate == pytest.approx((ill[:, None] > well).mean(), abs=5e-3)
+    assert (plain.films, plain.patients, plain.conditions) == (120, 60, 1)
+    assert decision.shifted.conditions == 30
+    assert plain.low < plain.difference < -0.01
+    version = store.get_model_version(NAME, "2")
+    assert version.tags["promotion.decision"] == "challenger"
+    assert float(version.tags["promotion.unshifted.low"]) == plain.low
+    uri = f"runs:/{version.run_id}/promotion.json"
+    assert mlflow.artifacts.load_dict(uri) == json.loads(json.dumps(asdict(decision)))
+    assert len(registry.history(store, NAME)) == 1
+
+
+def test_a_model_that_is_better_becomes_champion_and_no_challenger_is_left(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+) -> None:
+    submit(make_candidate(tmp_path / "poor", 2), NAME, films)
+    submit(make_candidate(tmp_path / "poorer", 32), NAME, films)
+    assert store.get_model_version_by_alias(NAME, "challenger").version in (2, "2")
+    decision = submit(make_candidate(tmp_path / "good"), NAME, films)
+    assert decision.alias == "champion"
+    assert [event.why for event in registry.history(store, NAME)] == ["first", "rule"]
+    registry.promote(store, NAME, "2")
+    assert "challenger" not in store.get_registered_model(NAME).aliases
+
+
+def test_the_margin_decides(store: mlflow.MlflowClient, tmp_path: Path, films: Films) -> None:
+    submit(make_candidate(tmp_path / "better"), NAME, films)
+    candidate = make_candidate(tmp_path / "a bit worse", 6)
+    first = submit(candidate, NAME, films, margin=0.0)
+    assert first.alias == "challenger"
+    assert first.unshifted is not None and first.shifted is not None
+    needed = -min(first.unshifted.low, first.shifted.low)
+    assert submit(candidate, NAME, films, margin=needed - 1e-9).alias == "challenger"
+    assert submit(candidate, NAME, films, margin=needed).alias == "champion"
+
+
+def test_shifted_films_can_keep_a_model_from_being_champion(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+) -> None:
+    submit(make_candidate(tmp_path / "better"), NAME, films)
+    decision = submit(make_candidate(tmp_path / "other", 6), NAME, films)
+    assert decision.unshifted is not None and decision.shifted is not None
+    low, shifted = decision.unshifted.low, decision.shifted.low
+    between = -(low + shifted) / 2
+    again = submit(make_candidate(tmp_path / "again", 6), NAME, films, margin=between)
+    assert again.alias == "challenger"
+
+
+def test_the_same_graph_in_other_code_is_not_worse_by_nothing(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate = make_candidate(tmp_path / "model")
+    submit(candidate, NAME, films)
+    monkeypatch.setattr("pneumonia.registration._code_sha256", lambda: "other")
+    decision = submit(candidate, NAME, films, margin=0.0)
+    assert (decision.version, decision.alias) == ("2", "champion")
+    assert decision.shifted is not None
+    assert (decision.shifted.low, decision.shifted.high) == (0, 0)
+
+
+def test_a_champion_of_other_data_is_scored_anew_and_its_films_are_counted(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+) -> None:
+    others = some_films(seed=1)
+    val = others.table["split"] == "val"
+    # Trained on 30 of the films that are now for validation.
+    others.table.loc[others.table.index[others.table["split"] == "train"][:30], "image_id"] = (
+        others.table["image_id"][val].to_numpy()[:30]
+    )
+    old = make_candidate(tmp_path / "old", 2, digest="e" * 64)
+    submit(old, NAME, others, "e" * 64)
+    decision = submit(make_candidate(tmp_path / "new"), NAME, films)
+    assert decision.alias == "champion"
+    assert decision.same_data is False
+    assert decision.trained_on == 30
+    assert "version 1 was trained on 30 of these 120 films" in decision.reason
+    val = films.table[films.table["split"] == "val"]
+    logits, _ = Graph(old.graph).run(films.images)
+    ill, well = (logits[(val["label"] == label).to_numpy()] for label in (1, 0))
+    assert decision.unshifted is not None
+    assert decision.unshifted.champion == pytest.approx((ill[:, None] > well).mean(), abs=5e-3)
+
+
+def test_a_champion_of_the_same_split_was_trained_on_none_of_the_films(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+) -> None:
+    submit(make_candidate(tmp_path / "old", 2), NAME, films)
+    decision = submit(make_candidate(tmp_path / "new"), NAME, films)
+    assert (decision.same_data, decision.trained_on) == (True, 0)
+
+
+def test_a_champion_for_smaller_films_is_compared_and_one_for_larger_ones_stays(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+) -> None:
+    small = make_candidate(tmp_path / "small", 4, size=16)
+    submit(small, NAME, films)
+    decision = submit(make_candidate(tmp_path / "right"), NAME, films, margin=0.5)
+    assert decision.alias == "champion"
+    assert decision.unshifted is not None
+    assert decision.unshifted.champion > 0.8
+    large = make_candidate(tmp_path / "large", size=64)
+    submit(large, "large", films)
+    decision = submit(make_candidate(tmp_path / "again"), "large", films, margin=0.5)
+    assert decision.alias == "challenger"
+    assert "looks at films of 64 px, these have 32 px" in decision.reason
+    assert "`make promote VERSION=2`" in decision.reason
+
+
+def test_a_champion_that_other_hands_registered_stays_if_it_cannot_be_compared(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+) -> None:
+    store.create_registered_model(NAME)
+    store.create_model_version(NAME, str(tmp_path))
+    store.set_registered_model_alias(NAME, "champion", "1")
+    decision = submit(make_candidate(tmp_path / "new"), NAME, films)
+    assert decision.alias == "challenger"
+    assert "version 1, the champion, has no graph that can be read" in decision.reason
+    assert [event.why for event in registry.history(store, NAME)] == ["found"]
+
+
+@pytest.mark.parametrize("deleted", ["alias", "version"])
+def test_without_a_champion_the_candidate_becomes_it(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films, deleted: str
+) -> None:
+    submit(make_candidate(tmp_path / "good"), NAME, films)
+    if deleted == "alias":
+        store.delete_registered_model_alias(NAME, "champion")
+    else:
+        store.delete_model_version(NAME, "1")
+    assert submit(make_candidate(tmp_path / "worse", 2), NAME, films).alias == "champion"
+    assert registry.champion(store, NAME) == "2"
+
+
+def test_promote_and_rollback_and_no_automatic_undoing(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+) -> None:
+    worse, good = (make_candidate(tmp_path / str(side), side) for side in (2, 8))
+    for candidate in (worse, good):
+        submit(candidate, NAME, films)
+    assert registry.champion(store, NAME) == "2"
+    told = registry.rollback(store, NAME)
+    assert told == f"version 1 of '{NAME}' is the champion again; before: 2"
+    # Its rule would make version 2 the champion at every repro.
+    decision = submit(good, NAME, films)
+    assert decision.alias == ""
+    assert "`make promote VERSION=2`" in decision.reason
+    assert registry.champion(store, NAME) == "1"
+    with pytest.raises(InputError, match=r"no champion before version 1: .*make promote VERSION=n"):
+        registry.rollback(store, NAME)
+    assert registry.promote(store, NAME, "2").endswith("is now the champion; before: 1")
+    assert registry.promote(store, NAME, "2").endswith("is the champion already")
+    with pytest.raises(InputError, match="no version 7; there are 1, 2"):
+        registry.promote(store, NAME, "7")
+    whys = [(event.version, event.why) for event in registry.history(store, NAME)]
+    assert whys == [("1", "first"), ("2", "rule"), ("1", "rollback"), ("2", "promote")]
+
+
+@pytest.mark.parametrize(
+    ("events", "line"),
+    [
+        ("1f 2r 3r", "1 2 3"),
+        ("1f 2r 3r 2b", "1 2"),
+        ("1f 2r 3r 2b 1b", "1"),
+        ("1f 2r 1p 2p 1b", "1 2 1"),
+        ("1f 2r 2f", "1 2"),
+        ("1f 2r 9b", "1 2 9"),
+    ],
+)
+def test_a_rollback_takes_away_what_came_after(events: str, line: str) -> None:
+    whys = {"f": "found", "r": "rule", "b": "rollback", "p": "promote"}
+    told = [registry.Event(event[0], whys[event[1]], "", "") for event in events.split()]
+    assert registry.line_of_champions(told) == line.split()
+
+
+def test_rollback_passes_over_deleted_versions_and_needs_a_champion(
+    store: mlflow.MlflowClient,
+) -> None:
+    with pytest.raises(InputError, match="make repro"):
+        registry.rollback(store, NAME)
+    store.create_registered_model(NAME)
+    for version in "1234":
+        store.create_model_version(NAME, "somewhere")
+        registry.make_champion(store, NAME, version, "promote")
+    store.delete_model_version(NAME, "3")
+    assert registry.rollback(store, NAME).startswith("version 2 ")
+    store.delete_registered_model_alias(NAME, "champion")
+    with pytest.raises(InputError, match=r"no champion to .* was version 2: .*1, 2, 4"):
+        registry.rollback(store, NAME)
+
+
+def test_an_alias_set_by_other_hands_is_in_the_history(store: mlflow.MlflowClient) -> None:
+    store.create_registered_model(NAME)
+    for _ in range(2):
+        store.create_model_version(NAME, "somewhere")
+    registry.make_champion(store, NAME, "1", "promote")
+    store.set_registered_model_alias(NAME, "champion", "2")
+    assert registry.rollback(store, NAME).startswith("version 1 ")
+
+
+def test_a_champion_made_meanwhile_is_the_one_to_be_held_against(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(make_candidate(tmp_path / "poor", 2), NAME, films)
+    submit(make_candidate(tmp_path / "poorer", 32), NAME, films)
+    compared = promotion.differences
+
+    def while_another_promotes(*arguments: Any) -> Any:
+        if registry.champion(store, NAME) == "1":
+            registry.promote(store, NAME, "2")
+        return compared(*arguments)
+
+    monkeypatch.setattr(promotion, "differences", while_another_promotes)
+    decision = submit(make_candidate(tmp_path / "good"), NAME, films)
+    assert (decision.against, decision.alias) == ("2", "champion")
+    assert registry.line_of_champions(registry.history(store, NAME)) == ["1", "2", "3"]
+
+
+def test_a_champion_that_never_rests_ends_in_one_line(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for side in (2, 32):
+        submit(make_candidate(tmp_path / str(side), side), NAME, films)
+
+    same = (promotion.Difference(1, 1, 1, 0.5, 0.5, 0.0, 0.0, 0.0),) * 2
+
+    def restless(*_: Any) -> Any:
+        registry.promote(store, NAME, "2" if registry.champion(store, NAME) == "1" else "1")
+        return same
+
+    monkeypatch.setattr(promotion, "differences", restless)
+    with pytest.raises(InputError, match="the champion changed 5 times meanwhile; run this again"):
+        submit(make_candidate(tmp_path / "good"), NAME, films)
+
+
+def test_other_test_labels_decide_nothing(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+) -> None:
+    permuted = films.table.copy()
+    test = permuted["split"] == "test"
+    permuted.loc[test, "label"] = 1 - permuted.loc[test, "label"]
+    found = []
+    for name, table in (("as-they-are", films.table), ("permuted", permuted)):
+        for side in (2, 6):
+            candidate = make_candidate(tmp_path / f"{name}{side}", side)
+            found.append(asdict(submit(candidate, name, Films(table, films.images))))
+    assert found[:2] == found[2:]
+
+
+def test_the_sentence_has_it_all(store: mlflow.MlflowClient, tmp_path: Path, films: Films) -> None:
+    submit(make_candidate(tmp_path / "good"), NAME, films)
+    told = promotion.sentence(NAME, submit(make_candidate(tmp_path / "worse", 2), NAME, films))
+    start = (
+        f"version 2 of '{NAME}', challenger: AUC not shown to be not worse than that of version 1"
+    )
+    assert told.startswith(start)
+    assert "\n" not in told

@@ -1,0 +1,165 @@
+"""Real servers: two processes at once, a server that goes away at any of the writes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from pneumonia import registry
+from pneumonia.errors import InputError
+from tests.pipeline.clone import clean_environment
+from tests.pipeline.imports import ROOT
+from tests.registry.candidates import Films, make_candidate, submit
+from tests.registry.conftest import use
+from tests.registry.servers import Proxy
+
+
+def places(client: mlflow.MlflowClient, name: str) -> tuple[list[str], dict[str, str]]:
+    """The versions that there are, and the aliases."""
+    aliases = client.get_registered_model(name).aliases
+    by_alias = {alias: str(version) for alias, version in aliases.items()}
+    return registry.versions(client, name), by_alias
+
+
+def at_once(server: str, name: str, folders: list[Path], barrier: Path) -> list[str]:
+    """Submit a candidate in a process each; each makes its version when both have found none."""
+    barrier.mkdir()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.registry.candidates", str(folder), name, str(barrier)],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=clean_environment() | {
+                "PYTHONPATH": f"{ROOT}/src", "MLFLOW_TRACKING_URI": server,
+                "MLFLOW_EXPERIMENT_NAME": name,
+            },
+        )
+        for folder in folders
+    ]  # fmt: skip
+    answers = [process.communicate() for process in processes]
+    for process, (_, errors) in zip(processes, answers, strict=True):
+        assert process.returncode == 0, errors
+    return [json.loads(output.splitlines()[-1]) for output, _ in answers]
+
+
+def test_two_processes_register_the_same_model_once(
+    client: mlflow.MlflowClient, server: str, name: str, tmp_path: Path
+) -> None:
+    folders = [tmp_path / who / "model" for who in ("one", "other")]
+    for folder in folders:
+        make_candidate(folder)
+    versions = at_once(server, name, folders, tmp_path / "barrier")
+    assert versions == ["1", "1"]
+    assert places(client, name) == (["1"], {"champion": "1"})
+    assert registry.line_of_champions(registry.history(client, name)) == ["1"]
+
+
+def test_two_processes_with_two_models_leave_the_better_one_champion(
+    client: mlflow.MlflowClient, server: str, name: str, tmp_path: Path, films: Films
+) -> None:
+    submit(make_candidate(tmp_path / "first", 2), name, films)
+    folders = [tmp_path / who / "model" for who in ("one", "other")]
+    for folder, side in zip(folders, (8, 32), strict=True):
+        make_candidate(folder, side)
+    good, poor = at_once(server, name, folders, tmp_path / "barrier")
+    assert places(client, name)[0] == ["1", "2", "3"]
+    assert registry.champion(client, name) == good
+    assert client.get_model_version(name, poor).tags["promotion.decision"] == "challenger"
+
+
+# What is written, in this order, and whether the server has done it when it goes.
+WRITES = [
+    ("POST /api/2.0/mlflow/runs/log-inputs", False),
+    ("POST /api/2.0/mlflow/logged-models", True),
+    ("PUT /api/2.0/mlflow-artifacts/artifacts", True),
+    ("PATCH /api/2.0/mlflow/logged-models", True),
+    ("POST /api/2.0/mlflow/registered-models/create", True),
+    ("POST /api/2.0/mlflow/model-versions/create", False),
+    ("POST /api/2.0/mlflow/model-versions/create", True),
+    ("POST /api/2.0/mlflow/model-versions/set-tag", False),
+    ("POST /api/2.0/mlflow/model-versions/set-tag", True),
+    ("POST /api/2.0/mlflow/registered-models/alias", False),
+    ("POST /api/2.0/mlflow/registered-models/alias", True),
+    ("POST /api/2.0/mlflow/registered-models/set-tag", True),
+]
+
+
+@pytest.fixture(scope="module")
+def proxy(on_sqlite: str) -> Iterator[tuple[Proxy, str]]:
+    proxy = Proxy(on_sqlite)
+    with proxy.listening() as address:
+        yield proxy, address
+
+
+@pytest.mark.parametrize(("write", "done"), WRITES)
+def test_a_server_that_goes_away_says_so_and_repeating_heals(
+    proxy: tuple[Proxy, str], name: str, tmp_path: Path, films: Films, write: str, done: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    passing, address = proxy
+    candidate = make_candidate(tmp_path / "model")
+    with use(address, monkeypatch) as client:
+        passing.falls = (write, done)
+        with pytest.raises(InputError, match="run the same again when the store answers") as caught:
+            submit(candidate, name, films)
+        assert passing.fell
+        assert len(str(caught.value).splitlines()) == 1
+        passing.restore()
+        submit(candidate, name, films)
+        assert places(client, name) == (["1"], {"champion": "1"})
+        version = client.get_model_version(name, "1")
+        assert version.tags["promotion.decision"] == "champion"
+        assert version.tags["graph_sha256"] == candidate.graph_sha256
+        assert registry.line_of_champions(registry.history(client, name)) == ["1"]
+        assert registry.history(client, name)[0].version == "1"
+        run = client.get_run(version.run_id)
+        assert {one.path for one in client.list_artifacts(run.info.run_id)} >= {"promotion.json"}
+        logged = client.search_logged_models([run.info.experiment_id])
+        assert [one.status for one in logged].count("READY") == 1
+
+
+def test_the_commands_say_that_the_store_does_not_answer(tmp_path: Path) -> None:
+    ran = registry_command("rollback", "http://127.0.0.1:9")
+    assert ran.returncode == 1
+    [line] = ran.stderr.splitlines()
+    assert line.startswith("registry: MLFLOW_TRACKING_URI: http://127.0.0.1:9: ")
+
+
+def test_the_commands_work_on_a_server(
+    client: mlflow.MlflowClient, server: str, name: str, tmp_path: Path, films: Films
+) -> None:
+    model = "pneumonia-chest-xray"
+    for side in (2, 8):
+        submit(make_candidate(tmp_path / str(side), side), model, films)
+    first, second = registry.versions(client, model)
+    assert registry_command("rollback", server).stdout == (
+        f"version {first} of '{model}' is the champion again; before: {second}\n"
+    )
+    ran = registry_command("promote", server, second)
+    assert ran.stdout == f"version {second} of '{model}' is now the champion; before: {first}\n"
+    told = registry_command("history", server).stdout.splitlines()
+    assert [line.split()[2:4] for line in told] == [
+        [first, "first"], [second, "rule"], [first, "rollback"], [second, "promote"],
+    ]  # fmt: skip
+    client.delete_registered_model_alias(model, "champion")
+    ran = registry_command("rollback", server)
+    assert ran.returncode == 1
+    assert "name one with `make promote VERSION=n`" in ran.stderr
+
+
+def registry_command(
+    command: str, server: str, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pneumonia.registry", command, *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env=clean_environment() | {
+            "PYTHONPATH": f"{ROOT}/src", "MLFLOW_TRACKING_URI": server,
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_EXPERIMENT_NAME": "commands",
+        },
+    )  # fmt: skip
