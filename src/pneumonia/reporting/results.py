@@ -163,6 +163,4 @@ def with_interval(value: float, low: float, high: float, digits: int = 3) -> str
 
 def _table(path: Path) -> pd.DataFrame:
     """A CSV file; shifts named "none" are names, and only empty cells are missing."""
-    return pd.read_csv(
-        path, dtype=_TEXT, keep_default_na=False, na_values=[""], float_precision="round_trip"
-    )
+    return pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=[""])
