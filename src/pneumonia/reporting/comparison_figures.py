@@ -54,7 +54,7 @@ def contenders(table: pd.DataFrame) -> Figure:
     Args:
         table: name, kind ("model" or "probe"), auc, low, high.
     """
-    figure, axis = plt.subplots(figsize=(6.4, 0.42 * len(table) + 1.1))
+    figure, axis = plt.subplots(figsize=(5.0, 0.42 * len(table) + 1.1))
     for place, row in enumerate(table.itertuples(index=False)):
         name = str(row.name)
         one = pd.DataFrame([{"value": row.auc, "low": row.low, "high": row.high}])

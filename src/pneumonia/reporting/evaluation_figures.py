@@ -146,7 +146,7 @@ def decision(curves: Curves, thresholds: dict[str, float]) -> Figure:
         curves: by model, threshold, net_benefit, low, high, treat_all, treat_none.
         thresholds: by model, marked on its curve.
     """
-    figure, axis = plt.subplots(figsize=(6.2, 3.9))
+    figure, axis = plt.subplots(figsize=(5.2, 3.9))
     reference = next(iter(curves.values()))
     axis.plot(reference["threshold"], reference["treat_all"], color=INK, linewidth=1,
               linestyle=":", label="call every film pneumonia")  # fmt: skip
@@ -172,7 +172,7 @@ def confusion(decisions: Curves) -> Figure:
     Args:
         decisions: by model, actual and predicted, a row a film.
     """
-    figure, axes = plt.subplots(1, len(decisions), figsize=(3.2 * len(decisions), 2.9))
+    figure, axes = plt.subplots(1, len(decisions), figsize=(2.5 * len(decisions), 2.5))
     for axis, (model, rows) in zip(np.atleast_1d(axes), decisions.items(), strict=True):
         table = pd.crosstab(rows["actual"], rows["predicted"])
         counts = table.reindex(index=LABELS, columns=LABELS, fill_value=0).to_numpy()
