@@ -80,14 +80,12 @@ def bins(probability: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.searchsorted(edges, probability, side="left")
 
 
-def expected_calibration_error(
+def calibration_gaps(
     labels: NDArray[np.int64], probability: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Mean distance of observed share and mean probability over ten bins of equal count.
+    """Observed share less mean probability in ten bins of equal count, each times the bin's share.
 
-    Guo et al. 2017, eq. 3, with bins of equal count (Nixon et al. 2019), which leave none almost
-    empty. The bins are those of the films, also for resamples of them. The estimate is too high by
-    what chance adds to each bin, and does not reach 0 for a perfect model.
+    The bins are those of the films, also for resamples of them.
 
     Args:
         labels: (N,), 0 or 1.
@@ -95,11 +93,77 @@ def expected_calibration_error(
         weights: (B, N), what each film counts in each resample.
 
     Returns:
-        (B,), 0 to 1.
+        (B, `BINS`), -1 to 1.
     """
     member = np.eye(BINS)[bins(probability)]
     gaps = weights @ (member * (labels - probability)[:, None])
-    return np.abs(gaps).sum(axis=1) / weights.sum(axis=1)
+    return gaps / weights.sum(axis=1, keepdims=True)
+
+
+def expected_calibration_error(
+    labels: NDArray[np.int64], probability: NDArray[np.float64], weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Mean distance of observed share and mean probability over ten bins of equal count.
+
+    Guo et al. 2017, eq. 3, with bins of equal count (Nixon et al. 2019), which leave none almost
+    empty. The estimate is too high by what chance adds to each bin, and does not reach 0 for a
+    perfect model.
+
+    Args: as `calibration_gaps`.
+
+    Returns:
+        (B,), 0 to 1.
+    """
+    return np.abs(calibration_gaps(labels, probability, weights)).sum(axis=1)
+
+
+def calibration_error_interval(
+    labels: NDArray[np.int64], probability: NDArray[np.float64], resampled: NDArray[np.float64]
+) -> tuple[float, float]:
+    """95 % interval of the expected calibration error by inverting a test of it.
+
+    The estimate is biased upwards by chance, a resample of it once more, and by how much hangs on
+    the truth: little where the error is large, most where it is 0. So each possible error is
+    tested: it stays in unless fewer than 2.5 % of the estimates that chance would make of it are as
+    high as the one found, or as low (Davison & Hinkley 1997, section 5.4). Chance is what resamples
+    of patients add to the gaps of the bins. A possible error is spread over the bins as by logits
+    that are all off by one distance, that is as p (1 - p), each to the side that its gap is on.
+    Chance is as large as in the resamples or, where that is more, as large as binomial labels with
+    the tested gaps would make it: an estimate that is high by chance else comes with too little
+    of it, as for a share by Wald's interval in place of Wilson's. The interval is stretched to hold
+    the estimate, if need be.
+
+    Args:
+        labels: (N,), 0 or 1.
+        probability: (N,), 0 to 1.
+        resampled: (B, `BINS`), `calibration_gaps` of resamples of patients.
+
+    Returns:
+        low, high, 0 to 1; low is 0 where a perfect model would do.
+    """
+    gaps = calibration_gaps(labels, probability, np.ones((1, len(labels))))[0]
+    error = np.abs(gaps).sum()
+    member = np.eye(BINS)[bins(probability)] / len(labels)
+    binomial = (probability * (1 - probability)) @ member
+    if error == 0 or binomial.sum() == 0:  # nothing off, or nothing that could be
+        return float(error), float(error)
+    noise, square = resampled - gaps, (labels - probability) ** 2 @ member
+    pattern = np.where(gaps < 0, -1, 1) * binomial / binomial.sum()
+    # By a gap g a square of label - p is g (1 - 2p) more on average; see `square`.
+    share = np.maximum(member.sum(axis=0), 1e-300)
+    more = (1 - 2 * probability) @ member / share
+    # What chance adds or takes is at most the sum of its sizes: no error above is left in.
+    reach = np.quantile(np.abs(noise).sum(axis=1), 0.975)
+    tested = np.linspace(0, error + reach, 201)
+    as_high = np.empty(len(tested))
+    for place, value in enumerate(tested):
+        expected = binomial + value * pattern * more
+        excess = np.sqrt(np.maximum(expected / np.maximum(square, 1e-300), 1))
+        found = np.abs(value * pattern + excess * noise).sum(axis=1)
+        as_high[place] = (found >= error).mean()
+    low = tested[as_high > 0.025].min(initial=error)
+    high = tested[as_high < 0.975].max(initial=error)
+    return float(low), float(min(high, 1.0))
 
 
 def calibration_intercept(
