@@ -23,11 +23,14 @@ from pneumonia.stage import replaced, run, write_json
 DATA, MODELS, REPORT = Path("data/prepared"), Path("models"), Path("reports/evaluate")
 AUDIT = Path("reports/visualize/audit.json")
 NAMES = ("scratch", "transfer")
+CARD = "model_card.md"
 
 
 def main(params: Params) -> None:
     """Write reports/evaluate; add the figures to the trainings' runs; register the better."""
     from pneumonia.reporting.evaluation_page import write_evaluation_report
+    from pneumonia.reporting.model_card import write_model_card
+    from pneumonia.reporting.results import read_results
 
     block, audit = params.evaluate, read_audit(AUDIT)
     table = read_manifest(DATA)
@@ -48,12 +51,13 @@ def main(params: Params) -> None:
     shifts = robustness.measure(seen, points)
     chosen = evaluate.champion(found, shifts)
     compared = evaluate.compare(found["scratch"], found["transfer"], block)
-    histories = {name: pd.read_csv(MODELS / name / "history.csv") for name in NAMES}
     with replaced(REPORT) as folder:
         write_files(folder, found, shifts, compared, audit["probes"])
         card = {"champion": chosen, "models": {name: asdict(points[name]) for name in NAMES}}
         write_json(folder / "operating_point.json", card)
-        write_evaluation_report(folder, found, shifts, histories, chosen, block.bootstrap)
+        results = read_results(folder, DATA, MODELS, params.data.source, block)
+        write_evaluation_report(folder, results)
+        write_model_card(folder, results)
         with tracking.store():
             decision = _track(folder, found, shifts, chosen, table, images, block)
     print(f"evaluate: {in_words(compared['test'])}")
@@ -78,7 +82,9 @@ def _track(
     # From within the run of the one that is registered.
     with tracking.open_run(MODELS / chosen, table):
         one = found[chosen]
-        candidate = registration.Candidate(chosen, MODELS / chosen, one.graph_sha256, one.point)
+        candidate = registration.Candidate(
+            chosen, MODELS / chosen, one.graph_sha256, one.point, folder / CARD
+        )
         version = registration.register(name, candidate)
         is_val = (rows["split"] == "val").to_numpy()
         return promotion.decide(

@@ -61,12 +61,14 @@ class Candidate:
         folder: of the trained model: weights, exported graph, record.
         graph_sha256: of the graph that was evaluated.
         point: its operating point.
+        model_card: the file of `reporting.model_card`, to go with the version.
     """
 
     source: str
     folder: Path
     graph_sha256: str
     point: OperatingPoint
+    model_card: Path | None = None
 
     @property
     def graph(self) -> Path:
@@ -198,11 +200,14 @@ def _log_model(candidate: Candidate, fingerprint: str) -> str:
         card = Path(folder) / "operating_point.json"
         point = {"model": candidate.source, **asdict(candidate.point)}
         card.write_text(json.dumps(point, indent=2) + "\n")
+        artifacts = {"graph": str(candidate.graph), "operating_point": str(card)}
+        if candidate.model_card:
+            artifacts["model_card"] = str(candidate.model_card)
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(package / "serving" / "model.py"),
             code_paths=[str(package)],
-            artifacts={"graph": str(candidate.graph), "operating_point": str(card)},
+            artifacts=artifacts,
             signature=ModelSignature(
                 inputs=Schema([ColSpec(DataType.binary, "image")]),
                 outputs=Schema([ColSpec(kind, column) for column, kind in outputs.items()]),

@@ -4,103 +4,255 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from pneumonia.evaluation import robustness
-from pneumonia.evaluation.evaluate import Evaluation
+from pneumonia.evaluation.calibration import BINS
 from pneumonia.predictor import NOTICE
+from pneumonia.reporting import comparison_figures, failure_page, robustness_page, style
 from pneumonia.reporting import evaluation_figures as figures
-from pneumonia.reporting import robustness_page, style
-from pneumonia.reporting.page import Figure, Section, Table, write_page
+from pneumonia.reporting import evaluation_tables as tables
+from pneumonia.reporting.card_texts import SOURCES
+from pneumonia.reporting.page import Figure, Section, write_page
+from pneumonia.reporting.results import Results
 from pneumonia.reporting.robustness_figures import heat_table
-
-METRICS = {
-    "auc": "AUC",
-    "average_precision": "average precision",
-    "accuracy": "accuracy",
-    "sensitivity": "sensitivity",
-    "specificity": "specificity",
-    "brier": "Brier score",
-}
-
 
 IN_SAMPLE = (
     "Threshold and calibration were fitted to these films: all figures here but AUC and average "
     "precision flatter the models, and their intervals with them."
 )
+LIMITS = [
+    "Age and sex are not in the data, nor is the device or the hospital of a film: no subgroup of "
+    "these can be examined. All films of a data set come from one source, so nothing here says how "
+    "a model does elsewhere. A network at AUC .95 on the Kermany films fell to .54 on children of "
+    "another hospital (Xin 2021).",
+    "The shifts change what machines and files change; they do not bring other patients, other "
+    "diseases or other labels.",
+    "Intervals are by patient and pointwise. Many figures are shown, and some differences among "
+    "them are chance.",
+]
 
 
-def with_interval(found: Evaluation, split: str, metric: str) -> str:
-    """A figure as text: "0.990 [0.981, 0.997]"."""
-    low, high = found.intervals[split][metric]
-    return f"{found.metrics[split][metric]:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def metrics_table(evaluations: dict[str, Evaluation], split: str) -> Table:
-    """All metrics of all models on a split, a row a model."""
-    rows = [
-        [name, *(with_interval(found, split, metric) for metric in METRICS)]
-        for name, found in evaluations.items()
-    ]
-    return Table(["model", *METRICS.values()], rows)
-
-
-def write_evaluation_report(
-    folder: Path,
-    evaluations: dict[str, Evaluation],
-    shifts: pd.DataFrame,
-    histories: dict[str, pd.DataFrame],
-    chosen: str,
-    bootstrap: int,
-) -> None:
-    """Write the figures and `index.html`.
-
-    Args:
-        folder: where to.
-        evaluations: by model.
-        shifts: from `robustness.measure`.
-        histories: by model, the training's `history.csv`.
-        chosen: the champion.
-        bootstrap: resamples behind the intervals.
-    """
+def write_evaluation_report(folder: Path, results: Results) -> None:
+    """Write the figures and `index.html` into `folder`."""
     style.apply()
-    predictions = pd.concat([found.predictions for found in evaluations.values()])
-    test = predictions[predictions["split"] == "test"]
-    points = figures.roc_table(test)
-    aucs = {name: with_interval(found, "test", "auc") for name, found in evaluations.items()}
-    at = {
-        name: (1 - found.metrics["test"]["specificity"], found.metrics["test"]["sensitivity"])
-        for name, found in evaluations.items()
+    _draw(folder, results)
+    chosen = results.chosen
+    means = {
+        name: robustness.summary(results.robustness, name, "val")["mean"]["auc"]
+        for name in results.models
     }
-    thresholds = {name: found.point.threshold for name, found in evaluations.items()}
-    style.save(figures.roc(points, aucs, at), folder / "roc.png")
-    style.save(figures.calibration(test), folder / "calibration.png")
-    style.save(figures.scores(test, thresholds), folder / "scores.png")
-    style.save(figures.learning_curves(histories), folder / "learning_curves.png")
-    style.save(heat_table(shifts, "test"), folder / "robustness.png")
-    _write_page(folder, evaluations, shifts, chosen, bootstrap)
-
-
-def _write_page(
-    folder: Path,
-    evaluations: dict[str, Evaluation],
-    shifts: pd.DataFrame,
-    chosen: str,
-    bootstrap: int,
-) -> None:
-    points = [
-        [
-            name, f"{found.point.threshold:.3f}", f"{found.point.slope:.3f}",
-            f"{found.point.intercept:.3f}",
-        ]
-        for name, found in evaluations.items()
-    ]  # fmt: skip
-    how = (
-        f"95 % intervals: {bootstrap:,} bootstrap resamples of patients. Thresholds and "
-        "calibrations were fixed on validation; the test films were scored once, with them."
+    others = ", ".join(f"{name} {means[name]:.3f}" for name in results.models if name != chosen)
+    lead = (
+        f"Two models on the same films. Chosen by mean validation AUC under shift: {chosen} "
+        f"({means[chosen]:.3f}; {others})."
     )
+    sections = [
+        *_result(folder, results),
+        *_operating_point(folder, results),
+        _curves(folder, results),
+        _subgroups(folder, results),
+        *_robustness(folder, results),
+        *failure_page.sections(results),
+        Section("Validation", [IN_SAMPLE], tables.metrics_table(results, "val")),
+        Section(
+            "Training",
+            figures=[
+                Figure(
+                    folder / "learning_curves.png",
+                    "Loss and validation AUC of both models by epoch",
+                    "Of the averaged weights. Epoch 0 of transfer is the head on the frozen "
+                    "backbone.",
+                )
+            ],
+        ),
+        Section("Limits", LIMITS),
+    ]
+    write_page(folder / "index.html", "Evaluation", lead, sections, NOTICE, contents=True)
+
+
+def _draw(folder: Path, results: Results) -> None:
+    models, curves = results.models, results.curves
+    thresholds = {name: results.points[name]["threshold"] for name in models}
+    value = {
+        metric: {name: results.interval(name, "test", metric)[0] for name in models}
+        for metric in ("sensitivity", "specificity", "ppv")
+    }
+    at = {name: (1 - value["specificity"][name], value["sensitivity"][name]) for name in models}
+    at_precision = {name: (value["sensitivity"][name], value["ppv"][name]) for name in models}
+    of_test = results.intervals[results.intervals["split"] == "test"]
+    groups = results.subgroups[results.subgroups["split"] == "test"]
+    legends = {
+        metric: {name: results.text(name, "test", metric) for name in models}
+        for metric in ("auc", "average_precision")
+    }
+    decisions = curves["confusion"]
+    prevalence = float((decisions[models[0]]["actual"] == "PNEUMONIA").mean())
+    drawn = {
+        "roc": figures.roc(curves["roc"], legends["auc"], at),
+        "precision_recall": figures.precision_recall(
+            curves["precision_recall"], legends["average_precision"], at_precision, prevalence
+        ),
+        "calibration": figures.calibration(
+            curves["reliability_uncalibrated"], curves["reliability"]
+        ),
+        "confusion": figures.confusion(decisions),
+        "scores": figures.scores(curves["scores"], thresholds),
+        "decision": figures.decision(curves["decision"], thresholds),
+        "comparison": comparison_figures.metrics(of_test),
+        "contenders": comparison_figures.contenders(results.contenders),
+        "subgroups": comparison_figures.subgroups(groups),
+        "robustness": heat_table(results.robustness, "test"),
+        "learning_curves": figures.learning_curves(results.histories),
+    }
+    for name, figure in drawn.items():
+        style.save(figure, folder / f"{name}.png")
+
+
+def _result(folder: Path, results: Results) -> list[Section]:
+    how = (
+        f"95 % intervals: {results.params.bootstrap:,} bootstrap resamples of patients; of the AUC "
+        "also by DeLong, clustered on patients. Choice of model, thresholds and calibration were "
+        "fixed on validation; the test films were scored once, with them. Where no film is decided "
+        "wrongly the limit is that of Clopper and Pearson. The calibration error is over "
+        f"{BINS} bins of equal count."
+    )
+    return [
+        Section(
+            "Result",
+            [SOURCES[results.source], results.comparison["test"]["in_words"], how],
+            tables.metrics_table(results, "test"),
+            [
+                Figure(
+                    folder / "comparison.png",
+                    "Metrics of both models on the test films as points with intervals",
+                    "Squares: scratch; dots: transfer. Bars: 95 % intervals.",
+                )
+            ],
+        ),
+        Section(
+            " against ".join(results.models).capitalize(), table=tables.comparison_table(results)
+        ),
+        Section(
+            "Models and shortcut probes",
+            [
+                "A probe is a logistic regression trained on the train films. It sees the source "
+                "file's size, aspect and bytes (file), the outer frame of the film (border) or the "
+                "film at 8x8 px (thumbnail).",
+                tables.probes_in_words(results),
+            ],
+            tables.contenders_table(results),
+            [
+                Figure(
+                    folder / "contenders.png",
+                    "AUC of models and shortcut probes on the test films with intervals",
+                )
+            ],
+            level=3,
+        ),
+    ]
+
+
+def _operating_point(folder: Path, results: Results) -> list[Section]:
+    rule, method = results.params.threshold, results.params.calibration
+    return [
+        Section(
+            "Operating point",
+            [
+                f"Rule {rule}: {tables.rule_in_words(rule)}, on the validation films together with "
+                "their mildly and medium shifted versions. Unshifted films of one hospital are "
+                "told apart almost without error, so that every threshold in a wide gap between "
+                "the classes would be the best. A film is called pneumonia at a probability at "
+                "or above the threshold.",
+                "Probability = sigmoid(slope * logit + intercept).",
+            ],
+            tables.operating_points(results),
+            [
+                Figure(
+                    folder / "scores.png",
+                    "Test films by probability and class, with the threshold of each model",
+                    "Pneumonia upwards, normal downwards. Heights go with the square root of the "
+                    "count, so that single wrong films are seen.",
+                ),
+                Figure(
+                    folder / "confusion.png",
+                    "Test films by label and decision of each model",
+                    "Percentages are of the films with that label.",
+                ),
+            ],
+        ),
+        Section(
+            "Calibration",
+            [
+                f"Method {method}: {tables.method_in_words(method)}, fitted on the unshifted "
+                "validation films by least log loss. Right are a slope of 1 and an intercept of 0; "
+                "a slope below 1 means too extreme, an intercept below 0 too high probabilities."
+            ],
+            tables.calibration_table(results, results.models),
+            [
+                Figure(
+                    folder / "calibration.png",
+                    "Observed share of pneumonia by probability, before and after calibration",
+                    f"{BINS} bins of equal count with 95 % intervals; on the dotted line a "
+                    "probability means what it says.",
+                )
+            ],
+        ),
+        Section(
+            "Predictive values",
+            [
+                "Predictive values hold for the share of pneumonia in these films. Where fewer are "
+                "ill, with sensitivity and specificity as here, more of the calls are false alarms."
+            ],
+            tables.predictive_values(results, results.models),
+        ),
+    ]
+
+
+def _curves(folder: Path, results: Results) -> Section:
+    return Section(
+        "Curves",
+        [f"{tables.counted(results, 'test')}. Bands: 95 %, pointwise, by bootstrap of patients."],
+        figures=[
+            Figure(
+                folder / "roc.png", "ROC curves of both models on the test films, with bands",
+                "Dotted: a guess.",
+            ),
+            Figure(
+                folder / "precision_recall.png",
+                "Precision by recall of both models on the test films, with bands",
+                "Dotted: a guess, the share of pneumonia in these films.",
+            ),
+            Figure(
+                folder / "decision.png",
+                "Net benefit of both models by threshold probability, with bands",
+                "True calls less false alarms, these weighed by the odds of the threshold "
+                "probability (Vickers 2006), at the prevalence of these films. A model is of use "
+                "where it lies above both lines.",
+            ),
+        ],
+    )  # fmt: skip
+
+
+def _subgroups(folder: Path, results: Results) -> Section:
+    return Section(
+        "Subgroups",
+        [
+            "Each subtype of pneumonia with all normal films, and films by tercile of the source "
+            "file's pixels. Age and sex are not in the data."
+        ],
+        tables.subgroups_table(results, results.models),
+        [
+            Figure(
+                folder / "subgroups.png",
+                "AUC, sensitivity and specificity of both models by subgroup, with intervals",
+                "In brackets: films. Squares: scratch; dots: transfer. Bars: 95 % intervals.",
+            )
+        ],
+    )
+
+
+def _robustness(folder: Path, results: Results) -> list[Section]:
     validation, test = (
-        {name: robustness.summary(shifts, name, split) for name in evaluations}
+        {name: robustness.summary(results.robustness, name, split) for name in results.models}
         for split in ("val", "test")
     )
     heat = Figure(
@@ -108,28 +260,4 @@ def _write_page(
         "AUC, sensitivity and specificity of both models under every shift",
         robustness_page.caption(),
     )
-    sections = [
-        Section("Test", [how], metrics_table(evaluations, "test")),
-        Section("Validation", [IN_SAMPLE], metrics_table(evaluations, "val")),
-        Section(
-            "Operating points",
-            table=Table(["model", "threshold", "calibration slope", "intercept"], points),
-        ),
-        Section(
-            "Curves",
-            figures=[
-                Figure(folder / "roc.png", "ROC curves of both models on the test films"),
-                Figure(
-                    folder / "calibration.png",
-                    "calibration curves",
-                    "Ten bins of equal count; on the dotted line a probability means what it says.",
-                ),
-                Figure(folder / "scores.png", "histograms of the probabilities by class"),
-                Figure(folder / "learning_curves.png", "loss and validation AUC by epoch"),
-            ],
-        ),
-        *robustness_page.sections(heat, validation, test),
-        Section("Notice", [NOTICE]),
-    ]
-    lead = f"Scratch against transfer. Champion by mean validation AUC under shift: {chosen}."
-    write_page(folder / "index.html", "Evaluation", lead, sections)
+    return robustness_page.sections(heat, validation, test)

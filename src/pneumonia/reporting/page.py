@@ -34,24 +34,59 @@ class Figure:
 
 @dataclass(frozen=True)
 class Table:
-    """A table on a page: column names, and rows of text."""
+    """A table on a page: column names, rows of text whose first cell names the row, a caption."""
 
     columns: list[str]
     rows: list[list[str]]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Film:
+    """A small picture in a gallery: PNG bytes, what it shows in words, and lines below it."""
+
+    png: bytes
+    alt: str
+    lines: list[str]
+
+    @property
+    def source(self) -> str:
+        """The picture as a data URI."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs, a table and figures, in that order."""
+    """A heading with paragraphs, a table, figures and films, in that order.
+
+    One of level 3 belongs to the one of level 2 before it.
+    """
 
     title: str
     paragraphs: list[str] = field(default_factory=list)
     table: Table | None = None
     figures: list[Figure] = field(default_factory=list)
+    films: list[Film] = field(default_factory=list)
+    level: int = 2
 
 
-def write_page(path: Path, title: str, lead: str, sections: list[Section]) -> None:
-    """Render a page. Texts are escaped; the same contents give the same bytes."""
+def write_page(
+    path: Path,
+    title: str,
+    lead: str,
+    sections: list[Section],
+    notice: str = "",
+    contents: bool = False,
+) -> None:
+    """Render a page. Texts are escaped; the same contents give the same bytes.
+
+    Args:
+        path: where to.
+        title, lead: at its head.
+        sections: below each other.
+        notice: a warning at its head.
+        contents: whether to list the sections of level 2 at its head.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pneumonia.reporting"),
         autoescape=True,
@@ -59,5 +94,25 @@ def write_page(path: Path, title: str, lead: str, sections: list[Section]) -> No
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    page = environment.get_template("page.html.j2")
-    path.write_text(page.render(title=title, lead=lead, sections=sections), encoding="utf-8")
+    page = environment.get_template("page.html.j2").render(
+        title=title, lead=lead, sections=sections, notice=notice, contents=contents
+    )
+    path.write_text(page, encoding="utf-8")
+
+
+def markdown(title: str, lead: str, sections: list[Section], notice: str = "") -> str:
+    """The same as Markdown, without the pictures."""
+    parts = [f"# {title}", *([f"> {notice}"] if notice else []), lead]
+    for section in sections:
+        parts += [f"{'#' * section.level} {section.title}", *section.paragraphs]
+        if section.table:
+            table = section.table
+            lines = [table.columns, ["---"] * len(table.columns), *table.rows]
+            if table.caption:
+                parts.append(table.caption)
+            parts.append("\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

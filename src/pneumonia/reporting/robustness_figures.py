@@ -10,15 +10,13 @@ import pandas as pd
 from matplotlib.colors import Normalize
 
 from pneumonia.evaluation.robustness import METRICS, UNSHIFTED
-from pneumonia.reporting.style import INK
+from pneumonia.reporting.style import DARK, INK
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TITLES = {"auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity"}
 WORST_SHOWN = 0.3  # loss with the darkest colour; beyond it the number alone tells
-# Share of the scale above which white stands out more than black; either has 4.5 to 1 (WCAG 2).
-DARK = 0.715
 
 
 def heat_table(table: pd.DataFrame, split: str) -> Figure:

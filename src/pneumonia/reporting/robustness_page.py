@@ -82,8 +82,8 @@ def sections(
     )
     choice = (
         f"Means over all shifts and strengths but {NOT_IN_MEAN}, which is for the reader of the "
-        "file to put right. The mean validation AUC chooses the champion: on unshifted films of "
-        "one hospital good models can hardly be told apart."
+        "file to put right. The mean validation AUC chooses between the models: on unshifted films "
+        "of one hospital good models can hardly be told apart."
     )
     return [
         Section(
@@ -92,8 +92,8 @@ def sections(
             worst_table(test),
             [picture],
         ),
-        Section("Means under shift", [choice], mean_table(validation, test)),
-        Section("The shifts", table=suite_table()),
+        Section("Means under shift", [choice], mean_table(validation, test), level=3),
+        Section("The shifts", table=suite_table(), level=3),
     ]
 
 

@@ -22,6 +22,11 @@ CLASS_COLOURS = {"normal": BLUE, "pneumonia": ORANGE}
 # For areas, because orange and purple print alike.
 SUBTYPE_HATCHES = {"normal": "", "bacteria": "////", "virus": "....", "unknown": "xxxx"}
 MODEL_COLOURS = {"scratch": ORANGE, "transfer": BLUE}
+MODEL_LINES = {"scratch": "-", "transfer": "--"}
+MODEL_MARKERS = {"scratch": "s", "transfer": "o"}
+# Share of the scale of "Blues" above which white stands out more than black; either has 4.5 to 1
+# (WCAG 2).
+DARK = 0.715
 DPI = 150
 _RC: dict[Any, Any] = {
     "figure.constrained_layout.use": True,

@@ -1,0 +1,22 @@
+"""The model card lies among the files of the registered version."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+
+from tests.registry.candidates import Films, make_candidate, submit
+
+
+def test_the_card_is_registered_with_the_model(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+) -> None:
+    card = tmp_path / "model_card.md"
+    card.write_text("# Model card\n")
+    candidate = replace(make_candidate(tmp_path / "first"), model_card=card)
+    version = submit(candidate, "with-card", films).version
+    folder = mlflow.artifacts.download_artifacts(f"models:/with-card/{version}")
+    found = [path.read_text() for path in Path(folder).rglob("model_card.md")]
+    assert found == ["# Model card\n"]
