@@ -45,7 +45,7 @@ def on_postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=["on_sqlite", "on_postgresql"])
+@pytest.fixture(params=["on_sqlite", pytest.param("on_postgresql", marks=pytest.mark.slow)])
 def server(request: pytest.FixtureRequest) -> str:
     """Both servers, one after the other."""
     return str(request.getfixturevalue(request.param))

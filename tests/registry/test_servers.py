@@ -96,7 +96,14 @@ def proxy(on_sqlite: str) -> Iterator[tuple[Proxy, str]]:
         yield proxy, address
 
 
-@pytest.mark.parametrize(("write", "done"), WRITES)
+# One of them by default; all take minutes.
+EVERY = [
+    pytest.param(*write, marks=[] if number == 6 else [pytest.mark.slow])
+    for number, write in enumerate(WRITES)
+]
+
+
+@pytest.mark.parametrize(("write", "done"), EVERY)
 def test_a_server_that_goes_away_says_so_and_repeating_heals(
     proxy: tuple[Proxy, str], name: str, tmp_path: Path, films: Films, write: str, done: bool,
     monkeypatch: pytest.MonkeyPatch,
