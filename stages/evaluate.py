@@ -6,24 +6,19 @@ Reads the block `evaluate` of params.yaml; writes reports/evaluate, and to the M
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
-
 from pneumonia import promotion, registration, tracking
 from pneumonia.data.manifest import digest, load_images, read_manifest
 from pneumonia.evaluation import evaluate, robustness
 from pneumonia.evaluation.comparison import in_words
 from pneumonia.evaluation.files import read_audit, write_files
 from pneumonia.evaluation.subgroups import attributes
-from pneumonia.params import EvaluateParams, Params
+from pneumonia.params import Params
 from pneumonia.predictor import Graph
 from pneumonia.stage import replaced, run, write_json
 
 DATA, MODELS, REPORT = Path("data/prepared"), Path("models"), Path("reports/evaluate")
 AUDIT = Path("reports/visualize/audit.json")
 NAMES = ("scratch", "transfer")
-CARD = "model_card.md"
 
 
 def main(params: Params) -> None:
@@ -59,37 +54,24 @@ def main(params: Params) -> None:
         write_evaluation_report(folder, results)
         write_model_card(folder, results)
         with tracking.store():
-            decision = _track(folder, found, shifts, chosen, table, images, block)
+            for name, one in found.items():
+                with tracking.open_run(MODELS / name, table):
+                    kept = robustness.summary(shifts, name, "val")
+                    tracking.log_evaluation(one.metrics, one.intervals, kept, folder)
+            one, model = found[chosen], MODELS / chosen
+            candidate = registration.Candidate(
+                chosen, model, one.graph_sha256, one.point, folder / "model_card.md"
+            )
+            validation = images[(rows["split"] == "val").to_numpy()]
+            # From within the run of the model that is registered.
+            with tracking.open_run(model, table):
+                version = registration.register(block.registered_model, candidate)
+                decision = promotion.decide(
+                    block.registered_model, version, graphs[chosen], table, validation,
+                    digest(DATA), block,
+                )  # fmt: skip
     print(f"evaluate: {in_words(compared['test'])}")
     print(f"evaluate: {promotion.sentence(block.registered_model, decision)}")
-
-
-def _track(
-    folder: Path,
-    found: dict[str, evaluate.Evaluation],
-    shifts: pd.DataFrame,
-    chosen: str,
-    table: pd.DataFrame,
-    images: NDArray[np.uint8],
-    block: EvaluateParams,
-) -> promotion.Decision:
-    name = block.registered_model
-    rows = table[table["split"].isin(evaluate.SPLITS)]
-    for model, one in found.items():
-        with tracking.open_run(MODELS / model, table):
-            kept = robustness.summary(shifts, model, "val")
-            tracking.log_evaluation(one.metrics, one.intervals, kept, folder)
-    # From within the run of the one that is registered.
-    with tracking.open_run(MODELS / chosen, table):
-        one = found[chosen]
-        candidate = registration.Candidate(
-            chosen, MODELS / chosen, one.graph_sha256, one.point, folder / CARD
-        )
-        version = registration.register(name, candidate)
-        is_val = (rows["split"] == "val").to_numpy()
-        return promotion.decide(
-            name, version, Graph(candidate.graph), table, images[is_val], digest(DATA), block
-        )
 
 
 if __name__ == "__main__":
