@@ -2,12 +2,13 @@
 
 Frozen phase: the backbone runs once over the films, and the head is the exact optimum of an
 L2-penalised logistic regression on the pooled features; nothing there is worth gradient steps.
-Fine-tuning: the last blocks learn on, under augmentation, the further from the head the slower, and
-with batch norm frozen at its ImageNet statistics (a few thousand films would only make them worse).
+Fine-tuning: all blocks learn on, under augmentation, the further from the head the slower, and with
+batch norm frozen at its ImageNet statistics (a few thousand films would only make them worse).
 
-Expected on the 5,232 films described in the README: test AUC 0.99 or more. On them fine-tuning buys
-nothing that validation shows: AUC .996 after the frozen phase, .995 at the end, and .993 with
-`fine_tune_blocks=8 layer_decay=0.9 interpolation=0.8 learning_rate=0.0004 epochs=5`.
+What each of these bought: docs/models.md.
+
+Expected on the 5,232 films described in the README: validation AUC .996 after the frozen phase and
+@VAL@ at the end; test AUC @TEST@.
 """
 
 from __future__ import annotations
