@@ -58,10 +58,10 @@ register: $(VENV)/.installed ## fill an empty MLflow store from cached outputs
 
 promote: $(VENV)/.installed ## make a version the champion: make promote VERSION=2
 	@test -n "$(VERSION)" || { echo "say which version: make promote VERSION=2" >&2; exit 1; }
-	@python -m pneumonia.registry promote "$(VERSION)"
+	@python -m pneumonia.tracking.registry promote "$(VERSION)"
 
 rollback: $(VENV)/.installed ## make the champion before this one the champion again
-	@python -m pneumonia.registry rollback
+	@python -m pneumonia.tracking.registry rollback
 
 image: $(VENV)/.installed ## build the Docker image of the champion
 	@rm -rf build/model

@@ -6,7 +6,6 @@ Reads the block `evaluate` of params.yaml; writes reports/evaluate, and to the M
 from dataclasses import asdict
 from pathlib import Path
 
-from pneumonia import promotion, registration, tracking
 from pneumonia.data.manifest import digest, load_images, read_manifest
 from pneumonia.evaluation import evaluate, robustness
 from pneumonia.evaluation.comparison import in_words
@@ -15,6 +14,7 @@ from pneumonia.evaluation.subgroups import attributes
 from pneumonia.params import Params
 from pneumonia.predictor import Graph
 from pneumonia.stage import replaced, run, write_json
+from pneumonia.tracking import promotion, registration, runs
 
 DATA, MODELS, REPORT = Path("data/prepared"), Path("models"), Path("reports/evaluate")
 AUDIT = Path("reports/visualize/audit.json")
@@ -53,18 +53,18 @@ def main(params: Params) -> None:
         results = read_results(folder, DATA, MODELS, params.data.source, block)
         write_evaluation_report(folder, results)
         write_model_card(folder, results)
-        with tracking.store():
+        with runs.store():
             for name, one in found.items():
-                with tracking.open_run(MODELS / name, table):
+                with runs.open_run(MODELS / name, table):
                     kept = robustness.summary(shifts, name, "val")
-                    tracking.log_evaluation(one.metrics, one.intervals, kept, folder)
+                    runs.log_evaluation(one.metrics, one.intervals, kept, folder)
             one, model = found[chosen], MODELS / chosen
             candidate = registration.Candidate(
                 chosen, model, one.graph_sha256, one.point, folder / "model_card.md"
             )
             validation = images[(rows["split"] == "val").to_numpy()]
             # From within the run of the model that is registered.
-            with tracking.open_run(model, table):
+            with runs.open_run(model, table):
                 version = registration.register(block.registered_model, candidate)
                 decision = promotion.decide(
                     block.registered_model, version, graphs[chosen], table, validation,

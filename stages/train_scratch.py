@@ -6,13 +6,13 @@ goes on from its last finished epoch, which models/scratch.checkpoint keeps unti
 
 from pathlib import Path
 
-from pneumonia import tracking
 from pneumonia.data.manifest import read_manifest, require_audit
 from pneumonia.models import devices, training
 from pneumonia.models.batches import load_films
 from pneumonia.models.checkpoint import begin
 from pneumonia.params import Params
 from pneumonia.stage import replaced, run, sources
+from pneumonia.tracking import runs
 
 NAME = "train_scratch"
 DATA, AUDIT = Path("data/prepared"), Path("reports/visualize/leaks.json")
@@ -34,7 +34,7 @@ def main(params: Params) -> None:
 
         with strategy.scope():
             model = scratch.build(block, size)
-        with tracking.training_run(
+        with runs.training_run(
             NAME, settings, digest, size, read_manifest(DATA), checkpoint.key, history
         ) as log_epoch:
             on_epoch = training.recorder("scratch", log_epoch)
@@ -42,7 +42,7 @@ def main(params: Params) -> None:
             training.fit(model, groups, films, block, block.epochs, history, checkpoint, on_epoch)
             with replaced(MODEL) as folder:
                 training.save_model(model, history, block, digest, folder)
-            tracking.finish(MODEL)
+            runs.finish(MODEL)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,13 @@ it goes on from its last finished epoch, which models/transfer.checkpoint keeps 
 
 from pathlib import Path
 
-from pneumonia import tracking
 from pneumonia.data.manifest import read_manifest, require_audit
 from pneumonia.models import devices, training, transfer
 from pneumonia.models.batches import load_films
 from pneumonia.models.checkpoint import begin
 from pneumonia.params import Params
 from pneumonia.stage import replaced, run, sources
+from pneumonia.tracking import runs
 
 NAME = "train_transfer"
 DATA, AUDIT = Path("data/prepared"), Path("reports/visualize/leaks.json")
@@ -32,7 +32,7 @@ def main(params: Params) -> None:
         size = films[0].images.shape[1]
         with strategy.scope():
             model = transfer.build(block, size)
-        with tracking.training_run(
+        with runs.training_run(
             NAME, settings, digest, size, read_manifest(DATA), checkpoint.key, history
         ) as log_epoch:
             on_epoch = training.recorder("transfer", log_epoch)
@@ -47,7 +47,7 @@ def main(params: Params) -> None:
                 )
             with replaced(MODEL) as folder:
                 training.save_model(model, history, block, digest, folder)
-            tracking.finish(MODEL)
+            runs.finish(MODEL)
 
 
 if __name__ == "__main__":

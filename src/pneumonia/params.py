@@ -152,7 +152,7 @@ class TransferParams(TrainingParams):
 
 
 class PromotionParams(_Block):
-    """When a new version becomes champion; see `pneumonia.promotion`."""
+    """When a new version becomes champion; see `pneumonia.tracking.promotion`."""
 
     margin: Fraction
     level: float = Field(ge=0.5, lt=1)

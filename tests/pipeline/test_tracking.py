@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from pneumonia.params import load_params
-from pneumonia.registry import history
+from pneumonia.tracking.registry import history
 from tests.pipeline.clone import Clone
 
 NAME = "pneumonia-chest-xray"

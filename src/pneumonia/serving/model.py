@@ -33,7 +33,8 @@ class PneumoniaModel(PythonModel):
         self.version = _version(Path(context.artifacts["operating_point"]))
         self.predictor = Predictor(Graph(Path(context.artifacts["graph"])), OperatingPoint(**card))
 
-    # MLflow reads type hints here as a schema and supports few; the signature is in registry.py.
+    # MLflow reads type hints here as a schema and supports few; tracking/registration.py has the
+    # signature.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Answer each row of the column `image`.
 

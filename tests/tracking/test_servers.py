@@ -11,13 +11,13 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from pneumonia import registry
 from pneumonia.errors import InputError
+from pneumonia.tracking import registry
 from tests.pipeline.clone import clean_environment
 from tests.pipeline.imports import ROOT
-from tests.registry.candidates import Films, make_candidate, submit
-from tests.registry.conftest import use
-from tests.registry.servers import Proxy
+from tests.tracking.candidates import Films, make_candidate, submit
+from tests.tracking.conftest import use
+from tests.tracking.servers import Proxy
 
 
 def places(client: mlflow.MlflowClient, name: str) -> tuple[list[str], dict[str, str]]:
@@ -32,7 +32,7 @@ def at_once(server: str, name: str, folders: list[Path], barrier: Path) -> list[
     barrier.mkdir()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.registry.candidates", str(folder), name, str(barrier)],
+            [sys.executable, "-m", "tests.tracking.candidates", str(folder), name, str(barrier)],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=clean_environment() | {
                 "PYTHONPATH": f"{ROOT}/src", "MLFLOW_TRACKING_URI": server,
@@ -163,7 +163,7 @@ def registry_command(
     command: str, server: str, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pneumonia.registry", command, *arguments],
+        [sys.executable, "-m", "pneumonia.tracking.registry", command, *arguments],
         cwd=ROOT, capture_output=True, text=True, check=False,
         env=clean_environment() | {
             "PYTHONPATH": f"{ROOT}/src", "MLFLOW_TRACKING_URI": server,

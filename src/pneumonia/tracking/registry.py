@@ -5,7 +5,7 @@ model: `champion.<UTC time>` with version, why and who. MLflow has no locks and 
 two calls, so the alias is set first; a history that lacks the present champion (the process died in
 between, or somebody set the alias in MLflow's UI) is completed when it is next read.
 
-Command line: python -m pneumonia.registry --help
+Command line: python -m pneumonia.tracking.registry --help
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pneumonia import tracking
 from pneumonia.errors import InputError
 from pneumonia.params import load_params
+from pneumonia.tracking import runs
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -189,7 +189,7 @@ def _user() -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Parse the command line and do what it says; an `InputError` ends with status 1."""
     parser = argparse.ArgumentParser(
-        prog="python -m pneumonia.registry",
+        prog="python -m pneumonia.tracking.registry",
         description="Which version of the registered model is the champion.",
         epilog="The store: MLFLOW_TRACKING_URI, else mlflow.db in this folder.",
     )
@@ -204,7 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         name = load_params(given.params).evaluate.registered_model
-        with tracking.store():
+        with runs.store():
             print(_run(given, name))
     except InputError as error:
         for line in str(error).splitlines():

@@ -1,7 +1,7 @@
 """Small candidates for the registry, and validation films that they rank well or badly.
 
 As a program it does what `evaluate` does with its better model, for tests with two processes:
-python -m tests.registry.candidates FOLDER NAME BARRIER
+python -m tests.tracking.candidates FOLDER NAME BARRIER
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import yaml
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pneumonia import promotion, registration, tracking
 from pneumonia.evaluation.operating_point import OperatingPoint
 from pneumonia.params import EvaluateParams
 from pneumonia.predictor import Graph
+from pneumonia.tracking import promotion, registration, runs
 from tests.pipeline.imports import ROOT
 
 SIZE = 32
@@ -101,7 +101,7 @@ def submit(
     **promotion_params: float,
 ) -> promotion.Decision:
     """Register a candidate and give it its place, as `evaluate` does."""
-    with tracking.store(), tracking.open_run(candidate.folder, films.table):
+    with runs.store(), runs.open_run(candidate.folder, films.table):
         version = registration.register(name, candidate)
         graph = Graph(candidate.graph)
         params = evaluate_params(**promotion_params)

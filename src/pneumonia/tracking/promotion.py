@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pneumonia import registry
 from pneumonia.errors import InputError
 from pneumonia.evaluation.not_worse import Difference, differences, not_worse
 from pneumonia.params import EvaluateParams
 from pneumonia.predictor import Graph
+from pneumonia.tracking import registry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

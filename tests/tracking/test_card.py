@@ -7,7 +7,7 @@ from pathlib import Path
 
 import mlflow
 
-from tests.registry.candidates import Films, make_candidate, submit
+from tests.tracking.candidates import Films, make_candidate, submit
 
 
 def test_the_card_is_registered_with_the_model(

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pneumonia import tracking
 from pneumonia.errors import InputError
+from pneumonia.tracking import runs
 
 FILMS = pd.DataFrame(
     {
@@ -45,7 +45,7 @@ def test_trainings_keep_runs_of_their_own(
     for stage in ("train_scratch", "train_transfer"):
         outer = store.create_run("0").info.run_id
         monkeypatch.setenv("MLFLOW_RUN_ID", outer)
-        with tracking.training_run(
+        with runs.training_run(
             stage, {"augment": {"gamma": 0.1}}, "d" * 64, 64, FILMS
         ) as log_epoch:
             log_epoch({"epoch": 0, "val_auc": 0.5, "loss": float("nan")})
@@ -69,7 +69,7 @@ def test_trainings_keep_runs_of_their_own(
 def test_a_training_that_fails_leaves_a_failed_run(store: mlflow.MlflowClient) -> None:
     with (
         pytest.raises(RuntimeError, match="stop"),
-        tracking.training_run("train_scratch", {}, "d" * 64, 64, FILMS),
+        runs.training_run("train_scratch", {}, "d" * 64, 64, FILMS),
     ):
         raise RuntimeError("stop")
     experiment = store.get_experiment_by_name("pneumonia")
@@ -83,29 +83,29 @@ def test_a_resumed_training_goes_on_in_its_run_without_doubled_points(
 ) -> None:
     history = [{"epoch": epoch, "val_loss": 1 / (epoch + 1)} for epoch in range(5)]
     arguments = ("train_scratch", {"rate": 0.1}, "d" * 64, 64, FILMS, "key")
-    with pytest.raises(RuntimeError, match="stop"), tracking.training_run(*arguments) as log_epoch:
+    with pytest.raises(RuntimeError, match="stop"), runs.training_run(*arguments) as log_epoch:
         for epoch in history[:2]:
             log_epoch(epoch)
         raise RuntimeError("stop")
     # Epoch 2 was safe on disk when the process died, but not yet logged.
-    with tracking.training_run(*arguments, history[:3]) as log_epoch:
+    with runs.training_run(*arguments, history[:3]) as log_epoch:
         for epoch in history[3:]:
             log_epoch(epoch)
     # Another training of the same params, and one whose run is not in this store.
-    with tracking.training_run(*arguments):
+    with runs.training_run(*arguments):
         pass
-    with tracking.training_run(*arguments[:-1], "other", history):
+    with runs.training_run(*arguments[:-1], "other", history):
         pass
     experiment = store.get_experiment_by_name("pneumonia")
     assert experiment is not None
-    runs = store.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
-    assert [run.info.status for run in runs] == ["FINISHED"] * 3
+    found = store.search_runs([experiment.experiment_id], order_by=["attributes.start_time"])
+    assert [run.info.status for run in found] == ["FINISHED"] * 3
     curves = [
         [
             (point.step, point.value)
             for point in store.get_metric_history(run.info.run_id, "val_loss")
         ]
-        for run in runs
+        for run in found
     ]
     whole = [(epoch["epoch"], epoch["val_loss"]) for epoch in history]
     assert curves == [whole, [], whole]
@@ -134,7 +134,7 @@ def trained(folder: Path) -> Path:
 def test_the_films_are_inputs_of_the_run_by_what_they_are_for(
     store: mlflow.MlflowClient, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    with tracking.training_run("train_scratch", {}, "d" * 64, 64, FILMS):
+    with runs.training_run("train_scratch", {}, "d" * 64, 64, FILMS):
         active = mlflow.active_run()
     assert active is not None
     digest = "d" * 16
@@ -149,7 +149,7 @@ def test_the_films_are_inputs_of_the_run_by_what_they_are_for(
     # The run of a cached training in an empty store, and once more: no input doubles.
     folder = trained(tmp_path)
     for _ in range(2):
-        with tracking.open_run(folder, FILMS) as opened:
+        with runs.open_run(folder, FILMS) as opened:
             pass
     again = store.get_run(opened.info.run_id)
     assert data_of(again) == training | {"testing": ("films_test", digest, 1)}
@@ -161,11 +161,11 @@ def test_a_store_that_goes_away_is_told_in_one_line_and_a_mistake_keeps_its_trac
 ) -> None:
     with (
         pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI: .*; run the same again") as caught,
-        tracking.store(),
+        runs.store(),
     ):
         with sqlite3.connect(tmp_path / "mlflow.db") as database:
             database.execute("DROP TABLE registered_models")
         store.create_registered_model("name")
     assert len(str(caught.value).splitlines()) == 1
-    with pytest.raises(MlflowException, match="not found"), tracking.store():
+    with pytest.raises(MlflowException, match="not found"), runs.store():
         store.get_run("0" * 32)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from pneumonia.errors import InputError
-from pneumonia.tracked_data import CONTEXTS, DIGEST, log_data
+from pneumonia.tracking.datasets import CONTEXTS, DIGEST, log_data
 
 if TYPE_CHECKING:
     import mlflow

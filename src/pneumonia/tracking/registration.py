@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 import pneumonia
-from pneumonia import tracking
 from pneumonia.data.image import encode_png
 from pneumonia.evaluation.operating_point import OperatingPoint
-from pneumonia.registry import is_missing
+from pneumonia.tracking import runs
+from pneumonia.tracking.registry import is_missing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -135,12 +135,12 @@ def _tags(candidate: Candidate) -> dict[str, str]:
     metrics = mlflow.MlflowClient().get_run(run.info.run_id).data.metrics
     tags = {
         "model": candidate.source,
-        "weights_sha256": tracking.weights_sha256(candidate.folder),
+        "weights_sha256": runs.weights_sha256(candidate.folder),
         "graph_sha256": candidate.graph_sha256,
         "data_digest": record["data_digest"],
         "params": json.dumps(record["params"], sort_keys=True),
         "operating_point": json.dumps(asdict(candidate.point), sort_keys=True),
-        "git.commit": tracking.git_commit(),
+        "git.commit": runs.git_commit(),
         "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
         "dvc.exp_baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV", ""),
     }

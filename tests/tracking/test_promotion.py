@@ -10,10 +10,10 @@ from typing import Any
 import mlflow
 import pytest
 
-from pneumonia import promotion, registry
 from pneumonia.errors import InputError
 from pneumonia.predictor import Graph
-from tests.registry.candidates import DIGEST, Films, make_candidate, some_films, submit
+from pneumonia.tracking import promotion, registry
+from tests.tracking.candidates import DIGEST, Films, make_candidate, some_films, submit
 
 NAME = "pneumonia-chest-xray"
 
@@ -129,7 +129,7 @@ def test_the_same_graph_in_other_code_is_not_worse_by_nothing(
 ) -> None:
     candidate = make_candidate(tmp_path / "model")
     submit(candidate, NAME, films)
-    monkeypatch.setattr("pneumonia.registration._code_sha256", lambda: "other")
+    monkeypatch.setattr("pneumonia.tracking.registration._code_sha256", lambda: "other")
     decision = submit(candidate, NAME, films, margin=0.0)
     assert (decision.version, decision.alias) == ("2", "champion")
     assert decision.shifted is not None

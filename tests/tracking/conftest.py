@@ -10,8 +10,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from tests.registry.candidates import Films, some_films
-from tests.registry.servers import mlflow_server, postgresql
+from tests.tracking.candidates import Films, some_films
+from tests.tracking.servers import mlflow_server, postgresql
 
 
 @contextmanager
