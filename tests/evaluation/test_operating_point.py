@@ -23,11 +23,11 @@ from pneumonia.evaluation.selection import choose
 from pneumonia.evaluation.shifts import SHIFTS
 from pneumonia.evaluation.subgroups import attributes
 from pneumonia.evaluation.threshold import Pool
-from pneumonia.params import EvaluateParams
+from pneumonia.params import EvaluateParams, PromotionParams
 
 PARAMS = EvaluateParams(
     registered_model="any", threshold="youden", calibration="platt",
-    bootstrap=100, shift_films=400, seed=7,
+    bootstrap=100, shift_films=400, promotion=PromotionParams(margin=0.01, level=0.95), seed=7,
 )  # fmt: skip
 
 
