@@ -57,7 +57,7 @@ def main(params: Params) -> None:
             for name, one in found.items():
                 with runs.open_run(MODELS / name, table):
                     kept = robustness.summary(shifts, name, "val")
-                    runs.log_evaluation(one.metrics, one.intervals, kept, folder)
+                    runs.log_evaluation(one.metrics, one.intervals, kept, one.point, folder)
             one, model = found[chosen], MODELS / chosen
             candidate = registration.Candidate(
                 chosen, model, one.graph_sha256, one.point, folder / "model_card.md"

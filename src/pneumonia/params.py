@@ -109,7 +109,6 @@ class AugmentParams(_Block):
     zoom: Fraction
     aspect: float = Field(ge=0, le=1)
     shift: Fraction
-    crop: float = Field(ge=0, le=0.8)
     contrast: float = Field(ge=0, le=1)
     brightness: Fraction
     gamma: float = Field(ge=0, le=1)

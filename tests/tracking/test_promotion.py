@@ -116,11 +116,12 @@ def test_shifted_films_can_keep_a_model_from_being_champion(
     store: mlflow.MlflowClient, tmp_path: Path, films: Films
 ) -> None:
     submit(make_candidate(tmp_path / "better"), NAME, films)
-    decision = submit(make_candidate(tmp_path / "other", 6), NAME, films)
+    decision = submit(make_candidate(tmp_path / "other", 11), NAME, films)
     assert decision.unshifted is not None and decision.shifted is not None
     low, shifted = decision.unshifted.low, decision.shifted.low
+    assert shifted < low
     between = -(low + shifted) / 2
-    again = submit(make_candidate(tmp_path / "again", 6), NAME, films, margin=between)
+    again = submit(make_candidate(tmp_path / "again", 11), NAME, films, margin=between)
     assert again.alias == "challenger"
 
 
@@ -134,6 +135,19 @@ def test_the_same_graph_in_other_code_is_not_worse_by_nothing(
     assert (decision.version, decision.alias) == ("2", "champion")
     assert decision.shifted is not None
     assert (decision.shifted.low, decision.shifted.high) == (0, 0)
+
+
+def test_a_model_that_was_taken_back_does_not_return_with_other_code(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(make_candidate(tmp_path / "first"), NAME, films)
+    second = make_candidate(tmp_path / "second", 9)
+    assert submit(second, NAME, films, margin=0.5).alias == "champion"
+    registry.rollback(store, NAME)
+    monkeypatch.setattr("pneumonia.tracking.registration._code_sha256", lambda: "other")
+    decision = submit(second, NAME, films, margin=0.5)
+    assert (decision.version, decision.alias) == ("3", "")
+    assert registry.champion(store, NAME) == "1"
 
 
 def test_a_champion_of_other_data_is_scored_anew_and_its_films_are_counted(

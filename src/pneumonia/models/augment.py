@@ -40,19 +40,15 @@ def augment(images: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Ten
     import tensorflow as tf
 
     count, side = tf.shape(images)[0], images.shape[1]
-    draws = tf.random.stateless_uniform((19, count), seed, -1.0, 1.0)
+    draws = tf.random.stateless_uniform((16, count), seed, -1.0, 1.0)
     angle = draws[0] * (params.rotation * math.pi / 180)
     zoom, aspect = 1 + draws[1] * params.zoom, tf.exp(draws[7] * params.aspect / 2)
     # From output to source pixels, about the centre: scale, rotate, shift.
-    kept = 1 - tf.abs(draws[15]) * params.crop
-    wide, high = kept * zoom * aspect, kept * zoom / aspect
+    wide, high = zoom * aspect, zoom / aspect
     cos, sin = tf.cos(angle), tf.sin(angle)
     centre = (side - 1) / 2
-    # A crop may lie anywhere on the film.
-    loose = (1 - kept) * centre
     across = centre * (1 - cos * wide + sin * high) + draws[2] * params.shift * side
     down = centre * (1 - sin * wide - cos * high) + draws[3] * params.shift * side
-    across, down = across + draws[16] * loose, down + draws[17] * loose
     zero = tf.zeros_like(cos)
     films = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32) / 255,
@@ -73,7 +69,8 @@ def augment(images: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Ten
         # film as it is would be the sharpest of all.
         weight = a_film(draws[8] * params.blur)
         films += weight * (tf.nn.conv2d(films, _gaussian(side), 1, "SAME") - films)
-    films = tf.pow(films, a_film(tf.exp(draws[4] * params.gamma)))
+    # Sharpening leads below black, where a power is not a number.
+    films = tf.pow(tf.maximum(films, 0.0), a_film(tf.exp(draws[4] * params.gamma)))
     films = (films - 0.5) * a_film(tf.exp(draws[5] * params.contrast)) + 0.5
     films += a_film(draws[6] * params.brightness)
     # From none to the limit: were there noise on every film, a clean one would be a stranger.
@@ -92,7 +89,7 @@ def augment(images: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Ten
         films *= lit(cover[2], cover[3])[:, None, :, None]
     films = tf.cast(tf.round(tf.clip_by_value(films, 0, 1) * 255), tf.uint8)
     # Films as they are belong to what is learnt: they are what the network will see.
-    return tf.where(a_film(draws[18]) < 2 * params.plain - 1, images, films)
+    return tf.where(a_film(draws[15]) < 2 * params.plain - 1, images, films)
 
 
 def _gaussian(side: int) -> NDArray[np.float32]:

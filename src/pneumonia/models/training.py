@@ -178,8 +178,9 @@ def _step(
             )
             # By the films of all replicas: the optimizer adds their gradients up.
             loss = tf.reduce_sum(losses * counts) / batch_size
-        # One bad batch at a high rate can end a fine-tuning.
-        gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, weights), CLIP)
+        # One bad batch at a high rate can end a fine-tuning. Each replica clips its share.
+        limit = CLIP / strategy.num_replicas_in_sync
+        gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, weights), limit)
         optimizer.apply(gradients, weights)
         return loss
 

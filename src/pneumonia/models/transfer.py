@@ -115,7 +115,8 @@ def fit_head(model: keras.Model, train: Films, params: TransferParams) -> None:
         return float((counts * losses).mean() + penalty), slope
 
     start = np.zeros(features.shape[1])
-    found = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 5000})
+    tight = {"maxiter": 5000, "ftol": 1e-12, "gtol": 1e-7}
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", options=tight)
     model.get_layer("evidence").set_weights([(found.x / unit)[:, None]])
 
 

@@ -130,7 +130,7 @@ def _decide(
         return Decision(version, "", registry.CHAMPION, reason, rule.margin, rule.level)
     if present == version:
         return Decision(version, "", "", "it is the champion already", rule.margin, rule.level)
-    if version in {event.version for event in registry.history(client, name)}:
+    if _was_champion(client, name, version, present):
         reason = f"it was champion before; `make promote VERSION={version}` makes it that again"
         return Decision(version, present, "", reason, rule.margin, rule.level)
     challenger = registry.CHALLENGER
@@ -160,6 +160,20 @@ def _decide(
         version, present, registry.CHAMPION if good else challenger, reason,
         rule.margin, rule.level, *found, trained_on, digest == data_digest,
     )  # fmt: skip
+
+
+def _was_champion(client: MlflowClient, name: str, version: str, present: str) -> bool:
+    """Whether this model, served by whatever code, was champion once and no longer is."""
+
+    def model(version: str) -> tuple[str | None, ...]:
+        tags = client.get_model_version(name, version).tags
+        return tuple(tags.get(key) for key in ("graph_sha256", "operating_point"))
+
+    there = set(registry.versions(client, name))
+    former = {event.version for event in registry.history(client, name)} & there
+    if version in former:
+        return True
+    return model(version) in {model(one) for one in former} - {model(present)}
 
 
 def _fetch(
@@ -195,7 +209,11 @@ def _settle(client: MlflowClient, name: str, decision: Decision) -> None:
     if not decision.alias:
         return
     mlflow.log_text(json.dumps(asdict(decision), indent=2) + "\n", "promotion.json")
-    for key, value in _tags(decision).items():
+    tags = _tags(decision)
+    for key in client.get_model_version(name, decision.version).tags:
+        if key.startswith("promotion.") and key.removeprefix("promotion.") not in tags:
+            client.delete_model_version_tag(name, decision.version, key)
+    for key, value in tags.items():
         client.set_model_version_tag(name, decision.version, f"promotion.{key}", value)
     if decision.alias == registry.CHAMPION:
         why = "rule" if decision.against else "first"

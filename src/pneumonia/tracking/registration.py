@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -79,7 +79,7 @@ class Candidate:
 def register(name: str, candidate: Candidate) -> str:
     """Register a candidate under `name` from within its open run.
 
-    The same graph with the same operating point, served by the same code and libraries, is
+    The same graph with the same operating point and data, served by the same code and libraries, is
     registered once. A version gets all its tags in the call that makes it, so that none is without;
     they say nothing of where or when, and a repetition leaves them as they are. Of two versions
     that two processes made at once, the one with the lower number stays; both processes see that
@@ -93,7 +93,7 @@ def register(name: str, candidate: Candidate) -> str:
 
     client = mlflow.MlflowClient()
     contents = [candidate.graph_sha256, _code_sha256(), *_requirements()]
-    contents.append(json.dumps(asdict(candidate.point)))
+    contents += [json.dumps(asdict(candidate.point)), _record(candidate)["data_digest"]]
     fingerprint = hashlib.sha256("\0".join(contents).encode()).hexdigest()
     if not _same(client, name, fingerprint):
         logged = _logged_model(fingerprint) or _log_model(candidate, fingerprint)
@@ -129,7 +129,7 @@ def _tags(candidate: Candidate) -> dict[str, str]:
     """What a version says of where it comes from."""
     import mlflow
 
-    record = json.loads((candidate.folder / "training.json").read_text())
+    record = _record(candidate)
     run = mlflow.active_run()
     assert run is not None
     metrics = mlflow.MlflowClient().get_run(run.info.run_id).data.metrics
@@ -146,6 +146,10 @@ def _tags(candidate: Candidate) -> dict[str, str]:
     }
     tags |= {name: str(metrics[name]) for name in KEY_METRICS if name in metrics}
     return {key: value for key, value in tags.items() if value}
+
+
+def _record(candidate: Candidate) -> dict[str, Any]:
+    return json.loads((candidate.folder / "training.json").read_text())
 
 
 def _requirements() -> list[str]:

@@ -26,6 +26,8 @@ from pneumonia.tracking.datasets import CONTEXTS, DIGEST, log_data
 if TYPE_CHECKING:
     import mlflow
 
+    from pneumonia.evaluation.operating_point import OperatingPoint
+
 EXPERIMENT = "pneumonia"
 DEFAULT_STORE = "sqlite:///mlflow.db"
 WEIGHTS_TAG = "pneumonia.weights_sha256"
@@ -193,16 +195,22 @@ def log_evaluation(
     metrics: dict[str, dict[str, float]],
     intervals: dict[str, dict[str, tuple[float, float]]],
     robustness: dict[str, Any],
+    point: OperatingPoint,
     report: Path,
 ) -> None:
     """Add the figures of `evaluate` to the open run: test_auc, test_auc_low, val_brier, and so on.
 
-    Of validation under shift: val_shift_mean_auc, val_shift_mild_worst_auc, and so on.
+    Of validation under shift: val_shift_mean_auc, val_shift_mild_worst_auc, and so on. Of the
+    operating point: threshold, calibration_slope, calibration_intercept.
+
+    A run belongs to a training. Evaluated again under another rule it has the latest figures, and
+    MLflow keeps the former ones as earlier points of the same metrics.
 
     Args:
         metrics: by split.
         intervals: by split and metric.
         robustness: of validation, from `evaluation.robustness.summary`.
+        point: the model's.
         report: the folder of `evaluate`'s report.
     """
     import mlflow
@@ -221,6 +229,11 @@ def log_evaluation(
         values[f"val_shift_mean_{metric}"] = value
         for strength, worst in robustness["worst"].items():
             values[f"val_shift_{strength}_worst_{metric}"] = worst[metric]
+    values |= {
+        "threshold": point.threshold,
+        "calibration_slope": point.slope,
+        "calibration_intercept": point.intercept,
+    }
     mlflow.log_metrics(values)
     mlflow.log_artifacts(str(report), "evaluate")
 
