@@ -44,11 +44,11 @@ def main(params: Params) -> None:
     }
     points = {name: found[name].point for name in NAMES}
     shifts = robustness.measure(seen, points)
-    chosen = evaluate.champion(found, shifts)
+    chosen = evaluate.better(found, shifts)
     compared = evaluate.compare(found["scratch"], found["transfer"], block)
     with replaced(REPORT) as folder:
         write_files(folder, found, shifts, compared, audit["probes"])
-        card = {"champion": chosen, "models": {name: asdict(points[name]) for name in NAMES}}
+        card = {"better": chosen, "models": {name: asdict(points[name]) for name in NAMES}}
         write_json(folder / "operating_point.json", card)
         results = read_results(folder, DATA, MODELS, params.data.source, block)
         write_evaluation_report(folder, results)

@@ -50,9 +50,9 @@ def main(params: Params) -> None:
         return gradcam_figures.Exhibit(image_id, images[row, ..., 0], masks[row], answers)
 
     predictions = pd.read_csv(EVALUATION / "predictions.csv", dtype={"image_id": str})
-    champion = card["champion"]
-    rows = predictions[(predictions["split"] == "test") & (predictions["model"] == champion)]
-    picked = pick(rows, points[champion].threshold, block.films_per_group)
+    better = card["better"]
+    rows = predictions[(predictions["split"] == "test") & (predictions["model"] == better)]
+    picked = pick(rows, points[better].threshold, block.films_per_group)
     style.apply()
     with replaced(Path("reports/gradcam_report")) as folder:
         (folder / "galleries").mkdir()
@@ -64,7 +64,7 @@ def main(params: Params) -> None:
                 style.save(shown, folder / "galleries" / f"{group}.png")
         counts = {group: len(films) for group, films in picked.items()}
         grids = {name: maps.shape[1:] for name, (_, maps) in outputs.items()}
-        write_gradcam_page(folder, figures, grids, counts, champion)
+        write_gradcam_page(folder, figures, grids, counts, better)
     print("gradcam_report: reports/gradcam_report/index.html")
 
 

@@ -23,7 +23,7 @@ def main() -> None:
             for name in METRICS
         )
         print(f"{model:10}" + "".join(f"{cell:>24}" for cell in cells))
-    print(f"\nthe better one, by validation: {points['champion']}\n")
+    print(f"\nthe better one, by validation: {points['better']}\n")
     print("next  make ui       compare the runs in MLflow")
     print("      make serve    serve the champion over REST")
     for report in ("visualize", "evaluate", "gradcam_report"):

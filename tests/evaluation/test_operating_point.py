@@ -113,12 +113,12 @@ def test_validation_under_shift_chooses_the_champion_and_nothing_else_has_a_say(
         ("scratch", "val"): 0.9, ("transfer", "val"): 0.91,
         ("scratch", "test"): 0.99, ("transfer", "test"): 0.5,
     }  # fmt: skip
-    assert evaluate.champion(found, shifts_table(aucs)) == "transfer"
+    assert evaluate.better(found, shifts_table(aucs)) == "transfer"
     # Test figures are not even looked at: without them the answer is the same.
     for one in found.values():
         del one.metrics["test"]
     validation = {key: auc for key, auc in aucs.items() if key[1] == "val"}
-    assert evaluate.champion(found, shifts_table(validation)) == "transfer"
+    assert evaluate.better(found, shifts_table(validation)) == "transfer"
 
 
 class FakeGraph:
@@ -183,7 +183,7 @@ def test_permuted_test_labels_change_no_point_no_calibration_and_no_choice(
             assert other[name].metrics["val"] == one.metrics["val"]
             assert other[name].intervals["val"] == one.intervals["val"]
             assert other[name].metrics["test"] != one.metrics["test"]
-        assert evaluate.champion(other, others) == evaluate.champion(found, shifts)
+        assert evaluate.better(other, others) == evaluate.better(found, shifts)
     # Those of validation do.
     fooled, _ = evaluated(films, "val", **changed)
     assert fooled["scratch"].point != found["scratch"].point

@@ -59,7 +59,7 @@ def evaluated(root: Path, source: str = "phantom") -> Results:
     folder.mkdir()
     compared = evaluate.compare(found["scratch"], found["transfer"], block)
     write_files(folder, found, shifts, compared, PROBES)
-    card = {"champion": "transfer", "models": {name: asdict(one) for name, one in points.items()}}
+    card = {"better": "transfer", "models": {name: asdict(one) for name, one in points.items()}}
     (folder / "operating_point.json").write_text(json.dumps(card))
     _write_models(models)
     return read_results(folder, films, models, source, block)

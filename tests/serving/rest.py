@@ -54,7 +54,7 @@ def in_base64(file: Path) -> str:
 def champion_predictions(clone: Clone) -> pd.DataFrame:
     """What `evaluate` wrote for the champion on the test films."""
     report = clone.path / "reports/evaluate"
-    champion = json.loads((report / "operating_point.json").read_text())["champion"]
+    champion = json.loads((report / "operating_point.json").read_text())["better"]
     table = pd.read_csv(report / "predictions.csv", dtype={"image_id": str})
     return table[(table["model"] == champion) & (table["split"] == "test")]
 

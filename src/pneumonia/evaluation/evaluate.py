@@ -135,7 +135,7 @@ def compare(
     }
 
 
-def champion(evaluations: dict[str, Evaluation], shifts: pd.DataFrame) -> str:
+def better(evaluations: dict[str, Evaluation], shifts: pd.DataFrame) -> str:
     """The better model by validation figures; the test split has no say.
 
     Args:

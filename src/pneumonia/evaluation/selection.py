@@ -1,4 +1,4 @@
-"""Which model becomes the champion: a rule on validation figures alone."""
+"""Which model is the better one: a rule on validation figures alone."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from typing import Any
 
 LEAD = (
     "Sections after Mitchell et al. 2019; TRIPOD+AI items (Collins et al. 2024) where they apply. "
-    "Figures in brackets are 95 % intervals by patient."
+    "Figures in brackets are 95 % intervals by patient, as far as the source tells patients apart."
 )
 INTENDED = (
     "To show, teach and compare methods on frontal chest radiographs of the kind that the model "
@@ -27,8 +27,8 @@ FACTORS = [
 ]
 EVALUATION = (
     "Validation chose threshold, calibration and the better of two models; the test films were "
-    "scored once, after that. No patient is in two splits. Both come from the same source as the "
-    "training films: this is internal validation. (TRIPOD+AI 5a, 12a, 16, 20)"
+    "scored once, after that. No patient id is in two splits. Both come from the same source as "
+    "the training films: this is internal validation. (TRIPOD+AI 5a, 12a, 16, 20)"
 )
 TRAINING = (
     "Split by patient. Films become a grey square, padded and not squashed, so that the source "
@@ -123,10 +123,9 @@ def architecture(model: str, params: dict[str, Any]) -> str:
     if model == "scratch":
         widths = ", ".join(str(width) for width in params["widths"])
         return f"residual network, channels {widths}, from random weights; {head}"
-    return (
-        f"{params['backbone']} from {params['weights']} weights, {params['fine_tune_blocks']} "
-        f"blocks fine-tuned; {head}"
-    )
+    tuned = params["fine_tune_blocks"] if params["epochs"] else 0
+    blocks = f"up to {tuned} blocks fine-tuned" if tuned else "frozen"
+    return f"{params['backbone']} from {params['weights']} weights, {blocks}; {head}"
 
 
 def settings(params: dict[str, Any]) -> str:
@@ -134,7 +133,7 @@ def settings(params: dict[str, Any]) -> str:
     names = ("seed", "epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing",
              "average", "balance", "precision")  # fmt: skip
     told = [f"{name.replace('_', ' ')} {params[name]}" for name in names if name in params]
-    return ", ".join(told) + "; AdamW, cosine schedule, averaged weights, augmented films"
+    return ", ".join(told) + "; AdamW, cosine schedule, augmented films"
 
 
 def weights_licence(model: str, params: dict[str, Any], source: str) -> str:

@@ -38,7 +38,7 @@ def write_gradcam_page(
     figures: dict[str, dict[str, float]],
     grids: dict[str, tuple[int, int]],
     galleries: dict[str, int],
-    champion: str,
+    better: str,
 ) -> None:
     """Write `index.html` beside the figures already in `folder`.
 
@@ -47,7 +47,7 @@ def write_gradcam_page(
         figures: by model, from `pneumonia.explain.truth.score_maps`.
         grids: cells down and across, by model.
         galleries: films shown by group.
-        champion: whose decisions the groups are.
+        better: the better model by validation, whose decisions the groups are.
     """
     names = next(iter(figures.values()))
     rows = [
@@ -77,10 +77,10 @@ def write_gradcam_page(
             )
             sections.append(Section(title, figures=[shown]))
         else:
-            sections.append(Section(title, [f"{champion} has none on the test films."]))
+            sections.append(Section(title, [f"{better} has none on the test films."]))
     sections += [Section("Limits", LIMITS), Section("Notice", [NOTICE])]
     lead = (
-        f"Films of the test split by the champion's ({champion}) decisions, from the most to the "
-        "least confident at even steps, with the heat maps of both models."
+        f"Films of the test split by the decisions of {better}, the better model by validation, "
+        "from the most to the least confident at even steps, with the heat maps of both models."
     )
     write_page(folder / "index.html", "Grad-CAM", lead, sections)

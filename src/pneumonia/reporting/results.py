@@ -118,7 +118,7 @@ def read_results(
     names = list(card["models"])
     return Results(
         models=names,
-        chosen=card["champion"],
+        chosen=card["better"],
         points=card["models"],
         intervals=_table(folder / "intervals.csv"),
         uncalibrated={
