@@ -10,6 +10,7 @@ from pneumonia.data.manifest import digest, load_images, read_manifest
 from pneumonia.evaluation import evaluate, robustness
 from pneumonia.evaluation.comparison import in_words
 from pneumonia.evaluation.files import read_audit, write_files
+from pneumonia.evaluation.not_worse import of_validation
 from pneumonia.evaluation.subgroups import attributes
 from pneumonia.params import Params
 from pneumonia.predictor import Graph
@@ -63,11 +64,12 @@ def main(params: Params) -> None:
                 chosen, model, one.graph_sha256, one.point, folder / "model_card.md"
             )
             validation = images[(rows["split"] == "val").to_numpy()]
+            scored = of_validation(one.graph_sha256, logits[chosen], rows, seen, chosen)
             # From within the run of the model that is registered.
             with runs.open_run(model, table):
                 version = registration.register(block.registered_model, candidate)
                 decision = promotion.decide(
-                    block.registered_model, version, graphs[chosen], table, validation,
+                    block.registered_model, version, scored, table, validation,
                     digest(DATA), block,
                 )  # fmt: skip
     print(f"evaluate: {in_words(compared['test'])}")

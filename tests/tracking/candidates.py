@@ -20,6 +20,7 @@ import yaml
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from pneumonia.evaluation import not_worse
 from pneumonia.evaluation.operating_point import OperatingPoint
 from pneumonia.params import EvaluateParams
 from pneumonia.predictor import Graph
@@ -103,9 +104,10 @@ def submit(
     """Register a candidate and give it its place, as `evaluate` does."""
     with runs.store(), runs.open_run(candidate.folder, films.table):
         version = registration.register(name, candidate)
-        graph = Graph(candidate.graph)
         params = evaluate_params(**promotion_params)
-        return promotion.decide(name, version, graph, films.table, films.images, digest, params)
+        rows = films.table[films.table["split"] == "val"]
+        scored = not_worse.score(Graph(candidate.graph), rows, films.images, params)
+        return promotion.decide(name, version, scored, films.table, films.images, digest, params)
 
 
 def _point() -> dict[str, Any]:

@@ -21,11 +21,32 @@ from numpy.typing import NDArray
 
 from pneumonia.data.image import decode, encode_png
 from pneumonia.evaluation.delong import paired_mean_auc
-from pneumonia.evaluation.robustness import NOT_IN_MEAN, UNSHIFTED, shifted_logits
+from pneumonia.evaluation.robustness import (
+    NOT_IN_MEAN,
+    UNSHIFTED,
+    ShiftedLogits,
+    draw,
+    shifted_logits,
+)
 from pneumonia.params import EvaluateParams, PromotionParams
 from pneumonia.predictor import Graph
 
 Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a graph answers to validation films.
+
+    Attributes:
+        sha256: of the graph.
+        plain: to all of them as they are, (N,).
+        shifted: to those that robustness is measured on, (C, n), a row a graded condition.
+    """
+
+    sha256: str
+    plain: Logits
+    shifted: Logits
 
 
 @dataclass(frozen=True)
@@ -74,8 +95,44 @@ def not_worse(differences: Sequence[Difference], params: PromotionParams) -> boo
     return all(one.low >= -params.margin for one in differences)
 
 
+def of_validation(
+    sha256: str, logits: Logits, rows: pd.DataFrame, seen: ShiftedLogits, model: str
+) -> Scored:
+    """What is compared of a model's answers to the films of several splits.
+
+    Args:
+        sha256: of its graph.
+        logits: to unshifted films, (N,).
+        rows: of the manifest, of these.
+        seen: the model among others.
+        model: its name there.
+    """
+    graded = [shift not in (UNSHIFTED, NOT_IN_MEAN) for shift, _ in seen.conditions]
+    is_val = (rows["split"] == "val").to_numpy()
+    drawn = (seen.rows["split"] == "val").to_numpy()
+    return Scored(sha256, logits[is_val], seen.logits[model][np.array(graded)][:, drawn])
+
+
+def score(
+    graph: Graph, rows: pd.DataFrame, images: NDArray[np.uint8], params: EvaluateParams
+) -> Scored:
+    """Run a graph for films of this size or of a smaller one.
+
+    Args:
+        graph: to run.
+        rows: of the manifest, validation films.
+        images: uint8, (N, S, S, 1), of those rows.
+        params: which films are shifted how.
+    """
+    sized = graph if graph.size == images.shape[1] else _Shrinking(graph)
+    logits = sized.run(images)[0]
+    one = {"one": sized}
+    seen = shifted_logits(one, {"one": logits}, rows, images, params.shift_films, params.seed)
+    return of_validation(graph.sha256, logits, rows, seen, "one")
+
+
 def differences(
-    candidate: Graph,
+    candidate: Scored,
     champion: Graph,
     rows: pd.DataFrame,
     images: NDArray[np.uint8],
@@ -84,26 +141,24 @@ def differences(
     """On the films as they are, and on those that robustness is measured on, shifted.
 
     Args:
-        candidate, champion: their graphs; not for larger films than these.
+        candidate: what it answered.
+        champion: its graph, not for larger films than these. The candidate's own, served by other
+            code, is not run again.
         rows: of the manifest, validation films.
         images: uint8, (N, S, S, 1), of those rows.
         params: the level, and which films are shifted how.
     """
-    labels = rows["label"].to_numpy()
-    patients = rows["patient_id"].to_numpy(dtype=str)
-    # By hash: the same graph served by other code is scored once.
-    graphs: dict[str, Graph] = {
-        graph.sha256: graph if graph.size == images.shape[1] else _Shrinking(graph)
-        for graph in (candidate, champion)
-    }
-    ours, theirs, level = candidate.sha256, champion.sha256, params.promotion.level
-    plain = {key: graph.run(images)[0] for key, graph in graphs.items()}
-    seen = shifted_logits(graphs, plain, rows, images, params.shift_films, params.seed)
-    graded = [shift not in (UNSHIFTED, NOT_IN_MEAN) for shift, _ in seen.conditions]
-    drawn = seen.rows["label"].to_numpy(), seen.rows["patient_id"].to_numpy(dtype=str)
+    same = champion.sha256 == candidate.sha256
+    theirs = candidate if same else score(champion, rows, images, params)
+    drawn = rows[draw(rows, params.shift_films, params.seed)]
+
+    def held(films: pd.DataFrame, ours: Logits, others: Logits) -> Difference:
+        patients = films["patient_id"].to_numpy(dtype=str)
+        return compare(films["label"].to_numpy(), patients, ours, others, params.promotion.level)
+
     return (
-        compare(labels, patients, plain[ours][None], plain[theirs][None], level),
-        compare(*drawn, seen.logits[ours][graded], seen.logits[theirs][graded], level),
+        held(rows, candidate.plain[None], theirs.plain[None]),
+        held(drawn, candidate.shifted, theirs.shifted),
     )
 
 

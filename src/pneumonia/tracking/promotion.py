@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pneumonia.errors import InputError
-from pneumonia.evaluation.not_worse import Difference, differences, not_worse
+from pneumonia.evaluation.not_worse import Difference, Scored, differences, not_worse
 from pneumonia.params import EvaluateParams
 from pneumonia.predictor import Graph
 from pneumonia.tracking import registry
@@ -67,7 +67,7 @@ class Decision:
 def decide(
     name: str,
     version: str,
-    graph: Graph,
+    candidate: Scored,
     table: pd.DataFrame,
     images: NDArray[np.uint8],
     data_digest: str,
@@ -83,7 +83,7 @@ def decide(
     Args:
         name: of the registered model.
         version: of the candidate.
-        graph: the candidate's.
+        candidate: what it answered to the validation films.
         table: the manifest; of it, validation decides and train is noted down.
         images: uint8, (N, S, S, 1), of its validation rows.
         data_digest: of that data.
@@ -100,7 +100,9 @@ def decide(
     rows = table[table["split"] == "val"]
     for _ in range(ATTEMPTS):
         present = registry.champion(client, name)
-        decision = _decide(client, name, version, present, graph, rows, images, data_digest, params)
+        decision = _decide(
+            client, name, version, present, candidate, rows, images, data_digest, params
+        )
         if registry.champion(client, name) == present:
             _settle(client, name, decision)
             return decision
@@ -118,7 +120,7 @@ def _decide(
     name: str,
     version: str,
     present: str | None,
-    graph: Graph,
+    candidate: Scored,
     rows: pd.DataFrame,
     images: NDArray[np.uint8],
     data_digest: str,
@@ -135,15 +137,16 @@ def _decide(
         return Decision(version, present, "", reason, rule.margin, rule.level)
     challenger = registry.CHALLENGER
     other, seen, digest = _fetch(client, name, present)
-    if other is None or other.size > graph.size:
+    size = images.shape[1]
+    if other is None or other.size > size:
         reason = f"version {present}, the champion, " + (
             "has no graph that can be read"
             if other is None
-            else f"looks at films of {other.size} px, these have {graph.size} px"
+            else f"looks at films of {other.size} px, these have {size} px"
         )
         reason += f"; compare by other means, then `make promote VERSION={version}`"
         return Decision(version, present, challenger, reason, rule.margin, rule.level)
-    found = differences(graph, other, rows, images, params)
+    found = differences(candidate, other, rows, images, params)
     good = not_worse(found, rule)
     reason = (
         f"AUC {'not worse' if good else 'not shown to be not worse'} than that of version "
