@@ -178,9 +178,12 @@ def _step(
             )
             # By the films of all replicas: the optimizer adds their gradients up.
             loss = tf.reduce_sum(losses * counts) / batch_size
-        # One bad batch at a high rate can end a fine-tuning. Each replica clips its share.
-        limit = CLIP / strategy.num_replicas_in_sync
-        gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, weights), limit)
+        # One bad batch at a high rate can end a fine-tuning. The norm is that of the gradients of
+        # all replicas together, which the optimizer adds up.
+        gradients = tape.gradient(loss, weights)
+        together = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
+        scale = CLIP / tf.maximum(tf.linalg.global_norm(together), CLIP)
+        gradients = [gradient * scale for gradient in gradients]
         optimizer.apply(gradients, weights)
         return loss
 
