@@ -18,7 +18,6 @@ FILMS, KILLS = 400, 5
 CHANGES = {
     "source": "folder",
     "path": "data/raw/subset",
-    "size": "96",
     "widths": "[16, 32]",
     "epochs": "4",
     "fine_tune_blocks": "100",

@@ -338,6 +338,24 @@ def test_other_test_labels_decide_nothing(
     assert found[:2] == found[2:]
 
 
+def test_a_row_that_another_process_inserts_meanwhile_is_written_at_the_second_attempt() -> None:
+    written: list[tuple[str, ...]] = []
+
+    def insert(*row: str) -> None:
+        written.append(row)
+        if len(written) == 1:
+            raise mlflow.MlflowException("(psycopg.errors.UniqueViolation) duplicate key value")
+
+    registry.write(insert, "name", "1", "promotion.against", "none")
+    assert written == [("name", "1", "promotion.against", "none")] * 2
+
+    def refuse(*_: str) -> None:
+        raise mlflow.MlflowException("the disk is full")
+
+    with pytest.raises(mlflow.MlflowException, match="the disk is full"):
+        registry.write(refuse, "name")
+
+
 def test_the_sentence_has_it_all(store: mlflow.MlflowClient, tmp_path: Path, films: Films) -> None:
     submit(make_candidate(tmp_path / "good"), NAME, films)
     told = promotion.sentence(NAME, submit(make_candidate(tmp_path / "worse", 2), NAME, films))

@@ -217,12 +217,14 @@ def _settle(client: MlflowClient, name: str, decision: Decision) -> None:
         if key.startswith("promotion.") and key.removeprefix("promotion.") not in tags:
             client.delete_model_version_tag(name, decision.version, key)
     for key, value in tags.items():
-        client.set_model_version_tag(name, decision.version, f"promotion.{key}", value)
+        tag = f"promotion.{key}", value
+        registry.write(client.set_model_version_tag, name, decision.version, *tag)
     if decision.alias == registry.CHAMPION:
         why = "rule" if decision.against else "first"
         registry.make_champion(client, name, decision.version, why)
     else:
-        client.set_registered_model_alias(name, registry.CHALLENGER, decision.version)
+        challenger = registry.CHALLENGER, decision.version
+        registry.write(client.set_registered_model_alias, name, *challenger)
 
 
 def _tags(decision: Decision) -> dict[str, str]:

@@ -15,6 +15,7 @@ import getpass
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,7 +73,7 @@ def champion(client: MlflowClient, name: str) -> str | None:
 
 def make_champion(client: MlflowClient, name: str, version: str, why: str) -> None:
     """Give the alias to a version, and write that down; `why` as in `Event`."""
-    client.set_registered_model_alias(name, CHAMPION, version)
+    write(client.set_registered_model_alias, name, CHAMPION, version)
     _record(client, name, version, why)
     model = _model(client, name)
     if model is not None and str(model.aliases.get(CHALLENGER)) == version:
@@ -148,6 +149,22 @@ def rollback(client: MlflowClient, name: str) -> str:
         )
     make_champion(client, name, before[-1], "rollback")
     return f"version {before[-1]} of '{name}' is the {CHAMPION} again; before: {present}"
+
+
+def write(call: Callable[..., None], *arguments: str) -> None:
+    """Write a tag or an alias that another process may be writing, too.
+
+    MLflow looks for the row and then inserts it. Of two that insert at once PostgreSQL refuses one;
+    its second attempt finds the row.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        call(*arguments)
+    except MlflowException as error:
+        if "unique" not in str(error).lower():
+            raise
+        call(*arguments)
 
 
 def is_missing(error: Exception) -> bool:
