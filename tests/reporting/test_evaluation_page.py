@@ -283,3 +283,19 @@ def test_a_probability_is_not_rounded_to_certainty() -> None:
     assert tables.probability_text(0.0001) == "< 0.001"
     assert tables.probability_text(0.99999) == "> 0.999"
     assert tables.probability_text(0.5) == "0.500"
+
+
+def test_no_bar_of_a_subgroup_is_cut_off() -> None:
+    def row(model: str, group: str, auc: float, sensitivity: float) -> dict[str, Any]:
+        found: dict[str, Any] = {"model": model, "attribute": "subtype", "group": group, "films": 9}
+        values = {"auc": auc, "sensitivity": sensitivity, "specificity": 0.99}
+        for metric, value in values.items():
+            found |= {metric: value, f"{metric}_low": value - 0.05, f"{metric}_high": 1.0}
+        return found
+
+    table = pd.DataFrame([row("scratch", "bacteria", 0.999, 0.7), row("transfer", "virus", 1, 0.9)])
+    figure = comparison_figures.subgroups(table)
+    for axis in figure.axes:
+        left, right = axis.get_xlim()
+        assert left < 0.65
+        assert right > 1

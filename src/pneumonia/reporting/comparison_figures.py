@@ -86,9 +86,12 @@ def subgroups(table: pd.DataFrame) -> Figure:
             )
             _points(axis, str(model), named, np.arange(len(groups)) + _offset(place, len(models)))
         axis.set_title(NAMES[metric])
-        axis.set_xlim(right=1.03)
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="y", visible=False)
+    # All panels alike, from the lowest limit of all; each alone would cut off the others' bars.
+    lows = [f"{metric}_low" for metric in SUBGROUP_METRICS]
+    lowest = min(0.95, float(np.nanmin(table[lows].to_numpy(dtype=float))))
+    axes[0].set_xlim(1 - 1.06 * (1 - lowest), 1 + 0.06 * (1 - lowest))
     _rows(axes[0], [_group(*row) for row in groups.itertuples(index=False)])
     _legend(figure, axes[0])
     return figure
