@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.pipeline.clone import Clone, clean_environment, make_clone
@@ -50,16 +52,26 @@ def process_of(stage: str, clone: Clone) -> int | None:
     return None
 
 
-def kill_while_running(stage: str, clone: Clone, seconds: float) -> bool:
-    """`dvc repro` of a stage, killed a while after it began; False if it was done before."""
+def epochs_done(stage: str, clone: Clone) -> int:
+    """How many epochs the checkpoint of a training in this clone has."""
+    state = clone.path / "models" / f"{stage.removeprefix('train_')}.checkpoint" / "state.npz"
+    if not state.exists():
+        return 0
+    with np.load(state) as stored:
+        return int(json.loads(stored["header"].tobytes())["history"][-1]["epoch"])
+
+
+def kill_while_running(stage: str, clone: Clone, epoch: int, seconds: float) -> bool:
+    """`dvc repro` of a stage, killed a while after an epoch; False if it was done before."""
     repro = subprocess.Popen(
         ["dvc", "repro", stage], cwd=clone.path, env=clean_environment(),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     while (pid := process_of(stage, clone)) is None and repro.poll() is None:
-        time.sleep(0.05)
-    if pid is not None:
-        time.sleep(seconds)
+        time.sleep(0.02)
+    while epochs_done(stage, clone) < epoch and process_of(stage, clone) == pid is not None:
+        time.sleep(0.02)
+    time.sleep(seconds)
     if killed := pid is not None and process_of(stage, clone) == pid:
         os.kill(pid, signal.SIGKILL)
     output, _ = repro.communicate()
@@ -83,7 +95,11 @@ def test_two_clones_on_real_films_end_alike_though_one_was_killed(tmp_path: Path
     whole.repro()
     killed.repro("visualize")
     for stage in ("train_scratch", "train_transfer"):
-        kills = [kill_while_running(stage, killed, moments.uniform(4, 14)) for _ in range(KILLS)]
-        assert any(kills)
+        # From before the first epoch on, at any moment of one.
+        kills = [
+            kill_while_running(stage, killed, epoch, moments.uniform(0, 1))
+            for epoch in range(KILLS)
+        ]
+        assert sum(kills) >= 3
     killed.repro()
     assert (whole.path / "dvc.lock").read_text() == (killed.path / "dvc.lock").read_text()
