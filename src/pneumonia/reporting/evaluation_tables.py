@@ -169,7 +169,7 @@ def errors_table(results: Results, models: list[str]) -> Table:
         rows.append([group_name(attribute, group), f"{of[0]['films']:,}", *cells])
     caption = (
         f"Test films: share decided wrongly; missed + false alarms. {INTERVALS} Size and aspect "
-        "by terciles of the train films."
+        "by terciles of the train films; near duplicates are those that the audit lists."
     )
     return Table(["films", "number", *models], rows, caption)
 
