@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from tests.pipeline.imports import ROOT
 
 SIZE = 32
 DIGEST = "d" * 64
+# With a process that may have died, s.
+PATIENCE = 60
 
 
 @dataclass(frozen=True)
@@ -137,18 +140,26 @@ def _write_graph(path: Path, weights: NDArray[np.float32]) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
 
 
+def _meet(call: Any, place: Path, who: str, *arguments: Any, **keywords: Any) -> Any:
+    """Call a function when the other process is about to call it, too."""
+    place.mkdir(exist_ok=True)
+    (place / who).touch()
+    until = time.monotonic() + PATIENCE
+    while len(list(place.iterdir())) < 2:
+        if time.monotonic() > until:
+            sys.exit(f"the other process did not come to {place.name}")
+        time.sleep(0.01)
+    return call(*arguments, **keywords)
+
+
 def main() -> None:
-    """Submit what lies in a folder; between looking for a version and making one, wait."""
+    """Submit what lies in a folder; before the data and before the version, wait for the other."""
+    import mlflow
+
     folder, name, barrier = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-    register_model = __import__("mlflow").register_model
-
-    def wait_for_the_other(*arguments: Any, **keywords: Any) -> Any:
-        (barrier / folder.parent.name).touch()
-        while len(list(barrier.iterdir())) < 2:
-            time.sleep(0.02)
-        return register_model(*arguments, **keywords)
-
-    __import__("mlflow").register_model = wait_for_the_other
+    for call in ("log_input", "register_model"):
+        meet = partial(_meet, getattr(mlflow, call), barrier / call, folder.parent.name)
+        setattr(mlflow, call, meet)
     sha256 = Graph(folder / "graph.onnx").sha256
     candidate = registration.Candidate("scratch", folder, sha256, OperatingPoint(**_point()))
     print(json.dumps(submit(candidate, name, some_films()).version))

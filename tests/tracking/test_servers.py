@@ -28,7 +28,7 @@ def places(client: mlflow.MlflowClient, name: str) -> tuple[list[str], dict[str,
 
 
 def at_once(server: str, name: str, folders: list[Path], barrier: Path) -> list[str]:
-    """Submit a candidate in a process each; each makes its version when both have found none."""
+    """Submit a candidate in a process each; each writes when both have found nothing there."""
     barrier.mkdir()
     processes = [
         subprocess.Popen(
@@ -42,8 +42,8 @@ def at_once(server: str, name: str, folders: list[Path], barrier: Path) -> list[
         for folder in folders
     ]  # fmt: skip
     answers = [process.communicate() for process in processes]
-    for process, (_, errors) in zip(processes, answers, strict=True):
-        assert process.returncode == 0, errors
+    codes = [process.returncode for process in processes]
+    assert codes == [0, 0], "\n".join(errors for _, errors in answers)
     return [json.loads(output.splitlines()[-1]) for output, _ in answers]
 
 

@@ -7,6 +7,7 @@ import warnings
 import pandas as pd
 
 from pneumonia.data.manifest import NAME
+from pneumonia.tracking.contention import write
 
 # By split, MLflow's word for what it is used for.
 CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
@@ -36,4 +37,4 @@ def log_data(table: pd.DataFrame, data_digest: str, splits: tuple[str, ...]) -> 
             films = table[table["split"] == split]
             name, digest = f"films_{split}", data_digest[:DIGEST]
             data = PandasDataset(films, source, targets="label", name=name, digest=digest)
-            mlflow.log_input(data, CONTEXTS[split])
+            write(mlflow.log_input, data, CONTEXTS[split])

@@ -27,6 +27,7 @@ from pneumonia.evaluation.not_worse import Difference, Scored, differences, not_
 from pneumonia.params import EvaluateParams
 from pneumonia.predictor import Graph
 from pneumonia.tracking import registry
+from pneumonia.tracking.contention import write
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -218,13 +219,13 @@ def _settle(client: MlflowClient, name: str, decision: Decision) -> None:
             client.delete_model_version_tag(name, decision.version, key)
     for key, value in tags.items():
         tag = f"promotion.{key}", value
-        registry.write(client.set_model_version_tag, name, decision.version, *tag)
+        write(client.set_model_version_tag, name, decision.version, *tag)
     if decision.alias == registry.CHAMPION:
         why = "rule" if decision.against else "first"
         registry.make_champion(client, name, decision.version, why)
     else:
         challenger = registry.CHALLENGER, decision.version
-        registry.write(client.set_registered_model_alias, name, *challenger)
+        write(client.set_registered_model_alias, name, *challenger)
 
 
 def _tags(decision: Decision) -> dict[str, str]:

@@ -15,7 +15,6 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING
 from pneumonia.errors import InputError
 from pneumonia.params import load_params
 from pneumonia.tracking import runs
+from pneumonia.tracking.contention import write
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -149,22 +149,6 @@ def rollback(client: MlflowClient, name: str) -> str:
         )
     make_champion(client, name, before[-1], "rollback")
     return f"version {before[-1]} of '{name}' is the {CHAMPION} again; before: {present}"
-
-
-def write(call: Callable[..., None], *arguments: str) -> None:
-    """Write a tag or an alias that another process may be writing, too.
-
-    MLflow looks for the row and then inserts it. Of two that insert at once PostgreSQL refuses one;
-    its second attempt finds the row.
-    """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        call(*arguments)
-    except MlflowException as error:
-        if "unique" not in str(error).lower():
-            raise
-        call(*arguments)
 
 
 def is_missing(error: Exception) -> bool:
