@@ -143,6 +143,7 @@ class TransferParams(TrainingParams):
 
     backbone: str = Field(min_length=1)
     weights: str = Field(min_length=1)
+    output_stride: Literal[8, 16, 32]
     head_l2: float = Field(gt=0, le=10)
     fine_tune_blocks: int = Field(ge=0, le=1000)
     schedule: Literal["full", "gradual"]

@@ -36,6 +36,14 @@ FAMILIES = {
     "InceptionResNetV2": (44, ["block8_8_ac", "block8_9_ac", "conv_7b"]),
     "VGG16": (5, ["block2_pool", "block3_pool", "block4_pool"]),
 }  # fmt: skip
+# Channels of the last activations whose cells cover 16 px.
+CHANNELS = {
+    "EfficientNetLite0": 672, "MobileNet": 512, "MobileNetV2": 576, "MobileNetV3Small": 288,
+    "DenseNet121": 512, "EfficientNetB0": 672, "EfficientNetV2B0": 672, "NASNetMobile": 528,
+    "ResNet50": 1024, "ResNet50V2": 1024, "ConvNeXtTiny": 384, "Xception": 728, "VGG16": 512,
+    # At their least size, whose sides do not halve: a level before.
+    "InceptionV3": 288, "InceptionResNetV2": 320,
+}  # fmt: skip
 SIDES = {"Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75}  # what these need at least
 
 
@@ -44,12 +52,16 @@ def params(backbone: str, **changes: Any) -> TransferParams:
     return shipped.model_copy(update={"backbone": backbone, "weights": "random"} | changes)
 
 
+WHOLE = 128  # a stride that no backbone reaches
+
+
 @cache
-def network(backbone: str) -> Any:
+def network(backbone: str, stride: int = WHOLE) -> Any:
     import keras
 
     keras.utils.set_random_seed(0)
-    return transfer.build(params(backbone), SIDES.get(backbone, 32))
+    given = params(backbone, output_stride=stride)
+    return transfer.build(given, SIDES.get(backbone, 32))
 
 
 # Building and exporting these takes minutes all in all.
@@ -85,7 +97,8 @@ def test_a_backbone_has_blocks_and_its_batch_norms_stay_frozen(backbone: str) ->
 
 @pytest.mark.parametrize("backbone", EVERY)
 def test_an_exported_backbone_answers_as_keras_does(backbone: str, tmp_path: Path) -> None:
-    model = network(backbone)
+    model = network(backbone, 16)
+    assert model.get_layer("features").output.shape[-1] == CHANNELS[backbone]
     side = model.input.shape[1]
     films = np.random.default_rng(1).integers(0, 256, (2, side, side, 1), dtype=np.uint8)
     # A random backbone's activations can be tiny or huge: a head that gives logits about 1.
@@ -97,9 +110,18 @@ def test_an_exported_backbone_answers_as_keras_does(backbone: str, tmp_path: Pat
     model.get_layer("evidence").set_weights([kernel[:, None]])
     export(model, tmp_path / "graph.onnx")
     expected = model(films, training=False).numpy()[:, 0]
-    logits, _ = Graph(tmp_path / "graph.onnx").run(films)
+    logits, maps = Graph(tmp_path / "graph.onnx").run(films)
+    assert maps.shape[1:] == (int(np.ceil(side / 16)),) * 2 or backbone in SIDES
     assert np.abs(expected - NOTHING_FOUND).max() > 0.5
     assert logits == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize(("stride", "side"), [(8, 28), (16, 14), (32, 7)])
+def test_the_backbone_ends_where_its_cells_cover_the_stride(stride: int, side: int) -> None:
+    model = transfer.build(params("EfficientNetLite0", output_stride=stride), 224)
+    assert model.get_layer("features").output.shape[1:3] == (side, side)
+    # What comes after is not carried along.
+    assert max(layer.output.shape[1] for layer in model.layers[-5:-3]) == side
 
 
 def test_grouped_convolutions_become_depthwise_ones_with_the_same_answers() -> None:

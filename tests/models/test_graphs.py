@@ -182,10 +182,10 @@ def test_a_predictor_answers_as_its_graph_does(graphs: dict[str, Path]) -> None:
     assert predictor.predict([]) == []
 
 
-def test_the_scratch_network_halves_the_side_with_each_further_width() -> None:
+def test_the_networks_end_at_their_strides() -> None:
     assert network("scratch").get_layer("features").output.shape == (None, 8, 8, 16)
     assert network("scratch").name == "scratch"
-    assert network("EfficientNetLite0").get_layer("features").output.shape == (None, 2, 2, 1280)
+    assert network("EfficientNetLite0").get_layer("features").output.shape == (None, 4, 4, 672)
 
 
 def test_only_the_head_is_trainable_at_first() -> None:
@@ -195,7 +195,8 @@ def test_only_the_head_is_trainable_at_first() -> None:
 
 def test_every_imagenet_tensor_but_the_classifiers_is_in_its_place() -> None:
     tensors = efficientnet_lite.read_state_dict(efficientnet_lite._weights_file())
-    model = transfer.build(transfer_params(weights="imagenet"), SIDE)
+    whole = transfer_params(weights="imagenet").model_copy(update={"output_stride": 32})
+    model = transfer.build(whole, SIDE)
     found: dict[str, NDArray[np.float32]] = {}
     for layer in model.layers:
         name = "_" + layer.name.replace("block_", "blocks.", 1)

@@ -1,4 +1,4 @@
-"""The blocks of a backbone, which are what fine-tuning counts."""
+"""Where a backbone is cut: at its blocks, which fine-tuning counts, and at its end."""
 
 from __future__ import annotations
 
@@ -34,6 +34,38 @@ def blocks(model: keras.Model) -> list[list[keras.layers.Layer]]:
     return pieces
 
 
+def last_at_stride(
+    image: keras.KerasTensor, output: keras.KerasTensor, stride: int
+) -> keras.KerasTensor:
+    """The last activations of a graph, (N, h, w, C), whose cells cover at most `stride` px.
+
+    A cell's side is taken to the nearest power of two, as some families do not pad. Among those
+    activations it is the last place where one tensor goes on, or as few as anywhere there; not one
+    that is padded for a convolution that is cut off.
+
+    Args:
+        image: the graph's input, (N, S, S, C).
+        output: its end; where that is no coarser it is the answer.
+        stride: px, a power of two.
+    """
+    import keras
+
+    def cell(tensor: keras.KerasTensor) -> int:
+        return 2 ** round(math.log2(image.shape[1] / tensor.shape[1]))
+
+    if cell(output) <= stride:
+        return output
+    nodes = _nodes(keras.Model(image, output))
+    found = [
+        (-cell(node.output_tensors[0]), width, -index, node.output_tensors[0])
+        for index, (node, width) in enumerate(zip(nodes, _widths(nodes), strict=True))
+        if len(node.output_tensors[0].shape) == 4
+        and cell(node.output_tensors[0]) <= stride
+        and not isinstance(node.operation, keras.layers.ZeroPadding2D)
+    ]
+    return min(found, key=lambda one: one[:3])[-1]
+
+
 def open_blocks(total: int, epoch: int, epochs: int) -> int:
     """How many of `total` blocks learn in an epoch (from 1) when they are unfrozen gradually.
 
@@ -44,11 +76,11 @@ def open_blocks(total: int, epoch: int, epochs: int) -> int:
 
 
 def _nodes(model: keras.Model) -> list[Any]:
-    """The graph's calls of layers in an order in which each follows what it needs."""
+    """The graph's calls of layers, up to `features`; each follows what it needs."""
     by_depth = model._nodes_by_depth
     nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
     names = [node.operation.name for node in nodes]
-    return nodes[: names.index("features") + 1]
+    return nodes[: names.index("features") + 1] if "features" in names else nodes
 
 
 def _joins(node: Any) -> bool:

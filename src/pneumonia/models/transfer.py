@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pneumonia.errors import InputError
 from pneumonia.models import efficientnet_lite
 from pneumonia.models.batches import Films, class_weights
-from pneumonia.models.blocks import blocks, open_blocks
+from pneumonia.models.blocks import blocks, last_at_stride, open_blocks
 from pneumonia.models.head import NOTHING_FOUND, add_head
 from pneumonia.models.training import Group, forward
 from pneumonia.params import TransferParams
@@ -35,7 +35,8 @@ def build(params: TransferParams, size: int) -> keras.Model:
     """Build the network: uint8 (N, size, size, 1) in, one logit (N, 1) out, backbone frozen.
 
     The backbone is part of one flat graph, not a nested model, so that its activations can be
-    reached (Keras 3 cannot open a nested one).
+    reached (Keras 3 cannot open a nested one). It ends at `output_stride`: the last layers of an
+    ImageNet network see nearly the whole film from each cell, so that its map says little of where.
 
     Raises:
         InputError: no such backbone, or weights that are not there or do not fit.
@@ -47,12 +48,12 @@ def build(params: TransferParams, size: int) -> keras.Model:
     rgb = layers.Concatenate(name="rgb")([layers.Rescaling(1.0, name="float")(image)] * 3)
     if params.backbone == "EfficientNetLite0":
         features = efficientnet_lite.build(rgb)
+        _load_lite(keras.Model(image, features), params.weights)
     else:
         features = _keras_application(params, rgb)
+    features = last_at_stride(image, features, params.output_stride)
     features = layers.Activation("linear", name="features")(features)
     model = _plain(add_head(image, features, name="transfer"))
-    if params.backbone == "EfficientNetLite0":
-        _load_lite(model, params.weights)
     for layer in model.layers:
         layer.trainable = layer.name == "evidence"
         if isinstance(layer, layers.Dropout):
@@ -121,14 +122,12 @@ def fit_head(model: keras.Model, train: Films, params: TransferParams) -> None:
 
 
 def _load_lite(model: keras.Model, weights: str) -> None:
-    import keras
-
     if weights == "imagenet":
         efficientnet_lite.load_imagenet(model)
     elif weights != "random":
         _check_file(weights)
         try:
-            keras.Model(model.input, model.get_layer("features").output).load_weights(weights)
+            model.load_weights(weights)
         except (ValueError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(f"train_transfer.weights: {weights}: {reason}") from None
