@@ -54,7 +54,7 @@ serve: $(VENV)/.installed ## serve the champion over REST
 	@mlflow models serve -m models:/$(MODEL)@champion --env-manager local --port $(PORT)
 
 register: $(VENV)/.installed ## fill an empty MLflow store from cached outputs
-	@dvc repro --single-item --force evaluate
+	@dvc repro --single-item --force evaluate gradcam_report
 
 promote: $(VENV)/.installed ## make a version the champion: make promote VERSION=2
 	@test -n "$(VERSION)" || { echo "say which version: make promote VERSION=2" >&2; exit 1; }

@@ -7,7 +7,7 @@ goes on from its last finished epoch, which models/scratch.checkpoint keeps unti
 from pathlib import Path
 
 from pneumonia.data.manifest import read_manifest, require_audit
-from pneumonia.models import devices, training
+from pneumonia.models import devices, scratch, training
 from pneumonia.models.batches import load_films
 from pneumonia.models.checkpoint import begin
 from pneumonia.params import Params
@@ -16,12 +16,13 @@ from pneumonia.tracking import runs
 
 NAME = "train_scratch"
 DATA, AUDIT = Path("data/prepared"), Path("reports/visualize/leaks.json")
-MODEL = Path("models/scratch")
+MODEL, SECOND = Path("models/scratch"), Path("models/scratch.second_seed")
 
 
 def main(params: Params) -> None:
-    """Write models/scratch: weights, graph, history, metrics, record."""
+    """Write models/scratch: weights, graph, a second seed's graph, history, metrics, record."""
     block = params.train_scratch
+    second = training.second_seed(block)
     digest = require_audit(DATA, AUDIT)
     devices.be_deterministic(block.seed, block.precision)
     strategy = devices.strategy()
@@ -30,18 +31,21 @@ def main(params: Params) -> None:
     with begin(MODEL, block.epochs, known, sources(NAME)) as (checkpoint, history):
         films = load_films(DATA)
         size = films[0].images.shape[1]
-        from pneumonia.models import scratch
-
         with strategy.scope():
             model = scratch.build(block, size)
         with runs.training_run(
             NAME, settings, digest, size, read_manifest(DATA), checkpoint.key, history
         ) as log_epoch:
             on_epoch = training.recorder("scratch", log_epoch)
-            groups = [training.Group(model.layers)]
-            training.fit(model, groups, films, block, block.epochs, history, checkpoint, on_epoch)
-            with replaced(MODEL) as folder:
-                training.save_model(model, history, block, digest, folder)
+            scratch.train(model, films, block, history, checkpoint, on_epoch)
+            with begin(SECOND, second.epochs, known, sources(NAME)) as (apart, epochs):
+                devices.be_deterministic(second.seed, second.precision)
+                with strategy.scope():
+                    other = scratch.build(second, size)
+                say = training.recorder("scratch second seed")
+                scratch.train(other, films, second, epochs, apart, say)
+                with replaced(MODEL) as folder:
+                    training.save_model(model, other, history, block, digest, folder)
             runs.finish(MODEL)
 
 

@@ -16,12 +16,13 @@ from pneumonia.tracking import runs
 
 NAME = "train_transfer"
 DATA, AUDIT = Path("data/prepared"), Path("reports/visualize/leaks.json")
-MODEL = Path("models/transfer")
+MODEL, SECOND = Path("models/transfer"), Path("models/transfer.second_seed")
 
 
 def main(params: Params) -> None:
-    """Write models/transfer: weights, graph, history, metrics, record."""
+    """Write models/transfer: weights, graph, a second seed's graph, history, metrics, record."""
     block = params.train_transfer
+    second = training.second_seed(block)
     digest = require_audit(DATA, AUDIT)
     devices.be_deterministic(block.seed, block.precision)
     strategy = devices.strategy()
@@ -36,17 +37,15 @@ def main(params: Params) -> None:
             NAME, settings, digest, size, read_manifest(DATA), checkpoint.key, history
         ) as log_epoch:
             on_epoch = training.recorder("transfer", log_epoch)
-            if not history:
-                transfer.fit_head(model, films[0], block)
-                history.append({"epoch": 0, **training.validate(training.forward(model), films[1])})
-                on_epoch(history[0])
-            if block.fine_tune_blocks and block.epochs:
-                groups = transfer.groups(model, block)
-                training.fit(
-                    model, groups, films, block, block.epochs, history, checkpoint, on_epoch
-                )
-            with replaced(MODEL) as folder:
-                training.save_model(model, history, block, digest, folder)
+            transfer.train(model, films, block, history, checkpoint, on_epoch)
+            with begin(SECOND, second.epochs, known, sources(NAME)) as (apart, epochs):
+                devices.be_deterministic(second.seed, second.precision)
+                with strategy.scope():
+                    other = transfer.build(second, size)
+                say = training.recorder("transfer second seed")
+                transfer.train(other, films, second, epochs, apart, say)
+                with replaced(MODEL) as folder:
+                    training.save_model(model, other, history, block, digest, folder)
             runs.finish(MODEL)
 
 

@@ -128,6 +128,7 @@ class TrainingParams(_Block):
     average: float = Field(ge=0, lt=1)
     balance: Literal["none", "weights", "sampling"]
     precision: Precision
+    second_seed_epochs: int = Field(ge=1, le=500)
     augment: AugmentParams
 
 
@@ -184,11 +185,25 @@ class EvaluateParams(_Block):
     seed: Seed
 
 
+class LayerParams(_Block):
+    """Keras' name of the layer whose activations are looked at, by model."""
+
+    scratch: str = Field(min_length=1)
+    transfer: str = Field(min_length=1)
+
+
 class GradcamReportParams(_Block):
     """The report on heat maps."""
 
+    method: Literal["gradcam", "gradcam++", "hirescam"]
+    layer: LayerParams
+    flips: bool
     films_per_group: int = Field(ge=1, le=24)
     opacity: float = Field(ge=0.1, le=1)
+    check_films: int = Field(ge=10, le=1_000_000)
+    randomisations: int = Field(ge=1, le=1000)
+    max_rank_correlation: float = Field(gt=0, le=1)
+    seed: Seed
 
 
 class Params(_Block):

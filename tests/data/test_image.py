@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumonia.data.image import decode, encode_png, square_mask
+from pneumonia.data.image import decode, encode_png, film_box, square_mask
 from tests.conftest import image_bytes
 
 SIDES = st.integers(16, 90)
@@ -261,3 +261,15 @@ def test_an_encoded_array_reads_back_as_it_was(shape: tuple[int, ...]) -> None:
     payload = encode_png(pixels)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(payload))), pixels)
     assert payload == encode_png(pixels.copy())
+
+
+@given(SIDES, SIDES, SIZES)
+def test_the_box_of_a_film_is_all_of_it_and_nothing_else(
+    height: int, width: int, size: int
+) -> None:
+    film = decode(image_bytes(np.full((height, width), 255, np.uint8), "PNG"), size).pixels
+    box = film_box(width, height, size)
+    assert (film[box] == 255).all()
+    outside = np.ones(film.shape, bool)
+    outside[box] = False
+    assert (film[outside] == 0).all()

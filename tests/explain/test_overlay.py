@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pneumonia.explain.overlay import colour, overlay, smooth
+from pneumonia.explain.overlay import colour, heat_layer, heat_scale, overlay, smooth
 
 FILM = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
 HOTTEST = (252, 255, 164)
@@ -76,3 +76,28 @@ def test_enlarging_keeps_place_and_level() -> None:
     assert row < 16
     assert column >= 48
     assert np.array_equal(smooth(np.full((3, 5), 2.5, np.float32), 32), np.full((32, 32), 2.5))
+
+
+@given(st.integers(0, 2**31))
+def test_the_layer_over_the_film_is_the_overlay(seed: int) -> None:
+    heat = np.random.default_rng(seed).random((7, 7)).astype(np.float32) * 2
+    layer = heat_layer(heat, 1.5, 64)
+    assert layer.shape == (64, 64, 4)
+    alpha = layer[..., 3:] / 255 * 0.6
+    laid = (1 - alpha) * FILM[..., None] + alpha * layer[..., :3]
+    assert np.abs(laid - overlay(FILM, heat, 1.5, 0.6)).max() <= 1
+
+
+def test_the_cells_are_drawn_as_they_are() -> None:
+    heat = np.arange(49, dtype=np.float32).reshape(7, 7)
+    layer = heat_layer(heat, 48, 56, cells=True)
+    assert (layer[..., 3] == 255).all()
+    assert np.array_equal(layer[::8, ::8], layer[7::8, 7::8])
+    assert np.array_equal(layer[::8, ::8, :3], colour(heat / 48))
+
+
+def test_the_scale_is_the_median_of_the_hottest_cells() -> None:
+    maps = np.zeros((3, 2, 2), np.float32)
+    maps[:, 0, 0] = 1, 5, 2
+    assert heat_scale(maps) == 2
+    assert heat_scale(np.zeros((3, 2, 2), np.float32)) == 1

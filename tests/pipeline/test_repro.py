@@ -182,6 +182,18 @@ def break_film(folder: Path, kind: str) -> str:
     return f"prepare: {folder}/train/NORMAL: no .jpeg, .jpg, .png file in it"
 
 
+def test_maps_that_do_not_depend_on_the_weights_stop_the_stage(
+    reproduced: Clone, tmp_path: Path
+) -> None:
+    clone = reproduced.copy(tmp_path / "clone")
+    clone.set_param("max_rank_correlation", "0.000001")
+    ran = clone.run("dvc", "repro")
+    assert ran.returncode != 0
+    assert "stay alike when weights are put in random order" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert (clone.path / "reports/gradcam_report/index.html").is_file()
+
+
 @pytest.mark.parametrize("kind", ["truncated", "text", "empty file", "empty class"])
 def test_bad_films_are_named_and_cost_nothing(reproduced: Clone, tmp_path: Path, kind: str) -> None:
     clone = reproduced.copy(tmp_path / "clone")

@@ -60,6 +60,19 @@ def test_test_metrics_join_the_training_run(reproduced: Clone) -> None:
             assert logged[f"val_shift_{strength}_worst_specificity"] == worst["specificity"]
 
 
+def test_the_checks_of_the_maps_join_the_training_run(reproduced: Clone) -> None:
+    table = pd.read_json(reproduced.path / "reports/gradcam_report/metrics.json")
+    client = MlflowClient(f"sqlite:///{reproduced.path}/mlflow.db")
+    for model in ("scratch", "transfer"):
+        run = runs(reproduced)[f"train_{model}"]
+        energy = table[model]["energy_inside"]
+        assert run.data.metrics["gradcam_energy_inside"] == pytest.approx(energy)
+        fall = table[model]["road"]["map"]["20"]
+        assert run.data.metrics["gradcam_road_map_20"] == pytest.approx(fall)
+        files = {one.path for one in client.list_artifacts(run.info.run_id, "gradcam_report")}
+        assert {"gradcam_report/road.png", "gradcam_report/galleries"} < files
+
+
 def test_every_epoch_is_logged(reproduced: Clone) -> None:
     client = MlflowClient(f"sqlite:///{reproduced.path}/mlflow.db")
     history = pd.read_csv(reproduced.path / "models/transfer/history.csv")
@@ -75,7 +88,8 @@ def test_an_empty_store_is_filled_again_from_cached_outputs(
     clone = reproduced.copy(tmp_path / "clone")
     (clone.path / "mlflow.db").unlink()
     shutil.rmtree(clone.path / "mlruns")
-    assert clone.repro("--single-item", "--force", "evaluate") == ["evaluate"]
+    stages = ["evaluate", "gradcam_report"]
+    assert clone.repro("--single-item", "--force", *stages) == stages
     for stage, before in runs(reproduced).items():
         after = runs(clone)[stage]
         assert after.data.params == before.data.params

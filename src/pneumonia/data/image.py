@@ -126,7 +126,7 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Lossless PNG of a grey (H, W) or colour (H, W, 3) uint8 array, without metadata."""
+    """Lossless PNG of grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4), uint8, without metadata."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=4)
     return buffer.getvalue()
@@ -180,6 +180,13 @@ def inner_size(width: int, height: int, size: int) -> tuple[int, int]:
     """Width and height of the film within its square, px: the longer side fills it."""
     side = max(width, height)
     return max(1, round(width * size / side)), max(1, round(height * size / side))
+
+
+def film_box(width: int, height: int, size: int) -> tuple[slice, slice]:
+    """Rows and columns of a square of `size` px that a film of `width` by `height` px fills."""
+    across, down = inner_size(width, height, size)
+    top, left = (size - down) // 2, (size - across) // 2
+    return slice(top, top + down), slice(left, left + across)
 
 
 def _padded(grey: Image.Image, size: int) -> NDArray[np.uint8]:

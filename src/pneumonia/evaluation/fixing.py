@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pneumonia.evaluation import calibration
 from pneumonia.evaluation.operating_point import OperatingPoint, sigmoid
 from pneumonia.evaluation.threshold import Pool, choose
+from pneumonia.explain.overlay import heat_scale
 
 
 def fix(
@@ -23,13 +24,11 @@ def fix(
     Args:
         labels: (N,), 0 or 1, both present, of validation films.
         logits: (N,), of the same films, as they are: they decide the calibration.
-        maps: float32, (N, h, w), of the same: the heat scale is the median over the pneumonia
-            films of the hottest cell.
+        maps: float32, (N, h, w), of the same: those of pneumonia decide the heat scale.
         pool: what the threshold is chosen on.
         rule: of the threshold, see `threshold.choose`.
         method: of the calibration, see `calibration.fit`.
     """
     slope, intercept = calibration.fit(method, labels, logits)
     threshold = float(sigmoid(np.array(slope * choose(rule, pool) + intercept)))
-    scale = float(np.median(maps[labels == 1].max(axis=(1, 2))))
-    return OperatingPoint(slope, intercept, threshold, scale if scale > 0 else 1.0)
+    return OperatingPoint(slope, intercept, threshold, heat_scale(maps[labels == 1]))

@@ -55,6 +55,40 @@ def overlay(
     return mixed.round().astype(np.uint8)
 
 
+def heat_layer(
+    heat_map: NDArray[np.float32], scale: float, side: int, cells: bool = False
+) -> NDArray[np.uint8]:
+    """A map to lay over its film: the hotter, the less transparent.
+
+    Args:
+        heat_map: float32, (h, w), not negative.
+        scale: value shown as the hottest colour, opaque; above 0.
+        side: of the film, px.
+        cells: draw the grid as it is, opaque, not smoothed.
+
+    Returns:
+        uint8, (side, side, 4), RGBA.
+    """
+    enlarged = _cells(heat_map, side) if cells else smooth(heat_map, side)
+    heat = np.clip(enlarged / scale, 0, 1)
+    alpha = np.full(heat.shape, 255) if cells else (255 * heat).round()
+    return np.concatenate([colour(heat), alpha[..., None].astype(np.uint8)], axis=-1)
+
+
+def heat_scale(maps: NDArray[np.float32]) -> float:
+    """What is drawn as the hottest colour: the median of the hottest cells of maps (N, h, w).
+
+    Of the films of PNEUMONIA in validation it is one scale for every film. 1 where it would be 0.
+    """
+    scale = float(np.median(maps.max(axis=(1, 2))))
+    return scale if scale > 0 else 1.0
+
+
+def _cells(heat_map: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    image = Image.fromarray(heat_map.astype(np.float32))
+    return np.asarray(image.resize((side, side), Image.Resampling.NEAREST))
+
+
 def smooth(heat_map: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """Enlarge a map (h, w) to (side, side), bicubic, not negative, float32."""
     image = Image.fromarray(heat_map.astype(np.float32))

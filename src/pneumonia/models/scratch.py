@@ -13,7 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pneumonia.models.batches import Films
+from pneumonia.models.checkpoint import Checkpoint
 from pneumonia.models.head import add_head
+from pneumonia.models.training import Epoch, Group, OnEpoch, fit
 from pneumonia.params import ScratchParams
 
 if TYPE_CHECKING:
@@ -36,6 +39,18 @@ def build(params: ScratchParams, size: int) -> keras.Model:
         x = _block(x, width, strides=1 if stage == 0 else 2)
     x = layers.Activation("linear", name="features")(x)
     return add_head(image, x, name="scratch")
+
+
+def train(
+    model: keras.Model,
+    films: tuple[Films, Films],
+    params: ScratchParams,
+    history: list[Epoch],
+    checkpoint: Checkpoint,
+    on_epoch: OnEpoch,
+) -> None:
+    """Train all layers; the arguments are those of `training.fit`."""
+    fit(model, [Group(model.layers)], films, params, params.epochs, history, checkpoint, on_epoch)
 
 
 def _convolution(x: keras.KerasTensor, width: int, side: int, strides: int) -> keras.KerasTensor:

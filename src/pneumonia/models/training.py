@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Epoch = dict[str, float]
 OnEpoch = Callable[[Epoch], None]
+Params = TypeVar("Params", bound=TrainingParams)
 Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 CLIP = 1.0  # norm of all gradients of a step together
@@ -250,11 +251,12 @@ def _bar(name: str, total: int, done: int, history: list[Epoch]) -> Iterator[_Ba
         yield _Bar(bar, history)
 
 
-def recorder(name: str, log_epoch: OnEpoch) -> OnEpoch:
+def recorder(name: str, log_epoch: OnEpoch | None = None) -> OnEpoch:
     """What to do after an epoch: log it, say it in a line."""
 
     def record(epoch: Epoch) -> None:
-        log_epoch(epoch)
+        if log_epoch:
+            log_epoch(epoch)
         figures = ", ".join(
             f"{key} {epoch[key]:.4f}" for key in ("loss", "val_loss", "val_auc") if key in epoch
         )
@@ -270,8 +272,15 @@ def best(history: Sequence[Epoch]) -> Epoch:
     return {"best_epoch": row["epoch"], "best_val_auc": row["val_auc"]}
 
 
+def second_seed(params: Params) -> Params:
+    """The block of a second training, shorter and with another seed: what is left to chance."""
+    changed = {"seed": params.seed + 1, "epochs": params.second_seed_epochs}
+    return params.model_copy(update=changed)
+
+
 def save_model(
     model: keras.Model,
+    second: keras.Model,
     history: list[Epoch],
     params: TrainingParams,
     data_digest: str,
@@ -279,14 +288,16 @@ def save_model(
 ) -> None:
     """Write what a training stage hands on; nothing in it depends on clock or place.
 
-    Files: `weights.weights.h5` (Keras), `graph.onnx`, `history.csv` (a row an epoch),
-    `metrics.json` (of the last epoch, which is the one kept, and which one was best),
-    `training.json` (params and the data's digest, from which a lost MLflow run can be made again).
+    Files: `weights.weights.h5` (Keras), `graph.onnx`, `second_seed.weights.h5` (of `second`),
+    `history.csv` (a row an epoch), `metrics.json` (of the last epoch, which is the one kept, and
+    which one was best), `training.json` (params and the data's digest, from which a lost MLflow run
+    can be made again).
     """
     from pneumonia.models.export import export
 
     model.save_weights(folder / "weights.weights.h5")
     export(model, folder / "graph.onnx")
+    second.save_weights(folder / "second_seed.weights.h5")
     pd.DataFrame(history).to_csv(folder / "history.csv", index=False, lineterminator="\n")
     last = {key: value for key, value in history[-1].items() if key != "learning_rate"}
     assert not math.isnan(last["val_auc"])

@@ -23,8 +23,9 @@ from pneumonia.errors import InputError
 from pneumonia.models import efficientnet_lite
 from pneumonia.models.batches import Films, class_weights
 from pneumonia.models.blocks import blocks, last_at_stride, open_blocks
+from pneumonia.models.checkpoint import Checkpoint
 from pneumonia.models.head import NOTHING_FOUND, add_head
-from pneumonia.models.training import Group, forward
+from pneumonia.models.training import Epoch, Group, OnEpoch, fit, forward, validate
 from pneumonia.params import TransferParams
 
 if TYPE_CHECKING:
@@ -60,6 +61,27 @@ def build(params: TransferParams, size: int) -> keras.Model:
             # Frozen features are to stay what they are; augmentation is what regularises.
             layer.rate = 0.0
     return model
+
+
+def train(
+    model: keras.Model,
+    films: tuple[Films, Films],
+    params: TransferParams,
+    history: list[Epoch],
+    checkpoint: Checkpoint,
+    on_epoch: OnEpoch,
+) -> None:
+    """Fit the head to the frozen backbone, which is epoch 0 of the history; then fine-tune.
+
+    The arguments are those of `training.fit`.
+    """
+    if not history:
+        fit_head(model, films[0], params)
+        history.append({"epoch": 0, **validate(forward(model), films[1])})
+        on_epoch(history[0])
+    if params.fine_tune_blocks and params.epochs:
+        learning = groups(model, params)
+        fit(model, learning, films, params, params.epochs, history, checkpoint, on_epoch)
 
 
 def groups(model: keras.Model, params: TransferParams) -> list[Group]:

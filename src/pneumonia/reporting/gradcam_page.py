@@ -2,85 +2,210 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumonia.data.image import encode_png
+from pneumonia.explain.checks import Verdict
+from pneumonia.explain.gradcam import LAST
+from pneumonia.explain.overlay import heat_layer
 from pneumonia.predictor import NOTICE
-from pneumonia.reporting.page import Figure, Section, Table, write_page
+from pneumonia.reporting.gradcam_figures import Exhibit, Explained
+from pneumonia.reporting.page import Figure, Layered, Section, Table, View, write_page
 
-WHAT = [
-    "A heat map shows which parts of the film raised the logit, the model's score for pneumonia "
-    "before it becomes a probability. Both networks end in global average pooling and one dense "
-    "unit; for this head Grad-CAM (Selvaraju 2017) equals the class activation map "
-    "relu(Σ w_c A_c) / (h w), which the exported graph gives in the same forward pass: w_c is the "
-    "weight of channel c, A_c its activations on a grid of h by w cells. Colours have one scale "
-    "for all films of a model, so that a faint map looks faint.",
-]
-LIMITS = [
-    "The grid is coarse and drawn smooth: a map points to a region, not "
-    "to an edge. It says where the score came from, not that there is disease, and a wrong "
-    "answer can have a plausible map. On chest X-rays all saliency methods localise worse than "
-    "radiologists (Saporta 2022) and many fail to repeat themselves after retraining (Arun 2021).",
-]
-MEANING = {
-    "empty_maps": "share of maps that are zero everywhere",
-    "border_energy": "share of the map in the outer tenth of the film, where there is rarely lung",
-    "border_area": "share of the film that this border covers: what a map without knowledge "
-    "would score in the line above",
-    "energy_inside": "share of the map inside the opacity's mask",
-    "pointing_game": "share of films whose hottest point lies in the mask",
-    "mask_area": "share of the film that the mask covers: what a map without knowledge "
-    "would score in the two lines above",
+WHAT = {
+    "gradcam": "weighs each channel by the mean of the gradient of the logit to it: "
+    "L = ReLU(Σ_c a_c A_c) with a_c = 1/(h w) Σ_ij ∂y/∂A_c,ij (Selvaraju 2017).",
+    "gradcam++": "weighs each channel by its positive gradients, each of them by how much of the "
+    "channel it explains (Chattopadhay 2018): L = ReLU(Σ_c a_c A_c).",
+    "hirescam": "weighs each cell of each channel by its own gradient: "
+    "L = ReLU(Σ_c ∂y/∂A_c · A_c) (Draelos & Carin 2020).",
 }
+NORMAL = (
+    "The map for NORMAL explains minus the logit: where it is hot, something speaks against "
+    "pneumonia. That is not where the film is healthy, and a normal film can have an empty one: "
+    "what makes it normal is that nothing was found."
+)
+LIMITS = [
+    "The grid is coarse and drawn smooth: a map points to a region, not to an edge. It says where "
+    "the score came from, not that there is disease, and a wrong answer can have a plausible map.",
+    "On chest X-rays all saliency methods localise worse than radiologists, most of all small and "
+    "many-shaped findings (Saporta 2022, Nature Machine Intelligence 4:867), and many fail to "
+    "repeat themselves after retraining or do not depend on the weights (Arun 2021, Radiology: AI "
+    "3:e200267). The checks above say how these maps do; passing them does not make a map a "
+    "finding.",
+]
+GROUPS = {
+    "true_positive": "True positives",
+    "false_negative": "False negatives",
+    "false_positive": "False positives",
+    "true_negative": "True negatives",
+}
+RANKS = {1: ["most confident"], 2: ["most confident", "least confident"],
+         3: ["most confident", "median", "least confident"]}  # fmt: skip
 
 
-def write_gradcam_page(
-    folder: Path,
-    figures: dict[str, dict[str, float]],
-    grids: dict[str, tuple[int, int]],
-    galleries: dict[str, int],
-    better: str,
-) -> None:
-    """Write `index.html` beside the figures already in `folder`.
+@dataclass(frozen=True)
+class Report:
+    """What the page shows.
 
-    Args:
-        folder: with `maps.png` and `galleries/<group>.png` for each gallery that has films.
-        figures: by model, from `pneumonia.explain.truth.score_maps`.
+    Attributes:
+        method, layers, flips: how the maps were made; layers by model.
+        figures: by model, from `explain.checks.check`.
+        verdicts: by model.
+        galleries: the films shown, by group.
         grids: cells down and across, by model.
-        galleries: films shown by group.
         better: the better model by validation, whose decisions the groups are.
+        opacity: of the overlay at first, 0 to 1.
+        layers_there: names of the last layers that have maps, by model.
     """
-    names = next(iter(figures.values()))
-    rows = [
-        [name.replace("_", " "), *(f"{figures[model][name]:.3f}" for model in figures),
-         MEANING[name]]
-        for name in names
-    ]  # fmt: skip
-    sections = [
-        Section(
-            "What a heat map is",
-            [*WHAT, *(f"Grid of {model}: {h} by {w} cells." for model, (h, w) in grids.items())],
-        ),
-        Section(
-            "What the maps are worth",
-            table=Table(["figure", *figures, "meaning"], rows),
-            figures=[Figure(folder / "maps.png", "figures on the heat maps of both models")],
-        ),
-    ]
-    for group, films in galleries.items():
-        title = group.replace("_", " ").capitalize() + "s"
-        if films:
-            shown = Figure(
-                folder / "galleries" / f"{group}.png",
-                f"{title}: films and heat maps of both models",
-                "Above the overlays: probability and threshold. Outlined: the drawn opacity, "
-                "where it is known.",
-            )
-            sections.append(Section(title, figures=[shown]))
-        else:
-            sections.append(Section(title, [f"{better} has none on the test films."]))
-    sections += [Section("Limits", LIMITS), Section("Notice", [NOTICE])]
+
+    method: str
+    layers: dict[str, str]
+    flips: bool
+    figures: dict[str, dict[str, Any]]
+    verdicts: dict[str, list[Verdict]]
+    galleries: dict[str, list[Exhibit]]
+    grids: dict[str, tuple[int, int]]
+    better: str
+    opacity: float
+    layers_there: dict[str, list[str]]
+
+
+def write_gradcam_page(folder: Path, report: Report) -> None:
+    """Write `index.html` beside the figures already in `folder`."""
     lead = (
-        f"Films of the test split by the decisions of {better}, the better model by validation, "
-        "from the most to the least confident at even steps, with the heat maps of both models."
+        f"Where both models looked on films of the test split, and what their heat maps are worth. "
+        f"{'; '.join(f'{model}: {_count(found)}' for model, found in report.verdicts.items())}."
     )
-    write_page(folder / "index.html", "Grad-CAM", lead, sections)
+    sections = [
+        Section("What a heat map is", _explanation(report)),
+        Section("What the maps are worth", table=_verdict_table(report.verdicts)),
+        _figure(folder, "Dependence on the weights", "randomisation",
+                "similarity of the maps after weights are put in random order",
+                "From the logit down, block by block, weights are put in random order "
+                "(Adebayo 2018). Maps of what was learnt become others at the first step; those "
+                "of an edge detector would stay. Dotted: maps of two different films."),
+        _figure(folder, "Dependence of the logit on what is marked", "road",
+                "fall of the logit by the share of the film removed",
+                "Parts of the film are removed and filled in from around them (ROAD, Rong 2022). "
+                "What the map marks first should cost most; beyond the share that the opacity "
+                "covers there is nothing left to take."),
+        _figure(folder, "Where the maps lie", "maps", "figures on the maps of both models",
+                "Dashed: what a map without knowledge would score."),
+        _figure(folder, "Agreement", "agreement", "rank correlation of maps of two networks",
+                "The second training has another seed and fewer epochs. Dashed: maps of different "
+                "films, which share the place of the lungs."),
+    ]  # fmt: skip
+    for group, title in GROUPS.items():
+        films = report.galleries[group]
+        if films:
+            names = RANKS.get(
+                len(films), [f"{n} of {len(films)}" for n in range(1, len(films) + 1)]
+            )
+            shown = [_layered(film, name) for film, name in zip(films, names, strict=True)]
+            words = [f"By the decisions of {report.better}, at even steps of confidence."]
+            sections.append(Section(title, words, layered=shown))
+        else:
+            sections.append(Section(title, [f"{report.better} has none on the test films."]))
+    others = [f"{model}: {', '.join(names)}" for model, names in report.layers_there.items()]
+    words = [f"Other layers to look at, for gradcam_report.layer: {'; '.join(others)}."]
+    sections += [Section("Limits", LIMITS),
+                 Section("All figures", words, _figure_table(report.figures))]  # fmt: skip
+    write_page(
+        folder / "index.html", "Grad-CAM", lead, sections, NOTICE, contents=True,
+        opacity=report.opacity,
+    )  # fmt: skip
+
+
+def _count(found: list[Verdict]) -> str:
+    return f"{sum(one.holds for one in found)} of {len(found)} checks hold"
+
+
+def _explanation(report: Report) -> list[str]:
+    def by_model(values: dict[str, Any]) -> str:
+        return " and ".join(f"{value} ({model})" for model, value in values.items())
+
+    grids = by_model({model: f"{h} by {w}" for model, (h, w) in report.grids.items()})
+    name = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}[report.method]
+    mirrored = " Each map is the mean with that of the film's mirror image." if report.flips else ""
+    usual = report.method == "gradcam" and set(report.layers.values()) == {LAST}
+    same = (
+        "The layer is the last before global average pooling and one dense unit, so that this is "
+        "the class activation map ReLU(Σ_c w_c A_c)/(h w), which the exported graph gives in the "
+        "same forward pass and the served model shows."
+        if usual
+        else "The served model shows Grad-CAM of the last activations, which is another map."
+    )
+    return [
+        "A heat map shows which parts of a film raised the logit, the score for pneumonia before "
+        f"it becomes a probability. {name} takes a layer's activations A, here "
+        f"{by_model(report.layers)}, and {WHAT[report.method]} {same} Its cells, {grids}, are "
+        "enlarged to the film; colours have one scale for all films of a model, so that a faint "
+        "map looks faint. It is evidence on the network, not on the patient."
+        f"{mirrored}",
+        NORMAL,
+    ]
+
+
+def _verdict_table(verdicts: dict[str, list[Verdict]]) -> Table:
+    rows = []
+    for number, verdict in enumerate(next(iter(verdicts.values()))):
+        row = [verdict.check]
+        for found in verdicts.values():
+            one = found[number]
+            row.append(f"{'Yes.' if one.holds else 'No.'} {one.finding}")
+        rows.append(row)
+    return Table(["check", *verdicts], rows)
+
+
+def _figure_table(figures: dict[str, dict[str, Any]]) -> Table:
+    rows = []
+    for name, value in next(iter(figures.values())).items():
+        if not isinstance(value, dict):
+            row = [f"{figures[model][name]:.3f}" for model in figures]
+            rows.append([name.replace("_", " "), *row])
+    return Table(["figure", *figures], rows)
+
+
+def _figure(folder: Path, title: str, name: str, alt: str, caption: str) -> Section:
+    return Section(title, figures=[Figure(folder / f"{name}.png", alt, caption)], level=3)
+
+
+def _layered(exhibit: Exhibit, rank: str) -> Layered:
+    views = [_view(exhibit, model, answer) for model, answer in exhibit.answers.items()]
+    return Layered(
+        f"Film {exhibit.image_id[:8]}, {exhibit.subtype}: {rank}",
+        encode_png(exhibit.film[exhibit.box]),
+        views,
+        encode_png(_edge(exhibit.mask)[exhibit.box]) if exhibit.mask is not None else None,
+    )
+
+
+def _view(exhibit: Exhibit, model: str, answer: Explained) -> View:
+    sign, label = ("≥", "PNEUMONIA") if answer.called else ("<", "NORMAL")
+    side = len(exhibit.film)
+
+    def layer(heat_map: NDArray[np.float32], cells: bool = False) -> bytes:
+        return encode_png(heat_layer(heat_map, answer.scale, side, cells)[exhibit.box])
+
+    return View(
+        model,
+        f"{answer.probability:.3f} {sign} {answer.threshold:.3f}: {label}",
+        layer(answer.heat_map),
+        layer(answer.heat_map, cells=True),
+        None if answer.called else layer(answer.against),
+    )
+
+
+def _edge(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The outer pixels of a mask in the blue of the figures, all else transparent: RGBA."""
+    padded = np.pad(mask, 1)
+    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    drawn = np.zeros((*mask.shape, 4), np.uint8)
+    drawn[mask & ~inner] = (64, 196, 255, 255)
+    return drawn

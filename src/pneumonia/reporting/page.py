@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Figure:
     @property
     def source(self) -> str:
         """The picture as a data URI."""
-        return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode()
+        return _data_uri(self.path.read_bytes())
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,53 @@ class Film:
     @property
     def source(self) -> str:
         """The picture as a data URI."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode()
+        return _data_uri(self.png)
+
+
+@dataclass(frozen=True)
+class View:
+    """A model's layers over a film.
+
+    Attributes:
+        title, line: above and below them.
+        heat: PNG, RGBA, to lay over the film.
+        cells: PNG, the map's own grid.
+        against: PNG, RGBA, the map for the other class; None: not shown.
+    """
+
+    title: str
+    line: str
+    heat: bytes
+    cells: bytes
+    against: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Layered:
+    """A film with layers that the page's controls show and hide; all PNG, of one size.
+
+    Attributes:
+        title: names the film.
+        film: grey.
+        views: by model.
+        outline: RGBA, the edge of what is known to be there; None where nothing is.
+    """
+
+    title: str
+    film: bytes
+    views: list[View]
+    outline: bytes | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Width and height, px."""
+        with Image.open(io.BytesIO(self.film)) as image:
+            return image.size
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs, a table, figures and films, in that order.
+    """A heading with paragraphs, a table, figures, films and layered films, in that order.
 
     One of level 3 belongs to the one of level 2 before it.
     """
@@ -67,6 +109,7 @@ class Section:
     table: Table | None = None
     figures: list[Figure] = field(default_factory=list)
     films: list[Film] = field(default_factory=list)
+    layered: list[Layered] = field(default_factory=list)
     level: int = 2
 
 
@@ -77,6 +120,7 @@ def write_page(
     sections: list[Section],
     notice: str = "",
     contents: bool = False,
+    opacity: float = 0.6,
 ) -> None:
     """Render a page. Texts are escaped; the same contents give the same bytes.
 
@@ -86,6 +130,7 @@ def write_page(
         sections: below each other.
         notice: a warning at its head.
         contents: whether to list the sections of level 2 at its head.
+        opacity: of the layers over films at first, 0 to 1.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pneumonia.reporting"),
@@ -94,10 +139,16 @@ def write_page(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["uri"] = _data_uri
     page = environment.get_template("page.html.j2").render(
-        title=title, lead=lead, sections=sections, notice=notice, contents=contents
-    )
+        title=title, lead=lead, sections=sections, notice=notice, contents=contents,
+        layered=any(section.layered for section in sections), opacity=opacity,
+    )  # fmt: skip
     path.write_text(page, encoding="utf-8")
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def markdown(title: str, lead: str, sections: list[Section], notice: str = "") -> str:

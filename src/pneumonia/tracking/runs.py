@@ -238,6 +238,20 @@ def log_evaluation(
     mlflow.log_artifacts(str(report), "evaluate")
 
 
+def log_explanations(figures: dict[str, Any], report: Path) -> None:
+    """Add the figures of `gradcam_report` to the open run: gradcam_energy_inside, and so on.
+
+    Args:
+        figures: of the model, nested or not.
+        report: the folder of the stage's report; what lies in it goes along, tables and pictures.
+    """
+    import mlflow
+
+    flat = _flatten(figures, "gradcam_")
+    mlflow.log_metrics({name.replace(".", "_"): value for name, value in flat.items()})
+    mlflow.log_artifacts(str(report), "gradcam_report")
+
+
 def weights_sha256(folder: Path) -> str:
     """SHA-256 of a trained model's weights file."""
     return hashlib.sha256((folder / "weights.weights.h5").read_bytes()).hexdigest()

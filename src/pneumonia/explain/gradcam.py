@@ -1,0 +1,117 @@
+"""Grad-CAM at any layer, by gradients, and two methods of its family.
+
+The exported graph gives Grad-CAM of the last activations in its forward pass (models/export.py);
+this is the definition, to check that map with and for layers and methods that it does not give.
+
+A is a layer's activations, (h, w, C), G the gradient of the explained score to them. The score is
+the logit, not the probability, whose gradient vanishes where the network is sure. For NORMAL it is
+minus the logit: the map then shows what speaks against pneumonia, which is not health. For a layer
+whose activations are at most pooled and weighed on their way to the logit, the cells of a HiResCAM
+add up to it before the ReLU; there Grad-CAM is the same map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumonia.errors import InputError
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+# Maps, float32 (N, h, w), not negative, of films, uint8 (N, S, S, 1).
+Explainer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+LAST = "features"  # the layer whose activations the head pools
+BATCH = 16
+
+
+def explainer(
+    model: keras.Model,
+    method: str = "gradcam",
+    layer: str = LAST,
+    normal: bool = False,
+    flips: bool = False,
+) -> Explainer:
+    """A function that explains films by the network as it is when that function is called.
+
+    Args:
+        model: ends in `pneumonia.models.head`.
+        method: gradcam (Selvaraju et al. 2017, eq. 1 and 2), gradcam++ (Chattopadhay et al. 2018,
+            eq. 19, for the exponential of the score) or hirescam (Draelos & Carin 2020, eq. 3).
+        layer: whose activations, (N, h, w, C), are looked at.
+        normal: explain NORMAL.
+        flips: the mean with the map of the film's mirror image, mirrored back.
+
+    Raises:
+        InputError: no such layer, or one without a map.
+    """
+    import keras
+    import tensorflow as tf
+
+    names = layers_with_maps(model)
+    if layer not in names:
+        last = ", ".join(names[-12:])
+        raise InputError(f"{model.name}: no layer '{layer}' with a map; the last that have: {last}")
+    both = keras.Model(model.input, [model.get_layer(layer).output, model.output])
+    weigh = _METHODS[method]
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.input.shape[1:]), tf.uint8)])
+    def maps(films: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            # The tape follows what comes of a variable, also of one that Keras has frozen.
+            activations, logit = both(films, training=False)
+            score = -logit if normal else logit
+        gradient = tape.gradient(score, activations)
+        if gradient is None:
+            raise InputError(f"{model.name}: layer '{layer}' comes before all weights")
+        return tf.nn.relu(weigh(activations, gradient))
+
+    def explain(films: NDArray[np.uint8]) -> NDArray[np.float32]:
+        starts = range(0, len(films), BATCH)
+        found = [maps(films[start : start + BATCH]).numpy() for start in starts]
+        return np.concatenate(found)
+
+    if not flips:
+        return explain
+
+    def both_ways(films: NDArray[np.uint8]) -> NDArray[np.float32]:
+        mirrored = explain(films[:, :, ::-1])[:, :, ::-1]
+        return ((explain(films) + mirrored) / 2).astype(np.float32)
+
+    return both_ways
+
+
+def layers_with_maps(model: keras.Model) -> list[str]:
+    """Names of the layers whose activations have a place, (N, h, w, C), in order."""
+    return [one.name for one in model.layers if len(getattr(one.output, "shape", ())) == 4]
+
+
+def _gradcam(activations: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    import tensorflow as tf
+
+    weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
+    return tf.reduce_sum(weights * activations, axis=-1)
+
+
+def _gradcam_plus_plus(activations: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    import tensorflow as tf
+
+    totals = tf.reduce_sum(activations, axis=(1, 2), keepdims=True)
+    square = gradient**2
+    share = tf.math.divide_no_nan(square, 2 * square + totals * square * gradient)
+    weights = tf.reduce_sum(share * tf.nn.relu(gradient), axis=(1, 2), keepdims=True)
+    return tf.reduce_sum(weights * activations, axis=-1)
+
+
+def _hirescam(activations: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    import tensorflow as tf
+
+    return tf.reduce_sum(gradient * activations, axis=-1)
+
+
+_METHODS = {"gradcam": _gradcam, "gradcam++": _gradcam_plus_plus, "hirescam": _hirescam}

@@ -1,0 +1,135 @@
+"""Do the maps mark what the logit rests on? Remove and debias (ROAD, Rong et al. 2022).
+
+The hottest parts of a film are removed and filled in from what is around them, so that the fill
+does not give away by its shape where something was taken, and the fall of the logit is measured. It
+counts against two maps that know nothing of the network: a random one and the edges of the film.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import sobel
+from scipy.sparse import coo_array
+from scipy.sparse.linalg import spsolve
+
+from pneumonia.explain.overlay import smooth
+
+SHARES = (0.2, 0.4, 0.6, 0.8)
+# Cells that are removed, down and across: finer than any map's, and few enough to solve for.
+CELLS = 56
+NOISE = 0.01  # of the fill, share of the grey range, as in the paper's code
+# Neighbours of a cell and their weights (section 4.2): the four beside it count twice.
+_NEIGHBOURS = [
+    (down, right, 1 / 6 if 0 in (down, right) else 1 / 12)
+    for down in (-1, 0, 1)
+    for right in (-1, 0, 1)
+    if (down, right) != (0, 0)
+]
+Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+def removed_by(order: NDArray[np.floating], share: float) -> NDArray[np.bool_]:
+    """The share of cells that come first: bool, of the shape of `order`, which is sorted downwards.
+
+    Equal cells go by their place.
+    """
+    first = np.argsort(-order, axis=None, kind="stable")[: round(share * order.size)]
+    removed = np.zeros(order.size, bool)
+    removed[first] = True
+    return removed.reshape(order.shape)
+
+
+def fill(
+    film: NDArray[np.uint8], removed: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Fill removed cells with the weighted mean of their neighbours, all at once, and some noise.
+
+    Args:
+        film: uint8, (S, S).
+        removed: bool, (c, c), not all.
+        rng: of the noise.
+
+    Returns:
+        uint8, (S, S); what was not removed is as it was.
+    """
+    side, cells = len(film), len(removed)
+    small = np.asarray(Image.fromarray(film).resize((cells, cells), Image.Resampling.BOX), float)
+    small[removed] = _solve(small, removed)
+    small[removed] += rng.normal(0, NOISE * 255, int(removed.sum()))
+    filled = Image.fromarray(small.astype(np.float32)).resize(
+        (side, side), Image.Resampling.BILINEAR
+    )
+    gone = Image.fromarray(removed).resize((side, side), Image.Resampling.NEAREST)
+    grey = np.clip(np.asarray(filled).round(), 0, 255).astype(np.uint8)
+    return np.where(np.asarray(gone), grey, film)
+
+
+def _solve(values: NDArray[np.float64], unknown: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The values (K,) at which each unknown cell is the weighted mean of its neighbours."""
+    side, count = len(values), int(unknown.sum())
+    number = np.full(values.shape, -1)
+    number[unknown] = np.arange(count)
+    where = np.argwhere(unknown)
+    totals, known = np.zeros(count), np.zeros(count)
+    entries: list[tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]] = []
+    for down, right, weight in _NEIGHBOURS:
+        there = where + np.array([down, right])
+        inside = np.flatnonzero(((there >= 0) & (there < side)).all(axis=1))
+        at = tuple(there[inside].T)
+        totals[inside] += weight
+        open_ = number[at] >= 0
+        known[inside[~open_]] += weight * values[at][~open_]
+        entries.append((np.full(open_.sum(), -weight), inside[open_], number[at][open_]))
+    entries.append((totals, np.arange(count), np.arange(count)))
+    data, rows, columns = (np.concatenate(part) for part in zip(*entries, strict=True))
+    system = coo_array((data, (rows, columns)), shape=(count, count)).tocsr()
+    return np.atleast_1d(spsolve(system, known))
+
+
+def falls(
+    logits: Logits,
+    films: NDArray[np.uint8],
+    orders: dict[str, NDArray[np.float32]],
+    seed: int,
+) -> dict[str, dict[float, float]]:
+    """Mean fall of the logit when the first cells of each order are removed.
+
+    Args:
+        logits: of films.
+        films: uint8, (N, S, S, 1).
+        orders: by name, maps (N, h, w).
+        seed: of the noise in the fills.
+
+    Returns:
+        by name, by share removed: logit of the film less that of what is left, mean over films.
+    """
+    whole = logits(films)
+    found: dict[str, dict[float, float]] = {}
+    for name, maps in orders.items():
+        fine = [smooth(one, CELLS) for one in maps]
+        found[name] = {}
+        for share in SHARES:
+            rng = np.random.default_rng([seed, round(100 * share)])
+            left = [fill(film[..., 0], removed_by(order, share), rng)
+                    for film, order in zip(films, fine, strict=True)]  # fmt: skip
+            found[name][share] = float((whole - logits(np.stack(left)[..., None])).mean())
+    return found
+
+
+def edges(films: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Sobel's gradient of films (N, S, S, 1) in cells: float32, (N, CELLS, CELLS)."""
+    found = []
+    for film in films[..., 0].astype(np.float32):
+        gradient = np.hypot(sobel(film, axis=0), sobel(film, axis=1))
+        small = Image.fromarray(gradient).resize((CELLS, CELLS), Image.Resampling.BOX)
+        found.append(np.asarray(small))
+    return np.stack(found)
+
+
+def random_maps(count: int, seed: int) -> NDArray[np.float32]:
+    """Maps of independent cells: float32, (count, CELLS, CELLS)."""
+    return np.random.default_rng(seed).random((count, CELLS, CELLS), dtype=np.float32)

@@ -1,0 +1,87 @@
+"""A model and the maps of it that are shown and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumonia.explain.gradcam import LAST, Explainer, explainer
+from pneumonia.explain.overlay import heat_scale
+from pneumonia.params import GradcamReportParams
+from pneumonia.predictor import Graph
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model whose maps are checked, and those maps of the test films.
+
+    Attributes:
+        model: the trained network; in random order after the checks.
+        graph: its exported graph.
+        explain: gives the maps that are checked.
+        logits: of the test films, float32, (N,).
+        maps: float32, (N, h, w).
+        against: the maps for NORMAL, likewise.
+        second_maps: `maps` of the network that was trained with another seed.
+        scale: value of a map drawn as the hottest colour.
+    """
+
+    model: keras.Model
+    graph: Graph
+    explain: Explainer
+    logits: NDArray[np.float32]
+    maps: NDArray[np.float32]
+    against: NDArray[np.float32]
+    second_maps: NDArray[np.float32]
+    scale: float
+
+
+def read_subject(
+    folder: Path,
+    films: NDArray[np.uint8],
+    ill: NDArray[np.uint8],
+    scale: float,
+    params: GradcamReportParams,
+) -> Subject:
+    """Read a trained model and explain the test films by it.
+
+    Where the params ask for the map that the exported graph gives, that one is taken, with the
+    scale that is served: what is checked is what is shown to users.
+
+    Args:
+        folder: of the trained model.
+        films: of test, uint8, (N, S, S, 1).
+        ill: the films of PNEUMONIA in validation; other maps have their scale from them.
+        scale: of the operating point.
+        params: the stage's block.
+
+    Raises:
+        InputError: files that are not there, or no such layer.
+    """
+    from pneumonia.models.trained import load
+
+    layer = getattr(params.layer, folder.name)
+    method, flips = params.method, params.flips
+    model, graph = load(folder), Graph(folder / "graph.onnx")
+    explain = explainer(model, method, layer, flips=flips)
+    logits, maps = graph.run(films)
+    if (method, layer, flips) != ("gradcam", LAST, False):
+        maps, scale = explain(films), heat_scale(explain(ill))
+    second = load(folder, "second_seed.weights.h5")
+    return Subject(
+        model=model,
+        graph=graph,
+        explain=explain,
+        logits=logits,
+        maps=maps,
+        against=explainer(model, method, layer, normal=True, flips=flips)(films),
+        second_maps=explainer(second, method, layer, flips=flips)(films),
+        scale=scale,
+    )
