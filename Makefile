@@ -17,7 +17,7 @@ export MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 
-.PHONY: help setup setup-dev repro test test-slow check format ui serve register promote rollback image lock clean
+.PHONY: help setup setup-dev repro test test-slow check format ui explain serve register promote rollback image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ format: $(VENV)/.installed-dev ## rewrite the code in the project's format
 ui: $(VENV)/.installed ## compare runs in the MLflow UI
 	@echo "http://127.0.0.1:$(UI_PORT)"
 	@mlflow ui --port $(UI_PORT)
+
+explain: $(VENV)/.installed ## heat maps of films: make explain FILES="a.png b.dcm"
+	@PYTHONPATH=src python -m pneumonia explain $(FILES)
 
 serve: $(VENV)/.installed ## serve the champion over REST
 	@echo "http://127.0.0.1:$(PORT)/invocations"

@@ -1,0 +1,105 @@
+"""Explain films from the command line: the overlay of each as a PNG."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pneumonia.errors import InputError
+
+if TYPE_CHECKING:
+    from pneumonia.predictor import Predictor
+
+DESCRIPTION = """Write the heat map of films laid over them, one PNG a film.
+
+FILE is a JPEG, PNG or DICOM image. The picture has the film's own proportions; its colours have one
+scale for all films of the model. Not a medical device: it shows where the model looked."""
+LONGEST = 1024  # side of a picture, px
+MODELS, POINTS = Path("models"), Path("reports/evaluate/operating_point.json")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `pneumonia explain`."""
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument(
+        "--output", type=Path, default=Path("explained"), metavar="FOLDER",
+        help="where the pictures go, FILE's name + .heat.png (explained)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--model", choices=("scratch", "transfer"), help="default: the better one by validation"
+    )
+    parser.add_argument(
+        "--opacity", type=float, default=0.6, help="of the hottest spot, 0 to 1 (0.6)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Explain every file that can be read; 1 if there is one that cannot, else 0.
+
+    Raises:
+        InputError: no trained model, an option out of range, or two files of one name.
+    """
+    if not 0 <= arguments.opacity <= 1:
+        raise InputError(f"--opacity: should be 0 to 1, not {arguments.opacity:g}")
+    names = [file.name for file in arguments.files]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{twice[0]}: two files have this name, and so would their pictures")
+    predictor = _predictor(arguments.model)
+    from tqdm import tqdm
+
+    from pneumonia.data.image import ImageError
+
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    failed = False
+    for file in tqdm(arguments.files, unit="film", disable=None if len(names) > 1 else True):
+        try:
+            line = _explain(predictor, file, arguments.output, arguments.opacity)
+        except (ImageError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            tqdm.write(f"explain: {file}: {reason}", file=sys.stderr)
+            failed = True
+        else:
+            tqdm.write(line)
+    return int(failed)
+
+
+def _predictor(model: str | None) -> Predictor:
+    from pneumonia.evaluation.operating_point import OperatingPoint
+    from pneumonia.predictor import Graph, Predictor
+
+    try:
+        card = json.loads(POINTS.read_text(encoding="utf-8"))
+        name = model or card["better"]
+        return Predictor(
+            Graph(MODELS / name / "graph.onnx"), OperatingPoint(**card["models"][name])
+        )
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename}: no such file; `make repro` trains the models"
+        ) from None
+
+
+def _explain(predictor: Predictor, file: Path, output: Path, opacity: float) -> str:
+    """Write one picture, whole or not at all; what was found, in a line."""
+    from pneumonia.data.image import decode, encode_png, film_box
+    from pneumonia.explain.overlay import overlay
+
+    payload = file.read_bytes()
+    found = predictor.predict([payload])[0]
+    film = decode(payload, predictor.graph.size)
+    side = max(min(LONGEST, max(film.width, film.height)), predictor.graph.size)
+    square = decode(payload, side).pixels
+    drawn = overlay(square, found.heat_map, predictor.point.map_scale, opacity)
+    picture = output / f"{file.name}.heat.png"
+    writing = picture.with_suffix(".writing")
+    writing.write_bytes(encode_png(drawn[film_box(film.width, film.height, side)]))
+    writing.rename(picture)
+    sign = ">=" if found.probability >= found.threshold else "<"
+    return (
+        f"{file}: {found.label}, probability {found.probability:.3f} {sign} {found.threshold:.3f}; "
+        f"{picture}"
+    )
