@@ -20,6 +20,10 @@ def load(folder: Path, weights: str = "weights.weights.h5") -> keras.Model:
     Raises:
         InputError: files that are not there, or do not belong together.
     """
+    import keras
+
+    # Layers without a name of their own get those of a fresh process, however many were built.
+    keras.utils.clear_session(free_memory=False)
     file = folder / "training.json"
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
