@@ -136,9 +136,9 @@ def test_another_map_is_not_said_to_be_the_served_one(page: str, tmp_path: Path)
     assert "mirror image" in other
 
 
-def test_a_gallery_has_a_column_a_film() -> None:
+def test_a_gallery_has_a_row_a_film() -> None:
     style.apply()
     figure = gradcam_figures.gallery([exhibit(1, 0.9), exhibit(2, 0.2)], 0.6)
     titles = [axis.get_title("left") for axis in figure.axes]
-    assert titles[0] == "film 00000000 (virus)"
+    assert titles[0] == titles[5] == "film 00000000 (virus)"
     assert titles.count("transfer  0.900 ≥ 0.500") == titles.count("scratch  0.200 < 0.500") == 1

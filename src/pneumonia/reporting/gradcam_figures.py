@@ -69,28 +69,27 @@ class Exhibit:
 
 
 def gallery(exhibits: list[Exhibit], opacity: float) -> Figure:
-    """A column a film; in rows the film, and each model's overlay on it and the map's own cells."""
+    """A row a film: the film, then each model's overlay on it and the map's own cells."""
     models = list(exhibits[0].answers)
-    rows, columns = 1 + 2 * len(models), max(3, len(exhibits))
+    rows, columns = len(exhibits), 1 + 2 * len(models)
     figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 2.25 * rows), squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for column, exhibit in enumerate(exhibits):
+    for row, exhibit in zip(axes, exhibits, strict=True):
         title = f"film {exhibit.image_id[:8]} ({exhibit.subtype})"
-        _show(axes[0, column], exhibit, exhibit.film, title)
+        _show(row[0], exhibit, exhibit.film, title)
         for number, model in enumerate(models):
             answer = exhibit.answers[model]
             sign = "≥" if answer.called else "<"
             title = f"{model}  {answer.probability:.3f} {sign} {answer.threshold:.3f}"
             laid = overlay(exhibit.film, answer.heat_map, answer.scale, opacity)
             cells = heat_layer(answer.heat_map, answer.scale, len(exhibit.film), cells=True)
-            _show(axes[1 + 2 * number, column], exhibit, laid, title)
-            _show(axes[2 + 2 * number, column], exhibit, cells, f"{model}, cells")
+            _show(row[1 + 2 * number], exhibit, laid, title)
+            _show(row[2 + 2 * number], exhibit, cells, f"{model}, cells")
     return figure
 
 
 def _show(axis: Axes, exhibit: Exhibit, pixels: NDArray[np.uint8], title: str) -> None:
     axis.imshow(pixels[exhibit.box], cmap="gray", vmin=0, vmax=255)
+    axis.set_axis_off()
     axis.set_title(title, fontsize=8, fontweight="normal")
     if exhibit.mask is not None:
         outline(axis, exhibit.mask[exhibit.box])
