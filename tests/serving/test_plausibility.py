@@ -56,6 +56,19 @@ def test_drawings_of_other_things_are_no_chest_films(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("alone", "name"), [("distance", "hand"), ("likeness", "noise"), ("detail", "gradient")]
+)
+def test_each_of_the_three_figures_refuses_on_its_own(alone: str, name: str) -> None:
+    off = {"distance": np.inf, "likeness": -np.inf, "detail": -np.inf}
+    del off[alone]
+    statistics = replace(fitted(), **{key: np.float32(limit) for key, limit in off.items()})
+    square = decode(encode_png(DRAWINGS[name](np.random.default_rng(0))), SIZE).pixels
+    assert not statistics.judge(square).plausible
+    everything = replace(statistics, **{alone: np.float32(np.inf if alone == "distance" else -9)})
+    assert everything.judge(square).plausible
+
+
+@pytest.mark.parametrize(
     ("wrong", "turn"),
     [
         ("inverted", lambda film: 255 - film),

@@ -9,7 +9,7 @@ asked, each within what ordinary films have:
   the squared Mahalanobis distance within the components and the residual beside them, each in
   units of its mean over the training films;
 - likeness: correlation with the mean film, which small thumbnails of chest films share;
-- detail: median of the absolute Laplacian; gradients and drawings are smoother than any film.
+- detail: median of the absolute Laplacian; gradients and some drawings are smoother than films.
 
 Turned and inverted films need no figures of their own: turned back, such a picture is nearer than
 as it came. What the limits catch and what they let through is measured in docs/warnings.md.
