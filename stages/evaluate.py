@@ -14,6 +14,7 @@ from pneumonia.evaluation.not_worse import of_validation
 from pneumonia.evaluation.subgroups import attributes
 from pneumonia.params import Params
 from pneumonia.predictor import Graph
+from pneumonia.serving import plausibility
 from pneumonia.stage import replaced, run, write_json
 from pneumonia.tracking import promotion, registration, runs
 
@@ -33,6 +34,7 @@ def main(params: Params) -> None:
     rows = table[table["split"].isin(evaluate.SPLITS)]
     kinds = attributes(rows, table[table["split"] == "train"], audit["near_duplicates"])
     images = load_images(DATA, rows)
+    validation = images[(rows["split"] == "val").to_numpy()]
     graphs = {name: Graph(MODELS / name / "graph.onnx") for name in NAMES}
     outputs = {name: graph.run(images) for name, graph in graphs.items()}
     logits = {name: outputs[name][0] for name in NAMES}
@@ -48,6 +50,9 @@ def main(params: Params) -> None:
     chosen = evaluate.better(found, shifts)
     compared = evaluate.compare(found["scratch"], found["transfer"], block)
     with replaced(REPORT) as folder:
+        # Ids are hashes, so the first films of a split are as good as any.
+        train = load_images(DATA, table[table["split"] == "train"].head(plausibility.FILMS))
+        plausibility.fit(train, validation[: plausibility.FILMS]).save(folder / "plausibility.npz")
         write_files(folder, found, shifts, compared, audit["probes"])
         card = {"better": chosen, "models": {name: asdict(points[name]) for name in NAMES}}
         write_json(folder / "operating_point.json", card)
@@ -61,9 +66,9 @@ def main(params: Params) -> None:
                     runs.log_evaluation(one.metrics, one.intervals, kept, one.point, folder)
             one, model = found[chosen], MODELS / chosen
             candidate = registration.Candidate(
-                chosen, model, one.graph_sha256, one.point, folder / "model_card.md"
-            )
-            validation = images[(rows["split"] == "val").to_numpy()]
+                chosen, model, one.graph_sha256, one.point,
+                folder / "model_card.md", folder / "plausibility.npz",
+            )  # fmt: skip
             scored = of_validation(one.graph_sha256, logits[chosen], rows, seen, chosen)
             # From within the run of the model that is registered.
             with runs.open_run(model, table):

@@ -14,11 +14,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from pneumonia.data.image import decode
+from pneumonia.errors import InputError
 from pneumonia.predictor import Graph
 from pneumonia.serving.model import PneumoniaModel
 from tests.conftest import SIZE
 from tests.data.dicom_files import COMPRESSED, dicom_bytes
 from tests.data.test_image import smooth_film
+from tests.serving.films import fitted, held_out
 
 
 def write_graph(path: Path) -> None:
@@ -44,18 +46,37 @@ def write_graph(path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> PneumoniaModel:
+def loaded(tmp_path: Path, **others: Path) -> PneumoniaModel:
+    """The model of that graph, with other artifacts besides graph and operating point."""
     write_graph(tmp_path / "graph.onnx")
     card = {"model": "test", "slope": 0.5, "intercept": 0.0, "threshold": 0.5, "map_scale": 1.0}
     (tmp_path / "point.json").write_text(json.dumps(card))
     found = PneumoniaModel()
-    artifacts = {
-        "graph": str(tmp_path / "graph.onnx"),
-        "operating_point": str(tmp_path / "point.json"),
-    }
+    files = {"graph": tmp_path / "graph.onnx", "operating_point": tmp_path / "point.json"}
+    artifacts = {name: str(path) for name, path in (files | others).items()}
     found.load_context(SimpleNamespace(artifacts=artifacts))
     return found
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> PneumoniaModel:
+    return loaded(tmp_path)
+
+
+def test_the_statistics_of_films_are_loaded_where_the_model_has_them(tmp_path: Path) -> None:
+    assert loaded(tmp_path).plausibility is None
+    fitted().save(tmp_path / "plausibility.npz")
+    found = loaded(tmp_path, plausibility=tmp_path / "plausibility.npz").plausibility
+    assert found is not None
+    assert [found.judge(film) for film in held_out()] == [
+        fitted().judge(film) for film in held_out()
+    ]
+
+
+def test_damaged_statistics_stop_the_server_before_it_answers(tmp_path: Path) -> None:
+    (tmp_path / "plausibility.npz").write_bytes(b"PK\x03\x04 no archive")
+    with pytest.raises(InputError, match="no statistics of films"):
+        loaded(tmp_path, plausibility=tmp_path / "plausibility.npz")
 
 
 @pytest.mark.parametrize("syntax", [None, "JPEG lossless", "JPEG 2000", "RLE"])

@@ -77,7 +77,7 @@ START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # ITU-T T.81, table 
 CODESTREAM = b"\xff\x4f\xff\x51"  # ISO/IEC 15444-1, A.4.1 and A.5.1: SOC, SIZ
 
 
-class _Reader(io.BytesIO):
+class Reader(io.BytesIO):
     """Bounds what parsing costs: elements without end, or one with a list without end."""
 
     def __init__(self, payload: bytes) -> None:
@@ -86,6 +86,7 @@ class _Reader(io.BytesIO):
         self.longest = MAX_ELEMENT
 
     def read(self, size: int | None = -1) -> bytes:
+        """Read as a file does; ImageError where it is too often or too much."""
         self.reads += 1
         if self.reads > MAX_READS:
             raise ImageError("a DICOM of too many data elements")
@@ -122,7 +123,7 @@ def read_film(payload: bytes) -> tuple[NDArray[np.uint8], str]:
 
 
 def _read_film(payload: bytes) -> tuple[NDArray[np.uint8], str]:
-    reader = _Reader(payload)
+    reader = Reader(payload)
     reader.seek(132)
     meta = read_dataset(reader, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
     syntax = uid.UID(meta.get("TransferSyntaxUID") or "")
@@ -155,7 +156,7 @@ def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
     return tag >= PIXEL_DATA
 
 
-def _pixel_data(reader: _Reader, syntax: uid.UID) -> bytes:
+def _pixel_data(reader: Reader, syntax: uid.UID) -> bytes:
     """The bytes of the pixels or of their one compressed stream; no other copy is left behind."""
     data = read_dataset(
         reader,

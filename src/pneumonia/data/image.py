@@ -41,6 +41,10 @@ SUFFIXES = (".jpeg", ".jpg", ".png")
 # changes stays below what one ordinary resampler differs from another (benchmarks/decoding.py).
 DRAFT_MARGIN = 2
 STRIP_PIXELS = 2**20  # converted at a time, so that colour costs no second whole picture
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "F")
+SAMPLE = 64  # px, side of the grid that colour is sampled on
+# Of 255, in ITU-R 601's Cb or Cr. Grey films in colour files depart by 0, at any quality of JPEG.
+CHROMA = 12
 # EXIF 2.32, tag 0x0112: what a viewer does to the stored pixels.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -62,12 +66,15 @@ class DecodedImage:
         width, height: of the source as displayed, px.
         mode: Pillow's name of the source's colour mode, for example "L" or "RGB"; of a DICOM film
             its photometric interpretation.
+        colour: share of the picture whose colour departs from its most usual one, 0 to 1; 0 for a
+            grey film, however its file stores it, and for one that is tinted all over.
     """
 
     pixels: NDArray[np.uint8]
     width: int
     height: int
     mode: str
+    colour: float = 0.0
 
 
 def decode(payload: bytes, size: int) -> DecodedImage:
@@ -144,12 +151,24 @@ def _decode_with_pillow(payload: bytes, size: int) -> DecodedImage:
     box = drafted[1] if drafted else None
     image.load()
     grey = _grey(image).resize(inner, Image.Resampling.LANCZOS, box=box)
+    colour = _colour(image)
     orientation = image.getexif().get(Base.Orientation, 1)
     if orientation in TURNS:
         grey = grey.transpose(TURNS[orientation])
         if orientation >= 5:
             width, height = height, width
-    return DecodedImage(_padded(grey, size), width, height, mode)
+    return DecodedImage(_padded(grey, size), width, height, mode, colour)
+
+
+def _colour(image: Image.Image) -> float:
+    """Share of a loaded picture that has a colour of its own; see `DecodedImage`."""
+    if image.mode in GREY_MODES:
+        return 0.0
+    # Some pixels tell, and cost nothing beside decoding.
+    sample = image.resize((SAMPLE, SAMPLE), Image.Resampling.NEAREST)
+    chroma = np.asarray(_opaque(sample).convert("RGB").convert("YCbCr"), np.int16)[..., 1:]
+    departs = np.abs(chroma - np.median(chroma, axis=(0, 1))).max(-1) > CHROMA
+    return float(departs.mean())
 
 
 def _grey(image: Image.Image) -> Image.Image:
@@ -170,10 +189,15 @@ def _grey_strip(strip: Image.Image) -> Image.Image:
         deep = np.asarray(strip)
         opaque = deep != strip.info.get("transparency", -1)
         return Image.fromarray(((deep >> 8) * opaque).astype(np.uint8))
-    if strip.mode in ("LA", "PA", "RGBA") or "transparency" in strip.info:
-        black = Image.new("RGBA", strip.size, "black")
-        return Image.alpha_composite(black, strip.convert("RGBA")).convert("L")
-    return strip.convert("L")
+    return _opaque(strip).convert("L")
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """The picture on black where it is transparent."""
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        black = Image.new("RGBA", image.size, "black")
+        return Image.alpha_composite(black, image.convert("RGBA"))
+    return image
 
 
 def inner_size(width: int, height: int, size: int) -> tuple[int, int]:

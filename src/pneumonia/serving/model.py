@@ -21,6 +21,7 @@ from pneumonia.data.image import ImageError, encode_png
 from pneumonia.evaluation.operating_point import OperatingPoint
 from pneumonia.explain.overlay import overlay
 from pneumonia.predictor import NOTICE, Graph, Prediction, Predictor
+from pneumonia.serving import plausibility
 
 
 class PneumoniaModel(PythonModel):
@@ -32,6 +33,8 @@ class PneumoniaModel(PythonModel):
         self.name = card.pop("model")
         self.version = _version(Path(context.artifacts["operating_point"]))
         self.predictor = Predictor(Graph(Path(context.artifacts["graph"])), OperatingPoint(**card))
+        statistics = context.artifacts.get("plausibility")
+        self.plausibility = plausibility.load(Path(statistics)) if statistics else None
 
     # MLflow reads type hints here as a schema and supports few; tracking/registration.py has the
     # signature.

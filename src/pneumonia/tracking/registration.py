@@ -62,6 +62,8 @@ class Candidate:
         graph_sha256: of the graph that was evaluated.
         point: its operating point.
         model_card: the file of `reporting.model_card`, to go with the version.
+        plausibility: the file of `serving.plausibility`, by which the served model warns of what
+            is no chest film.
     """
 
     source: str
@@ -69,6 +71,7 @@ class Candidate:
     graph_sha256: str
     point: OperatingPoint
     model_card: Path | None = None
+    plausibility: Path | None = None
 
     @property
     def graph(self) -> Path:
@@ -79,12 +82,12 @@ class Candidate:
 def register(name: str, candidate: Candidate) -> str:
     """Register a candidate under `name` from within its open run.
 
-    The same graph with the same operating point and data, served by the same code and libraries, is
-    registered once. A version gets all its tags in the call that makes it, so that none is without;
-    they say nothing of where or when, and a repetition leaves them as they are. Of two versions
-    that two processes made at once, the one with the lower number stays; both processes see that
-    one, because the store gives out numbers in order. Files that were logged without a version, by
-    a process that died, are registered and not logged anew.
+    The same graph with the same operating point, statistics of films and data, served by the same
+    code and libraries, is registered once. A version gets all its tags in the call that makes it,
+    so that none is without; they say nothing of where or when, and a repetition leaves them as they
+    are. Of two versions that two processes made at once, the one with the lower number stays; both
+    processes see that one, because the store gives out numbers in order. Files that were logged
+    without a version, by a process that died, are registered and not logged anew.
 
     Returns:
         the version.
@@ -94,6 +97,8 @@ def register(name: str, candidate: Candidate) -> str:
     client = mlflow.MlflowClient()
     contents = [candidate.graph_sha256, _code_sha256(), *_requirements()]
     contents += [json.dumps(asdict(candidate.point)), _record(candidate)["data_digest"]]
+    if candidate.plausibility:
+        contents.append(hashlib.sha256(candidate.plausibility.read_bytes()).hexdigest())
     fingerprint = hashlib.sha256("\0".join(contents).encode()).hexdigest()
     if not _same(client, name, fingerprint):
         logged = _logged_model(fingerprint) or _log_model(candidate, fingerprint)
@@ -207,6 +212,8 @@ def _log_model(candidate: Candidate, fingerprint: str) -> str:
         artifacts = {"graph": str(candidate.graph), "operating_point": str(card)}
         if candidate.model_card:
             artifacts["model_card"] = str(candidate.model_card)
+        if candidate.plausibility:
+            artifacts["plausibility"] = str(candidate.plausibility)
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(package / "serving" / "model.py"),

@@ -1,0 +1,155 @@
+"""What the warnings catch, and how often they are raised for nothing.
+
+The statistics are fitted as `evaluate` fits them, to train and val of a prepared folder. Then are
+asked: its test films, as they are and under each shift of `pneumonia.evaluation.shifts`; the same
+turned, inverted, cropped, taken to pieces; drawings; photographs that come with scikit-learn and
+matplotlib, and those of further folders. A row a kind, in percent of its pictures.
+
+`not a chest film` and `inverted or turned` exclude each other; `exposure` is counted apart.
+
+PYTHONPATH=src:. python benchmarks/plausibility.py --data data/prepared
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import sklearn
+from numpy.typing import NDArray
+from PIL import Image
+
+from pneumonia.data.image import DecodedImage, ImageError, decode, encode_png
+from pneumonia.data.manifest import load_images, read_manifest
+from pneumonia.evaluation.shifts import SHIFTS, STRENGTHS, shifted
+from pneumonia.serving.plausibility import FILMS, Plausibility, fit
+from pneumonia.serving.warnings import warn
+from tests.serving.drawings import DRAWINGS
+
+ROOT = Path(__file__).parents[1]
+SOME = 200  # test films that are changed
+EACH = 40  # drawings of a kind
+Squares = list[NDArray[np.uint8]]
+
+
+def photographs(folders: list[Path], size: int) -> Squares:
+    """Grey squares of the pictures in folders and libraries, each whole and in ten crops.
+
+    In grey, so that it is not their colour that gives them away.
+    """
+    bundled = [
+        Path(sklearn.__file__).parent / "datasets/images",
+        Path(matplotlib.__file__).parent / "mpl-data/sample_data",
+    ]
+    found = []
+    rng = np.random.default_rng(0)
+    for folder in (*bundled, *folders):
+        for file in sorted(folder.glob("*.jp*g")) + sorted(folder.glob("*.png")):
+            try:
+                decode(file.read_bytes(), size)
+            except ImageError:
+                continue
+            whole = np.asarray(Image.open(file).convert("RGB").convert("L"))
+            found.append(whole)
+            side = min(whole.shape) * 2 // 3
+            for _ in range(10):
+                top, left = (rng.integers(0, length - side + 1) for length in whole.shape)
+                found.append(whole[top : top + side, left : left + side])
+    return [_square(picture, size) for picture in found]
+
+
+def changed(films: NDArray[np.uint8]) -> Iterator[tuple[str, Squares]]:
+    """Test films, uint8, (N, S, S), made into what they should be warned of, by kind."""
+    side = films.shape[1]
+    rng = np.random.default_rng(0)
+    yield "inverted", [255 - film for film in films]
+    yield "turned a quarter, left", list(np.rot90(films, 1, (1, 2)))
+    yield "turned a quarter, right", list(np.rot90(films, -1, (1, 2)))
+    yield "turned by 180 degrees", list(np.rot90(films, 2, (1, 2)))
+    yield "upside down", list(films[:, ::-1])
+    yield "mirrored", list(films[:, :, ::-1])
+    for share in (0.8, 0.6, 0.5, 0.33):
+        crop = round(share * side)
+        corners = rng.integers(0, side - crop + 1, (len(films), 2))
+        yield (
+            f"crop of {share:.0%} of the side",
+            [
+                _square(film[top : top + crop, left : left + crop], side)
+                for film, (top, left) in zip(films, corners, strict=True)
+            ],
+        )
+    tile = side // 4
+    tiles = films[:, : 4 * tile, : 4 * tile].reshape(-1, 4, tile, 4, tile).swapaxes(2, 3)
+    shuffled = rng.permuted(tiles.reshape(len(films), 16, -1), axis=1)
+    back = shuffled.reshape(-1, 4, 4, tile, tile).swapaxes(2, 3)
+    yield "tiles in disorder", list(back.reshape(-1, 4 * tile, 4 * tile))
+    matched = [rng.normal(film.mean(), film.std(), film.shape) for film in films]
+    yield "noise of its mean and spread", [np.clip(one, 0, 255).astype(np.uint8) for one in matched]
+
+
+def row(name: str, squares: Squares, statistics: Plausibility) -> None:
+    """Print in percent how many squares get each warning of pixels."""
+    codes = [
+        {one.code for one in warn(b"", DecodedImage(square, *square.shape, "L"), statistics)}
+        for square in squares
+    ]
+    shares = [
+        sum(bool(kind & found) for found in codes) / len(codes)
+        for kind in ({"not_a_chest_film"}, {"inverted", "turned"}, {"exposure"})
+    ]
+    print(f"| {name} | {len(codes)} | " + " | ".join(f"{100 * one:.1f}" for one in shares) + " |")
+
+
+def _square(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    return decode(encode_png(picture), size).pixels
+
+
+def main() -> None:
+    """Fit, and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=ROOT / "data/prepared", help="prepared folder")
+    parser.add_argument("--films", type=Path, nargs="*", default=[], help="folders of other films")
+    parser.add_argument("--photographs", type=Path, nargs="*", default=[], help="further folders")
+    options = parser.parse_args()
+    table = read_manifest(options.data)
+    splits = {name: load_images(options.data, table[table["split"] == name].head(FILMS))
+              for name in ("train", "val", "test")}  # fmt: skip
+    begin = time.perf_counter()
+    statistics = fit(splits["train"], splits["val"])
+    print(f"fitted to {len(splits['train'])} and {len(splits['val'])} films "
+          f"in {time.perf_counter() - begin:.0f} s")  # fmt: skip
+    test = splits["test"]
+    some, size = test[:SOME], test.shape[1]
+    begin = time.perf_counter()
+    for film in test[..., 0]:
+        statistics.judge(film)
+    print(f"{1000 * (time.perf_counter() - begin) / len(test):.2f} ms a film\n")
+    print("| pictures | number | not a chest film | inverted or turned | exposure |")
+    print("| --- | --- | --- | --- | --- |")
+    row("test films", list(test[..., 0]), statistics)
+    for folder in options.films:
+        files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+        found = [decode(file.read_bytes(), size).pixels for file in files]
+        row("other films", found, statistics)
+    ids = [str(number) for number in range(len(some))]
+    for strength in STRENGTHS:
+        for shift in (name for name, spec in SHIFTS.items() if strength in spec.amounts):
+            if shift != "inversion":
+                seen = shifted(some, ids, shift, strength, seed=1)
+                row(f"{shift}, {strength}", list(seen[..., 0]), statistics)
+    for name, squares in changed(some[..., 0]):
+        row(name, squares, statistics)
+    for name, draw in DRAWINGS.items():
+        drawn = [_square(draw(np.random.default_rng(seed)), size) for seed in range(EACH)]
+        row(f"drawn: {name}", drawn, statistics)
+    row("photographs and crops of them", photographs(options.photographs, size), statistics)
+
+
+if __name__ == "__main__":
+    main()
