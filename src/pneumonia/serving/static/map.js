@@ -1,0 +1,74 @@
+// Drawing: a film, its heat map over it, the map's own cells.
+
+// Inferno at nine even steps, as in explain/overlay.py.
+const INFERNO = [
+  [0, 0, 4], [31, 12, 72], [85, 15, 109], [136, 34, 106], [186, 54, 85],
+  [227, 89, 51], [249, 140, 10], [249, 201, 50], [252, 255, 164],
+];
+const WEAK = 0.1; // of the scale: below it hardly anything is to be seen
+
+/** Inferno of a value 0 to 1: red, green, blue. */
+export function inferno(value) {
+  const place = Math.min(1, Math.max(0, value)) * (INFERNO.length - 1);
+  const below = Math.min(INFERNO.length - 2, Math.floor(place));
+  return INFERNO[below].map((low, channel) =>
+    Math.round(low + (place - below) * (INFERNO[below + 1][channel] - low)));
+}
+
+/** A picture of a PNG in base64, decoded. */
+export async function picture(base64) {
+  const image = new Image();
+  image.src = `data:image/png;base64,${base64}`;
+  await image.decode();
+  return image;
+}
+
+/** The map's cells as a small canvas: colour, and an opacity that grows with the heat. */
+export function cells({ grid, scale }) {
+  const canvas = blank(grid[0].length, grid.length);
+  const values = grid.flat().map((value) => Math.min(1, value / scale));
+  const pixels = values.flatMap((value) => [...inferno(value), Math.round(255 * value)]);
+  const context = canvas.getContext("2d");
+  context.putImageData(new ImageData(Uint8ClampedArray.from(pixels), canvas.width), 0, 0);
+  return canvas;
+}
+
+/** Film, and a map over it with the opacity 0 to 1; a smaller map is enlarged without smoothing. */
+export function draw(canvas, film, map, opacity) {
+  canvas.width = film.naturalWidth;
+  canvas.height = film.naturalHeight;
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  context.drawImage(film, 0, 0);
+  context.globalAlpha = opacity;
+  context.drawImage(map, 0, 0, canvas.width, canvas.height);
+}
+
+/** The colours from weak to strong, along a canvas. */
+export function drawLegend(canvas) {
+  const context = canvas.getContext("2d");
+  for (let x = 0; x < canvas.width; x++) {
+    context.fillStyle = `rgb(${inferno(x / (canvas.width - 1)).join(" ")})`;
+    context.fillRect(x, 0, 1, canvas.height);
+  }
+}
+
+/** Where the map is strongest, in words, for those who do not see it. */
+export function where({ grid, scale }) {
+  const highest = Math.max(...grid.flat());
+  if (highest < WEAK * scale) return "The map is nearly empty: nothing in this film spoke for pneumonia.";
+  const row = grid.findIndex((line) => line.includes(highest));
+  const column = grid[row].indexOf(highest);
+  const height = ["upper", "middle", "lower"][third(row, grid.length)];
+  const side = ["left", "centre", "right"][third(column, grid[0].length)];
+  const place = height === "middle" && side === "centre" ? "centre" : `${height} ${side}`;
+  return `The map is strongest at the ${place} of the picture.`;
+}
+
+function third(index, length) {
+  return Math.min(2, Math.floor((3 * (index + 0.5)) / length));
+}
+
+function blank(width, height) {
+  return Object.assign(document.createElement("canvas"), { width, height });
+}
