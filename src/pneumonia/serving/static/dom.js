@@ -29,3 +29,26 @@ export function whole(value) {
 export function count(number, noun) {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
+
+/** The server's words as a sentence: a capital at the beginning, a stop at the end. */
+export function sentence(text) {
+  const stop = /[.!?]$/.test(text) ? "" : ".";
+  return text.charAt(0).toUpperCase() + text.slice(1) + stop;
+}
+
+/** The sign of a label: a ring for NORMAL, a full diamond for PNEUMONIA. */
+export function mark(label) {
+  const made = make("span", { className: `mark ${label.toLowerCase()}` });
+  made.setAttribute("aria-hidden", "true");
+  return made;
+}
+
+/** What an address of ours answers; null where it does not. */
+export async function json(address) {
+  try {
+    const response = await fetch(address);
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,6 +1,6 @@
 // One film: its answer in words and on a scale, and the picture with its heat map.
 
-import { byId, make, percent, whole } from "./dom.js";
+import { byId, make, mark, percent, sentence, whole } from "./dom.js";
 import { cells, draw, drawLegend, picture, where } from "./map.js";
 
 const ZOOMS = [1, 1.5, 2, 3, 4, 6];
@@ -9,7 +9,6 @@ let zoom = 1;
 
 /** Make the controls work, once. */
 export function prepareViewer() {
-  drawLegend(byId("legend"));
   byId("opacity").addEventListener("input", redraw);
   byId("map-on").addEventListener("change", redraw);
   byId("zoom-in").addEventListener("click", () => step(1));
@@ -45,10 +44,9 @@ export async function showFilm(row) {
   redraw();
 }
 
-function tell({ name, answer, model }) {
+function tell({ name, answer, model, notice }) {
   const { label, probability, threshold, warnings, heat_map: map } = answer;
-  byId("label").textContent = label;
-  byId("label-mark").className = `mark ${label.toLowerCase()}`;
+  byId("label").replaceChildren(mark(label), label);
   byId("probability").value = String(probability);
   byId("probability").textContent = percent(probability);
   byId("scale-threshold").textContent = percent(threshold);
@@ -57,8 +55,9 @@ function tell({ name, answer, model }) {
   const relation = probability >= threshold ? "at or above" : "below";
   byId("reading").textContent =
     `That is ${relation} the threshold of ${percent(threshold)}, so the model calls this film ${label}.`;
-  byId("warnings").replaceChildren(...(warnings ?? []).map((one) => make("li", {}, one.message)));
+  byId("warnings").replaceChildren(...(warnings ?? []).map((one) => make("li", {}, sentence(one.message))));
   byId("warnings").hidden = !warnings?.length;
+  byId("answer-notice").textContent = notice;
   byId("fine-print").textContent = [
     `${model.name}${model.version ? `, version ${model.version}` : ""}`,
     `graph ${model.sha256.slice(0, 12)}`,
@@ -76,6 +75,7 @@ function redraw() {
   byId("opacity-value").textContent = whole(byId("opacity").value);
   if (!shown?.film) return;
   const opacity = on ? byId("opacity").value / 100 : 0;
+  drawLegend(byId("legend"), opacity);
   draw(byId("picture"), shown.film, shown.layer, opacity);
   draw(byId("native-picture"), shown.film, shown.grid, opacity);
 }

@@ -5,6 +5,7 @@ const INFERNO = [
   [0, 0, 4], [31, 12, 72], [85, 15, 109], [136, 34, 106], [186, 54, 85],
   [227, 89, 51], [249, 140, 10], [249, 201, 50], [252, 255, 164],
 ];
+const MIDDLE_GREY = "rgb(128 128 128)";
 const WEAK = 0.1; // of the scale: below it hardly anything is to be seen
 
 /** Inferno of a value 0 to 1: red, green, blue. */
@@ -44,11 +45,16 @@ export function draw(canvas, film, map, opacity) {
   context.drawImage(map, 0, 0, canvas.width, canvas.height);
 }
 
-/** The colours from weak to strong, along a canvas. */
-export function drawLegend(canvas) {
+/** From weak to strong along a canvas, over a grey film and with the map's opacity. */
+export function drawLegend(canvas, opacity) {
   const context = canvas.getContext("2d");
+  context.globalAlpha = 1;
+  context.fillStyle = MIDDLE_GREY;
+  context.fillRect(0, 0, canvas.width, canvas.height);
   for (let x = 0; x < canvas.width; x++) {
-    context.fillStyle = `rgb(${inferno(x / (canvas.width - 1)).join(" ")})`;
+    const value = x / (canvas.width - 1);
+    context.globalAlpha = opacity * value;
+    context.fillStyle = `rgb(${inferno(value).join(" ")})`;
     context.fillRect(x, 0, 1, canvas.height);
   }
 }

@@ -1,28 +1,30 @@
 // The page: films come in, answers are shown. Nothing leaves the page but films to /predict.
 
 import { csv, download } from "./csv.js";
-import { byId, count, make, percent } from "./dom.js";
+import { byId, count, percent, sentence } from "./dom.js";
 import { prepareViewer, showFilm } from "./film.js";
+import { showModel } from "./model.js";
+import { showSamples } from "./samples.js";
 import { send } from "./send.js";
 import { notes, prepareTable, showTable, sorted } from "./table.js";
 
-const STOPPED = { code: "stopped", message: "Stopped before it was answered." };
+const STOPPED = { code: "stopped", message: "Stopped before it was answered.", again: true };
 const FOLDER = { code: "folder", message: "This is a folder: open it and drop the films in it." };
-// Of the test split, in the order of the model card.
-const METRICS = { auc: "AUC", sensitivity: "Sensitivity", specificity: "Specificity", brier: "Brier score" };
 
-let rows = []; // {id, name, file, answer, model, error}
+let rows = []; // {id, name, file, and once there is one: answer, model, notice, or error}
 let current = null;
 let lastId = 0;
 let work = null; // AbortController of the films that are being sent
 let queue = [];
+let scheduled = null; // the next frame, where there is something new to show
 
 function add(files) {
   const added = [...files].map(({ file, name, error }) => ({ id: ++lastId, file, name, error }));
   if (!added.length) return;
   rows.push(...added);
-  if (!current) current = added[0];
+  [current] = added;
   queue.push(...added.filter((row) => !row.error));
+  showFilm(current);
   render();
   run();
 }
@@ -43,26 +45,26 @@ async function run() {
   };
   const told = {
     // The film's bytes are let go as soon as they are of no more use.
-    answer: (row, answer, model) =>
-      settle(row, { answer: { ...answer, heat_map_png: null }, model, file: null }),
-    error: (row, error) => settle(row, { error }),
+    answer: (row, prediction, { model, notice }) =>
+      settle(row, { answer: { ...prediction, heat_map_png: null }, model, notice, file: null }),
+    error: (row, error) => settle(row, { error: { ...error, message: sentence(error.message) } }),
     wait: (seconds) => showProgress(progress, `The server is busy: next try in ${Math.ceil(seconds)} s`),
   };
   try {
     await send(batch, told, signal);
-  } catch {
+  } catch (error) {
+    if (!signal.aborted) console.error(error);
     for (const row of [...batch, ...queue.splice(0)])
       if (!row.answer && !row.error) row.error = STOPPED;
   }
   work = null;
   byId("progress").hidden = true;
-  if (rows.length) finish(batch);
+  if (rows.includes(batch[0])) finish(batch);
   run();
 }
 
 function finish(batch) {
   render();
-  if (current) showFilm(current);
   const [only] = batch;
   if (batch.length === 1 && only.answer) {
     const { label, probability, warnings } = only.answer;
@@ -85,14 +87,25 @@ function open(row) {
   if (getComputedStyle(byId("back")).display !== "none") byId("film-name").focus();
 }
 
+/** Show the rows as they are when the screen is next drawn: once, however many answers came. */
 function render() {
+  scheduled ??= requestAnimationFrame(renderNow);
+}
+
+function renderNow() {
+  scheduled = null;
   document.body.classList.toggle("begun", rows.length > 0);
   byId("results").hidden = !rows.length;
   byId("results").classList.toggle("many", rows.length > 1);
   byId("summary").textContent = summary();
-  byId("again").hidden = Boolean(work) || !rows.some((row) => row.error && row.file);
+  byId("again").hidden = Boolean(work) || !rows.some(canTryAgain);
   showTable(sorted(rows), current, open);
   if (current && !current.answer) showFilm(current);
+}
+
+/** Whether waiting may mend it; a film that cannot be read stays so. */
+function canTryAgain({ error }) {
+  return Boolean(error?.again);
 }
 
 function summary() {
@@ -150,72 +163,9 @@ function prepareIntake() {
     add(items.map((item) => {
       const folder = item.webkitGetAsEntry?.()?.isDirectory;
       const file = item.getAsFile();
-      return folder ? { name: file.name, error: FOLDER } : named(file);
+      return folder ? { name: file?.name ?? "folder", error: FOLDER } : named(file);
     }));
   });
-}
-
-async function fetchSample({ name, url }) {
-  const response = await fetch(url);
-  if (!response.ok) throw new Error(name);
-  const file = new File([await response.blob()], `${name}.png`, { type: "image/png" });
-  return { file, name: file.name };
-}
-
-async function trySamples(samples) {
-  try {
-    add(await Promise.all(samples.map(fetchSample)));
-  } catch {
-    say("The drawn films could not be fetched: try again later.");
-  }
-}
-
-function sampleButton(sample) {
-  const image = make("img", { src: sample.url, alt: "", loading: "lazy", width: 112, height: 112 });
-  const truth = make("span", { className: "soft small" }, `drawn as ${sample.label}`);
-  const button = make("button", { type: "button", className: "sample" }, image, sample.name, truth);
-  button.addEventListener("click", () => trySamples([sample]));
-  return make("li", {}, button);
-}
-
-async function showSamples() {
-  const samples = await json("/samples/");
-  if (!samples?.length) return;
-  byId("sample-list").replaceChildren(...samples.map(sampleButton));
-  byId("all-samples").addEventListener("click", () => trySamples(samples));
-  byId("samples").hidden = false;
-}
-
-async function showModel() {
-  const model = await json("/model");
-  if (!model) return;
-  byId("model-name").textContent = `${model.name}${model.version ? `, version ${model.version}` : ""}`;
-  byId("card-link").hidden = !model.card;
-  const facts = { Threshold: percent(model.threshold) };
-  for (const [key, title] of Object.entries(METRICS)) {
-    const { value, low, high } = model.metrics?.test?.[key] ?? {};
-    if (Number.isFinite(value)) facts[title] = interval(value, low, high);
-  }
-  facts["Graph, SHA-256"] = model.hashes?.graph_sha256;
-  facts["Data digest"] = model.data?.digest;
-  const known = Object.entries(facts).filter(([, text]) => text);
-  byId("facts").replaceChildren(...known.map(([title, text]) =>
-    make("div", {}, make("dt", {}, title), make("dd", {}, text))));
-  byId("about").hidden = false;
-}
-
-function interval(value, low, high) {
-  const known = Number.isFinite(low) && Number.isFinite(high);
-  return value.toFixed(3) + (known ? ` [${low.toFixed(3)}, ${high.toFixed(3)}]` : "");
-}
-
-async function json(address) {
-  try {
-    const response = await fetch(address);
-    return response.ok ? await response.json() : null;
-  } catch {
-    return null;
-  }
 }
 
 prepareViewer();
@@ -225,11 +175,11 @@ byId("stop").addEventListener("click", () => work?.abort());
 byId("clear").addEventListener("click", clear);
 byId("csv").addEventListener("click", () => download("predictions.csv", csv(sorted(rows))));
 byId("again").addEventListener("click", () => {
-  const failed = rows.filter((row) => row.error && row.file);
+  const failed = rows.filter(canTryAgain);
   for (const row of failed) row.error = undefined;
   queue.push(...failed);
   run();
   render();
 });
-showSamples();
+showSamples(add, say);
 showModel();

@@ -11,13 +11,14 @@ const LONGEST_WAIT = 30; // s
 const UNREACHABLE = {
   code: "unreachable",
   message: "No answer came: the server cannot be reached, or the file is too large for it or can no longer be read.",
+  again: true,
 };
 
 /**
  * Send films, a few at once.
  *
  * @param {{file: File, name: string}[]} rows one a film.
- * @param {object} told `answer(row, prediction, model)` and `error(row, {code, message})` are called
+ * @param {object} told `answer(row, prediction, {model, notice})` and `error(row, {code, message})` are called
  *   once a film, one of both; `wait(seconds)` when the server is busy.
  * @param {AbortSignal} signal ends it; films without an answer are then told of to nobody.
  */
@@ -49,7 +50,7 @@ async function ask(rows, told, signal) {
   if (response?.ok) {
     const answer = await response.json().catch(() => null);
     if (answer?.predictions?.length === rows.length) {
-      rows.forEach((row, place) => hand(row, answer.predictions[place], answer.model, told));
+      rows.forEach((row, place) => hand(row, answer.predictions[place], answer, told));
       return;
     }
   }
@@ -64,9 +65,9 @@ async function ask(rows, told, signal) {
   told.error(rows[0], response ? await reason(response) : UNREACHABLE);
 }
 
-function hand(row, prediction, model, told) {
+function hand(row, prediction, answer, told) {
   if (prediction.error) told.error(row, prediction.error);
-  else told.answer(row, prediction, model);
+  else told.answer(row, prediction, answer);
 }
 
 /** The response, after waiting for as long as a busy server asks; null where none came. */
@@ -106,12 +107,13 @@ function pause(seconds, signal) {
   });
 }
 
-/** Code and message of a refused request. */
+/** Code and message of a refused request, and whether it is worth another try. */
 async function reason(response) {
   const body = await response.json().catch(() => null);
-  if (body?.error?.message) return body.error;
+  const again = response.status === 429 || response.status >= 500;
+  if (body?.error?.message) return { ...body.error, again };
   const message = BUSY.includes(response.status)
     ? "The server is too busy: try again later."
     : `The server failed (${response.status}): try again later.`;
-  return { code: `status_${response.status}`, message };
+  return { code: `status_${response.status}`, message, again };
 }

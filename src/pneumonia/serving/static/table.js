@@ -1,6 +1,6 @@
 // The films of a batch in a table: sorted by its headings, opened by their names.
 
-import { byId, make, percent } from "./dom.js";
+import { byId, make, mark, percent } from "./dom.js";
 
 const WORDS = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 let sort = { key: "", descending: false };
@@ -59,10 +59,8 @@ export function notes({ answer, error }) {
   return warnings.length === 1 ? "1 warning" : `${warnings.length} warnings`;
 }
 
-function value(row) {
-  const { name, answer } = row;
-  const found = { file: name, label: answer?.label, probability: answer?.probability };
-  return sort.key === "notes" ? notes(row) || undefined : found[sort.key];
+function value({ name, answer }) {
+  return { file: name, label: answer?.label, probability: answer?.probability }[sort.key];
 }
 
 function line(row, current, open) {
@@ -71,8 +69,8 @@ function line(row, current, open) {
   if (current) name.setAttribute("aria-current", "true");
   name.addEventListener("click", () => open(row));
   const made = make("tr", { className: current ? "current" : "" },
-    make("th", { scope: "row" }, name), ...answered(row),
-    make("td", { className: row.error ? "notes failed" : "notes" }, notes(row)));
+    make("th", { scope: "row" }, name, make("span", { className: "notes" }, notes(row))),
+    ...answered(row));
   // A larger target for the mouse; the keyboard has the name.
   made.addEventListener("click", (event) => {
     if (event.target.closest("button") !== name) open(row);
@@ -85,10 +83,8 @@ function answered({ answer, error }) {
     const text = error ? "no answer" : "waiting";
     return [make("td", { className: "soft" }, text), make("td", { className: "number" })];
   }
-  const mark = make("span", { className: `mark ${answer.label.toLowerCase()}` });
-  mark.setAttribute("aria-hidden", "true");
   return [
-    make("td", { className: "answered" }, mark, answer.label),
+    make("td", { className: "answered" }, mark(answer.label), answer.label),
     make("td", { className: "number" }, percent(answer.probability)),
   ];
 }
