@@ -60,6 +60,14 @@ class Browser:
         """What JavaScript returns."""
         return self.driver.execute_script(script, *arguments)
 
+    def module(self, file: str, function: str, *arguments: Any) -> Any:
+        """What a function of one of the page's modules returns."""
+        return self.driver.execute_async_script(
+            "const [file, name, given, done] = arguments;"
+            "import(`/static/${file}`).then((module) => done(module[name](...given)))",
+            file, function, arguments,
+        )  # fmt: skip
+
     def choose(self, *files: Path) -> None:
         """Give films to the page's button and wait for the answers."""
         self.id("files").send_keys("\n".join(str(file) for file in files))

@@ -149,6 +149,37 @@ def test_a_film_is_enlarged_and_moved_by_keyboard(browser: Browser, films: MakeF
     assert picture.rect["width"] == pytest.approx(width, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("hot", "words"),
+    [
+        ([], "The map is nearly empty: little in this film spoke for pneumonia."),
+        ([(1, 1)], "The map is strongest at the centre of the picture."),
+        ([(0, 0), (2, 1)], "The map is strongest at the upper left and the lower centre of the "
+         "picture."),
+        ([(0, 0), (0, 1), (1, 0), (1, 2)], "The map is strong over much of the picture."),
+    ],
+)  # fmt: skip
+def test_where_the_map_is_strong_is_said(
+    browser: Browser, hot: list[tuple[int, int]], words: str
+) -> None:
+    grid = np.full((3, 3), 0.01)
+    for cell in hot:
+        grid[cell] = 1.0
+    found = browser.module("map.js", "where", {"grid": grid.tolist(), "scale": 1})
+    assert found == words
+
+
+@pytest.mark.parametrize(
+    ("header", "attempt", "seconds"),
+    [("3", 1, 3), ("0", 1, 0.1), ("900", 1, 30), (None, 3, 4), ("soon", 2, 2),
+     ("Wed, 21 Oct 2015 07:28:00 GMT", 1, 0.1)],
+)  # fmt: skip
+def test_the_wait_is_what_the_server_asks_for_within_reason(
+    browser: Browser, header: str | None, attempt: int, seconds: float
+) -> None:
+    assert browser.module("send.js", "wait", header, attempt) == seconds
+
+
 def test_films_go_in_requests_of_a_few_and_end_in_a_table(
     browser: Browser, server: StandIn, films: MakeFilms
 ) -> None:

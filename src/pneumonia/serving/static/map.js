@@ -7,6 +7,7 @@ const INFERNO = [
 ];
 const MIDDLE_GREY = "rgb(128 128 128)";
 const WEAK = 0.1; // of the scale: below it hardly anything is to be seen
+const STRONG = 0.8; // of the highest value: what is named beside its place
 
 /** Inferno of a value 0 to 1: red, green, blue. */
 export function inferno(value) {
@@ -59,20 +60,24 @@ export function drawLegend(canvas, opacity) {
   }
 }
 
-/** Where the map is strongest, in words, for those who do not see it. */
+/** Where the map is strong, in words, for those who do not see it. */
 export function where({ grid, scale }) {
   const highest = Math.max(...grid.flat());
-  if (highest < WEAK * scale) return "The map is nearly empty: nothing in this film spoke for pneumonia.";
-  const row = grid.findIndex((line) => line.includes(highest));
-  const column = grid[row].indexOf(highest);
-  const height = ["upper", "middle", "lower"][third(row, grid.length)];
-  const side = ["left", "centre", "right"][third(column, grid[0].length)];
-  const place = height === "middle" && side === "centre" ? "centre" : `${height} ${side}`;
-  return `The map is strongest at the ${place} of the picture.`;
+  if (highest < WEAK * scale) return "The map is nearly empty: little in this film spoke for pneumonia.";
+  const places = new Set();
+  grid.forEach((line, row) => line.forEach((value, column) => {
+    if (value >= STRONG * highest) places.add(place((row + 0.5) / grid.length, (column + 0.5) / line.length));
+  }));
+  if (places.size > 3) return "The map is strong over much of the picture.";
+  const listed = new Intl.ListFormat("en").format([...places].map((one) => `the ${one}`));
+  return `The map is strongest at ${listed} of the picture.`;
 }
 
-function third(index, length) {
-  return Math.min(2, Math.floor((3 * (index + 0.5)) / length));
+/** A ninth of the picture, by shares of its height and width. */
+function place(down, across) {
+  const height = ["upper", "middle", "lower"][Math.floor(3 * down)];
+  const side = ["left", "centre", "right"][Math.floor(3 * across)];
+  return height === "middle" && side === "centre" ? "centre" : `${height} ${side}`;
 }
 
 function blank(width, height) {

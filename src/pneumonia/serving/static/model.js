@@ -16,6 +16,7 @@ export async function showModel() {
     const { value, low, high } = model.metrics?.test?.[key] ?? {};
     if (Number.isFinite(value)) facts[title] = interval(value, low, high);
   }
+  byId("measured").hidden = Object.keys(facts).length === 1;
   facts["Graph, SHA-256"] = model.hashes?.graph_sha256;
   facts["Data digest"] = model.data?.digest;
   const known = Object.entries(facts).filter(([, text]) => text);
