@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,9 @@ class Browser:
         self.driver.get(server)
         self.wait(lambda: self.all("#sample-list li") and self.all("#facts div"))
 
-    def wait(self, until: Callable[[], Any], seconds: float = 30) -> None:
-        """Wait until it holds."""
-        WebDriverWait(self.driver, seconds, 0.05).until(lambda _: until())
+    def wait(self, until: Callable[[], Any]) -> None:
+        """Wait until it holds; half a minute at most."""
+        WebDriverWait(self.driver, 30, 0.05).until(lambda _: until())
 
     def id(self, name: str) -> Any:
         return self.driver.find_element(By.ID, name)
@@ -135,11 +135,11 @@ class Browser:
 
 
 @contextmanager
-def opened(folder: Path, arguments: Sequence[str] = QUIET) -> Iterator[Browser]:
+def opened(folder: Path) -> Iterator[Browser]:
     """A browser with an empty profile that downloads into `folder`."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
-    for argument in (*arguments, f"--user-data-dir={folder / 'profile'}"):
+    for argument in (*QUIET, f"--user-data-dir={folder / 'profile'}"):
         options.add_argument(argument)
     options.add_experimental_option("prefs", {"download.default_directory": str(folder)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

@@ -8,6 +8,7 @@ const INFERNO = [
 const MIDDLE_GREY = "rgb(128 128 128)";
 const WEAK = 0.1; // of the scale: below it hardly anything is to be seen
 const STRONG = 0.8; // of the highest value: what is named beside its place
+const NAMED = 3; // places at most
 
 /** Inferno of a value 0 to 1: red, green, blue. */
 export function inferno(value) {
@@ -64,12 +65,12 @@ export function drawLegend(canvas, opacity) {
 export function where({ grid, scale }) {
   const highest = Math.max(...grid.flat());
   if (highest < WEAK * scale) return "The map is nearly empty: little in this film spoke for pneumonia.";
-  const places = new Set();
-  grid.forEach((line, row) => line.forEach((value, column) => {
-    if (value >= STRONG * highest) places.add(place((row + 0.5) / grid.length, (column + 0.5) / line.length));
-  }));
-  if (places.size > 3) return "The map is strong over much of the picture.";
-  const listed = new Intl.ListFormat("en").format([...places].map((one) => `the ${one}`));
+  const found = grid.flatMap((line, row) => line.map((value, column) => (
+    { value, ninth: place((row + 0.5) / grid.length, (column + 0.5) / line.length) })));
+  const strong = found.filter(({ value }) => value >= STRONG * highest);
+  strong.sort((one, other) => other.value - one.value);
+  const ninths = [...new Set(strong.map(({ ninth }) => ninth))].slice(0, NAMED);
+  const listed = new Intl.ListFormat("en").format(ninths.map((ninth) => `the ${ninth}`));
   return `The map is strongest at ${listed} of the picture.`;
 }
 
