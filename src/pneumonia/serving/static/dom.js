@@ -1,0 +1,54 @@
+// What the other modules share: elements and figures. Text always goes in as text, never as HTML.
+
+const THIN = "\u202f";
+
+export function byId(id) {
+  return document.getElementById(id);
+}
+
+/** An element with properties and children; strings become text. */
+export function make(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+/** A share as per cent with one decimal; what would round to 0 or 100 says so. */
+export function percent(share) {
+  if (share > 0.999 && share < 1) return `>${THIN}99.9${THIN}%`;
+  if (share > 0 && share < 0.001) return `<${THIN}0.1${THIN}%`;
+  return `${(100 * share).toFixed(1)}${THIN}%`;
+}
+
+/** A whole per cent. */
+export function whole(value) {
+  return `${Math.round(value)}${THIN}%`;
+}
+
+/** "1 film", "2 films". */
+export function count(number, noun) {
+  return `${number} ${noun}${number === 1 ? "" : "s"}`;
+}
+
+/** The server's words as a sentence: a capital at the beginning, a stop at the end. */
+export function sentence(text) {
+  const stop = /[.!?]$/.test(text) ? "" : ".";
+  return text.charAt(0).toUpperCase() + text.slice(1) + stop;
+}
+
+/** The sign of a label: a ring for NORMAL, a full diamond for PNEUMONIA. */
+export function mark(label) {
+  const made = make("span", { className: `mark ${label.toLowerCase()}` });
+  made.setAttribute("aria-hidden", "true");
+  return made;
+}
+
+/** What an address of ours answers; null where it does not. */
+export async function json(address) {
+  try {
+    const response = await fetch(address);
+    return response.ok ? await response.json() : null;
+  } catch {
+    return null;
+  }
+}

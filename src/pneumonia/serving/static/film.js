@@ -1,0 +1,117 @@
+// One film: its answer in words and on a scale, and the picture with its heat map.
+
+import { byId, make, mark, percent, sentence, whole } from "./dom.js";
+import { cells, draw, drawLegend, picture, where } from "./map.js";
+
+const ZOOMS = [1, 1.5, 2, 3, 4, 6];
+let shown = null; // {row, film, layer, grid} of the film that is open
+let zoom = 1;
+
+/** Make the controls work, once. */
+export function prepareViewer() {
+  byId("opacity").addEventListener("input", redraw);
+  byId("map-on").addEventListener("change", redraw);
+  byId("zoom-in").addEventListener("click", () => step(1));
+  byId("zoom-out").addEventListener("click", () => step(-1));
+  byId("zoom-fit").addEventListener("click", () => setZoom(1));
+  const view = byId("window");
+  view.addEventListener("keydown", ({ key, ctrlKey, metaKey }) => {
+    if (ctrlKey || metaKey) return;
+    if (key === "+" || key === "=") step(1);
+    if (key === "-") step(-1);
+    if (key === "0") setZoom(1);
+  });
+  view.addEventListener("dblclick", (event) => setZoom(zoom > 1 ? 1 : 3, event));
+  view.addEventListener("pointerdown", drag);
+}
+
+/** Open a film, whether answered, failed or waiting. */
+export async function showFilm(row) {
+  const another = shown?.row !== row;
+  shown = { row };
+  byId("film-name").textContent = row.name;
+  byId("pending").hidden = Boolean(row.answer || row.error);
+  byId("problem").hidden = !row.error;
+  byId("problem-text").textContent = row.error?.message ?? "";
+  byId("answer").hidden = !row.answer;
+  if (!row.answer) return;
+  tell(row);
+  if (another) setZoom(1);
+  const { film_png: film, heat_layer_png: layer, heat_map: map } = row.answer;
+  const images = await Promise.all([picture(film), picture(layer)]);
+  if (shown.row !== row) return; // another film was opened meanwhile
+  shown = { row, film: images[0], layer: images[1], grid: cells(map) };
+  redraw();
+}
+
+function tell({ name, answer, model, notice }) {
+  const { label, probability, threshold, warnings, heat_map: map } = answer;
+  byId("label").replaceChildren(mark(label), label);
+  byId("probability").value = String(probability);
+  byId("probability").textContent = percent(probability);
+  byId("scale-threshold").textContent = percent(threshold);
+  byId("scale").style.setProperty("--probability", probability);
+  byId("scale").style.setProperty("--threshold", threshold);
+  const relation = probability >= threshold ? "at or above" : "below";
+  byId("reading").textContent =
+    `That is ${relation} the threshold of ${percent(threshold)}, so the model calls this film ${label}.`;
+  byId("warnings").replaceChildren(...(warnings ?? []).map((one) => make("li", {}, sentence(one.message))));
+  byId("warnings").hidden = !warnings?.length;
+  byId("answer-notice").textContent = notice;
+  byId("fine-print").textContent = [
+    `${model.name}${model.version ? `, version ${model.version}` : ""}`,
+    `graph ${model.sha256.slice(0, 12)}`,
+    `${answer.milliseconds.toFixed(0)} ms`,
+  ].join(" \u00b7 ");
+  const words = where(map);
+  byId("map-words").textContent = words;
+  byId("picture").setAttribute("aria-label", `${name} with its heat map. ${words}`);
+  byId("native-size").textContent = `${map.grid.length} \u00d7 ${map.grid[0].length}`;
+}
+
+function redraw() {
+  const on = byId("map-on").checked;
+  byId("opacity").disabled = !on;
+  byId("opacity-value").textContent = whole(byId("opacity").value);
+  if (!shown?.film) return;
+  const opacity = on ? byId("opacity").value / 100 : 0;
+  drawLegend(byId("legend"), opacity);
+  draw(byId("picture"), shown.film, shown.layer, opacity);
+  draw(byId("native-picture"), shown.film, shown.grid, opacity);
+}
+
+function step(by) {
+  const next = ZOOMS.indexOf(zoom) + by;
+  if (ZOOMS[next]) setZoom(ZOOMS[next]);
+}
+
+/** Enlarge about the pointer, or about the middle of what is seen. */
+function setZoom(next, pointer = null) {
+  const view = byId("window");
+  const box = view.getBoundingClientRect();
+  const x = pointer ? pointer.clientX - box.left : view.clientWidth / 2;
+  const y = pointer ? pointer.clientY - box.top : view.clientHeight / 2;
+  const left = ((view.scrollLeft + x) * next) / zoom - x;
+  const top = ((view.scrollTop + y) * next) / zoom - y;
+  zoom = next;
+  byId("picture").style.setProperty("--zoom", zoom);
+  view.classList.toggle("enlarged", zoom > 1);
+  view.scrollTo(left, top);
+  byId("zoom-value").textContent = whole(100 * zoom);
+  byId("zoom-out").disabled = zoom === ZOOMS[0];
+  byId("zoom-in").disabled = zoom === ZOOMS.at(-1);
+}
+
+/** Move an enlarged film with the mouse; fingers scroll it anyway. */
+function drag(start) {
+  if (zoom === 1 || start.pointerType !== "mouse" || start.button) return;
+  const view = byId("window");
+  const { scrollLeft, scrollTop } = view;
+  const move = (event) => view.scrollTo(
+    scrollLeft + start.clientX - event.clientX, scrollTop + start.clientY - event.clientY);
+  const end = new AbortController();
+  view.setPointerCapture(start.pointerId);
+  view.addEventListener("pointermove", move, { signal: end.signal });
+  for (const name of ["pointerup", "pointercancel"])
+    view.addEventListener(name, () => end.abort(), { signal: end.signal });
+}

@@ -1,0 +1,185 @@
+// The page: films come in, answers are shown. Nothing leaves the page but films to /predict.
+
+import { csv, download } from "./csv.js";
+import { byId, count, percent, sentence } from "./dom.js";
+import { prepareViewer, showFilm } from "./film.js";
+import { showModel } from "./model.js";
+import { showSamples } from "./samples.js";
+import { send } from "./send.js";
+import { notes, prepareTable, showTable, sorted } from "./table.js";
+
+const STOPPED = { code: "stopped", message: "Stopped before it was answered.", again: true };
+const FOLDER = { code: "folder", message: "This is a folder: open it and drop the films in it." };
+
+let rows = []; // {id, name, file, and once there is one: answer, model, notice, or error}
+let current = null;
+let lastId = 0;
+let work = null; // AbortController of the films that are being sent
+let queue = [];
+let scheduled = null; // the next frame, where there is something new to show
+
+function add(files) {
+  const added = [...files].map(({ file, name, error }) => ({ id: ++lastId, file, name, error }));
+  if (!added.length) return;
+  rows.push(...added);
+  [current] = added;
+  queue.push(...added.filter((row) => !row.error));
+  showFilm(current);
+  render();
+  run();
+}
+
+async function run() {
+  if (work || !queue.length) return;
+  work = new AbortController();
+  const { signal } = work;
+  const batch = queue.splice(0);
+  const progress = { done: 0, films: batch.length };
+  showProgress(progress);
+  const settle = (row, result) => {
+    Object.assign(row, result);
+    progress.done += 1;
+    showProgress(progress);
+    render();
+    if (row === current) showFilm(row);
+  };
+  const told = {
+    // The film's bytes are let go as soon as they are of no more use.
+    answer: (row, prediction, { model, notice }) =>
+      settle(row, { answer: { ...prediction, heat_map_png: null }, model, notice, file: null }),
+    error: (row, error) => settle(row, { error: { ...error, message: sentence(error.message) } }),
+    wait: (seconds) => showProgress(progress, `The server is busy: next try in ${Math.ceil(seconds)} s`),
+  };
+  try {
+    await send(batch, told, signal);
+  } catch (error) {
+    if (!signal.aborted) console.error(error);
+    for (const row of [...batch, ...queue.splice(0)])
+      if (!row.answer && !row.error) row.error = STOPPED;
+  }
+  work = null;
+  byId("progress").hidden = true;
+  if (rows.includes(batch[0])) finish(batch);
+  run();
+}
+
+function finish(batch) {
+  render();
+  const [only] = batch;
+  if (batch.length === 1 && only.answer) {
+    const { label, probability, warnings } = only.answer;
+    const more = warnings?.length ? ` ${count(warnings.length, "warning")}.` : "";
+    say(`${only.name}: ${label}, probability of pneumonia ${percent(probability)}.${more}`);
+  } else if (batch.length === 1) {
+    say(`${only.name}: no answer. ${only.error.message}`);
+  } else {
+    say(summary());
+  }
+}
+
+function open(row) {
+  current = row;
+  showTable(sorted(rows), current, open);
+  showFilm(row);
+  const { label, probability } = row.answer ?? {};
+  say(`${row.name}: ${label ? `${label}, ${percent(probability)}. ${notes(row)}` : notes(row) || "waiting"}`);
+  // Where the film is below the table, its opening must be seen.
+  if (getComputedStyle(byId("back")).display !== "none") byId("film-name").focus();
+}
+
+/** Show the rows as they are when the screen is next drawn: once, however many answers came. */
+function render() {
+  scheduled ??= requestAnimationFrame(renderNow);
+}
+
+function renderNow() {
+  scheduled = null;
+  document.body.classList.toggle("begun", rows.length > 0);
+  byId("results").hidden = !rows.length;
+  byId("results").classList.toggle("many", rows.length > 1);
+  byId("summary").textContent = summary();
+  byId("again").hidden = Boolean(work) || !rows.some(canTryAgain);
+  showTable(sorted(rows), current, open);
+  if (current && !current.answer) showFilm(current);
+}
+
+/** Whether waiting may mend it; a film that cannot be read stays so. */
+function canTryAgain({ error }) {
+  return Boolean(error?.again);
+}
+
+function summary() {
+  const of = (label) => rows.filter((row) => row.answer?.label === label).length;
+  const warned = rows.filter((row) => row.answer?.warnings?.length).length;
+  const failed = rows.filter((row) => row.error).length;
+  const parts = [count(rows.length, "film"), `${of("PNEUMONIA")} PNEUMONIA`, `${of("NORMAL")} NORMAL`];
+  if (warned) parts.push(`${warned} with warnings`);
+  if (failed) parts.push(`${failed} without an answer`);
+  return parts.join(", ");
+}
+
+function say(text) {
+  byId("said").textContent = text;
+}
+
+function showProgress({ done, films }, text = "") {
+  byId("progress").hidden = false;
+  byId("progress-bar").max = films;
+  byId("progress-bar").value = done;
+  byId("progress-text").textContent = text || `${done} of ${count(films, "film")} answered`;
+}
+
+function clear() {
+  work?.abort();
+  rows = [];
+  queue = [];
+  current = null;
+  render();
+  say("Cleared.");
+  byId("files").focus();
+}
+
+function prepareIntake() {
+  const named = (file) => ({ file, name: file.name || "film" });
+  byId("files").addEventListener("change", ({ target }) => {
+    add([...target.files].map(named));
+    target.value = ""; // so that the same file can be chosen again
+  });
+  document.addEventListener("paste", ({ clipboardData }) => {
+    const files = [...clipboardData.files];
+    add(files.map((file, place) => ({ file, name: `pasted ${rows.length + place + 1}: ${file.name}` })));
+  });
+  // The whole page takes a drop: a film that misses the box would otherwise replace the page.
+  const over = (is) => byId("drop").classList.toggle("over", is);
+  document.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    over(true);
+  });
+  document.addEventListener("dragleave", ({ relatedTarget }) => relatedTarget || over(false));
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    over(false);
+    const items = [...event.dataTransfer.items].filter((item) => item.kind === "file");
+    add(items.map((item) => {
+      const folder = item.webkitGetAsEntry?.()?.isDirectory;
+      const file = item.getAsFile();
+      return folder ? { name: file?.name ?? "folder", error: FOLDER } : named(file);
+    }));
+  });
+}
+
+prepareViewer();
+prepareTable(render);
+prepareIntake();
+byId("stop").addEventListener("click", () => work?.abort());
+byId("clear").addEventListener("click", clear);
+byId("csv").addEventListener("click", () => download("predictions.csv", csv(sorted(rows))));
+byId("again").addEventListener("click", () => {
+  const failed = rows.filter(canTryAgain);
+  for (const row of failed) row.error = undefined;
+  queue.push(...failed);
+  run();
+  render();
+});
+showSamples(add, say);
+showModel();

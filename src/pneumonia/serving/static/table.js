@@ -1,0 +1,90 @@
+// The films of a batch in a table: sorted by its headings, opened by their names.
+
+import { byId, make, mark, percent } from "./dom.js";
+
+const WORDS = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
+let sort = { key: "", descending: false };
+
+/** Make the headings and the arrow keys work, once; `changed()` is called when the order is another. */
+export function prepareTable(changed) {
+  for (const heading of document.querySelectorAll("[data-sort]")) {
+    heading.addEventListener("click", () => {
+      const { sort: key } = heading.dataset;
+      // Where the most likely ones are is what is asked first.
+      const descending = sort.key === key ? !sort.descending : key === "probability";
+      sort = { key, descending };
+      for (const other of document.querySelectorAll("[data-sort]"))
+        other.closest("th").removeAttribute("aria-sort");
+      heading.closest("th").setAttribute("aria-sort", descending ? "descending" : "ascending");
+      changed();
+    });
+  }
+  byId("rows").addEventListener("keydown", (event) => {
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!by) return;
+    const names = [...byId("rows").querySelectorAll("button")];
+    const next = names[names.indexOf(event.target) + by];
+    if (!next) return;
+    event.preventDefault();
+    next.focus();
+    next.click();
+  });
+}
+
+/** Rows in the order that the headings say; those without a value come last. */
+export function sorted(rows) {
+  if (!sort.key) return rows;
+  const sign = sort.descending ? -1 : 1;
+  return rows.toSorted((one, other) => {
+    const [a, b] = [value(one), value(other)];
+    if (a === b) return 0;
+    if (a === undefined) return 1;
+    if (b === undefined) return -1;
+    return sign * (typeof a === "number" ? a - b : WORDS.compare(a, b));
+  });
+}
+
+/** Show the rows; `open(row)` is called when a name is chosen. */
+export function showTable(rows, current, open) {
+  const focused = document.activeElement?.closest("#rows button")?.dataset.id;
+  byId("rows").replaceChildren(...rows.map((row) => line(row, row === current, open)));
+  if (focused) byId("rows").querySelector(`[data-id="${focused}"]`)?.focus();
+}
+
+/** What is said of a film besides its answer. */
+export function notes({ answer, error }) {
+  if (error) return error.message;
+  const warnings = answer?.warnings ?? [];
+  if (!warnings.length) return "";
+  return warnings.length === 1 ? "1 warning" : `${warnings.length} warnings`;
+}
+
+function value({ name, answer }) {
+  return { file: name, label: answer?.label, probability: answer?.probability }[sort.key];
+}
+
+function line(row, current, open) {
+  const name = make("button", { type: "button", className: "name", title: row.name }, row.name);
+  name.dataset.id = row.id;
+  if (current) name.setAttribute("aria-current", "true");
+  name.addEventListener("click", () => open(row));
+  const made = make("tr", { className: current ? "current" : "" },
+    make("th", { scope: "row" }, name, make("span", { className: "notes" }, notes(row))),
+    ...answered(row));
+  // A larger target for the mouse; the keyboard has the name.
+  made.addEventListener("click", (event) => {
+    if (event.target.closest("button") !== name) open(row);
+  });
+  return made;
+}
+
+function answered({ answer, error }) {
+  if (!answer) {
+    const text = error ? "no answer" : "waiting";
+    return [make("td", { className: "soft" }, text), make("td", { className: "number" })];
+  }
+  return [
+    make("td", { className: "answered" }, mark(answer.label), answer.label),
+    make("td", { className: "number" }, percent(answer.probability)),
+  ];
+}

@@ -1,0 +1,138 @@
+"""The page of the real application, on the champion, in Chromium."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from pneumonia.data.image import encode_png, read_grey
+from pneumonia.data.phantom import draw
+from tests.data.dicom_files import dicom_bytes
+from tests.pipeline.clone import Clone, clean_environment
+from tests.serving.browser import Browser, needs_browser, opened
+from tests.serving.rest import champion_predictions, free_port, wait_until_up
+
+pytest.importorskip("pneumonia.serving.app")
+pytestmark = [pytest.mark.slow, needs_browser]
+MODEL = "models:/pneumonia-chest-xray@champion"
+
+
+@pytest.fixture(scope="module")
+def server(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the running application."""
+    port = free_port()
+    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{reproduced.path}/mlflow.db"}
+    with (tmp_path_factory.mktemp("server") / "log").open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pneumonia.serving.app", "--model", MODEL, "--port", str(port)],
+            cwd=reproduced.path, stdout=output, stderr=subprocess.STDOUT,
+            env=clean_environment() | store | {"PYTHONPATH": "src"},
+        )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_up(address, lambda: process.poll() is None)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with opened(tmp_path_factory.mktemp("browser")) as found:
+        yield found
+
+
+@pytest.fixture
+def browser(chromium: Browser, server: str) -> Iterator[Browser]:
+    """The page, freshly loaded; at the end nothing may have gone against its policy."""
+    chromium.open(server)
+    yield chromium
+    assert chromium.complaints() == []
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn film."""
+    file = tmp_path_factory.mktemp("films") / "film.png"
+    file.write_bytes(encode_png(draw(5, 0).pixels))
+    return file
+
+
+def predict(server: str, file: Path) -> dict[str, Any]:
+    """What /predict answers for one film."""
+    request = urllib.request.Request(
+        f"{server}/predict?layers=true", file.read_bytes(), {"Content-Type": "image/png"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)["predictions"][0]
+
+
+def decoded(png: str, folder: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Pixels of a PNG in base64."""
+    file = folder / "decoded.png"
+    file.write_bytes(base64.b64decode(png))
+    return read_grey(file)
+
+
+def test_the_page_shows_what_predict_answers(
+    browser: Browser, server: str, film: Path, tmp_path: Path
+) -> None:
+    answer = predict(server, film)
+    browser.choose(film)
+    assert browser.id("label").text == answer["label"]
+    assert float(browser.id("probability").get_attribute("value")) == answer["probability"]
+    assert len(browser.all("#warnings li")) == len(answer["warnings"])
+    overlaid = decoded(answer["heat_map_png"], tmp_path).astype(int)
+    assert np.abs(browser.drawn().astype(int) - overlaid).max() <= 3
+    browser.id("opacity").send_keys(Keys.HOME)
+    assert (browser.drawn() == decoded(answer["film_png"], tmp_path)[..., None]).all()
+
+
+def test_the_page_gives_the_probabilities_that_evaluate_wrote(
+    browser: Browser, reproduced: Clone
+) -> None:
+    written = champion_predictions(reproduced).set_index("image_id")["probability"]
+    images = reproduced.path / "data/prepared/images"
+    browser.choose(*(images / f"{image_id}.png" for image_id in written.index))
+    table = csv.DictReader(io.StringIO(browser.download()))
+    told = {row["file"].removesuffix(".png"): float(row["probability"]) for row in table}
+    assert told == pytest.approx(written.to_dict(), abs=1e-6)
+
+
+def test_films_of_all_kinds_in_one_batch(browser: Browser, film: Path, tmp_path: Path) -> None:
+    (tmp_path / "film.dcm").write_bytes(dicom_bytes(draw(5, 1).pixels))
+    (tmp_path / "notes.txt").write_text("no film")
+    browser.choose(film, tmp_path / "film.dcm", tmp_path / "notes.txt")
+    assert browser.texts("#rows .name") == ["film.png", "film.dcm", "notes.txt"]
+    assert set(browser.texts("#rows .answered")) <= {"NORMAL", "PNEUMONIA"}
+    assert browser.id("summary").text.endswith("1 without an answer")
+    browser.all("#rows .name")[2].send_keys(Keys.ENTER)
+    assert "JPEG" in browser.id("problem-text").text
+
+
+def test_drawn_films_and_the_model_card_are_at_hand(browser: Browser, server: str) -> None:
+    browser.id("all-samples").click()
+    browser.settled()
+    assert len(browser.texts("#rows .answered")) == len(browser.all("#sample-list li"))
+    card = browser.id("card-link").get_attribute("href")
+    with urllib.request.urlopen(card, timeout=60) as response:
+        assert "<html" in response.read().decode()
+
+
+def test_the_page_is_accessible(browser: Browser, film: Path) -> None:
+    assert browser.axe() == []
+    browser.choose(film)
+    assert browser.axe() == []
