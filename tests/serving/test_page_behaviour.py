@@ -17,7 +17,7 @@ from tests.conftest import SIZE, some_film
 from tests.serving.browser import Browser, needs_browser, opened
 from tests.serving.stand_in import GRID, MODEL, SCALE, StandIn, refusal, standing_in
 
-pytestmark = needs_browser
+pytestmark = [pytest.mark.slow, needs_browser]
 MakeFilms = Callable[..., list[Path]]
 
 
