@@ -1,13 +1,14 @@
 """Train the network from nothing and export it.
 
-Reads the block `train_scratch` of params.yaml; writes models/scratch. Killed and started again, it
-goes on from its last finished epoch, which models/scratch.checkpoint keeps until the end.
+Reads the block `train_scratch` of params.yaml; writes models/scratch. Killed and started
+again, it goes on from its last finished epoch, which models/scratch.checkpoint keeps until the
+end; models/scratch.second_seed.checkpoint does so for the second seed.
 """
 
 from pathlib import Path
 
 from pneumonia.data.manifest import read_manifest, require_audit
-from pneumonia.models import devices, scratch, training
+from pneumonia.models import devices, scratch, trained, training
 from pneumonia.models.batches import load_films
 from pneumonia.models.checkpoint import begin
 from pneumonia.params import Params
@@ -20,7 +21,7 @@ MODEL, SECOND = Path("models/scratch"), Path("models/scratch.second_seed")
 
 
 def main(params: Params) -> None:
-    """Write models/scratch: weights, graph, a second seed's graph, history, metrics, record."""
+    """Write models/scratch: weights, also of a second seed, graph, history, metrics, record."""
     block = params.train_scratch
     second = training.second_seed(block)
     digest = require_audit(DATA, AUDIT)
@@ -45,8 +46,8 @@ def main(params: Params) -> None:
                 say = training.recorder("scratch second seed")
                 scratch.train(other, films, second, epochs, apart, say)
                 with replaced(MODEL) as folder:
-                    training.save_model(model, other, history, block, digest, folder)
-            runs.finish(MODEL)
+                    trained.save_model(model, (other, epochs), history, block, digest, folder)
+                runs.finish(MODEL)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Train the network on an ImageNet backbone, head first, and export it.
 
-Reads the block `train_transfer` of params.yaml; writes models/transfer. Killed and started again,
-it goes on from its last finished epoch, which models/transfer.checkpoint keeps until the end.
+Reads the block `train_transfer` of params.yaml; writes models/transfer. Killed and started
+again, it goes on from its last finished epoch, which models/transfer.checkpoint keeps until the
+end; models/transfer.second_seed.checkpoint does so for the second seed.
 """
 
 from pathlib import Path
 
 from pneumonia.data.manifest import read_manifest, require_audit
-from pneumonia.models import devices, training, transfer
+from pneumonia.models import devices, trained, training, transfer
 from pneumonia.models.batches import load_films
 from pneumonia.models.checkpoint import begin
 from pneumonia.params import Params
@@ -20,7 +21,7 @@ MODEL, SECOND = Path("models/transfer"), Path("models/transfer.second_seed")
 
 
 def main(params: Params) -> None:
-    """Write models/transfer: weights, graph, a second seed's graph, history, metrics, record."""
+    """Write models/transfer: weights, also of a second seed, graph, history, metrics, record."""
     block = params.train_transfer
     second = training.second_seed(block)
     digest = require_audit(DATA, AUDIT)
@@ -45,8 +46,8 @@ def main(params: Params) -> None:
                 say = training.recorder("transfer second seed")
                 transfer.train(other, films, second, epochs, apart, say)
                 with replaced(MODEL) as folder:
-                    training.save_model(model, other, history, block, digest, folder)
-            runs.finish(MODEL)
+                    trained.save_model(model, (other, epochs), history, block, digest, folder)
+                runs.finish(MODEL)
 
 
 if __name__ == "__main__":

@@ -1,58 +1,152 @@
-"""What the checks ask, and what they say of maps that are good or worthless."""
+"""The checks, on a network that sees a bright spot and on explainers that do and do not show it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import sobel
 
-from pneumonia.explain.checks import films_to_check, verdicts
+from pneumonia.explain.checks import Checked, Films, check, films_to_check
+from pneumonia.explain.gradcam import explainer
+from pneumonia.explain.subject import Subject
+from pneumonia.explain.verdicts import NO, YES, verdicts
+from pneumonia.models.export import export
+from pneumonia.models.head import add_head
+from pneumonia.params import GradcamReportParams
+from pneumonia.predictor import Graph
+from tests.models.test_graphs import shipped
 
-GOOD: dict[str, Any] = {
-    "border_energy": 0.1, "border_area": 0.36, "energy_inside": 0.6, "pointing_game": 0.9,
-    "mask_area": 0.1, "auc_centre_black": 0.5, "auc_centre_black_low": 0.4,
-    "auc_centre_black_high": 0.6, "second_seed_rank": 0.7, "second_seed_pair_rank": 0.3,
-    "other_model_rank": 0.5, "other_model_pair_rank": 0.2, "pair_rank": 0.3,
-    "randomised_rank": 0.1,
-    "road": {"map": {"20": 4.0}, "random": {"20": 0.3}, "edges": {"20": 1.5}},
-}  # fmt: skip
-WORSE = [
-    ("depend on what", {"randomised_rank": 0.51}),
-    ("logit rest on", {"road": GOOD["road"] | {"map": {"20": 1.4}}}),
-    ("logit rest on", {"road": GOOD["road"] | {"random": {"20": 4.1}}}),
-    ("off the border", {"border_energy": 0.37}),
-    ("need the centre", {"auc_centre_black_low": 0.61}),
-    ("another seed", {"second_seed_rank": 0.3}),
-    ("the other model", {"other_model_rank": 0.1}),
-    ("mark the opacity", {"energy_inside": 0.09}),
-    ("mark the opacity", {"pointing_game": 0.09}),
-]
+SIDE, CELL, COUNT = 64, 8, 160
+Maps = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
-def test_good_maps_pass_every_check() -> None:
-    found = verdicts(GOOD, 0.5)
-    assert len(found) == 7
-    assert all(one.holds for one in found)
-    assert found[-1].finding == (
-        "60 % of the map lie inside the opacity, 6.0 times its share of the film; the hottest "
-        "point does on 90 % of the films."
-    )
+def params() -> GradcamReportParams:
+    return shipped().gradcam_report.model_copy(update={"check_films": 20, "randomisations": 3})
 
 
-@pytest.mark.parametrize(("question", "changed"), WORSE)
-def test_a_worse_figure_fails_its_own_check_alone(question: str, changed: dict[str, Any]) -> None:
-    failed = [one.check for one in verdicts(GOOD | changed, 0.5) if not one.holds]
-    assert len(failed) == 1
-    assert question in failed[0]
+@pytest.fixture(scope="module")
+def films() -> Films:
+    """Noise; on the films of PNEUMONIA a cell somewhere off the border is bright."""
+    rng = np.random.default_rng(3)
+    images = rng.normal(90, 12, (COUNT, SIDE, SIDE, 1)).clip(0, 255).astype(np.uint8)
+    masks: list[NDArray[np.bool_] | None] = []
+    for number in range(COUNT):
+        mask = np.zeros((SIDE, SIDE), bool)
+        if number % 2:
+            row, column = rng.integers(1, 7, 2) * CELL
+            images[number, row : row + CELL, column : column + CELL] = 240
+            mask[row : row + CELL, column : column + CELL] = True
+        masks.append(mask if number % 2 else None)
+    table = pd.DataFrame({
+        "label": np.arange(COUNT) % 2, "patient_id": [f"p{number // 2}" for number in range(COUNT)],
+    })  # fmt: skip
+    return Films(images, table, masks, [(slice(0, SIDE), slice(0, SIDE))] * COUNT)
 
 
-def test_without_masks_nothing_is_said_of_the_opacity() -> None:
-    unknown = {name: value for name, value in GOOD.items()
-               if name not in ("energy_inside", "pointing_game", "mask_area")}  # fmt: skip
-    assert [one.check for one in verdicts(unknown, 0.5)] == [
-        one.check for one in verdicts(GOOD, 0.5)[:-1]
-    ]
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """Cells of 8 px whose mean is over 160 are evidence; the other channels see no brightness."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+    image = keras.Input((SIDE, SIDE, 1), dtype="uint8", name="image")
+    x = layers.Rescaling(1 / 255)(image)
+    x = layers.Conv2D(8, CELL, strides=CELL, name="cells")(x)
+    x = layers.ReLU(name="features")(x)
+    found = add_head(image, x, "scratch")
+    kernel, bias = found.get_layer("cells").get_weights()
+    kernel -= kernel.mean(axis=(0, 1, 2))
+    kernel[..., 0], bias[0] = 1 / CELL**2, -160 / 255
+    head = np.zeros((8, 1), np.float32)
+    head[0] = 1500.0
+    found.set_weights([kernel, bias, head])
+    return found
+
+
+@pytest.fixture(scope="module")
+def graph(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    path = tmp_path_factory.mktemp("graph") / "graph.onnx"
+    export(model, path)
+    return Graph(path)
+
+
+def checked(model: Any, graph: Graph, films: Films, explain: Maps) -> Checked:
+    maps = explain(films.images)
+    subject = Subject(
+        model=model, graph=graph, explain=explain, logits=graph.run(films.images)[0], maps=maps,
+        against=maps, second_maps=maps, scale=1.0, val_auc=1.0, second_val_auc=1.0,
+    )  # fmt: skip
+    return check(subject, maps, films, params())
+
+
+def answers(found: Checked) -> dict[str, str]:
+    return {one.check: one.answer for one in verdicts(found.figures, 0.5)}
+
+
+def edge_detector(some: NDArray[np.uint8]) -> NDArray[np.float32]:
+    pixels = some[..., 0].astype(np.float32)
+    return np.hypot(sobel(pixels, axis=1), sobel(pixels, axis=2))
+
+
+def test_grad_cam_passes(model: Any, graph: Graph, films: Films) -> None:
+    found = checked(model, graph, films, explainer(model))
+    assert answers(found) == dict.fromkeys(answers(found), YES)
+    figures = found.figures
+    assert figures["energy_inside"] > 0.5
+    assert figures["pointing_game"] == 1
+    assert figures["mask_area"] == pytest.approx(1 / 64)
+    assert figures["other_energy_inside"] < 0.2
+    assert figures["films"] == figures["patients"] == 20
+    assert figures["road"]["map"]["20"] > 2 * figures["road"]["random"]["20"]
+    # Each patient has one film of PNEUMONIA, so that strangers' maps are of other places.
+    assert figures["second_seed_rank"] == pytest.approx(1)
+    assert abs(figures["second_seed_pair_rank"]) < 0.3
+    assert list(figures["cascade"]) == ["trained", "evidence", "cells"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "failing"),
+    [
+        (edge_detector, ["depend on what"]),
+        (lambda some: np.full((len(some), 8, 8), 0.4, np.float32), ["depend on what", "opacity"]),
+    ],
+    ids=["edges", "constant"],
+)
+def test_a_broken_explainer_fails(
+    model: Any, graph: Graph, films: Films, broken: Maps, failing: list[str]
+) -> None:
+    found = answers(checked(model, graph, films, broken))
+    assert found["Do the maps depend on what the network learnt?"] == NO
+    for word in failing:
+        [question] = [one for one in found if word in one]
+        assert found[question] != YES
+
+
+def test_maps_of_other_films_fail_where_the_film_counts(
+    model: Any, graph: Graph, films: Films
+) -> None:
+    explain = explainer(model)
+    found = answers(checked(model, graph, films, lambda some: np.roll(explain(some), 4, axis=0)))
+    assert found["Does the logit rest on the hottest 20 % of the film?"] != YES
+    assert found["Do they mark the opacity, where it is known?"] != YES
+
+
+def test_a_network_that_reads_the_border_is_found_out(
+    model: Any, graph: Graph, films: Films
+) -> None:
+    images = films.images.copy()
+    images[films.labels == 1, :6] = 250
+    read = Films(images, films.table, films.masks, films.boxes)
+    found = checked(model, graph, read, explainer(model))
+    assert answers(found)["Does the model need the centre of the film?"] == NO
+    assert found.figures["border_energy"] > 0.5
+    assert answers(found)["Do they stay off the border?"] == NO
 
 
 def test_pneumonia_is_checked_first_and_the_seed_decides() -> None:

@@ -73,13 +73,15 @@ def test_only_a_map_of_what_counts_costs_the_logit() -> None:
         cells = some.reshape(len(some), 14, 8, 14, 8).mean(axis=(2, 4))
         return cells.max(axis=(1, 2)).astype(np.float32)
 
-    orders = {"map": true, "random": road.random_maps(6, 1), "wrong": 1 - true}
+    orders = {"map": true, "random": road.random_maps(true, 1), "wrong": 1 - true}
     falls = road.falls(brightest, films, orders, seed=7)
     assert list(falls["map"]) == list(road.SHARES)
-    assert falls["map"][0.2] > 90
-    assert falls["random"][0.2] < 60
-    assert abs(falls["wrong"][0.2]) < 5
-    assert road.falls(brightest, films, orders, seed=7) == falls
+    assert falls["map"][0.2].shape == (6,)
+    assert falls["map"][0.2].min() > 90
+    assert falls["random"][0.2].mean() < 60
+    assert abs(falls["wrong"][0.2]).max() < 5
+    again = road.falls(brightest, films, orders, seed=7)
+    assert all(np.array_equal(again[name][0.4], falls[name][0.4]) for name in orders)
 
 
 def test_edges_are_where_the_film_changes() -> None:

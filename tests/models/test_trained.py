@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from pneumonia.errors import InputError
+from pneumonia.explain.gradcam import explainer
 from pneumonia.models import trained
-from pneumonia.models.training import save_model
+from pneumonia.models.trained import save_model
 from pneumonia.predictor import Graph
 from tests.models.test_graphs import FILMS, network, scratch_params, transfer_params
 
@@ -24,15 +25,17 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         model = network("scratch" if name == "scratch" else "EfficientNetLite0")
         folders[name] = tmp_path_factory.mktemp("models") / name
         folders[name].mkdir()
-        save_model(model, model, HISTORY, params, "d" * 64, folders[name])
+        save_model(model, (model, HISTORY), HISTORY, params, "d" * 64, folders[name])
     return folders
 
 
 @pytest.mark.parametrize("name", ["scratch", "transfer"])
 def test_it_answers_as_its_graph_does(folders: dict[str, Path], name: str) -> None:
     model = trained.load(folders[name])
-    logits, _ = Graph(folders[name] / "graph.onnx").run(FILMS)
+    logits, maps = Graph(folders[name] / "graph.onnx").run(FILMS)
     assert model(FILMS, training=False).numpy()[:, 0] == pytest.approx(logits, abs=1e-4)
+    assert maps.max() > 0
+    assert explainer(model)(FILMS) == pytest.approx(maps, abs=1e-4)
     second = trained.load(folders[name], "second_seed.weights.h5")
     # So that a layer named in params.yaml is the same one in both.
     assert [layer.name for layer in second.layers] == [layer.name for layer in model.layers]

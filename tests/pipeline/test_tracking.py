@@ -69,6 +69,7 @@ def test_the_checks_of_the_maps_join_the_training_run(reproduced: Clone) -> None
         assert run.data.metrics["gradcam_energy_inside"] == pytest.approx(energy)
         fall = table[model]["road"]["map"]["20"]
         assert run.data.metrics["gradcam_road_map_20"] == pytest.approx(fall)
+        assert not any("cascade" in name for name in run.data.metrics)
         files = {one.path for one in client.list_artifacts(run.info.run_id, "gradcam_report")}
         assert {"gradcam_report/road.png", "gradcam_report/galleries"} < files
 

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from pneumonia.data.image import film_box
-from pneumonia.explain.checks import verdicts
+from pneumonia.explain.verdicts import verdicts
 from pneumonia.reporting import gradcam_figures, style
 from pneumonia.reporting.gradcam_page import Report, write_gradcam_page
-from tests.explain.test_checks import GOOD
+from tests.explain.test_verdicts import GOOD
 
 SIDE = 64
 BAD = GOOD | {"randomised_rank": 0.9}
@@ -90,14 +90,15 @@ def test_the_page_is_whole(page: str) -> None:
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
     assert not re.findall(r"url\((?!data:)", page)
     assert "http" not in page
-    # The four figures, and of each of five films: itself, maps and cells of two models; outlines of
-    # four; of the two that are called NORMAL both models' maps for that.
-    assert len(pictures(page)) == 4 + 5 * (1 + 2 * 2) + 4 + 2 * 2
+    # The four figures, and of each of five films: itself, both models' maps over it, alone and in
+    # cells; outlines of four; of the two that are called NORMAL both models' maps for that.
+    assert len(pictures(page)) == 4 + 5 * (1 + 2 * 3) + 4 + 2 * 2
+    assert len(page) < 8_000_000
 
 
 def test_the_films_have_their_own_proportions(page: str) -> None:
     films = [one for one in pictures(page) if one.width == SIDE]
-    assert len(films) == 5 * 5 + 4 + 4
+    assert len(films) == 5 * 7 + 4 + 4
     assert {one.size for one in films} == {(64, 48)}
     assert page.count("aspect-ratio: 64 / 48") == page.count("aspect-ratio")
 
@@ -112,9 +113,10 @@ def test_films_probabilities_and_ranks_are_named(page: str) -> None:
 
 
 def test_the_verdicts_are_plain(page: str) -> None:
-    assert "scratch: 6 of 7 checks hold; transfer: 7 of 7 checks hold." in page
-    assert "No. With weights in random order they correlate at most 0.90" in page
-    assert "Yes. With weights in random order they correlate at most 0.10" in page
+    assert "scratch: 6 of 7 checks speak for its maps; transfer: 7 of 7 checks" in page
+    assert "No. With weights in random order they correlate on average at most 0.90" in page
+    assert "Yes. With weights in random order they correlate on average at most 0.10" in page
+    assert "64 films of 50 patients" in page
     for source in ("Saporta 2022", "Arun 2021", "Adebayo 2018", "Rong 2022", "Selvaraju 2017"):
         assert source in page
 
@@ -131,9 +133,21 @@ def test_another_map_is_not_said_to_be_the_served_one(page: str, tmp_path: Path)
     layers = {"scratch": "re_lu", "transfer": "features"}
     write_gradcam_page(tmp_path, report(method="hirescam", layers=layers, flips=True))
     other = (tmp_path / "index.html").read_text()
-    assert "The served model shows Grad-CAM of the last activations, which is another map" in other
+    assert "last activations, which is another map than that of scratch and transfer here" in other
     assert "HiResCAM takes a layer&#39;s activations A, here re_lu (scratch) and features" in other
     assert "mirror image" in other
+
+
+def test_hirescam_of_the_last_activations_is_the_served_map(tmp_path: Path) -> None:
+    draw(tmp_path)
+    write_gradcam_page(tmp_path, report(method="hirescam"))
+    assert "which the exported graph gives" in (tmp_path / "index.html").read_text()
+
+
+def test_an_empty_gallery_has_a_picture_too() -> None:
+    style.apply()
+    [axis] = gradcam_figures.gallery([], 0.6).axes
+    assert axis.texts[0].get_text() == "no such film"
 
 
 def test_a_gallery_has_a_row_a_film() -> None:

@@ -1,4 +1,4 @@
-"""What a model's heat maps are worth: every check of them, and each in a plain sentence."""
+"""The checks of a model's heat maps, in figures; `verdicts` says what they mean."""
 
 from __future__ import annotations
 
@@ -11,16 +11,48 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from pneumonia.evaluation.delong import auc_interval
+from pneumonia.evaluation.resampling import bootstrap, percentile_interval
 from pneumonia.explain import road
 from pneumonia.explain.randomisation import cascade, stays_alike
-from pneumonia.explain.similarity import other_films, rank_correlation
+from pneumonia.explain.similarity import rank_correlation
 from pneumonia.explain.subject import Subject
-from pneumonia.explain.truth import border_frame, score_maps
+from pneumonia.explain.truth import Box, border_frame, score_maps, strangers
 from pneumonia.params import GradcamReportParams
-from pneumonia.predictor import Graph
 
-CHANCE = 0.6  # AUC up to which a model without the centre of the film is said to guess
-REMOVED = "20"  # per cent, the share at which ROAD is judged: about as much as an opacity covers
+RESAMPLES = 1000  # of patients behind the intervals
+JUDGED = 0.2  # of the shares that ROAD removes, the one that is judged: the nearest to an opacity's
+
+
+@dataclass(frozen=True)
+class Films:
+    """The test films that maps are checked on.
+
+    Attributes:
+        images: uint8, (N, S, S, 1).
+        table: their rows of the manifest.
+        masks: bool, (S, S); None where unknown.
+        boxes: rows and columns of the square that each film fills.
+    """
+
+    images: NDArray[np.uint8]
+    table: pd.DataFrame
+    masks: list[NDArray[np.bool_] | None]
+    boxes: list[Box]
+
+    def take(self, rows: NDArray[np.int64]) -> Films:
+        """Some of them."""
+        masks, boxes = [self.masks[row] for row in rows], [self.boxes[row] for row in rows]
+        return Films(self.images[rows], self.table.iloc[rows], masks, boxes)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """0 or 1, (N,)."""
+        return self.table["label"].to_numpy()
+
+    @property
+    def patients(self) -> NDArray[np.str_]:
+        """Who is on them, (N,)."""
+        return self.table["patient_id"].to_numpy(dtype=str)
 
 
 @dataclass(frozen=True)
@@ -28,7 +60,9 @@ class Checked:
     """The findings on one model.
 
     Attributes:
-        figures: for metrics.json, by name; `road` by order and per cent.
+        figures: for metrics.json, by name. A `..._gain` is a mean over films with its interval by
+            patient in `..._gain_low` and `..._gain_high`; above 0 speaks for the maps. `road` is by
+            order and per cent, `cascade` by layer.
         cascade: of `randomisation.cascade`.
     """
 
@@ -37,52 +71,50 @@ class Checked:
 
 
 def check(
-    subject: Subject,
-    others: NDArray[np.float32],
-    films: NDArray[np.uint8],
-    table: pd.DataFrame,
-    masks: list[NDArray[np.bool_] | None],
-    params: GradcamReportParams,
+    subject: Subject, others: NDArray[np.float32], films: Films, params: GradcamReportParams
 ) -> Checked:
     """Check a model's maps.
 
     Args:
         subject: the model.
         others: the other model's maps of the same films.
-        films: of test, uint8, (N, S, S, 1).
-        table: their rows of the manifest.
-        masks: of the same films, bool, (S, S), None where unknown.
+        films: of test.
         params: the stage's block.
+
+    Raises:
+        InputError: maps that hold no numbers.
     """
-    labels = table["label"].to_numpy()
-    ill = [row for row, label in enumerate(labels) if label == 1]
-    chosen = films_to_check(labels, params.check_films, params.seed)
-    figures: dict[str, Any] = score_maps(
-        subject.maps[ill], [masks[row] for row in ill], films.shape[1]
-    )
-    figures |= _needs_the_lungs(subject.graph, films, table)
-    maps = subject.maps[chosen]
+    ill = np.flatnonzero(films.labels == 1)
+    figures = _where(subject.maps[ill], films.take(ill), params.seed)
+    figures |= _without_centre(subject, films)
+    chosen = films_to_check(films.labels, params.check_films, params.seed)
+    some, maps = films.take(chosen), subject.maps[chosen]
+    foreign = strangers(some.patients)
+    figures |= {"films": len(chosen), "patients": len(np.unique(some.patients))}
     for name, theirs in (("second_seed", subject.second_maps), ("other_model", others)):
-        figures[f"{name}_rank"] = float(rank_correlation(maps, theirs[chosen]).mean())
-        pairs = rank_correlation(maps, other_films(theirs[chosen]))
-        figures[f"{name}_pair_rank"] = float(pairs.mean())
-    orders = {
-        "map": maps,
-        "random": road.random_maps(len(chosen), params.seed),
-        "edges": road.edges(films[chosen]),
+        same = rank_correlation(maps, theirs[chosen])
+        different = rank_correlation(maps, theirs[chosen][foreign])
+        figures |= {f"{name}_rank": same.mean(), f"{name}_pair_rank": different.mean()}
+        figures |= _gain(name, same - different, some, params.seed)
+    figures |= {"val_auc": subject.val_auc, "second_seed_val_auc": subject.second_val_auc}
+    figures |= _road(subject, maps, maps[foreign], some, params.seed)
+    draws = params.randomisations
+    steps = cascade(subject.model, subject.explain, some.images, foreign, draws, params.seed)
+    figures |= {
+        "randomised_rank": stays_alike(steps),
+        "pair_rank": steps["pair_rank"].iloc[0],
+        "cascade": {
+            row["down_to"] or "trained": {
+                name: float(row[name]) for name in ("rank", "ssim", "pair_rank", "pair_ssim")
+            }
+            for _, row in steps.iterrows()
+        },
     }
-    falls = road.falls(lambda some: subject.graph.run(some)[0], films[chosen], orders, params.seed)
-    figures["road"] = {
-        order: {f"{100 * share:.0f}": fall for share, fall in by_share.items()}
-        for order, by_share in falls.items()
+    plain = {
+        name: value if isinstance(value, dict | int) else float(value)
+        for name, value in figures.items()
     }
-    steps = cascade(
-        subject.model, subject.explain, films[chosen], params.randomisations, params.seed
-    )
-    figures["randomised_rank"] = stays_alike(steps)
-    figures["randomised_ssim"] = float(steps.loc[steps["step"] > 0, "ssim"].max())
-    figures |= {name: float(steps[name].iloc[0]) for name in ("pair_rank", "pair_ssim")}
-    return Checked(figures, steps)
+    return Checked(plain, steps)
 
 
 def films_to_check(labels: NDArray[np.int64], films: int, seed: int) -> NDArray[np.int64]:
@@ -92,98 +124,65 @@ def films_to_check(labels: NDArray[np.int64], films: int, seed: int) -> NDArray[
     return np.sort(first[:films])
 
 
-def _needs_the_lungs(
-    graph: Graph, films: NDArray[np.uint8], table: pd.DataFrame
-) -> dict[str, float]:
-    """AUC on films of which only the border is left, with its interval."""
-    left = np.where(border_frame(films.shape[1])[..., None], films, 0).astype(np.uint8)
-    logits, _ = graph.run(left)
-    labels = table["label"].to_numpy()
-    patients = table["patient_id"].to_numpy(dtype=str)
-    low, high = auc_interval(labels, logits, patients)
+def _where(maps: NDArray[np.float32], films: Films, seed: int) -> dict[str, Any]:
+    """Border and opacities, on the films of PNEUMONIA."""
+    others = maps[strangers(films.patients)]
+    scored = score_maps(maps, others, films.masks, films.boxes, films.images.shape[1])
+    figures: dict[str, Any] = dict(scored.mean())
+    on_border = (scored["border_area"] - scored["border_energy"]).to_numpy()
+    figures |= _gain("border", on_border, films, seed)
+    if "energy_inside" in scored:
+        known = scored["mask_area"].notna().to_numpy()
+        more = (scored["energy_inside"] - scored["other_energy_inside"]).to_numpy()
+        figures |= _gain("opacity", more[known], films.take(np.flatnonzero(known)), seed)
+    return figures
+
+
+def _without_centre(subject: Subject, films: Films) -> dict[str, float]:
+    """AUC on films of which only the outer tenth is left, with its interval."""
+    left = np.zeros_like(films.images)
+    for row, box in enumerate(films.boxes):
+        whole = films.images[row, ..., 0][box]
+        left[row, ..., 0][box] = np.where(border_frame(*whole.shape), whole, 0)
+    logits, _ = subject.graph.run(left)
+    low, high = auc_interval(films.labels, logits, films.patients)
     return {
-        "auc_centre_black": float(roc_auc_score(labels, logits)),
+        "auc_centre_black": float(roc_auc_score(films.labels, logits)),
         "auc_centre_black_low": low,
         "auc_centre_black_high": high,
     }
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """A check in plain words.
-
-    Attributes:
-        check: what is asked.
-        holds: whether the answer speaks for the maps.
-        finding: the figures, in a sentence.
-    """
-
-    check: str
-    holds: bool
-    finding: str
-
-
-def verdicts(figures: dict[str, Any], max_rank: float) -> list[Verdict]:
-    """The checks of one model's figures.
-
-    Args:
-        figures: from `check`.
-        max_rank: the param `max_rank_correlation`.
-    """
-    fall = {order: by_share[REMOVED] for order, by_share in figures["road"].items()}
-    found = [
-        Verdict(
-            "Do the maps depend on what the network learnt?",
-            figures["randomised_rank"] <= max_rank,
-            f"With weights in random order they correlate at most {figures['randomised_rank']:.2f} "
-            f"with what they were (allowed: {max_rank:.2f}; maps of two different films: "
-            f"{figures['pair_rank']:.2f}).",
-        ),
-        Verdict(
-            "Does the logit rest on what they mark?",
-            fall["map"] > max(fall["random"], fall["edges"]),
-            f"Without the hottest {REMOVED} % of the film the logit falls by {fall['map']:.2f}, "
-            f"without the strongest edges by {fall['edges']:.2f}, without random parts by "
-            f"{fall['random']:.2f}.",
-        ),
-        Verdict(
-            "Do they stay off the border?",
-            figures["border_energy"] < figures["border_area"],
-            f"{_percent(figures['border_energy'])} of the map lie in the outer tenth, which is "
-            f"{_percent(figures['border_area'])} of the film.",
-        ),
-        Verdict(
-            "Does the model need the centre of the film?",
-            figures["auc_centre_black_low"] <= CHANCE,
-            f"With the centre blacked out its AUC is {figures['auc_centre_black']:.2f} "
-            f"({figures['auc_centre_black_low']:.2f} to {figures['auc_centre_black_high']:.2f}).",
-        ),
-        Verdict(
-            "Does another seed look at the same places?",
-            figures["second_seed_rank"] > figures["second_seed_pair_rank"],
-            f"Maps of two trainings correlate {figures['second_seed_rank']:.2f} on the same film, "
-            f"{figures['second_seed_pair_rank']:.2f} on different ones.",
-        ),
-        Verdict(
-            "Does the other model look at the same places?",
-            figures["other_model_rank"] > figures["other_model_pair_rank"],
-            f"Maps of the two models correlate {figures['other_model_rank']:.2f} on the same film, "
-            f"{figures['other_model_pair_rank']:.2f} on different ones.",
-        ),
-    ]
-    if "energy_inside" in figures:
-        times = figures["energy_inside"] / figures["mask_area"]
-        found.append(
-            Verdict(
-                "Do they mark the opacity, where it is known?",
-                times > 1 and figures["pointing_game"] > figures["mask_area"],
-                f"{_percent(figures['energy_inside'])} of the map lie inside the opacity, "
-                f"{times:.1f} times its share of the film; the hottest point does on "
-                f"{_percent(figures['pointing_game'])} of the films.",
-            )
-        )
-    return found
+def _road(
+    subject: Subject,
+    maps: NDArray[np.float32],
+    foreign: NDArray[np.float32],
+    films: Films,
+    seed: int,
+) -> dict[str, Any]:
+    """Falls of the logit, and by how much the map's is more than that of the best other order."""
+    orders = {
+        "map": maps,
+        "other_film": foreign,
+        "edges": road.edges(films.images),
+        "random": road.random_maps(maps, seed),
+    }
+    falls = road.falls(lambda some: subject.graph.run(some)[0], films.images, orders, seed)
+    rival = max(list(falls)[1:], key=lambda order: falls[order][JUDGED].mean())
+    more = falls["map"][JUDGED] - falls[rival][JUDGED]
+    by_share = {
+        order: {f"{100 * share:.0f}": float(fall.mean()) for share, fall in found.items()}
+        for order, found in falls.items()
+    }
+    return {"road": by_share, **_gain("road", more, films, seed)}
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
+def _gain(name: str, values: NDArray[np.float64], films: Films, seed: int) -> dict[str, float]:
+    """Mean over films, and its 95 % interval by patient."""
+
+    def mean(counts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {"mean": counts @ values / counts.sum(axis=1)}
+
+    drawn = bootstrap(mean, films.labels, films.patients, RESAMPLES, seed)["mean"]
+    low, high = percentile_interval(drawn)
+    return {f"{name}_gain": values.mean(), f"{name}_gain_low": low, f"{name}_gain_high": high}

@@ -53,14 +53,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     from pneumonia.data.image import ImageError
 
-    arguments.output.mkdir(parents=True, exist_ok=True)
+    try:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output {arguments.output}: {error.strerror}") from None
     failed = False
     for file in tqdm(arguments.files, unit="film", disable=None if len(names) > 1 else True):
         try:
             line = _explain(predictor, file, arguments.output, arguments.opacity)
         except (ImageError, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            tqdm.write(f"explain: {file}: {reason}", file=sys.stderr)
+            where, reason = file, str(error)
+            if isinstance(error, OSError):
+                where, reason = error.filename or file, error.strerror or reason
+            tqdm.write(f"explain: {where}: {reason}", file=sys.stderr)
             failed = True
         else:
             tqdm.write(line)

@@ -101,7 +101,8 @@ def _gradcam(activations: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
 def _gradcam_plus_plus(activations: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
     import tensorflow as tf
 
-    totals = tf.reduce_sum(activations, axis=(1, 2), keepdims=True)
+    # The paper's activations come from a ReLU; of others a negative sum would turn the share over.
+    totals = tf.nn.relu(tf.reduce_sum(activations, axis=(1, 2), keepdims=True))
     square = gradient**2
     share = tf.math.divide_no_nan(square, 2 * square + totals * square * gradient)
     weights = tf.reduce_sum(share * tf.nn.relu(gradient), axis=(1, 2), keepdims=True)

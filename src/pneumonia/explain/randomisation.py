@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pneumonia.errors import InputError
 from pneumonia.explain.gradcam import Explainer
-from pneumonia.explain.similarity import other_films, rank_correlation, structural_similarity
+from pneumonia.explain.similarity import even, rank_correlation, structural_similarity
 from pneumonia.models.blocks import blocks
 
 if TYPE_CHECKING:
@@ -22,55 +23,75 @@ if TYPE_CHECKING:
 
 
 def cascade(
-    model: keras.Model, explain: Explainer, films: NDArray[np.uint8], draws: int, seed: int
+    model: keras.Model,
+    explain: Explainer,
+    films: NDArray[np.uint8],
+    strangers: NDArray[np.int64],
+    draws: int,
+    seed: int,
 ) -> pd.DataFrame:
     """Compare each film's map with its map after every step of the cascade.
 
     Args:
-        model: in random order afterwards.
+        model: has its own weights again afterwards.
         explain: gives maps of `model` as it is when it is called.
         films: uint8, (N, S, S, 1).
+        strangers: for each film another patient's, from `truth.strangers`.
         draws: cascades, each with an order of its own.
         seed: of the orders.
 
     Returns:
         a row a step, in order: `step`, from 0, the network as it was; `down_to`, the last layer
-        with weights that was reached; and as means over films and draws `rank` and `ssim` of a
-        film's own two maps, `pair_rank` and `pair_ssim` of its map with another film's after the
-        step (in step 0 before it), which is what maps have in common that know nothing of the film.
+        with weights that was reached; and as means over draws `rank` and `ssim` of a film's own two
+        maps, `pair_rank` and `pair_ssim` of its trained map with another film's after the step.
+        A rank is that of all films together, without its sign: maps turned over are alike. Maps
+        that are mostly even from the start say the same of every network, so all ranks are 1.
+
+    Raises:
+        InputError: a map that holds no numbers.
     """
     trained = model.get_weights()
     before = explain(films)
     steps = [[model.get_layer("evidence")], *blocks(model)[::-1]]
-    rows = [_row(0, "", before, before)]
-    for draw in range(draws):
+    rows = [_row(0, "", before, before, strangers)]
+    try:
+        for draw in range(draws):
+            model.set_weights(trained)
+            rng = np.random.default_rng([seed, draw])
+            for number, block in enumerate(steps, 1):
+                weighed = [layer for layer in block if layer.weights]
+                for layer in weighed:
+                    weights = layer.get_weights()
+                    layer.set_weights(
+                        [rng.permutation(w.ravel()).reshape(w.shape) for w in weights]
+                    )
+                rows.append(_row(number, weighed[0].name, before, explain(films), strangers))
+    finally:
         model.set_weights(trained)
-        rng = np.random.default_rng([seed, draw])
-        for number, block in enumerate(steps, 1):
-            weighed = [layer for layer in block if layer.weights]
-            for layer in weighed:
-                shuffled = [rng.permutation(one.ravel()).reshape(one.shape)
-                            for one in layer.get_weights()]  # fmt: skip
-                layer.set_weights(shuffled)
-            rows.append(_row(number, weighed[0].name, before, explain(films)))
-    means = pd.DataFrame(rows).groupby(["step", "down_to"], sort=True).mean()
-    return means.reset_index()
+    means = pd.DataFrame(rows).groupby(["step", "down_to"], sort=True).mean().reset_index()
+    return means.assign(rank=1.0) if even(before).mean() > 0.5 else means
 
 
 def _row(
-    step: int, down_to: str, before: NDArray[np.float32], after: NDArray[np.float32]
+    step: int,
+    down_to: str,
+    before: NDArray[np.float32],
+    after: NDArray[np.float32],
+    strangers: NDArray[np.int64],
 ) -> dict[str, object]:
-    other = other_films(after)
+    if not np.isfinite(after).all():
+        raise InputError(f"maps with weights in random order down to '{down_to}' hold no numbers")
+    other = after[strangers]
     return {
         "step": step,
         "down_to": down_to,
-        "rank": rank_correlation(before, after).mean(),
+        "rank": abs(rank_correlation(before, after).mean()),
         "ssim": structural_similarity(before, after).mean(),
-        "pair_rank": rank_correlation(before, other).mean(),
+        "pair_rank": abs(rank_correlation(before, other).mean()),
         "pair_ssim": structural_similarity(before, other).mean(),
     }
 
 
 def stays_alike(steps: pd.DataFrame) -> float:
-    """The highest `rank` that any step of `cascade` leaves, -1 to 1."""
+    """The highest `rank` that any step of `cascade` leaves, 0 to 1."""
     return float(steps.loc[steps["step"] > 0, "rank"].max())

@@ -2,7 +2,7 @@
 
 The hottest parts of a film are removed and filled in from what is around them, so that the fill
 does not give away by its shape where something was taken, and the fall of the logit is measured. It
-counts against two maps that know nothing of the network: a random one and the edges of the film.
+counts against maps that know nothing: the film's edges, another film's map, a random one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pneumonia.explain.overlay import smooth
 SHARES = (0.2, 0.4, 0.6, 0.8)
 # Cells that are removed, down and across: finer than any map's, and few enough to solve for.
 CELLS = 56
-NOISE = 0.01  # of the fill, share of the grey range, as in the paper's code
+NOISE = 0.01  # standard deviation of the noise on the fill, share of the grey range
 # Neighbours of a cell and their weights (section 4.2): the four beside it count twice.
 _NEIGHBOURS = [
     (down, right, 1 / 6 if 0 in (down, right) else 1 / 12)
@@ -95,8 +95,8 @@ def falls(
     films: NDArray[np.uint8],
     orders: dict[str, NDArray[np.float32]],
     seed: int,
-) -> dict[str, dict[float, float]]:
-    """Mean fall of the logit when the first cells of each order are removed.
+) -> dict[str, dict[float, NDArray[np.float64]]]:
+    """Fall of each film's logit when the first cells of each order are removed.
 
     Args:
         logits: of films.
@@ -105,10 +105,10 @@ def falls(
         seed: of the noise in the fills.
 
     Returns:
-        by name, by share removed: logit of the film less that of what is left, mean over films.
+        by name, by share removed: logit of the film less that of what is left, (N,).
     """
     whole = logits(films)
-    found: dict[str, dict[float, float]] = {}
+    found: dict[str, dict[float, NDArray[np.float64]]] = {}
     for name, maps in orders.items():
         fine = [smooth(one, CELLS) for one in maps]
         found[name] = {}
@@ -116,7 +116,8 @@ def falls(
             rng = np.random.default_rng([seed, round(100 * share)])
             left = [fill(film[..., 0], removed_by(order, share), rng)
                     for film, order in zip(films, fine, strict=True)]  # fmt: skip
-            found[name][share] = float((whole - logits(np.stack(left)[..., None])).mean())
+            rest = logits(np.stack(left)[..., None])
+            found[name][share] = (whole - rest).astype(np.float64)
     return found
 
 
@@ -130,6 +131,6 @@ def edges(films: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.stack(found)
 
 
-def random_maps(count: int, seed: int) -> NDArray[np.float32]:
-    """Maps of independent cells: float32, (count, CELLS, CELLS)."""
-    return np.random.default_rng(seed).random((count, CELLS, CELLS), dtype=np.float32)
+def random_maps(maps: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """Maps of independent cells on the grid of others: float32, (N, h, w)."""
+    return np.random.default_rng(seed).random(maps.shape, dtype=np.float32)

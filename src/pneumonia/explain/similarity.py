@@ -16,9 +16,7 @@ Maps = NDArray[np.float32]
 def rank_correlation(ours: Maps, theirs: Maps) -> NDArray[np.float64]:
     """Spearman's correlation of the cells, film by film.
 
-    A map that is even everywhere orders nothing. Where the first one is even it is 1: it says the
-    same of every film and every network, so that no other can differ from it. Where only the second
-    one is, it is 0.
+    A map that is even everywhere orders nothing: 0.
 
     Args:
         ours: float32, (N, h, w).
@@ -31,7 +29,7 @@ def rank_correlation(ours: Maps, theirs: Maps) -> NDArray[np.float64]:
     found = []
     for one, other in zip(ours, theirs, strict=True):
         if np.ptp(one) == 0 or np.ptp(other) == 0:
-            found.append(float(np.ptp(one) == 0))
+            found.append(0.0)
             continue
         cells = [map_ if len(map_) == side else smooth(map_, side) for map_ in (one, other)]
         ranks = [rankdata(map_) for map_ in cells]
@@ -40,7 +38,7 @@ def rank_correlation(ours: Maps, theirs: Maps) -> NDArray[np.float64]:
 
 
 def structural_similarity(ours: Maps, theirs: Maps) -> NDArray[np.float64]:
-    """SSIM (Wang et al. 2004, eq. 13) of the maps as drawn, each on a scale of its own.
+    """SSIM (Wang et al. 2004, eq. 13) of the enlarged maps, each on a scale of its own.
 
     Args:
         ours: float32, (N, h, w).
@@ -60,6 +58,7 @@ def _drawn(heat_map: NDArray[np.float32]) -> NDArray[np.float32]:
     return enlarged / max(float(enlarged.max()), TINY)
 
 
-def other_films(maps: Maps) -> Maps:
-    """The maps, each in another film's place: what maps that know nothing of a film share."""
-    return np.roll(maps, 1, axis=0)
+def even(maps: Maps) -> NDArray[np.bool_]:
+    """Which maps are the same everywhere, but for rounding and less than a thousandth: (N,)."""
+    highest, lowest = maps.max(axis=(1, 2)), maps.min(axis=(1, 2))
+    return highest - lowest <= 1e-3 * np.maximum(np.abs(highest), TINY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ class Subject:
     """A model whose maps are checked, and those maps of the test films.
 
     Attributes:
-        model: the trained network; in random order after the checks.
+        model: the trained network.
         graph: its exported graph.
         explain: gives the maps that are checked.
         logits: of the test films, float32, (N,).
@@ -31,6 +32,7 @@ class Subject:
         against: the maps for NORMAL, likewise.
         second_maps: `maps` of the network that was trained with another seed.
         scale: value of a map drawn as the hottest colour.
+        val_auc, second_val_auc: AUC on validation of both trainings.
     """
 
     model: keras.Model
@@ -41,6 +43,8 @@ class Subject:
     against: NDArray[np.float32]
     second_maps: NDArray[np.float32]
     scale: float
+    val_auc: float
+    second_val_auc: float
 
 
 def read_subject(
@@ -75,6 +79,7 @@ def read_subject(
     if (method, layer, flips) != ("gradcam", LAST, False):
         maps, scale = explain(films), heat_scale(explain(ill))
     second = load(folder, "second_seed.weights.h5")
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return Subject(
         model=model,
         graph=graph,
@@ -84,4 +89,6 @@ def read_subject(
         against=explainer(model, method, layer, normal=True, flips=flips)(films),
         second_maps=explainer(second, method, layer, flips=flips)(films),
         scale=scale,
+        val_auc=metrics["val_auc"],
+        second_val_auc=metrics["second_seed_val_auc"],
     )

@@ -1,72 +1,97 @@
-"""Numbers on heat maps: against the border, and against masks where they are known."""
+"""Where the energy of heat maps lies: on the film's border, and in masks where they are known."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pneumonia.explain.overlay import smooth
 
-BORDER = 0.1  # width of the border frame, share of the side
+BORDER = 0.1  # width of the border frame, share of the film's sides
+Box = tuple[slice, slice]  # rows and columns of the square that the film fills
 
 
-def energy_inside(heat_map: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:
-    """Share of a map's sum inside the mask (the energy-based pointing game, Wang et al. 2020).
+def energy_inside(heat: NDArray[np.float32], region: NDArray[np.bool_]) -> float:
+    """Share of a map's sum inside a region (the energy-based pointing game, Wang et al. 2020).
 
     Args:
-        heat_map: float32, (h, w), not negative.
-        mask: bool, (S, S).
+        heat: of the film's size, float32, (H, W), not negative.
+        region: bool, (H, W).
 
     Returns:
         0 to 1; 0 for a map that is zero everywhere.
     """
-    heat = smooth(heat_map, mask.shape[0])
     total = float(heat.sum())
-    return float(heat[mask].sum()) / total if total > 0 else 0.0
+    return float(heat[region].sum()) / total if total > 0 else 0.0
 
 
-def hits(heat_map: NDArray[np.float32], mask: NDArray[np.bool_]) -> bool:
-    """Whether the hottest point lies inside the mask (the pointing game, Zhang et al. 2018)."""
-    heat = smooth(heat_map, mask.shape[0])
-    return bool(heat.max() > 0 and mask[np.unravel_index(heat.argmax(), heat.shape)])
+def hits(heat: NDArray[np.float32], region: NDArray[np.bool_]) -> bool:
+    """Whether the hottest point lies inside (the pointing game, Zhang et al. 2018)."""
+    return bool(heat.max() > 0 and region[np.unravel_index(heat.argmax(), heat.shape)])
 
 
-def border_frame(side: int) -> NDArray[np.bool_]:
-    """The outer tenth on every edge, where there is rarely lung: bool, (side, side)."""
-    frame = np.ones((side, side), bool)
-    width = round(BORDER * side)
-    frame[width : side - width, width : side - width] = False
+def border_frame(height: int, width: int) -> NDArray[np.bool_]:
+    """The outer tenth on every edge of a film, where there is rarely lung: bool, (H, W)."""
+    frame = np.ones((height, width), bool)
+    down, right = round(BORDER * height), round(BORDER * width)
+    frame[down : height - down, right : width - right] = False
     return frame
 
 
+def strangers(patients: NDArray[np.str_]) -> NDArray[np.int64]:
+    """For each film the next one of another patient, (N,); where there is none, the film itself.
+
+    What a map has in common with theirs it does not know from its own film.
+    """
+    count = len(patients)
+    found = np.arange(count)
+    for row in range(count):
+        following = (row + 1 + np.arange(count - 1)) % count
+        others = following[patients[following] != patients[row]]
+        found[row] = others[0] if len(others) else row
+    return found
+
+
 def score_maps(
-    maps: NDArray[np.float32], masks: list[NDArray[np.bool_] | None], side: int
-) -> dict[str, float]:
-    """Mean figures of the maps of pneumonia films.
+    maps: NDArray[np.float32],
+    others: NDArray[np.float32],
+    masks: list[NDArray[np.bool_] | None],
+    boxes: list[Box],
+    side: int,
+) -> pd.DataFrame:
+    """Where each map's energy lies, within the film; the padding around it has no part.
 
     Args:
         maps: float32, (N, h, w).
+        others: those of `strangers`, which know nothing of the film.
         masks: of the same films, bool, (side, side); None where the truth is unknown.
-        side: of the films, px.
+        boxes: of the same films.
+        side: of the squares, px.
 
     Returns:
-        empty_maps, the share of maps that are zero everywhere; border_energy of the others (0 if
-        there are none) and border_area, what a map without knowledge would score there; and where
-        any mask is known energy_inside, pointing_game and mask_area, likewise. An empty map counts
-        as a miss in those two.
+        a row a film: `empty`, whether its map is zero everywhere; `border_energy`, and
+        `border_area`, what an even map has there; where the mask is known, else NaN,
+        `energy_inside` and `pointing_game` (0 or 1), of the other film's map `other_energy_inside`
+        and `other_pointing_game`, and `mask_area`. An empty map misses.
     """
-    border = border_frame(side)
-    alive = [one for one in maps if one.max() > 0]
-    figures = {
-        "empty_maps": 1 - len(alive) / len(maps),
-        "border_energy": float(np.mean([energy_inside(one, border) for one in alive] or [0.0])),
-        "border_area": float(border.mean()),
-    }
-    known = [(one, mask) for one, mask in zip(maps, masks, strict=True) if mask is not None]
-    if known:
-        figures |= {
-            "energy_inside": float(np.mean([energy_inside(*pair) for pair in known])),
-            "pointing_game": float(np.mean([hits(*pair) for pair in known])),
-            "mask_area": float(np.mean([mask.mean() for _, mask in known])),
+    rows = []
+    for one, other, mask, box in zip(maps, others, masks, boxes, strict=True):
+        heat, foreign = smooth(one, side)[box], smooth(other, side)[box]
+        frame = border_frame(*heat.shape)
+        row = {
+            "empty": float(heat.max() == 0),
+            "border_energy": energy_inside(heat, frame),
+            "border_area": frame.mean(),
         }
-    return figures
+        if mask is not None:
+            inside = mask[box]
+            row |= {
+                "energy_inside": energy_inside(heat, inside),
+                "pointing_game": float(hits(heat, inside)),
+                "other_energy_inside": energy_inside(foreign, inside),
+                "other_pointing_game": float(hits(foreign, inside)),
+                "mask_area": inside.mean(),
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)

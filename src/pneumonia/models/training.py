@@ -10,16 +10,13 @@ batch-norm statistics, or give blocks rates of their own; it is as fast.
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss, roc_auc_score
 from tqdm import tqdm
@@ -28,7 +25,6 @@ from pneumonia.models.batches import Films, batches, batching
 from pneumonia.models.checkpoint import Checkpoint, State
 from pneumonia.models.optimizer import Averages, adamw, schedule
 from pneumonia.params import TrainingParams
-from pneumonia.stage import write_json
 
 if TYPE_CHECKING:
     import keras
@@ -266,47 +262,8 @@ def recorder(name: str, log_epoch: OnEpoch | None = None) -> OnEpoch:
     return record
 
 
-def best(history: Sequence[Epoch]) -> Epoch:
-    """The epoch with the highest validation AUC, the first of equals: best_epoch, best_val_auc."""
-    row = max(history, key=lambda epoch: epoch["val_auc"])
-    return {"best_epoch": row["epoch"], "best_val_auc": row["val_auc"]}
-
-
 def second_seed(params: Params) -> Params:
-    """The block of a second training, shorter and with another seed: what is left to chance."""
-    changed = {"seed": params.seed + 1, "epochs": params.second_seed_epochs}
+    """The block of a second training, no longer and with another seed: what chance decides."""
+    epochs = min(params.epochs, params.second_seed_epochs)  # type: ignore[attr-defined]
+    changed = {"seed": params.seed + 1, "epochs": epochs}
     return params.model_copy(update=changed)
-
-
-def save_model(
-    model: keras.Model,
-    second: keras.Model,
-    history: list[Epoch],
-    params: TrainingParams,
-    data_digest: str,
-    folder: Path,
-) -> None:
-    """Write what a training stage hands on; nothing in it depends on clock or place.
-
-    Files: `weights.weights.h5` (Keras), `graph.onnx`, `second_seed.weights.h5` (of `second`),
-    `history.csv` (a row an epoch), `metrics.json` (of the last epoch, which is the one kept, and
-    which one was best), `training.json` (params and the data's digest, from which a lost MLflow run
-    can be made again).
-    """
-    from pneumonia.models.export import export
-
-    model.save_weights(folder / "weights.weights.h5")
-    export(model, folder / "graph.onnx")
-    second.save_weights(folder / "second_seed.weights.h5")
-    pd.DataFrame(history).to_csv(folder / "history.csv", index=False, lineterminator="\n")
-    last = {key: value for key, value in history[-1].items() if key != "learning_rate"}
-    assert not math.isnan(last["val_auc"])
-    write_json(folder / "metrics.json", last | best(history))
-    record = {
-        "model": model.name,
-        "params": params.model_dump(),
-        "data_digest": data_digest,
-        "image_size": model.input.shape[1],
-        "weights": int(model.count_params()),
-    }
-    write_json(folder / "training.json", record)

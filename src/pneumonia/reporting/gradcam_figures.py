@@ -11,16 +11,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pneumonia.explain.overlay import heat_layer, overlay
-from pneumonia.reporting.style import BLUE, GREEN, GREY, INK, MODEL_COLOURS, ORANGE
+from pneumonia.reporting.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    MODEL_COLOURS,
+    ORANGE,
+    PURPLE,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 ORDERS = {
-    "map": ("the hottest cells", BLUE, "-", "o"),
+    "map": ("its map", BLUE, "-", "o"),
+    "other_film": ("another film's map", PURPLE, "-.", "D"),
     "edges": ("the strongest edges (Sobel)", ORANGE, "--", "s"),
-    "random": ("random cells", GREY, ":", "^"),
+    "random": ("chance", GREY, ":", "^"),
 }
 
 
@@ -70,6 +79,11 @@ class Exhibit:
 
 def gallery(exhibits: list[Exhibit], opacity: float) -> Figure:
     """A row a film: the film, then each model's overlay on it and the map's own cells."""
+    if not exhibits:
+        figure, axis = plt.subplots(figsize=(4.2, 1.2))
+        axis.set_axis_off()
+        axis.text(0, 0.5, "no such film", va="center")
+        return figure
     models = list(exhibits[0].answers)
     rows, columns = len(exhibits), 1 + 2 * len(models)
     figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 2.25 * rows), squeeze=False)
@@ -102,27 +116,33 @@ def outline(axis: Axes, mask: NDArray[np.bool_]) -> None:
 
 
 def map_scores(figures: dict[str, dict[str, Any]]) -> Figure:
-    """Where the maps' energy lies, bars by model; a line where a map without knowledge would be."""
-    known = "energy_inside" in next(iter(figures.values()))
+    """Where the maps' energy lies, bars by model.
+
+    Dashed, what an even map has there; dotted, what another film's map has.
+    """
     chance = {"border_energy": "border_area"}
-    if known:
+    if "energy_inside" in next(iter(figures.values())):
         chance |= {"energy_inside": "mask_area", "pointing_game": "mask_area"}
-    figure, axis = plt.subplots(figsize=(6.4, 2.9))
+    figure, axis = plt.subplots(figsize=(6.4, 3.0))
     width = 0.8 / len(figures)
     for number, (model, values) in enumerate(figures.items()):
-        places = np.arange(len(chance)) + (number - (len(figures) - 1) / 2) * width
-        heights = [values[name] for name in chance]
-        axis.bar(places, heights, width * 0.94, label=model, color=MODEL_COLOURS[model])
-        for place, height in zip(places, heights, strict=True):
-            axis.text(place, height + 0.01, f"{height:.2f}", ha="center", va="bottom")
-    levels = [next(iter(figures.values()))[area] for area in chance.values()]
-    for place, level in enumerate(levels):
-        label = "without knowledge" if place == 0 else ""
-        axis.hlines(level, place - 0.42, place + 0.42, INK, "--", linewidth=1, label=label)
+        for place, (name, area) in enumerate(chance.items()):
+            where = place + (number - (len(figures) - 1) / 2) * width
+            label = model if place == 0 else ""
+            axis.bar(where, values[name], width * 0.94, label=label, color=MODEL_COLOURS[model])
+            height = values[name]
+            axis.text(where, height + 0.01, f"{height:.2f}", ha="center", va="bottom")
+            ends = (where - width / 2, where + width / 2)
+            first = number == 0 and place == 0
+            axis.hlines(values[area], *ends, INK, "--", label="even map" if first else "")
+            if f"other_{name}" in values:
+                first = number == 0 and name == "energy_inside"
+                label = "another film's map" if first else ""
+                axis.hlines(values[f"other_{name}"], *ends, INK, ":", label=label)
     axis.set_xticks(range(len(chance)), [name.replace("_", " ") for name in chance])
-    axis.set(title="Heat maps of the pneumonia films of test", ylim=(0, 1.15), ylabel="share")
+    axis.set(title="Heat maps of the pneumonia films of test", ylim=(0, 1.28), ylabel="share")
     axis.grid(axis="x", visible=False)
-    axis.legend(loc="upper left", ncols=3)
+    axis.legend(loc="upper left", ncols=4)
     return figure
 
 

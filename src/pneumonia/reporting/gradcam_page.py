@@ -1,4 +1,4 @@
-"""The page of `gradcam_report`."""
+"""The report of `gradcam_report`: its figures, tables, galleries and page."""
 
 from __future__ import annotations
 
@@ -7,21 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from pneumonia.data.image import encode_png
-from pneumonia.explain.checks import Verdict
-from pneumonia.explain.gradcam import LAST
-from pneumonia.explain.overlay import heat_layer
+from pneumonia.explain.checks import Checked
+from pneumonia.explain.gradcam import LAST, layers_with_maps
+from pneumonia.explain.overlay import colour, heat_layer, smooth
+from pneumonia.explain.subject import Subject
+from pneumonia.explain.verdicts import YES, Verdict, verdicts
+from pneumonia.params import GradcamReportParams
 from pneumonia.predictor import NOTICE
+from pneumonia.reporting import gradcam_figures, style
 from pneumonia.reporting.gradcam_figures import Exhibit, Explained
 from pneumonia.reporting.page import Figure, Layered, Section, Table, View, write_page
+from pneumonia.stage import write_json
 
 WHAT = {
     "gradcam": "weighs each channel by the mean of the gradient of the logit to it: "
     "L = ReLU(Σ_c a_c A_c) with a_c = 1/(h w) Σ_ij ∂y/∂A_c,ij (Selvaraju 2017).",
-    "gradcam++": "weighs each channel by its positive gradients, each of them by how much of the "
-    "channel it explains (Chattopadhay 2018): L = ReLU(Σ_c a_c A_c).",
+    "gradcam++": "weighs each channel by its positive gradients, each by how much of the channel "
+    "it explains: L = ReLU(Σ_c a_c A_c) with a_c = Σ_ij ReLU(g) g²/(2g² + g³ ΣA_c), g = ∂y/∂A_c,ij "
+    "(Chattopadhay 2018).",
     "hirescam": "weighs each cell of each channel by its own gradient: "
     "L = ReLU(Σ_c ∂y/∂A_c · A_c) (Draelos & Carin 2020).",
 }
@@ -76,6 +83,57 @@ class Report:
     layers_there: dict[str, list[str]]
 
 
+def write_gradcam_report(
+    folder: Path,
+    subjects: dict[str, Subject],
+    checked: dict[str, Checked],
+    galleries: dict[str, list[Exhibit]],
+    better: str,
+    params: GradcamReportParams,
+) -> None:
+    """Write the figures of the checks, the galleries, metrics.json, randomisation.csv and the page.
+
+    Args:
+        folder: to write to.
+        subjects, checked: by model.
+        galleries: by outcome, by the decisions of `better`.
+        better: the better model by validation.
+        params: the stage's block.
+    """
+    figures = {name: one.figures for name, one in checked.items()}
+    cascades = {name: one.cascade for name, one in checked.items()}
+    write_json(folder / "metrics.json", figures)
+    steps = pd.concat([one.assign(model=name) for name, one in cascades.items()])
+    steps.to_csv(folder / "randomisation.csv", index=False, lineterminator="\n")
+    style.apply()
+    drawn = {
+        "maps": gradcam_figures.map_scores(figures),
+        "road": gradcam_figures.road(figures),
+        "agreement": gradcam_figures.agreement(figures),
+        "randomisation": gradcam_figures.randomisation(cascades, params.max_rank_correlation),
+    }
+    (folder / "galleries").mkdir()
+    for group, shown in galleries.items():
+        drawn[f"galleries/{group}"] = gradcam_figures.gallery(shown, params.opacity)
+    for name, figure in drawn.items():
+        style.save(figure, folder / f"{name}.png")
+    report = Report(
+        method=params.method,
+        layers=params.layer.model_dump(),
+        flips=params.flips,
+        figures=figures,
+        verdicts={
+            name: verdicts(one, params.max_rank_correlation) for name, one in figures.items()
+        },
+        galleries=galleries,
+        grids={name: one.maps.shape[1:] for name, one in subjects.items()},
+        better=better,
+        opacity=params.opacity,
+        layers_there={name: layers_with_maps(one.model)[-12:] for name, one in subjects.items()},
+    )
+    write_gradcam_page(folder, report)
+
+
 def write_gradcam_page(folder: Path, report: Report) -> None:
     """Write `index.html` beside the figures already in `folder`."""
     lead = (
@@ -84,22 +142,24 @@ def write_gradcam_page(folder: Path, report: Report) -> None:
     )
     sections = [
         Section("What a heat map is", _explanation(report)),
-        Section("What the maps are worth", table=_verdict_table(report.verdicts)),
+        Section("What the maps are worth", [_basis(report)], _verdict_table(report.verdicts)),
         _figure(folder, "Dependence on the weights", "randomisation",
                 "similarity of the maps after weights are put in random order",
                 "From the logit down, block by block, weights are put in random order "
-                "(Adebayo 2018). Maps of what was learnt become others at the first step; those "
-                "of an edge detector would stay. Dotted: maps of two different films."),
+                "(Adebayo 2018). Maps of what was learnt become others; those of an edge detector "
+                "would stay. Dotted: the trained map with another film's after the step."),
         _figure(folder, "Dependence of the logit on what is marked", "road",
                 "fall of the logit by the share of the film removed",
                 "Parts of the film are removed and filled in from around them (ROAD, Rong 2022). "
-                "What the map marks first should cost most; beyond the share that the opacity "
-                "covers there is nothing left to take."),
+                "What the map marks first should cost most. The first share is judged, the "
+                "nearest to what an opacity covers; where most of the film is gone, what is left "
+                "is no film any more, and removing edges makes it so soonest."),
         _figure(folder, "Where the maps lie", "maps", "figures on the maps of both models",
-                "Dashed: what a map without knowledge would score."),
+                "Within the film, without the padding. A map that knows nothing of this film can "
+                "still know where lungs are: that is the dotted line."),
         _figure(folder, "Agreement", "agreement", "rank correlation of maps of two networks",
-                "The second training has another seed and fewer epochs. Dashed: maps of different "
-                "films, which share the place of the lungs."),
+                "The second training has another seed; transfer's begins at the same ImageNet "
+                "weights. Dashed: maps of films of two patients, which share where lungs are."),
     ]  # fmt: skip
     for group, title in GROUPS.items():
         films = report.galleries[group]
@@ -123,7 +183,17 @@ def write_gradcam_page(folder: Path, report: Report) -> None:
 
 
 def _count(found: list[Verdict]) -> str:
-    return f"{sum(one.holds for one in found)} of {len(found)} checks hold"
+    return f"{sum(one.answer == YES for one in found)} of {len(found)} checks speak for its maps"
+
+
+def _basis(report: Report) -> str:
+    one = next(iter(report.figures.values()))
+    return (
+        f"Test films, no choice is made on them. Border and opacity: those of PNEUMONIA; the "
+        f"centre: all; the other checks: {one['films']} films of {one['patients']} patients, "
+        "PNEUMONIA first. In brackets 95 % intervals by patient; an answer is not shown where "
+        "they allow both."
+    )
 
 
 def _explanation(report: Report) -> list[str]:
@@ -133,13 +203,17 @@ def _explanation(report: Report) -> list[str]:
     grids = by_model({model: f"{h} by {w}" for model, (h, w) in report.grids.items()})
     name = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}[report.method]
     mirrored = " Each map is the mean with that of the film's mirror image." if report.flips else ""
-    usual = report.method == "gradcam" and set(report.layers.values()) == {LAST}
+    other = [
+        model for model, layer in report.layers.items()
+        if report.method == "gradcam++" or report.flips or layer != LAST
+    ]  # fmt: skip
     same = (
         "The layer is the last before global average pooling and one dense unit, so that this is "
         "the class activation map ReLU(Σ_c w_c A_c)/(h w), which the exported graph gives in the "
         "same forward pass and the served model shows."
-        if usual
-        else "The served model shows Grad-CAM of the last activations, which is another map."
+        if not other
+        else "The served model shows Grad-CAM of the last activations, which is another map than "
+        f"that of {' and '.join(other)} here."
     )
     return [
         "A heat map shows which parts of a film raised the logit, the score for pneumonia before "
@@ -158,7 +232,7 @@ def _verdict_table(verdicts: dict[str, list[Verdict]]) -> Table:
         row = [verdict.check]
         for found in verdicts.values():
             one = found[number]
-            row.append(f"{'Yes.' if one.holds else 'No.'} {one.finding}")
+            row.append(f"{one.answer}. {one.finding}")
         rows.append(row)
     return Table(["check", *verdicts], rows)
 
@@ -193,10 +267,13 @@ def _view(exhibit: Exhibit, model: str, answer: Explained) -> View:
     def layer(heat_map: NDArray[np.float32], cells: bool = False) -> bytes:
         return encode_png(heat_layer(heat_map, answer.scale, side, cells)[exhibit.box])
 
+    alone = colour(np.clip(smooth(answer.heat_map, side) / answer.scale, 0, 1))
+
     return View(
         model,
         f"{answer.probability:.3f} {sign} {answer.threshold:.3f}: {label}",
         layer(answer.heat_map),
+        encode_png(alone[exhibit.box]),
         layer(answer.heat_map, cells=True),
         None if answer.called else layer(answer.against),
     )

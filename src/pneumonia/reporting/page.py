@@ -63,6 +63,7 @@ class View:
     Attributes:
         title, line: above and below them.
         heat: PNG, RGBA, to lay over the film.
+        alone: PNG, the same map without the film.
         cells: PNG, the map's own grid.
         against: PNG, RGBA, the map for the other class; None: not shown.
     """
@@ -70,6 +71,7 @@ class View:
     title: str
     line: str
     heat: bytes
+    alone: bytes
     cells: bytes
     against: bytes | None = None
 

@@ -242,12 +242,13 @@ def log_explanations(figures: dict[str, Any], report: Path) -> None:
     """Add the figures of `gradcam_report` to the open run: gradcam_energy_inside, and so on.
 
     Args:
-        figures: of the model, nested or not.
+        figures: of the model, nested or not; the steps of the cascade stay in the report.
         report: the folder of the stage's report; what lies in it goes along, tables and pictures.
     """
     import mlflow
 
-    flat = _flatten(figures, "gradcam_")
+    kept = {name: value for name, value in figures.items() if name != "cascade"}
+    flat = _flatten(kept, "gradcam_")
     mlflow.log_metrics({name.replace(".", "_"): value for name, value in flat.items()})
     mlflow.log_artifacts(str(report), "gradcam_report")
 

@@ -6,7 +6,7 @@ One film at a time, as a server gets them, the three taking turns on the same fi
 - *logit and map*: the exported graph as it is;
 - *usual*: Keras' `model.predict` for the probability, then Grad-CAM by a GradientTape, eagerly.
 
-PYTHONPATH=src python benchmarks/explaining.py, after `make repro`
+PYTHONPATH=src python benchmarks/explain.py, after `make repro`
 """
 
 from __future__ import annotations
