@@ -98,15 +98,18 @@ class Predictor:
             return []
         films = np.stack([decode(payload, self.graph.size).pixels for payload in payloads])
         logits, maps = self.graph.run(films[..., None])
-        probability = self.point.probability(logits)
-        return [
-            Prediction(
-                label=LABELS[int(probability[row] >= self.point.threshold)],
-                probability=float(probability[row]),
-                threshold=self.point.threshold,
-                logit=float(logits[row]),
-                film=films[row],
-                heat_map=maps[row],
-            )
-            for row in range(len(films))
-        ]
+        return [self.read(*outputs) for outputs in zip(films, logits, maps, strict=True)]
+
+    def read(
+        self, film: NDArray[np.uint8], logit: np.float32, heat_map: NDArray[np.float32]
+    ) -> Prediction:
+        """The answer for one film, uint8 (S, S), of what the graph gave for it."""
+        probability = float(self.point.probability(np.asarray(logit)))
+        return Prediction(
+            label=LABELS[int(probability >= self.point.threshold)],
+            probability=probability,
+            threshold=self.point.threshold,
+            logit=float(logit),
+            film=film,
+            heat_map=heat_map,
+        )

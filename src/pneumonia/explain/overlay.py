@@ -55,6 +55,22 @@ def overlay(
     return mixed.round().astype(np.uint8)
 
 
+def heat_layer(heat_map: NDArray[np.float32], scale: float, side: int) -> NDArray[np.uint8]:
+    """A class activation map to lay over its film, as `overlay` does at opacity 1.
+
+    Args:
+        heat_map: float32, (h, w), not negative.
+        scale: value shown as the hottest colour, above 0.
+        side: of the film, px.
+
+    Returns:
+        uint8, (side, side, 4): colour, and an opacity that grows with the heat.
+    """
+    heat = np.clip(smooth(heat_map, side) / scale, 0, 1)
+    alpha = (255 * heat[..., None]).round().astype(np.uint8)
+    return np.concatenate([colour(heat), alpha], axis=-1)
+
+
 def smooth(heat_map: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """Enlarge a map (h, w) to (side, side), bicubic, not negative, float32."""
     image = Image.fromarray(heat_map.astype(np.float32))
