@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 
 from pneumonia.data.image import decode
 from pneumonia.predictor import Graph
+from pneumonia.serving.errors import MENDS
 from pneumonia.serving.model import PneumoniaModel
 from tests.conftest import SIZE
 from tests.data.dicom_files import COMPRESSED, dicom_bytes
@@ -78,5 +79,5 @@ def test_a_dicom_film_is_answered_from_the_square_that_decode_makes(
 def test_a_dicom_that_is_no_radiograph_has_its_reason(model: PneumoniaModel) -> None:
     payload = dicom_bytes(smooth_film(40, 40), Modality="CT")
     [answer] = model.predict(None, pd.DataFrame({"image": [payload]})).to_dict("records")
-    assert answer["error"] == "DICOM modality CT, not CR, DX or RG"
+    assert answer["error"] == MENDS["not_a_radiograph"]
     assert answer["probability"] is None

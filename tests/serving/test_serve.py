@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from pneumonia.data.image import decode, encode_png
+from pneumonia.serving.errors import MENDS
 from tests.data.dicom_files import dicom_bytes
 from tests.data.test_image import smooth_film
 from tests.pipeline.clone import Clone, clean_environment
@@ -102,6 +103,6 @@ def test_a_bad_film_has_its_reason_and_sinks_no_other(server: str, reproduced: C
     text = base64.b64encode(b"no film").decode()
     good, bad = ask(server, {"dataframe_records": [{"image": film}, {"image": text}]})
     assert good["label"] in ("NORMAL", "PNEUMONIA")
-    assert bad["error"] == "not a JPEG, PNG or DICOM image"
+    assert bad["error"] == MENDS["not_an_image"]
     assert bad["label"] is None
     assert bad["probability"] is None

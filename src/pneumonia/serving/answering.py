@@ -20,7 +20,7 @@ from pneumonia.serving.limits import Limits
 from pneumonia.serving.metrics import Metrics
 from pneumonia.serving.served import ServedModel
 
-LARGEST_BATCH = 16
+LARGEST_BATCH = 8
 NOTHING = (
     "label", "probability", "threshold", "milliseconds", "warnings", "heat_map_png", "heat_map",
     "error",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.data.bounds import MAX_PIXELS
-from pneumonia.data.image import decode, encode_png
+from pneumonia.data.image import DecodedImage, decode, encode_png
 from pneumonia.explain.overlay import heat_layer, overlay
 from pneumonia.predictor import Prediction
 from pneumonia.serving.served import ServedModel
+
+
+def doubts(payload: bytes, decoded: DecodedImage, plausibility: Any) -> Sequence[Any]:
+    """What makes the answer for a film doubtful: records with `code` and `message`."""
+    return ()
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,8 @@ def read_film(model: ServedModel, payload: bytes, max_pixels: int = MAX_PIXELS) 
         ImageError: no usable image, or over `max_pixels`.
     """
     decoded = decode(payload, model.predictor.graph.size, max_pixels)
-    doubts = model.warn(payload, decoded)
-    return Film(decoded.pixels, [{"code": one.code, "message": one.message} for one in doubts])
+    told = doubts(payload, decoded, model.plausibility)
+    return Film(decoded.pixels, [{"code": one.code, "message": one.message} for one in told])
 
 
 def figures(prediction: Prediction) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def create_app(model_uri_or_path: str, limits: Limits | None = None) -> FastAPI:
     # The last one is the outermost.
     app.add_middleware(Invocations)
     app.add_middleware(Gate, limits=limits)
-    app.add_middleware(Watch, metrics=metrics)
+    paths = frozenset(getattr(route, "path", "") for route in app.routes)
+    app.add_middleware(Watch, metrics=metrics, paths=paths)
     return app
 
 
@@ -80,6 +81,7 @@ def serve(model: str, host: str, port: int) -> None:
     os.environ.setdefault("MLFLOW_TRACKING_URI", DEFAULT_STORE)
     limits, logging_configuration = read_limits(), configuration()
     logging.config.dictConfig(logging_configuration)
+    logging.captureWarnings(True)
     try:
         app = create_app(model, limits)
     except InputError:

@@ -24,7 +24,7 @@ class Batcher:
     """
 
     def __init__(
-        self, graph: Graph, largest: int = 16, observe: Callable[[int], None] = lambda films: None
+        self, graph: Graph, largest: int = 8, observe: Callable[[int], None] = lambda films: None
     ) -> None:
         """Take a graph; `observe` is told how many films each pass had, at most `largest`."""
         self._graph = graph

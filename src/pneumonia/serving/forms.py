@@ -39,6 +39,7 @@ class _Form:
 
     def __init__(self, limits: Limits) -> None:
         self.uploads: list[Upload] = []
+        self.is_whole = False
         self._limits = limits
         self._part = _Part()
         self._name, self._value = b"", b""
@@ -53,7 +54,8 @@ class _Form:
             "on_header_end": self._header_end,
             "on_headers_finished": self._headers_finished,
             "on_part_data": self._data,
-            "on_part_end": self._end,
+            "on_part_end": self._part_end,
+            "on_end": self._end,
         }
 
     def _begin(self) -> None:
@@ -83,6 +85,9 @@ class _Form:
             self._part.payload += memoryview(data)[start:end]
 
     def _end(self) -> None:
+        self.is_whole = True
+
+    def _part_end(self) -> None:
         if self._wanted:
             self.uploads.append(Upload(self._filename, bytes(self._part.payload)))
 
@@ -95,15 +100,18 @@ def read_form(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
     """
     _, options = parse_options_header(content_type)
     form = _Form(limits)
+    error = RequestError(
+        400, "unreadable_form", "body",
+        f"the form is incomplete or malformed: send {FORM} with its boundary",
+    )  # fmt: skip
     try:
         parser = MultipartParser(options[b"boundary"], form.callbacks())
         parser.write(body)
         parser.finalize()
     except (KeyError, FormParserError):
-        raise RequestError(
-            400, "unreadable_form", "body",
-            f"the form is incomplete or malformed: send {FORM} with its boundary",
-        ) from None  # fmt: skip
+        raise error from None
+    if not form.is_whole:
+        raise error
     if not form.uploads:
         raise RequestError(
             422, "no_files", FIELD, "send at least one film in the form's field `files`"

@@ -51,7 +51,9 @@ def configuration(level: str = "INFO") -> dict[str, object]:
         "root": {"handlers": ["lines"], "level": "WARNING"},
         # MLflow has a handler of its own otherwise.
         "loggers": {
-            "mlflow": {"handlers": [], "propagate": True, "level": "WARNING"},
+            "mlflow": {"handlers": [], "propagate": True, "level": "ERROR"},
+            # What libraries have to say to programmers.
+            "py.warnings": {"level": "ERROR"},
             "pneumonia": {"level": level},
             "uvicorn": {"handlers": [], "propagate": True, "level": level},
             "uvicorn.error": {"handlers": [], "propagate": True, "level": level},

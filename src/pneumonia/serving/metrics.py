@@ -51,7 +51,7 @@ class Metrics:
             Histogram, "probability", "Of pneumonia, of the films of /predict.", buckets=TENTHS
         )
         self.batch_films = self._make(
-            Histogram, "batch_films", "Films a forward pass.", buckets=(1, 2, 4, 8, 16)
+            Histogram, "batch_films", "Films a forward pass.", buckets=(1, 2, 4, 8)
         )
         self._step_seconds = self._make(
             Histogram, "step_seconds", "Each step of a film's answer, with its queue.", ["step"],

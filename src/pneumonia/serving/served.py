@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +11,9 @@ from typing import Any
 
 import yaml
 
-from pneumonia.data.image import DecodedImage
 from pneumonia.evaluation.operating_point import OperatingPoint
 from pneumonia.predictor import Graph, Predictor
 from pneumonia.serving.cores import cores
-
-# From a file's bytes and what `decode` made of them to records with `code` and `message`.
-Warn = Callable[[bytes, DecodedImage], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class ServedModel:
         name, version: as registered; of a model that is not, its training and "".
         source: "scratch" or "transfer".
         predictor: graph, preprocessing, operating point.
-        warn: doubts about a film.
+        plausibility: statistics of the films it was trained on; None without them.
         record: hashes, data, params and metrics, as tracking/registration.py wrote them.
         card: the model card, HTML; "" without one.
         samples: drawn films.
@@ -48,16 +44,11 @@ class ServedModel:
     version: str
     source: str
     predictor: Predictor
-    warn: Warn
+    plausibility: Any
     record: dict[str, Any]
     card: str
     samples: tuple[Sample, ...]
     pool: ThreadPoolExecutor = field(repr=False)
-
-
-def no_warnings(payload: bytes, decoded: DecodedImage) -> Sequence[Any]:
-    """No doubts about any film."""
-    return ()
 
 
 def load(artifacts: Mapping[str, str]) -> ServedModel:
@@ -75,7 +66,7 @@ def load(artifacts: Mapping[str, str]) -> ServedModel:
         version=version,
         source=source,
         predictor=Predictor(Graph(Path(artifacts["graph"]), threads), OperatingPoint(**point)),
-        warn=no_warnings,
+        plausibility=None,
         record=json.loads(_text(artifacts, "record") or "{}"),
         card=_text(artifacts, "model_page"),
         samples=_samples(artifacts),

@@ -34,9 +34,10 @@ _log = logging.getLogger(ACCESS)
 class Watch:
     """ASGI middleware. Turns what was raised into an answer, so that nothing of it gets out."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> None:
         self.app = app
         self.metrics = metrics
+        self.paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, whatever happens."""
@@ -64,8 +65,10 @@ class Watch:
         self._note(scope, status, number, perf_counter() - begun)
 
     def _note(self, scope: Scope, status: int, number: str, seconds: float) -> None:
-        # Of the path only which of ours it is: the rest is the sender's.
-        route = getattr(scope.get("route"), "path", "")
+        # Of the path only which of ours it is: the rest is the sender's. What was refused early has
+        # no route yet.
+        path = scope["path"] if scope["path"] in self.paths else ""
+        route = getattr(scope.get("route"), "path", path)
         method = scope["method"] if route else ""
         self.metrics.requests.labels(route, method, status).inc()
         self.metrics.request_seconds.labels(route, method).observe(seconds)
