@@ -16,6 +16,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
+export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: help setup setup-dev repro test test-slow check format ui serve register promote rollback image lock clean
 

@@ -6,6 +6,7 @@ Needs ONNX Runtime, NumPy, Pillow and, for DICOM, pydicom and imagecodecs; no Te
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,8 @@ class Graph:
         Raises:
             FileNotFoundError: no graph at `path`.
         """
+        # Nothing calls home; it is read when the library is loaded.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         payload = path.read_bytes()

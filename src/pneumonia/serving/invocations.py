@@ -136,7 +136,8 @@ def too_many(limits: Limits) -> RequestError:
 def _rows(data: Any) -> int:
     """Rows of a table, or of the lists that MLflow makes of `inputs` and `instances`."""
     columns = data.values() if isinstance(data, dict) else [data]
-    return max((len(one) for one in columns if hasattr(one, "__len__")), default=0)
+    # Of a single value NumPy makes an array without a length.
+    return max((len(one) for one in columns if getattr(one, "ndim", 0)), default=0)
 
 
 def _wrong_columns() -> RequestError:
