@@ -1,21 +1,36 @@
-# The champion behind MLflow's scoring server: `make image` puts it into build/model first.
+# The champion and its application: `make image` puts the model, with its code, into build/model first.
 ARG PYTHON=python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS environment
 COPY requirements-serve.txt .
 RUN python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements-serve.txt
+    && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements-serve.txt \
+    && /opt/venv/bin/pip uninstall --yes --quiet pip setuptools
+COPY build/model /opt/model
+RUN python -m compileall -q /opt/model/code
 
 FROM ${PYTHON}
+ARG NAME=pneumonia-chest-xray
+ARG VERSION=
+ARG REVISION=
+LABEL org.opencontainers.image.title=${NAME} \
+      org.opencontainers.image.version=${VERSION} \
+      org.opencontainers.image.revision=${REVISION} \
+      org.opencontainers.image.licenses=MIT
 COPY --from=environment /opt/venv /opt/venv
-COPY build/model /opt/model
+COPY --from=environment /opt/model /opt/model
+# The code is the model's own, so that films are prepared as they were when it was evaluated.
 ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/opt/model/code \
     PYTHONUNBUFFERED=1 \
-    MLFLOW_DISABLE_TELEMETRY=true
-RUN useradd --system --no-create-home model
-USER model
+    PYTHONDONTWRITEBYTECODE=1 \
+    MALLOC_ARENA_MAX=2 \
+    MLFLOW_DISABLE_TELEMETRY=true \
+    ORT_DISABLE_TELEMETRY=1
+RUN useradd --system --no-create-home --uid 10001 model
+USER 10001
 WORKDIR /tmp
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/ping', timeout=2)"]
-CMD ["mlflow", "models", "serve", "--model-uri", "/opt/model", "--env-manager", "local", "--host", "0.0.0.0", "--port", "8080"]
+CMD ["python", "-m", "pneumonia.serving.app", "--model", "/opt/model", "--host", "0.0.0.0", "--port", "8080"]

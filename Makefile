@@ -16,6 +16,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 export MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
+export ORT_DISABLE_TELEMETRY := 1
 
 .PHONY: help setup setup-dev repro test test-slow check format ui explain serve register promote rollback image lock clean
 
@@ -52,9 +53,9 @@ ui: $(VENV)/.installed ## compare runs in the MLflow UI
 explain: $(VENV)/.installed ## heat maps of films: make explain FILES="a.png b.dcm"
 	@PYTHONPATH=src python -m pneumonia explain $(FILES)
 
-serve: $(VENV)/.installed ## serve the champion over REST
-	@echo "http://127.0.0.1:$(PORT)/invocations"
-	@mlflow models serve -m models:/$(MODEL)@champion --env-manager local --port $(PORT)
+serve: $(VENV)/.installed ## serve the champion: REST, and a page for people
+	@echo "http://127.0.0.1:$(PORT)"
+	@python -m pneumonia.serving.app --model models:/$(MODEL)@champion --port $(PORT)
 
 register: $(VENV)/.installed ## fill an empty MLflow store from cached outputs
 	@dvc repro --single-item --force evaluate gradcam_report
@@ -69,7 +70,10 @@ rollback: $(VENV)/.installed ## make the champion before this one the champion a
 image: $(VENV)/.installed ## build the Docker image of the champion
 	@rm -rf build/model
 	@mlflow artifacts download -u models:/$(MODEL)@champion -d build/model >/dev/null
-	@$(DOCKER) build -t $(IMAGE) .
+	@$(DOCKER) build -t $(IMAGE) \
+		--build-arg NAME=$(MODEL) \
+		--build-arg VERSION=$$(sed -n "s/^model_version: *'\{0,1\}\([^']*\)'\{0,1\}$$/\1/p" build/model/registered_model_meta) \
+		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) .
 	@echo "docker run --rm -p $(PORT):8080 $(IMAGE)"
 
 lock: ## pin the newest versions that fit, with hashes (needs uv)

@@ -65,10 +65,7 @@ def main(params: Params) -> None:
                     kept = robustness.summary(shifts, name, "val")
                     runs.log_evaluation(one.metrics, one.intervals, kept, one.point, folder)
             one, model = found[chosen], MODELS / chosen
-            candidate = registration.Candidate(
-                chosen, model, one.graph_sha256, one.point,
-                folder / "model_card.md", folder / "plausibility.npz",
-            )  # fmt: skip
+            candidate = registration.Candidate(chosen, model, one.graph_sha256, one.point, folder)
             scored = of_validation(one.graph_sha256, logits[chosen], rows, seen, chosen)
             # From within the run of the model that is registered.
             with runs.open_run(model, table):

@@ -6,6 +6,7 @@ Needs ONNX Runtime, NumPy, Pillow and, for DICOM, pydicom and imagecodecs; no Te
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,8 @@ class Graph:
         Raises:
             FileNotFoundError: no graph at `path`.
         """
+        # Nothing calls home; it is read when the library is loaded.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         payload = path.read_bytes()
@@ -98,15 +101,18 @@ class Predictor:
             return []
         films = np.stack([decode(payload, self.graph.size).pixels for payload in payloads])
         logits, maps = self.graph.run(films[..., None])
-        probability = self.point.probability(logits)
-        return [
-            Prediction(
-                label=LABELS[int(probability[row] >= self.point.threshold)],
-                probability=float(probability[row]),
-                threshold=self.point.threshold,
-                logit=float(logits[row]),
-                film=films[row],
-                heat_map=maps[row],
-            )
-            for row in range(len(films))
-        ]
+        return [self.read(*outputs) for outputs in zip(films, logits, maps, strict=True)]
+
+    def read(
+        self, film: NDArray[np.uint8], logit: np.float32, heat_map: NDArray[np.float32]
+    ) -> Prediction:
+        """The answer for one film, uint8 (S, S), of what the graph gave for it."""
+        probability = float(self.point.probability(np.asarray(logit)))
+        return Prediction(
+            label=LABELS[int(probability >= self.point.threshold)],
+            probability=probability,
+            threshold=self.point.threshold,
+            logit=float(logit),
+            film=film,
+            heat_map=heat_map,
+        )

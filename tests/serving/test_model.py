@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from pneumonia.data.image import decode
 from pneumonia.errors import InputError
 from pneumonia.predictor import Graph
+from pneumonia.serving.errors import MENDS
 from pneumonia.serving.model import PneumoniaModel
 from tests.conftest import SIZE
 from tests.data.dicom_files import COMPRESSED, dicom_bytes
@@ -64,9 +65,9 @@ def model(tmp_path: Path) -> PneumoniaModel:
 
 
 def test_the_statistics_of_films_are_loaded_where_the_model_has_them(tmp_path: Path) -> None:
-    assert loaded(tmp_path).plausibility is None
+    assert loaded(tmp_path).served.plausibility is None
     fitted().save(tmp_path / "plausibility.npz")
-    found = loaded(tmp_path, plausibility=tmp_path / "plausibility.npz").plausibility
+    found = loaded(tmp_path, plausibility=tmp_path / "plausibility.npz").served.plausibility
     assert found is not None
     assert [found.judge(film) for film in held_out()] == [
         fitted().judge(film) for film in held_out()
@@ -99,5 +100,5 @@ def test_a_dicom_film_is_answered_from_the_square_that_decode_makes(
 def test_a_dicom_that_is_no_radiograph_has_its_reason(model: PneumoniaModel) -> None:
     payload = dicom_bytes(smooth_film(40, 40), Modality="CT")
     [answer] = model.predict(None, pd.DataFrame({"image": [payload]})).to_dict("records")
-    assert answer["error"] == "DICOM modality CT, not CR, DX or RG"
+    assert answer["error"] == MENDS["not_a_radiograph"]
     assert answer["probability"] is None

@@ -24,7 +24,6 @@ from tests.pipeline.clone import Clone, clean_environment
 from tests.serving.browser import Browser, needs_browser, opened
 from tests.serving.rest import champion_predictions, free_port, wait_until_up
 
-pytest.importorskip("pneumonia.serving.app")
 pytestmark = [pytest.mark.slow, needs_browser]
 MODEL = "models:/pneumonia-chest-xray@champion"
 

@@ -1,4 +1,4 @@
-"""The real `mlflow models serve` on the champion, over HTTP."""
+"""`mlflow models serve` and the application on the champion, over HTTP: equal answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import io
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from pneumonia.data.image import decode, encode_png
+from pneumonia.serving.errors import MENDS
 from tests.data.dicom_files import dicom_bytes
 from tests.data.test_image import smooth_film
 from tests.pipeline.clone import Clone, clean_environment
@@ -29,15 +31,27 @@ from tests.serving.rest import (
 MODEL = "models:/pneumonia-chest-xray@champion"
 
 
-@pytest.fixture(scope="module")
-def server(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a running scoring server."""
+COMMANDS = {
+    "mlflow": ["mlflow", "models", "serve", "--env-manager", "local", "--model-uri"],
+    "application": [sys.executable, "-m", "pneumonia.serving.app", "--model"],
+}
+
+
+@pytest.fixture(scope="module", params=COMMANDS)
+def server(
+    request: pytest.FixtureRequest, reproduced: Clone, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Address of a running server, of either kind."""
     port = free_port()
     log = tmp_path_factory.mktemp("server") / "log"
-    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{reproduced.path}/mlflow.db"}
+    store = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{reproduced.path}/mlflow.db",
+        "PYTHONPATH": f"{reproduced.path}/src",
+        "PNEUMONIA_MAX_IMAGES": "1000",
+    }
     with log.open("w") as output:
         process = subprocess.Popen(
-            ["mlflow", "models", "serve", "-m", MODEL, "--env-manager", "local", "-p", str(port)],
+            [*COMMANDS[request.param], MODEL, "--port", str(port)],
             cwd=tmp_path_factory.mktemp("elsewhere"), env=clean_environment() | store,
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
@@ -102,6 +116,6 @@ def test_a_bad_film_has_its_reason_and_sinks_no_other(server: str, reproduced: C
     text = base64.b64encode(b"no film").decode()
     good, bad = ask(server, {"dataframe_records": [{"image": film}, {"image": text}]})
     assert good["label"] in ("NORMAL", "PNEUMONIA")
-    assert bad["error"] == "not a JPEG, PNG or DICOM image"
+    assert bad["error"] == MENDS["not_an_image"]
     assert bad["label"] is None
     assert bad["probability"] is None

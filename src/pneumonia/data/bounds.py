@@ -29,9 +29,16 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class ImageError(ValueError):
-    """The bytes are no usable image; one line says why, without naming the file."""
+    """The bytes are no usable image; one line says why, without naming the file.
 
-    def __init__(self, reason: str) -> None:
+    Attributes:
+        code: the kind of reason: corrupt_image, empty_file, not_an_image, not_a_radiograph,
+            too_complex, too_elongated, too_large, too_small or unsupported_dicom. The reason of a
+            code that begins with "too" holds nothing of the file but numbers.
+    """
+
+    def __init__(self, reason: str, code: str = "corrupt_image") -> None:
+        self.code = code
         # A damaged file's own text may be part of the reason.
         line = " ".join(reason.split())
         super().__init__("".join(c if c.isprintable() else "?" for c in line)[:200])
@@ -44,24 +51,25 @@ def check_bytes(payload: bytes) -> None:
         ImageError: 0 bytes or over 64 MiB.
     """
     if not payload:
-        raise ImageError("the file is empty (0 bytes)")
+        raise ImageError("the file is empty (0 bytes)", "empty_file")
     if len(payload) > MAX_BYTES:
-        raise ImageError(f"the file is over {MAX_BYTES // 2**20} MiB")
+        raise ImageError(f"the file is over {MAX_BYTES // 2**20} MiB", "too_large")
 
 
-def check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
     """Refuse a picture by its declared sides, px.
 
     Raises:
-        ImageError: over 40 megapixels, a side under 16 px, or longer than 20:1.
+        ImageError: over `max_pixels` or 40 megapixels, a side under 16 px, or longer than 20:1.
     """
     size = f"{width}x{height} px"
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{size}: over {MAX_PIXELS // 10**6} megapixels")
+    most = min(max_pixels, MAX_PIXELS)
+    if width * height > most:
+        raise ImageError(f"{size}: over {most / 10**6:g} megapixels", "too_large")
     if min(width, height) < MIN_SIDE:
-        raise ImageError(f"{size}: a side is under {MIN_SIDE} px")
+        raise ImageError(f"{size}: a side is under {MIN_SIDE} px", "too_small")
     if max(width, height) > MAX_RATIO * min(width, height):
-        raise ImageError(f"{size}: longer than {MAX_RATIO}:1")
+        raise ImageError(f"{size}: longer than {MAX_RATIO}:1", "too_elongated")
 
 
 def check_segments(payload: bytes) -> None:
@@ -83,7 +91,8 @@ def check_segments(payload: bytes) -> None:
         else:
             skipped += len(payload) - end
         if skipped > MAX_SEGMENTS:
-            raise ImageError(f"over {MAX_SEGMENTS:,} bytes between the segments of a JPEG")
+            reason = f"over {MAX_SEGMENTS:,} bytes between the segments of a JPEG"
+            raise ImageError(reason, "too_complex")
 
 
 def check_scans(payload: bytes, pixels: int) -> None:
@@ -100,7 +109,8 @@ def check_scans(payload: bytes, pixels: int) -> None:
         return
     scans = sum(marker == START_OF_SCAN for marker, _ in jpeg_segments(payload))
     if scans > MAX_SCANS or scans * pixels > MAX_SCANNED_PIXELS:
-        raise ImageError(f"a progressive JPEG of {scans} scans: too many for its size")
+        reason = f"a progressive JPEG of {scans} scans: too many for its size"
+        raise ImageError(reason, "too_complex")
 
 
 def _check_chunks(payload: bytes) -> None:
@@ -109,7 +119,7 @@ def _check_chunks(payload: bytes) -> None:
         if position >= len(payload):
             return
         position += 12 + int.from_bytes(payload[position : position + 4])
-    raise ImageError(f"over {MAX_SEGMENTS:,} chunks")
+    raise ImageError(f"over {MAX_SEGMENTS:,} chunks", "too_complex")
 
 
 def jpeg_segments(payload: bytes) -> Iterator[tuple[int, int]]:
@@ -131,4 +141,4 @@ def jpeg_segments(payload: bytes) -> Iterator[tuple[int, int]]:
             return
         if found[1][0] not in _WITHOUT_LENGTH:
             position += int.from_bytes(payload[position : position + 2])
-    raise ImageError(f"over {MAX_SEGMENTS:,} segments")
+    raise ImageError(f"over {MAX_SEGMENTS:,} segments", "too_complex")

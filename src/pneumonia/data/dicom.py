@@ -21,6 +21,7 @@ from pydicom.tag import BaseTag, Tag
 
 from pneumonia.data.bounds import (
     END_OF_IMAGE,
+    MAX_PIXELS,
     ImageError,
     check_scans,
     check_size,
@@ -89,20 +90,22 @@ class Reader(io.BytesIO):
         """Read as a file does; ImageError where it is too often or too much."""
         self.reads += 1
         if self.reads > MAX_READS:
-            raise ImageError("a DICOM of too many data elements")
+            raise ImageError("a DICOM of too many data elements", "too_complex")
         found = super().read(size)
         if len(found) > self.longest:
-            raise ImageError(f"a DICOM data element of over {MAX_ELEMENT // 2**20} MiB")
+            reason = f"a DICOM data element of over {MAX_ELEMENT // 2**20} MiB"
+            raise ImageError(reason, "too_complex")
         return found
 
 
-def read_film(payload: bytes) -> tuple[NDArray[np.uint8], str]:
+def read_film(payload: bytes, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], str]:
     """Read a DICOM file (PS3.10, with preamble) of one radiograph.
 
     What its levels look like is in dicom_shades.py.
 
     Args:
         payload: the whole file, at most 64 MiB.
+        max_pixels: of the picture; at most 40 million whatever is given.
 
     Returns:
         uint8, (Rows, Columns), 0 black to 255 white; and the photometric interpretation.
@@ -114,7 +117,7 @@ def read_film(payload: bytes) -> tuple[NDArray[np.uint8], str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _read_film(payload)
+            return _read_film(payload, max_pixels)
     except ImageError:
         raise
     except Exception as error:
@@ -122,7 +125,7 @@ def read_film(payload: bytes) -> tuple[NDArray[np.uint8], str]:
         raise ImageError(f"truncated or corrupt DICOM ({error})") from None
 
 
-def _read_film(payload: bytes) -> tuple[NDArray[np.uint8], str]:
+def _read_film(payload: bytes, max_pixels: int) -> tuple[NDArray[np.uint8], str]:
     reader = Reader(payload)
     reader.seek(132)
     meta = read_dataset(reader, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
@@ -130,7 +133,7 @@ def _read_film(payload: bytes) -> tuple[NDArray[np.uint8], str]:
     if not syntax:
         raise ImageError("DICOM without a transfer syntax")
     if syntax not in TRANSFER_SYNTAXES:
-        raise ImageError(f"DICOM transfer syntax {syntax.name} is not read")
+        raise ImageError(f"DICOM transfer syntax {syntax.name} is not read", "unsupported_dicom")
     film = read_dataset(
         reader,
         syntax.is_implicit_VR,
@@ -138,7 +141,7 @@ def _read_film(payload: bytes) -> tuple[NDArray[np.uint8], str]:
         stop_when=_at_pixels,
         specific_tags=TAGS,
     )
-    _check(film, syntax)
+    _check(film, syntax, max_pixels)
     reader.longest = len(payload)
     codes = _codes(film, _pixel_data(reader, syntax), syntax)
     grey = shades(film, codes, encapsulated=syntax.is_encapsulated)
@@ -152,7 +155,7 @@ def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
     else:
         refused = length > MAX_VALUE and (tag in TAGS or tag == CHARACTER_SET)
     if refused:
-        raise ImageError(f"a DICOM data element {tag} that is too long")
+        raise ImageError(f"a DICOM data element {tag} that is too long", "too_complex")
     return tag >= PIXEL_DATA
 
 
@@ -170,28 +173,34 @@ def _pixel_data(reader: Reader, syntax: uid.UID) -> bytes:
     return get_frame(value, 0, number_of_frames=1) if syntax.is_encapsulated else value
 
 
-def _check(film: Dataset, syntax: uid.UID) -> None:
+def _check(film: Dataset, syntax: uid.UID, max_pixels: int) -> None:
     """Refuse by the header what is no single grey radiograph."""
     modality = film.get("Modality") or "missing"
     if modality not in MODALITIES:
-        raise ImageError(f"DICOM modality {modality}, not CR, DX or RG")
+        raise ImageError(f"DICOM modality {modality}, not CR, DX or RG", "not_a_radiograph")
     if "Rows" not in film or "Columns" not in film:
-        raise ImageError("DICOM without a picture (no Rows and Columns)")
-    check_size(int(film.Columns), int(film.Rows))
+        reason = "DICOM without a picture (no Rows and Columns)"
+        raise ImageError(reason, "not_a_radiograph")
+    check_size(int(film.Columns), int(film.Rows), max_pixels)
     if int(film.get("NumberOfFrames") or 1) != 1:
-        raise ImageError(f"DICOM of {film.NumberOfFrames} frames, not one")
+        raise ImageError(f"DICOM of {film.NumberOfFrames} frames, not one", "not_a_radiograph")
     photometric = film.get("PhotometricInterpretation")
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or film.get("SamplesPerPixel", 1) != 1:
-        raise ImageError(f"DICOM in colour ({photometric}), not MONOCHROME1 or MONOCHROME2")
+        reason = f"DICOM in colour ({photometric}), not MONOCHROME1 or MONOCHROME2"
+        raise ImageError(reason, "not_a_radiograph")
     allocated, stored = film.get("BitsAllocated"), film.get("BitsStored")
     if allocated not in (8, 16):
-        raise ImageError(f"DICOM Bits Allocated {allocated}, not 8 or 16")
+        reason = f"DICOM Bits Allocated {allocated}, not 8 or 16"
+        raise ImageError(reason, "unsupported_dicom")
     if not isinstance(stored, int) or not 1 <= stored <= allocated:
-        raise ImageError(f"DICOM Bits Stored {stored}, not 1 to {allocated}")
+        reason = f"DICOM Bits Stored {stored}, not 1 to {allocated}"
+        raise ImageError(reason, "unsupported_dicom")
     if film.get("HighBit", stored - 1) != stored - 1:
-        raise ImageError(f"DICOM High Bit {film.HighBit}, not Bits Stored less one ({stored - 1})")
+        reason = f"DICOM High Bit {film.HighBit}, not Bits Stored less one ({stored - 1})"
+        raise ImageError(reason, "unsupported_dicom")
     if syntax == uid.ExplicitVRBigEndian and allocated == 8:
-        raise ImageError("DICOM in big endian (retired) of 8 bits is not read")
+        reason = "DICOM in big endian (retired) of 8 bits is not read"
+        raise ImageError(reason, "unsupported_dicom")
 
 
 def _codes(film: Dataset, data: bytes, syntax: uid.UID) -> NDArray[Any]:
@@ -245,7 +254,8 @@ def _jpeg_2000_header(frame: bytes) -> tuple[int, int, int]:
     across = math.ceil((x - int(tile_left)) / max(1, int(tile_x)))
     down = math.ceil((y - int(tile_top)) / max(1, int(tile_y)))
     if across * down > MAX_TILES:
-        raise ImageError(f"JPEG 2000 of {across * down:,} tiles: over {MAX_TILES:,}")
+        reason = f"JPEG 2000 of {across * down:,} tiles: over {MAX_TILES:,}"
+        raise ImageError(reason, "too_complex")
     return y - top, x - left, int.from_bytes(frame[40:42])
 
 

@@ -77,7 +77,7 @@ class DecodedImage:
     colour: float = 0.0
 
 
-def decode(payload: bytes, size: int) -> DecodedImage:
+def decode(payload: bytes, size: int, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     """Turn the bytes of a JPEG, PNG or DICOM file into a grey square.
 
     Colour becomes luma (ITU-R 601), of 16 bits in a PNG the high byte is kept (rounded down), a
@@ -88,6 +88,7 @@ def decode(payload: bytes, size: int) -> DecodedImage:
     Args:
         payload: the whole file.
         size: side of the square, px.
+        max_pixels: of the source; at most 40 million whatever is given.
 
     Raises:
         ImageError: empty, none of the three, truncated, corrupt, no film, or out of bounds.py.
@@ -97,7 +98,7 @@ def decode(payload: bytes, size: int) -> DecodedImage:
         # Half a second of imports that only DICOM needs.
         from pneumonia.data.dicom import read_film
 
-        pixels, mode = read_film(payload)
+        pixels, mode = read_film(payload, max_pixels)
         height, width = pixels.shape
         inner = inner_size(width, height, size)
         grey = Image.fromarray(pixels).resize(inner, Image.Resampling.LANCZOS)
@@ -106,11 +107,11 @@ def decode(payload: bytes, size: int) -> DecodedImage:
         with warnings.catch_warnings():
             # Pillow's doubts about sizes and metadata; what matters is refused in our own words.
             warnings.simplefilter("ignore")
-            return _decode_with_pillow(payload, size)
+            return _decode_with_pillow(payload, size, max_pixels)
     except UnidentifiedImageError:
-        raise ImageError("not a JPEG, PNG or DICOM image") from None
+        raise ImageError("not a JPEG, PNG or DICOM image", "not_an_image") from None
     except Image.DecompressionBombError:
-        raise ImageError(f"over {MAX_PIXELS // 10**6} megapixels") from None
+        raise ImageError(f"over {MAX_PIXELS // 10**6} megapixels", "too_large") from None
     except ImageError:
         raise
     except Exception as error:
@@ -139,11 +140,11 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _decode_with_pillow(payload: bytes, size: int) -> DecodedImage:
+def _decode_with_pillow(payload: bytes, size: int, max_pixels: int) -> DecodedImage:
     check_segments(payload)
     image = Image.open(io.BytesIO(payload), formats=FORMATS)
     mode, (width, height) = image.mode, image.size
-    check_size(width, height)
+    check_size(width, height, max_pixels)
     check_scans(payload, width * height)
     inner = inner_size(width, height, size)
     # The box is the film without the fraction of a pixel by which scaled decoding rounds up.

@@ -1,40 +1,40 @@
 """The registered model, as MLflow logs and serves it: models-from-code, no pickle, no TensorFlow.
 
-Input: a column `image` with the bytes of JPEG, PNG or DICOM files (base64 in JSON). Output: a row a
-film.
+Input: a column `image` with the bytes of JPEG, PNG or DICOM files (base64 in JSON and CSV). Output:
+a row a film.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
-import yaml
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from pneumonia.data.image import ImageError, encode_png
-from pneumonia.evaluation.operating_point import OperatingPoint
-from pneumonia.explain.overlay import overlay
-from pneumonia.predictor import NOTICE, Graph, Prediction, Predictor
-from pneumonia.serving import plausibility
+from pneumonia.data.bounds import MAX_PIXELS
+from pneumonia.data.image import ImageError
+from pneumonia.predictor import NOTICE
+from pneumonia.serving.answers import Film, figures, heat_map_png, read_film
+from pneumonia.serving.errors import film_error
+from pneumonia.serving.served import load
+
+BATCH = 32  # films that are held decoded at once
+NOTHING = ("label", "probability", "threshold", "heat_map_png", "heat_map", "warnings")
 
 
 class PneumoniaModel(PythonModel):
     """Graph, preprocessing and operating point behind MLflow's `predict`."""
 
+    max_pixels = MAX_PIXELS
+
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the graph and its operating point, once a process."""
-        card = json.loads(Path(context.artifacts["operating_point"]).read_text())
-        self.name = card.pop("model")
-        self.version = _version(Path(context.artifacts["operating_point"]))
-        self.predictor = Predictor(Graph(Path(context.artifacts["graph"])), OperatingPoint(**card))
-        statistics = context.artifacts.get("plausibility")
-        self.plausibility = plausibility.load(Path(statistics)) if statistics else None
+        """Load the graph and what lies with it, once a process."""
+        self.served = load(context.artifacts)
 
     # MLflow reads type hints here as a schema and supports few; tracking/registration.py has the
     # signature.
@@ -44,56 +44,70 @@ class PneumoniaModel(PythonModel):
         A row that is no usable image has its reason in `error` and nulls elsewhere; it does not
         sink the others.
         """
-        frame = pd.DataFrame(model_input)
-        answers = [self._answer(value) for value in frame["image"]]
+        values = list(pd.DataFrame(model_input)["image"])
+        answers: list[dict[str, Any]] = []
+        for start in range(0, len(values), BATCH):
+            answers += self._answers(values[start : start + BATCH])
         # As objects, or the nulls of a failed row would become NaN, which is not JSON.
         return pd.DataFrame(answers, dtype=object)
 
-    def _answer(self, value: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = dict.fromkeys(
-            ("label", "probability", "threshold", "heat_map_png")
-        )
-        answer |= {"model": self.name, "version": self.version, "error": "", "notice": NOTICE}
-        try:
-            prediction = self.predictor.predict([_bytes(value)])[0]
-        except ImageError as error:
-            return answer | {"error": str(error)}
-        return answer | {
-            "label": prediction.label,
-            "probability": prediction.probability,
-            "threshold": prediction.threshold,
-            "heat_map_png": base64.b64encode(self._overlay(prediction)).decode(),
-        }
+    def _answers(self, values: Sequence[Any]) -> list[dict[str, Any]]:
+        served = self.served
+        common = {"model": served.source, "version": served.version, "notice": NOTICE}
+        read = list(served.pool.map(self._read, values))
+        films = [one for one in read if isinstance(one, Film)]
+        told = iter(self._told(films))
+        return [
+            (next(told) | {"error": ""} if isinstance(one, Film) else _failed(one)) | common
+            for one in read
+        ]
 
-    def _overlay(self, prediction: Prediction) -> bytes:
-        scale = self.predictor.point.map_scale
-        return encode_png(overlay(prediction.film, prediction.heat_map, scale))
+    def _read(self, value: Any) -> Film | str:
+        """A film, or why it is none."""
+        try:
+            return read_film(self.served, _bytes(value), self.max_pixels)
+        except ImageError as error:
+            return film_error(error)["message"]
+
+    def _told(self, films: Sequence[Film]) -> list[dict[str, Any]]:
+        if not films:
+            return []
+        predictor = self.served.predictor
+        logits, maps = predictor.graph.run(np.stack([film.pixels for film in films])[..., None])
+
+        def tell(film: Film, logit: np.float32, heat_map: Any) -> dict[str, Any]:
+            prediction = predictor.read(film.pixels, logit, heat_map)
+            return figures(prediction) | {
+                "heat_map_png": heat_map_png(prediction, predictor.point.map_scale),
+                "heat_map": heat_map.tolist(),
+                "warnings": film.warnings,
+            }
+
+        return list(self.served.pool.map(tell, films, logits, maps))
+
+
+def _failed(reason: str) -> dict[str, Any]:
+    return dict.fromkeys(NOTHING) | {"error": reason}
 
 
 def _bytes(value: Any) -> bytes:
     """The file's bytes.
 
-    MLflow decodes base64 in `dataframe_*` requests; in `inputs` and `instances` the text arrives as
-    it was sent, as string or as bytes. No film is itself base64: JPEG and PNG begin outside ASCII,
-    and the tags of DICOM begin with control characters.
+    MLflow decodes base64 in `dataframe_*` requests; in `inputs` and `instances` and in CSV the text
+    arrives as it was sent, as string or as bytes. No film is itself base64: JPEG and PNG begin
+    outside ASCII, and the tags of DICOM begin with control characters.
+
+    Raises:
+        ImageError: neither.
     """
     if isinstance(value, str):
         value = value.encode()
     if not isinstance(value, bytes | bytearray):
-        raise ImageError("not the bytes of an image file")
+        raise ImageError("not the bytes of an image file", "not_an_image")
     try:
         return base64.b64decode(value, validate=True)
     except binascii.Error:
         return bytes(value)
-
-
-def _version(artifact: Path) -> str:
-    """The registered version: MLflow writes it beside a model fetched from the registry."""
-    for folder in artifact.parents:
-        meta = folder / "registered_model_meta"
-        if meta.is_file():
-            return str(yaml.safe_load(meta.read_text())["model_version"])
-    return ""
 
 
 set_model(PneumoniaModel())

@@ -1,4 +1,4 @@
-"""From a trained model to one version of the registered model: its files and its tags."""
+"""From a trained model to one version of the registered model, with its tags."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import hashlib
 import json
 import os
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 import pneumonia
 from pneumonia.data.image import encode_png
-from pneumonia.evaluation.operating_point import OperatingPoint
 from pneumonia.tracking import runs
+from pneumonia.tracking.artifacts import Candidate, write_artifacts
 from pneumonia.tracking.registry import is_missing
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+__all__ = ["FINGERPRINT", "Candidate", "register"]
 
 FINGERPRINT = "fingerprint"
 # What the served model imports, pinned to what the pipeline ran with.
@@ -30,12 +32,15 @@ REQUIREMENTS = (
     "mlflow-skinny",
     "fastapi",
     "uvicorn",
+    "httptools",
     "imagecodecs",
     "numpy",
     "onnxruntime",
     "pandas",
     "pillow",
+    "prometheus-client",
     "pydicom",
+    "python-multipart",
     "pyyaml",
 )
 # Of the run's metrics, those that a version carries as tags.
@@ -50,33 +55,6 @@ KEY_METRICS = (
     "test_sensitivity",
     "test_specificity",
 )
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A trained and evaluated model.
-
-    Attributes:
-        source: "scratch" or "transfer".
-        folder: of the trained model: weights, exported graph, record.
-        graph_sha256: of the graph that was evaluated.
-        point: its operating point.
-        model_card: the file of `reporting.model_card`, to go with the version.
-        plausibility: the file of `serving.plausibility`, by which the served model warns of what
-            is no chest film.
-    """
-
-    source: str
-    folder: Path
-    graph_sha256: str
-    point: OperatingPoint
-    model_card: Path | None = None
-    plausibility: Path | None = None
-
-    @property
-    def graph(self) -> Path:
-        """The exported graph."""
-        return self.folder / "graph.onnx"
 
 
 def register(name: str, candidate: Candidate) -> str:
@@ -96,9 +74,10 @@ def register(name: str, candidate: Candidate) -> str:
 
     client = mlflow.MlflowClient()
     contents = [candidate.graph_sha256, _code_sha256(), *_requirements()]
-    contents += [json.dumps(asdict(candidate.point)), _record(candidate)["data_digest"]]
-    if candidate.plausibility:
-        contents.append(hashlib.sha256(candidate.plausibility.read_bytes()).hexdigest())
+    contents += [json.dumps(asdict(candidate.point)), candidate.training["data_digest"]]
+    statistics = candidate.plausibility
+    if statistics:
+        contents.append(hashlib.sha256(statistics.read_bytes()).hexdigest())
     fingerprint = hashlib.sha256("\0".join(contents).encode()).hexdigest()
     if not _same(client, name, fingerprint):
         logged = _logged_model(fingerprint) or _log_model(candidate, fingerprint)
@@ -134,7 +113,7 @@ def _tags(candidate: Candidate) -> dict[str, str]:
     """What a version says of where it comes from."""
     import mlflow
 
-    record = _record(candidate)
+    record = candidate.training
     run = mlflow.active_run()
     assert run is not None
     metrics = mlflow.MlflowClient().get_run(run.info.run_id).data.metrics
@@ -153,10 +132,6 @@ def _tags(candidate: Candidate) -> dict[str, str]:
     return {key: value for key, value in tags.items() if value}
 
 
-def _record(candidate: Candidate) -> dict[str, Any]:
-    return json.loads((candidate.folder / "training.json").read_text())
-
-
 def _requirements() -> list[str]:
     return [f"{needed}=={version(needed)}" for needed in REQUIREMENTS]
 
@@ -165,7 +140,8 @@ def _code_sha256() -> str:
     """SHA-256 of the package that goes with the model, names and contents."""
     package = Path(pneumonia.__file__).parent
     hashed = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
+    files = (file for file in package.rglob("*") if file.is_file() and file.suffix != ".pyc")
+    for file in sorted(files):
         hashed.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
     return hashed.hexdigest()
 
@@ -190,14 +166,17 @@ def _log_model(candidate: Candidate, fingerprint: str) -> str:
     """Log the files of the model to the open run; the id that MLflow gives them."""
     import mlflow
     from mlflow.models import ModelSignature
-    from mlflow.types.schema import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array, ColSpec, DataType, Object, Property, Schema
 
     package = Path(pneumonia.__file__).parent
+    doubt = Object([Property("code", DataType.string), Property("message", DataType.string)])
     outputs = {
         "label": DataType.string,
         "probability": DataType.double,
         "threshold": DataType.double,
         "heat_map_png": DataType.string,
+        "heat_map": Array(Array(DataType.double)),
+        "warnings": Array(doubt),
         "model": DataType.string,
         "version": DataType.string,
         "error": DataType.string,
@@ -206,14 +185,7 @@ def _log_model(candidate: Candidate, fingerprint: str) -> str:
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         # The signature is given below; hints on `predict` would be a second one.
         warnings.filterwarnings("ignore", message="(?s).*type hint")
-        card = Path(folder) / "operating_point.json"
-        point = {"model": candidate.source, **asdict(candidate.point)}
-        card.write_text(json.dumps(point, indent=2) + "\n")
-        artifacts = {"graph": str(candidate.graph), "operating_point": str(card)}
-        if candidate.model_card:
-            artifacts["model_card"] = str(candidate.model_card)
-        if candidate.plausibility:
-            artifacts["plausibility"] = str(candidate.plausibility)
+        artifacts = write_artifacts(candidate, Path(folder))
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(package / "serving" / "model.py"),

@@ -1,0 +1,122 @@
+"""The application: MLflow's scoring server for a registered model, and our routes beside it.
+
+Command line: python -m pneumonia.serving.app --help
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from pneumonia.errors import InputError
+from pneumonia.serving.limits import Limits, read_limits
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+TITLE = "Pneumonia on chest X-rays"
+
+
+def create_app(model_uri_or_path: str, limits: Limits | None = None) -> FastAPI:
+    """The application for one model, warm: ready to answer when this returns.
+
+    Args:
+        model_uri_or_path: `models:/NAME@champion`, or the folder of a model.
+        limits: those of the environment, if none are given.
+
+    Raises:
+        InputError: a limit in the environment that is none.
+        mlflow.exceptions.MlflowException: no such model.
+    """
+    from fastapi.staticfiles import StaticFiles
+    from mlflow.pyfunc import load_model, scoring_server
+
+    from pneumonia.serving.answering import Answering
+    from pneumonia.serving.description import describe
+    from pneumonia.serving.handlers import add_handlers
+    from pneumonia.serving.invocations import GuardedModel, Invocations
+    from pneumonia.serving.limits import Gate
+    from pneumonia.serving.metrics import Metrics
+    from pneumonia.serving.routes import STATIC, router
+    from pneumonia.serving.watch import Watch
+
+    limits = limits or read_limits()
+    # Its own limit on time would answer in its own words; ours comes first.
+    os.environ["MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"] = str(limits.seconds + 1)
+    pyfunc = load_model(model_uri_or_path)
+    registered = pyfunc.unwrap_python_model()
+    registered.max_pixels = limits.pixels
+    metrics = Metrics(registered.served)
+    answering = Answering(registered.served, limits, metrics)
+    answering.warm_up()
+    app: FastAPI = scoring_server.init(GuardedModel(pyfunc, limits, metrics))
+    app.include_router(router(answering, limits, metrics))
+    if STATIC.is_dir():
+        app.mount("/static", StaticFiles(directory=STATIC))
+    describe(app, TITLE)
+    add_handlers(app)
+    # The last one is the outermost.
+    app.add_middleware(Invocations)
+    app.add_middleware(Gate, limits=limits)
+    paths = frozenset(getattr(route, "path", "") for route in app.routes)
+    app.add_middleware(Watch, metrics=metrics, paths=paths)
+    return app
+
+
+def serve(model: str, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; requests in flight are finished then.
+
+    Raises:
+        InputError: a limit that is none, no such model, or its store does not answer.
+    """
+    import logging.config
+
+    import uvicorn
+
+    from pneumonia.serving.logs import configuration
+    from pneumonia.tracking.runs import DEFAULT_STORE
+
+    os.environ.setdefault("MLFLOW_TRACKING_URI", DEFAULT_STORE)
+    limits, logging_configuration = read_limits(), configuration()
+    logging.config.dictConfig(logging_configuration)
+    logging.captureWarnings(True)
+    try:
+        app = create_app(model, limits)
+    except InputError:
+        raise
+    except Exception as error:
+        # Each kind of store has its own exceptions: files, SQL, HTTP.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"--model {model}: {reason}") from None
+    uvicorn.run(
+        app, host=host, port=port, access_log=False, server_header=False, date_header=False,
+        log_config=logging_configuration, timeout_graceful_shutdown=limits.seconds,
+    )  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse the command line and serve; an `InputError` ends with status 1."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pneumonia.serving.app",
+        description="Serve a registered model: REST, and a page for people.",
+        epilog="Limits: PNEUMONIA_MAX_BODY_BYTES, _PIXELS, _IMAGES, _REQUESTS, _HELD_BYTES and "
+        "_SECONDS. The store: MLFLOW_TRACKING_URI, else mlflow.db in this folder.",
+    )
+    parser.add_argument("--model", required=True, help="models:/NAME@champion, or a folder")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on (8080)")
+    given = parser.parse_args(arguments)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    try:
+        serve(given.model, given.host, given.port)
+    except InputError as error:
+        for line in str(error).splitlines():
+            print(f"serve: {line}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

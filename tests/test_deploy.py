@@ -1,0 +1,79 @@
+"""What starts the container elsewhere: manifests that hold to their schemas and to the limits."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from pneumonia.serving.limits import Limits
+from tests.pipeline.imports import ROOT
+
+MANIFEST = list(yaml.safe_load_all((ROOT / "deploy/kubernetes/pneumonia.yaml").read_text()))
+KUBERNETES = ("1.25", kubernetes_validate.latest_version())
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def of_kind(kind: str) -> dict[str, Any]:
+    [found] = [one for one in MANIFEST if one["kind"] == kind]
+    return found
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_the_manifest_holds_to_the_schemas_of_kubernetes(version: str) -> None:
+    for one in MANIFEST:
+        kubernetes_validate.validate(one, version, strict=True)
+
+
+def test_the_schemas_see_a_misspelt_key() -> None:
+    wrong = copy.deepcopy(of_kind("Deployment"))
+    wrong["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, KUBERNETES[-1], strict=True)
+
+
+def test_everything_in_the_manifest_is_about_the_same_pods() -> None:
+    deployment = of_kind("Deployment")["spec"]
+    labels = deployment["template"]["metadata"]["labels"]
+    assert deployment["selector"]["matchLabels"] == labels
+    assert of_kind("Service")["spec"]["selector"] == labels
+    assert of_kind("NetworkPolicy")["spec"]["podSelector"]["matchLabels"] == labels
+    assert of_kind("PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == labels
+    target = of_kind("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]
+    assert target["name"] == of_kind("Deployment")["metadata"]["name"]
+
+
+def test_the_container_is_as_closed_as_the_image_allows() -> None:
+    pod = of_kind("Deployment")["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert f"USER {pod['securityContext']['runAsUser']}\n" in DOCKERFILE
+    [port] = container["ports"]
+    assert f"EXPOSE {port['containerPort']}\n" in DOCKERFILE
+
+
+def test_a_stop_waits_longer_than_a_request_may_take() -> None:
+    pod = of_kind("Deployment")["spec"]["template"]["spec"]
+    [limit] = pod["containers"][0]["env"]
+    assert limit == {"name": "PNEUMONIA_MAX_SECONDS", "value": str(Limits().seconds)}
+    sleep = 5  # of preStop, which is within the grace
+    assert f"time.sleep({sleep})" in str(pod["containers"][0]["lifecycle"])
+    assert pod["terminationGracePeriodSeconds"] > Limits().seconds + sleep
+    assert int(COMPOSE["services"]["model"]["stop_grace_period"].rstrip("s")) > Limits().seconds
+
+
+def test_prometheus_asks_the_model_of_the_compose_file() -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    [job] = config["scrape_configs"]
+    [[target]] = [one["targets"] for one in job["static_configs"]]
+    name, port = target.split(":")
+    assert COMPOSE["services"][name]["ports"] == [f"127.0.0.1:8080:{port}"]
