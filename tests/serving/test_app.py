@@ -225,7 +225,7 @@ def test_warnings_are_told_by_both_routes(
 ) -> None:
     told = [{"code": "doubtful", "message": "take another"}]
     doubt = type("Doubt", (), told[0])
-    monkeypatch.setattr("pneumonia.serving.answers.doubts", lambda *_: [doubt])
+    monkeypatch.setattr("pneumonia.serving.answers.warn", lambda *_: [doubt])
     assert predict(client, films[0])["warnings"] == told
     text = base64.b64encode(films[0]).decode()
     body = json.dumps({"dataframe_records": [{"image": text}]})

@@ -169,7 +169,7 @@ def test_a_mistake_of_ours_says_nothing_but_its_number(
     def fail(*_: Any) -> None:
         raise ValueError(SECRET)
 
-    monkeypatch.setattr("pneumonia.serving.answers.doubts", fail)
+    monkeypatch.setattr("pneumonia.serving.answers.warn", fail)
     row = {"image": base64.b64encode(films[0]).decode()}
     with caplog.at_level(logging.INFO, "pneumonia.access"):
         responses = [
