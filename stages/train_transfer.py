@@ -8,9 +8,10 @@ end; models/transfer.second_seed.checkpoint does so for the second seed.
 from pathlib import Path
 
 from pneumonia.data.manifest import read_manifest, require_audit
-from pneumonia.models import devices, trained, training, transfer
+from pneumonia.models import devices, training, transfer
 from pneumonia.models.batches import load_films
 from pneumonia.models.checkpoint import begin
+from pneumonia.models.saving import save_model
 from pneumonia.params import Params
 from pneumonia.stage import replaced, run, sources
 from pneumonia.tracking import runs
@@ -46,7 +47,7 @@ def main(params: Params) -> None:
                 say = training.recorder("transfer second seed")
                 transfer.train(other, films, second, epochs, apart, say)
                 with replaced(MODEL) as folder:
-                    trained.save_model(model, (other, epochs), history, block, digest, folder)
+                    save_model(model, (other, epochs), history, block, digest, folder)
                 runs.finish(MODEL)
 
 

@@ -11,7 +11,7 @@ import pytest
 from pneumonia.errors import InputError
 from pneumonia.explain.gradcam import explainer
 from pneumonia.models import trained
-from pneumonia.models.trained import save_model
+from pneumonia.models.saving import save_model
 from pneumonia.predictor import Graph
 from tests.models.test_graphs import FILMS, network, scratch_params, transfer_params
 

@@ -19,7 +19,7 @@ from pneumonia.models.batches import Films, batches, class_weights, epoch_order,
 from pneumonia.models.checkpoint import Checkpoint
 from pneumonia.models.devices import be_deterministic
 from pneumonia.models.head import NOTHING_FOUND
-from pneumonia.models.trained import save_model
+from pneumonia.models.saving import save_model
 from pneumonia.params import AugmentParams, ScratchParams, load_params
 
 SHIPPED = load_params(Path(__file__).parents[2] / "params.yaml")

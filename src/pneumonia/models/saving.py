@@ -1,0 +1,58 @@
+"""The files that a training hands on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from pneumonia.models.export import export
+from pneumonia.models.training import Epoch
+from pneumonia.params import TrainingParams
+from pneumonia.stage import write_json
+
+if TYPE_CHECKING:
+    import keras
+
+
+def save_model(
+    model: keras.Model,
+    second: tuple[keras.Model, list[Epoch]],
+    history: list[Epoch],
+    params: TrainingParams,
+    data_digest: str,
+    folder: Path,
+) -> None:
+    """Write what a training stage hands on; nothing in it depends on clock or place.
+
+    Files: `weights.weights.h5` (Keras), `graph.onnx`, `second_seed.weights.h5` (of `second`, a
+    network and its history), `history.csv` (a row an epoch), `metrics.json` (of the last epoch,
+    which is the one kept, and which one was best), `training.json` (params and the data's digest,
+    from which a lost MLflow run can be made again).
+    """
+    model.save_weights(folder / "weights.weights.h5")
+    export(model, folder / "graph.onnx")
+    other, epochs = second
+    other.save_weights(folder / "second_seed.weights.h5")
+    pd.DataFrame(history).to_csv(folder / "history.csv", index=False, lineterminator="\n")
+    last = {key: value for key, value in history[-1].items() if key != "learning_rate"}
+    assert not math.isnan(last["val_auc"])
+    second_auc = {"second_seed_val_auc": epochs[-1]["val_auc"]}
+    write_json(folder / "metrics.json", last | best(history) | second_auc)
+    record = {
+        "model": model.name,
+        "params": params.model_dump(),
+        "data_digest": data_digest,
+        "image_size": model.input.shape[1],
+        "weights": int(model.count_params()),
+    }
+    write_json(folder / "training.json", record)
+
+
+def best(history: Sequence[Epoch]) -> Epoch:
+    """The epoch with the highest validation AUC, the first of equals: best_epoch, best_val_auc."""
+    row = max(history, key=lambda epoch: epoch["val_auc"])
+    return {"best_epoch": row["epoch"], "best_val_auc": row["val_auc"]}
