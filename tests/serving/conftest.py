@@ -19,10 +19,12 @@ MakeClient = Callable[[Limits], TestClient]
 
 
 @pytest.fixture(scope="session")
-def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A registered model as it was fetched."""
+    # Undone before anything else runs, and not at the end of the session.
     with pytest.MonkeyPatch.context() as monkeypatch:
-        yield register_model(tmp_path_factory.mktemp("registered"), monkeypatch)
+        folder = register_model(tmp_path_factory.mktemp("registered"), monkeypatch)
+    return folder
 
 
 @pytest.fixture(scope="session")
