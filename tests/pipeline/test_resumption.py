@@ -49,7 +49,8 @@ def files(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("model", ["scratch", pytest.param("transfer", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["scratch", "transfer"])
 def test_a_killed_training_ends_with_the_same_bytes_in_the_same_run(
     reproduced: Clone, tmp_path: Path, model: str
 ) -> None:

@@ -114,6 +114,7 @@ def test_the_same_model_registers_once(reproduced: Clone, tmp_path: Path) -> Non
     assert event.why == "first"
 
 
+@pytest.mark.slow
 def test_the_same_model_served_by_other_code_is_a_new_version(
     reproduced: Clone, tmp_path: Path
 ) -> None:

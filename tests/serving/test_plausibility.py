@@ -33,6 +33,7 @@ def verdicts(squares: NDArray[np.uint8]) -> list[Verdict]:
     return [fitted().judge(square) for square in squares]
 
 
+@pytest.mark.slow
 def test_nothing_is_said_of_ordinary_films() -> None:
     assert verdicts(held_out()) == [FINE] * len(held_out())
 
@@ -122,6 +123,7 @@ def test_a_film_moved_on_black_ground_stays_what_it_is(film: int, down: int, rig
     assert fitted().judge(ground) == FINE
 
 
+@pytest.mark.slow
 def test_the_same_films_give_the_same_bytes_with_one_thread_and_with_all(tmp_path: Path) -> None:
     script = (
         "from pathlib import Path; from tests.serving.films import fitted;"

@@ -137,6 +137,7 @@ def test_the_commands_say_that_the_store_does_not_answer(tmp_path: Path) -> None
     assert line.startswith("registry: MLFLOW_TRACKING_URI: http://127.0.0.1:9: ")
 
 
+@pytest.mark.slow
 def test_the_commands_work_on_a_server(
     client: mlflow.MlflowClient, server: str, name: str, tmp_path: Path, films: Films
 ) -> None:
