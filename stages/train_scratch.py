@@ -7,48 +7,19 @@ end; models/scratch.second_seed.checkpoint does so for the second seed.
 
 from pathlib import Path
 
-from pneumonia.data.manifest import read_manifest, require_audit
-from pneumonia.models import devices, scratch, training
-from pneumonia.models.batches import load_films
-from pneumonia.models.checkpoint import begin
-from pneumonia.models.saving import save_model
+from pneumonia.models import scratch
+from pneumonia.models.twice import train_twice
 from pneumonia.params import Params
-from pneumonia.stage import replaced, run, sources
-from pneumonia.tracking import runs
+from pneumonia.stage import run
 
 NAME = "train_scratch"
 DATA, AUDIT = Path("data/prepared"), Path("reports/visualize/leaks.json")
-MODEL, SECOND = Path("models/scratch"), Path("models/scratch.second_seed")
+MODEL = Path("models/scratch")
 
 
 def main(params: Params) -> None:
     """Write models/scratch: weights, also of a second seed, graph, history, metrics, record."""
-    block = params.train_scratch
-    second = training.second_seed(block)
-    digest = require_audit(DATA, AUDIT)
-    devices.be_deterministic(block.seed, block.precision)
-    strategy = devices.strategy()
-    settings = block.model_dump()
-    known = settings | {"data": digest, "replicas": strategy.num_replicas_in_sync}
-    with begin(MODEL, block.epochs, known, sources(NAME)) as (checkpoint, history):
-        films = load_films(DATA)
-        size = films[0].images.shape[1]
-        with strategy.scope():
-            model = scratch.build(block, size)
-        with runs.training_run(
-            NAME, settings, digest, size, read_manifest(DATA), checkpoint.key, history
-        ) as log_epoch:
-            on_epoch = training.recorder("scratch", log_epoch)
-            scratch.train(model, films, block, history, checkpoint, on_epoch)
-            with begin(SECOND, second.epochs, known, sources(NAME)) as (apart, epochs):
-                devices.be_deterministic(second.seed, second.precision)
-                with strategy.scope():
-                    other = scratch.build(second, size)
-                say = training.recorder("scratch second seed")
-                scratch.train(other, films, second, epochs, apart, say)
-                with replaced(MODEL) as folder:
-                    save_model(model, (other, epochs), history, block, digest, folder)
-                runs.finish(MODEL)
+    train_twice(NAME, params.train_scratch, scratch.build, scratch.train, DATA, AUDIT, MODEL)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ SHIPPED = {  # goes with the registered model
     "evaluate": ["src/pneumonia/serving/model.py", "src/pneumonia/serving/app.py"]
 }
 TEMPLATE = "src/pneumonia/reporting/templates/page.html.j2"
+STATIC = "src/pneumonia/serving/static"  # all of it
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -23,6 +24,8 @@ def test_a_stage_depends_on_exactly_the_code_it_runs(stage: str) -> None:
     runs = closure(f"stages/{stage}.py", *SHIPPED.get(stage, []))
     if "src/pneumonia/reporting/page.py" in runs:
         runs.add(TEMPLATE)
+    if "src/pneumonia/serving/app.py" in runs:
+        runs.add(STATIC)
     assert declared == runs
 
 

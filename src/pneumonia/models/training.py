@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 Epoch = dict[str, float]
 OnEpoch = Callable[[Epoch], None]
-Params = TypeVar("Params", bound=TrainingParams)
 Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 CLIP = 1.0  # norm of all gradients of a step together
@@ -260,10 +259,3 @@ def recorder(name: str, log_epoch: OnEpoch | None = None) -> OnEpoch:
         sys.stdout.flush()
 
     return record
-
-
-def second_seed(params: Params) -> Params:
-    """The block of a second training, no longer and with another seed: what chance decides."""
-    epochs = min(params.epochs, params.second_seed_epochs)  # type: ignore[attr-defined]
-    changed = {"seed": params.seed + 1, "epochs": epochs}
-    return params.model_copy(update=changed)

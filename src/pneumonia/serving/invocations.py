@@ -6,6 +6,7 @@ or tells paths and a stack trace; here it gets one line.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -106,11 +107,16 @@ class Invocations:
         raise course.error or _translated(status, kind)
 
 
-def media_type(scope: Scope, known: Any) -> str:
+def media_type(scope: Scope, known: Iterable[str], family: str = "") -> str:
     """The body's media type.
 
+    Args:
+        scope: of the request.
+        known: the types that are named to the sender.
+        family: what others may begin with, such as "image/"; "": there are no others.
+
     Raises:
-        RequestError: none, none of the `known`, another encoding than UTF-8, or a compressed body.
+        RequestError: no such type, or a compressed body.
     """
     headers = dict(scope["headers"])
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -118,7 +124,7 @@ def media_type(scope: Scope, known: Any) -> str:
             415, "unsupported_encoding", "Content-Encoding", "send the body uncompressed"
         )
     kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower().decode("latin-1")
-    if kind not in known:
+    if kind not in known and not (family and kind.startswith(family)):
         raise RequestError(
             415, "unsupported_media_type", "Content-Type", f"send one of {', '.join(known)}"
         )

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
-from fastapi.routing import APIRoute
 
 from pneumonia.predictor import NOTICE
 from pneumonia.serving import schemas
@@ -28,19 +27,9 @@ CARD = "/model/card"
 CARD_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 
 
-class _Known:
-    """Media types of films: any picture's, for the bytes decide, DICOM's, and no statement."""
-
-    def __contains__(self, kind: str) -> bool:
-        return kind.startswith("image/") or kind in (FORM, *schemas.RAW)
-
-    def __iter__(self) -> Any:
-        return iter((FORM, *schemas.RAW))
-
-
 def router(answering: Answering, limits: Limits, metrics: Metrics) -> APIRouter:
     """All of them, for one model."""
-    found = APIRouter(route_class=APIRoute)
+    found = APIRouter()
     model = answering.model
     samples = {sample.name: sample for sample in model.samples}
 
@@ -65,7 +54,8 @@ def router(answering: Answering, limits: Limits, metrics: Metrics) -> APIRouter:
         A film that cannot be read has its reason in `error` and sinks no other; sent alone as the
         body, it is refused with 422.
         """
-        kind = media_type(request.scope, _Known())
+        # Any picture: the bytes decide.
+        kind = media_type(request.scope, (FORM, *schemas.RAW), family="image/")
         body = await request.body()
         if kind == FORM:
             uploads = read_form(body, request.headers["content-type"], limits)

@@ -35,7 +35,7 @@ class ServedModel:
         source: "scratch" or "transfer".
         predictor: graph, preprocessing, operating point.
         plausibility: statistics of the films it was trained on; None without them.
-        record: hashes, data, params and metrics, as tracking/registration.py wrote them.
+        record: hashes, data, params and metrics, as tracking/artifacts.py wrote them.
         card: the model card, HTML; "" without one.
         samples: drawn films.
         pool: threads for what is done to a single film, one a core.
@@ -53,7 +53,7 @@ class ServedModel:
 
 
 def load(artifacts: Mapping[str, str]) -> ServedModel:
-    """Read the files of a registered model, by the names that tracking/registration.py gave them.
+    """Read the files of a registered model, by the names that tracking/artifacts.py gave them.
 
     Models that were registered with fewer of them are served with less.
     """

@@ -1,0 +1,82 @@
+"""A training from films to files, and the same once more with another seed.
+
+The second network is not evaluated or served. Its maps show what chance decides in those of the
+first one (stage `gradcam_report`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pneumonia.data.manifest import read_manifest, require_audit
+from pneumonia.models import devices
+from pneumonia.models.batches import Films, load_films
+from pneumonia.models.checkpoint import Checkpoint, begin
+from pneumonia.models.saving import save_model
+from pneumonia.models.training import Epoch, OnEpoch, recorder
+from pneumonia.params import ScratchParams, TransferParams
+from pneumonia.stage import replaced, sources
+from pneumonia.tracking import runs
+
+if TYPE_CHECKING:
+    import keras
+
+Params = TypeVar("Params", ScratchParams, TransferParams)
+Build = Callable[[Params, int], "keras.Model"]
+Train = Callable[
+    ["keras.Model", tuple[Films, Films], Params, list[Epoch], Checkpoint, OnEpoch], None
+]
+
+
+def train_twice(
+    stage: str, params: Params, build: Build[Params], train: Train[Params],
+    data: Path, audit: Path, folder: Path,
+) -> None:  # fmt: skip
+    """Train, log the run to MLflow, write the files of `saving.save_model`.
+
+    Each training has a checkpoint beside `folder` and goes on from it when killed.
+
+    Args:
+        stage: names the run, and in dvc.yaml the code that decides what is computed.
+        params: its block.
+        build, train: those of `scratch` or `transfer`.
+        data, audit: the prepared films, and `visualize`'s word that no split leaks.
+        folder: of the model; its former content stays until the end.
+
+    Raises:
+        InputError: the audit is not of these films, or another process trains this model.
+    """
+    digest = require_audit(data, audit)
+    second = second_seed(params)
+    devices.be_deterministic(params.seed, params.precision)
+    strategy = devices.strategy()
+    settings = params.model_dump()
+    known = settings | {"data": digest, "replicas": strategy.num_replicas_in_sync}
+    apart = folder.with_name(f"{folder.name}.second_seed")
+    with begin(folder, params.epochs, known, sources(stage)) as (checkpoint, history):
+        films = load_films(data)
+        size = films[0].images.shape[1]
+        with strategy.scope():
+            model = build(params, size)
+        with runs.training_run(
+            stage, settings, digest, size, read_manifest(data), checkpoint.key, history
+        ) as log_epoch:
+            on_epoch = recorder(folder.name, log_epoch)
+            train(model, films, params, history, checkpoint, on_epoch)
+            with begin(apart, second.epochs, known, sources(stage)) as (checkpoint_, epochs):
+                devices.be_deterministic(second.seed, second.precision)
+                with strategy.scope():
+                    other = build(second, size)
+                say = recorder(f"{folder.name} second seed")
+                train(other, films, second, epochs, checkpoint_, say)
+                with replaced(folder) as writing:
+                    save_model(model, (other, epochs), history, params, digest, writing)
+                runs.finish(folder)
+
+
+def second_seed(params: Params) -> Params:
+    """The block of a second training, no longer and with another seed."""
+    epochs = min(params.epochs, params.second_seed_epochs)
+    return params.model_copy(update={"seed": params.seed + 1, "epochs": epochs})
