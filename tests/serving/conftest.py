@@ -13,6 +13,7 @@ from pneumonia.data.image import encode_png
 from pneumonia.serving.app import create_app
 from pneumonia.serving.limits import Limits
 from tests.data.test_image import smooth_film
+from tests.serving.browser import Browser, opened
 from tests.serving.registered import register_model
 
 MakeClient = Callable[[Limits], TestClient]
@@ -58,3 +59,10 @@ def client_with(model_folder: Path) -> Iterator[MakeClient]:
 def films() -> list[bytes]:
     """PNG films, the first darker than the model's threshold, the others brighter."""
     return [encode_png(smooth_film(70 + 9 * n, 90) // 2 + 40 * n) for n in range(4)]
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser."""
+    with opened(tmp_path_factory.mktemp("browser")) as found:
+        yield found

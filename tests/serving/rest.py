@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
 import socket
+import subprocess
 import time
 import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +20,7 @@ import pandas as pd
 from pneumonia.data.manifest import read_manifest
 from pneumonia.data.sources import open_source
 from pneumonia.params import load_params
-from tests.pipeline.clone import Clone
+from tests.pipeline.clone import Clone, clean_environment
 
 
 def free_port() -> int:
@@ -23,6 +28,34 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> Iterator[tuple[str, subprocess.Popen[bytes], Path]]:
+    """A server of its own session: its address, its process, its log; stopped at the end.
+
+    Args:
+        command: without its port.
+        folder: that it works in, and where its log lies.
+        environment: besides that of `clean_environment`.
+    """
+    port, log = free_port(), folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], cwd=folder, env=clean_environment() | environment,
+            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_up(address, lambda: process.poll() is None)
+        yield address, process, log
+    finally:
+        # `mlflow models serve` has the server as a child.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
 
 
 def wait_until_up(server: str, alive: Any, path: str = "ping") -> None:

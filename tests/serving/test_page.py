@@ -6,7 +6,6 @@ import base64
 import csv
 import io
 import json
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -20,9 +19,9 @@ from selenium.webdriver.common.keys import Keys
 from pneumonia.data.image import encode_png, read_grey
 from pneumonia.data.phantom import draw
 from tests.data.dicom_files import dicom_bytes
-from tests.pipeline.clone import Clone, clean_environment
-from tests.serving.browser import Browser, needs_browser, opened
-from tests.serving.rest import champion_predictions, free_port, wait_until_up
+from tests.pipeline.clone import Clone
+from tests.serving.browser import Browser, needs_browser
+from tests.serving.rest import champion_predictions, running
 
 pytestmark = [pytest.mark.slow, needs_browser]
 MODEL = "models:/pneumonia-chest-xray@champion"
@@ -31,27 +30,13 @@ MODEL = "models:/pneumonia-chest-xray@champion"
 @pytest.fixture(scope="module")
 def server(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the running application."""
-    port = free_port()
-    store = {"MLFLOW_TRACKING_URI": f"sqlite:///{reproduced.path}/mlflow.db"}
-    with (tmp_path_factory.mktemp("server") / "log").open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pneumonia.serving.app", "--model", MODEL, "--port", str(port)],
-            cwd=reproduced.path, stdout=output, stderr=subprocess.STDOUT,
-            env=clean_environment() | store | {"PYTHONPATH": "src"},
-        )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_up(address, lambda: process.poll() is None)
+    environment = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{reproduced.path}/mlflow.db",
+        "PYTHONPATH": f"{reproduced.path}/src",
+    }
+    command = [sys.executable, "-m", "pneumonia.serving.app", "--model", MODEL]
+    with running(command, tmp_path_factory.mktemp("server"), environment) as (address, *_):
         yield address
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with opened(tmp_path_factory.mktemp("browser")) as found:
-        yield found
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from pneumonia.data.image import decode
 from pneumonia.explain.overlay import colour, overlay
 from tests.conftest import SIZE, some_film
-from tests.serving.browser import Browser, needs_browser, opened
+from tests.serving.browser import Browser, needs_browser
 from tests.serving.stand_in import GRID, MODEL, SCALE, StandIn, refusal, standing_in
 
 pytestmark = [pytest.mark.slow, needs_browser]
@@ -24,12 +24,6 @@ MakeFilms = Callable[..., list[Path]]
 @pytest.fixture(scope="module")
 def server() -> Iterator[StandIn]:
     with standing_in() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with opened(tmp_path_factory.mktemp("browser")) as found:
         yield found
 
 

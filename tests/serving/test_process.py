@@ -16,7 +16,7 @@ import pytest
 
 from tests.pipeline.clone import clean_environment
 from tests.pipeline.imports import ROOT
-from tests.serving.rest import free_port, wait_until_up
+from tests.serving.rest import running
 
 COMMAND = [sys.executable, "-m", "pneumonia.serving.app"]
 IN_FLIGHT = 4
@@ -31,18 +31,9 @@ def server(
     model_folder: Path, tmp_path: Path
 ) -> Iterator[tuple[subprocess.Popen[bytes], int, Path]]:
     """A running application: its process, its port, what it writes."""
-    port, log = free_port(), tmp_path / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*COMMAND, "--model", str(model_folder), "--port", str(port)],
-            cwd=tmp_path, env=environment(), stdout=output, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    try:
-        wait_until_up(f"http://127.0.0.1:{port}", lambda: process.poll() is None)
-        yield process, port, log
-    finally:
-        process.kill()
-        process.wait(30)
+    command = [*COMMAND, "--model", str(model_folder)]
+    with running(command, tmp_path, {"PYTHONPATH": f"{ROOT}/src"}) as (address, process, log):
+        yield process, int(address.rpartition(":")[2]), log
 
 
 def in_flight(port: int) -> int:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -18,14 +16,13 @@ from pneumonia.data.image import decode, encode_png
 from pneumonia.serving.errors import MENDS
 from tests.data.dicom_files import dicom_bytes
 from tests.data.test_image import smooth_film
-from tests.pipeline.clone import Clone, clean_environment
+from tests.pipeline.clone import Clone
 from tests.serving.rest import (
     ask,
     champion_predictions,
-    free_port,
     in_base64,
     records,
-    wait_until_up,
+    running,
 )
 
 MODEL = "models:/pneumonia-chest-xray@champion"
@@ -42,28 +39,14 @@ def server(
     request: pytest.FixtureRequest, reproduced: Clone, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
     """Address of a running server, of either kind."""
-    port = free_port()
-    log = tmp_path_factory.mktemp("server") / "log"
-    store = {
+    environment = {
         "MLFLOW_TRACKING_URI": f"sqlite:///{reproduced.path}/mlflow.db",
         "PYTHONPATH": f"{reproduced.path}/src",
         "PNEUMONIA_MAX_IMAGES": "1000",
     }
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [*COMMANDS[request.param], MODEL, "--port", str(port)],
-            cwd=tmp_path_factory.mktemp("elsewhere"), env=clean_environment() | store,
-            stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_up(address, lambda: process.poll() is None)
+    command = [*COMMANDS[request.param], MODEL]
+    with running(command, tmp_path_factory.mktemp("elsewhere"), environment) as (address, *_):
         yield address
-    finally:
-        # The scoring server is a child of the command.
-        subprocess.run(["pkill", "-TERM", "-s", str(process.pid)], check=False)
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
 
 
 def test_rest_gives_the_probabilities_that_evaluate_wrote(server: str, reproduced: Clone) -> None:

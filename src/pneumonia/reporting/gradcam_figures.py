@@ -141,6 +141,7 @@ def map_scores(figures: dict[str, dict[str, Any]]) -> Figure:
                 axis.hlines(values[f"other_{name}"], *ends, INK, ":", label=label)
     axis.set_xticks(range(len(chance)), [name.replace("_", " ") for name in chance])
     axis.set(title="Heat maps of the pneumonia films of test", ylim=(0, 1.28), ylabel="share")
+    axis.set_yticks(np.linspace(0, 1, 6))
     axis.grid(axis="x", visible=False)
     axis.legend(loc="upper left", ncols=4)
     return figure
@@ -161,7 +162,7 @@ def randomisation(steps: dict[str, pd.DataFrame], max_rank: float) -> Figure:
         axis.axhline(max_rank, color=INK, linestyle="--", linewidth=1)
         axis.text(places.max(), max_rank + 0.02, "most allowed rank", ha="right", va="bottom")
         axis.set_xticks(places, ["trained", *table["down_to"][1:]], rotation=60, ha="right")
-        axis.set(title=model, xlabel="weights in random order down to", ylim=(-0.4, 1.05))
+        axis.set(title=model, xlabel="weights in random order down to", ylim=(-0.02, 1.05))
     axes[0, 0].set_ylabel("similarity to the trained maps")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=4, fontsize=8)

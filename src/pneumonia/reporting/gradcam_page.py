@@ -198,6 +198,8 @@ def _basis(report: Report) -> str:
 
 def _explanation(report: Report) -> list[str]:
     def by_model(values: dict[str, Any]) -> str:
+        if len(set(values.values())) == 1:
+            return f"{next(iter(values.values()))} (both models)"
         return " and ".join(f"{value} ({model})" for model, value in values.items())
 
     grids = by_model({model: f"{h} by {w}" for model, (h, w) in report.grids.items()})
