@@ -51,7 +51,7 @@ ui: $(VENV)/.installed ## compare runs in the MLflow UI
 	@mlflow ui --port $(UI_PORT)
 
 explain: $(VENV)/.installed ## heat maps of films: make explain FILES="a.png b.dcm"
-	@PYTHONPATH=src python -m pneumonia explain $(FILES)
+	@pneumonia explain $(FILES)
 
 serve: $(VENV)/.installed ## serve the champion: REST, and a page for people
 	@echo "http://127.0.0.1:$(PORT)"

@@ -1,4 +1,4 @@
-"""The commands: python -m pneumonia COMMAND --help."""
+"""The commands: pneumonia COMMAND --help."""
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,13 @@ def films(tmp_path: Path) -> Path:
 def explain(clone: Clone, *arguments: str | Path) -> tuple[int, list[str], list[str]]:
     ran = clone.run("python", "-m", "pneumonia", "explain", *map(str, arguments), PYTHONPATH="src")
     return ran.returncode, ran.stdout.splitlines(), ran.stderr.splitlines()
+
+
+def test_the_command_is_installed_and_tells_its_options() -> None:
+    command = Path(sys.executable).with_name("pneumonia")
+    ran = subprocess.run([command, "explain", "--help"], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("usage: pneumonia explain ")
+    assert "--opacity" in ran.stdout
 
 
 def test_films_are_explained_in_their_own_proportions(reproduced: Clone, films: Path) -> None:
