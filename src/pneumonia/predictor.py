@@ -8,14 +8,20 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.data.image import decode
 from pneumonia.evaluation.operating_point import OperatingPoint
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 NOTICE = (
     "Not a medical device. For research and teaching; "
@@ -46,7 +52,11 @@ class Prediction:
 
 
 class Graph:
-    """An exported graph in ONNX Runtime, loaded once and safe to call from several threads."""
+    """An exported graph in ONNX Runtime, loaded once and safe to call from several threads.
+
+    A film alone gets all cores. Several are run side by side, each on a core of its own: one pass
+    over eight of them is a quarter slower on two cores, as its layers do not fit a core's cache.
+    """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
         """Load the graph; `threads` 0 means all cores.
@@ -54,30 +64,48 @@ class Graph:
         Raises:
             FileNotFoundError: no graph at `path`.
         """
-        # Nothing calls home; it is read when the library is loaded.
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-        import onnxruntime
-
         payload = path.read_bytes()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            payload, options, providers=["CPUExecutionProvider"]
-        )
+        threads = threads or len(os.sched_getaffinity(0))
+        self._alone = _session(payload, threads)
+        self._beside = _session(payload, 1) if threads > 1 else self._alone
+        self._cores = ThreadPoolExecutor(threads, thread_name_prefix="graph")
         self.sha256 = hashlib.sha256(payload).hexdigest()
-        self.size: int = self._session.get_inputs()[0].shape[1]
+        self.size: int = self._alone.get_inputs()[0].shape[1]
 
     def run(
-        self, images: NDArray[np.uint8], batch_size: int = 32
+        self, images: NDArray[np.uint8], on_one_core: bool = False
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits (N,) and class activation maps (N, h, w) of images uint8, (N, S, S, 1)."""
-        outputs = [
-            self._session.run(["logit", "map"], {"image": images[start : start + batch_size]})
-            for start in range(0, len(images), batch_size)
-        ]
-        logits, maps = zip(*outputs, strict=True)
+        """Logits (N,) and class activation maps (N, h, w).
+
+        Args:
+            images: uint8, (N, S, S, 1), N > 0.
+            on_one_core: for who calls this from several threads at once.
+        """
+        if on_one_core:
+            return _run(self._beside, images)
+        if len(images) == 1:
+            return _run(self._alone, images)
+        films = (images[row : row + 1] for row in range(len(images)))
+        logits, maps = zip(*self._cores.map(partial(_run, self._beside), films), strict=True)
         return np.concatenate(logits), np.concatenate(maps)
+
+
+def _session(payload: bytes, threads: int) -> InferenceSession:
+    # Nothing calls home; it is read when the library is loaded.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(payload, options, providers=["CPUExecutionProvider"])
+
+
+def _run(
+    session: InferenceSession, images: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    logits, maps = session.run(["logit", "map"], {"image": images})
+    return logits, maps
 
 
 class Predictor:

@@ -93,7 +93,8 @@ def test_the_cells_are_drawn_as_they_are() -> None:
     layer = heat_layer(heat, 48, 56, cells=True)
     assert (layer[..., 3] == 255).all()
     assert np.array_equal(layer[::8, ::8], layer[7::8, 7::8])
-    assert np.array_equal(layer[::8, ::8, :3], colour(heat / 48))
+    # The map is drawn in 255 steps, of which half a one is 0.9 of a colour, which is rounded.
+    assert np.abs(layer[::8, ::8, :3] - colour(heat / 48).astype(int)).max() <= 2
 
 
 def test_the_scale_is_the_median_of_the_hottest_cells() -> None:

@@ -175,9 +175,7 @@ def test_the_samples_are_drawn_films_of_both_classes(client: TestClient) -> None
     assert client.get("/samples/other.png").status_code == 404
 
 
-def test_prometheus_counts_requests_films_and_batches(
-    client: TestClient, films: list[bytes]
-) -> None:
+def test_prometheus_counts_requests_films_and_steps(client: TestClient, films: list[bytes]) -> None:
     def count(line: str) -> float:
         for found in client.get("/metrics").text.splitlines():
             if found.startswith(line):
@@ -188,7 +186,7 @@ def test_prometheus_counts_requests_films_and_batches(
         'pneumonia_requests_total{method="POST",route="/predict",status="200"}',
         'pneumonia_films_total{answer="NORMAL"}',
         'pneumonia_films_total{answer="not_an_image"}',
-        "pneumonia_batch_films_sum",
+        'pneumonia_step_seconds_count{step="infer"}',
         'pneumonia_step_seconds_count{step="draw"}',
     ]
     before = [count(line) for line in lines]

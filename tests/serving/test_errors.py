@@ -150,7 +150,7 @@ def test_a_films_error_holds_nothing_of_the_film(client: TestClient, film: bytes
     told += client.post("/predict", content=film, headers={"Content-Type": "image/png"}).text
     row = {"image": base64.b64encode(film).decode()}
     told += client.post("/invocations", json={"dataframe_records": [row]}).text
-    assert told.count('"error": {') == 2
+    assert told.replace(" ", "").count('"error":{') == 2
     assert "1970" not in told
 
 

@@ -169,8 +169,8 @@ class _Shrinking(Graph):
         self._graph, self.sha256, self.size = graph, graph.sha256, graph.size
 
     def run(
-        self, images: NDArray[np.uint8], batch_size: int = 32
+        self, images: NDArray[np.uint8], on_one_core: bool = False
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """As `Graph.run`, for images of any size."""
         films = [decode(encode_png(image[..., 0]), self.size).pixels for image in images]
-        return self._graph.run(np.stack(films)[..., None], batch_size)
+        return self._graph.run(np.stack(films)[..., None], on_one_core)

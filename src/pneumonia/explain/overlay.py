@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -22,6 +24,7 @@ _INFERNO = np.array(
     ],
     dtype=np.float64,
 )
+STEPS = 255  # of heat that are told apart in a picture
 
 
 def colour(values: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -48,11 +51,23 @@ def overlay(
     Returns:
         uint8, (S, S, 3).
     """
-    heat = smooth(heat_map, film.shape[0]) / scale
-    heat = np.clip(heat, 0, 1)[..., None]
-    alpha = opacity * heat
-    mixed = (1 - alpha) * film[..., None] + alpha * colour(heat[..., 0])
-    return mixed.round().astype(np.uint8)
+    heat = _steps(smooth(heat_map, film.shape[0]), scale)
+    # Every step of heat on every grey of the film is mixed once; a picture is looked up.
+    return _mixed(opacity).take(heat << 8 | film).view(np.uint8).reshape(*film.shape, 3)
+
+
+def _steps(heat_map: NDArray[np.float32], scale: float) -> NDArray[np.uint16]:
+    """0 to 255, of which 255 is at the scale and over it."""
+    return (np.clip(heat_map * (STEPS / scale), 0, STEPS) + 0.5).astype(np.uint16)
+
+
+@lru_cache(maxsize=4)
+def _mixed(opacity: float) -> NDArray[np.void]:
+    """RGB, three bytes an element, at [step << 8 | grey]."""
+    heat = (np.arange(STEPS + 1) / STEPS)[:, None]
+    alpha, grey = opacity * heat[..., None], np.arange(256)[:, None]
+    mixed = (1 - alpha) * grey + alpha * colour(heat)
+    return mixed.round().astype(np.uint8).view("V3").reshape(-1)
 
 
 def heat_layer(
@@ -70,9 +85,10 @@ def heat_layer(
         uint8, (side, side, 4), RGBA.
     """
     enlarged = _cells(heat_map, side) if cells else smooth(heat_map, side)
-    heat = np.clip(enlarged / scale, 0, 1)
-    alpha = np.full(heat.shape, 255) if cells else (255 * heat).round()
-    return np.concatenate([colour(heat), alpha[..., None].astype(np.uint8)], axis=-1)
+    steps = np.arange(STEPS + 1)
+    alpha = np.full_like(steps, 255) if cells else steps
+    look = np.column_stack([colour(steps / STEPS), alpha.astype(np.uint8)])
+    return look[_steps(enlarged, scale)]
 
 
 def heat_scale(maps: NDArray[np.float32]) -> float:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.data.bounds import MAX_PIXELS
-from pneumonia.data.image import decode, encode_png
+from pneumonia.data.image import decode
 from pneumonia.explain.overlay import heat_layer, overlay
 from pneumonia.predictor import Prediction
+from pneumonia.serving.png import encode_png
 from pneumonia.serving.served import ServedModel
 from pneumonia.serving.warnings import warn
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from pneumonia.data.image import ImageError
+from pneumonia.data.bounds import ImageError
 
 JPEG_PNG_DICOM = "send a JPEG, a PNG or a DICOM radiograph"
 MENDS = {

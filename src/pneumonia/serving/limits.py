@@ -15,7 +15,7 @@ from pneumonia.serving.errors import RequestError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-RETRY_AFTER = 1  # s; a pass over a full batch takes less
+RETRY_AFTER = 1  # s; a film takes a hundredth of it
 
 
 def _limit(variable: str, default: int) -> Any:

@@ -50,11 +50,8 @@ class Metrics:
         self.probability = self._make(
             Histogram, "probability", "Of pneumonia, of the films of /predict.", buckets=TENTHS
         )
-        self.batch_films = self._make(
-            Histogram, "batch_films", "Films a forward pass.", buckets=(1, 2, 4, 8)
-        )
-        self._step_seconds = self._make(
-            Histogram, "step_seconds", "Each step of a film's answer, with its queue.", ["step"],
+        self.step_seconds = self._make(
+            Histogram, "step_seconds", "Each step of a film's answer.", ["step"],
             buckets=SECONDS,
         )  # fmt: skip
 
@@ -66,7 +63,7 @@ class Metrics:
         """Take the time of a block."""
         begun = perf_counter()
         yield
-        self._step_seconds.labels(name).observe(perf_counter() - begun)
+        self.step_seconds.labels(name).observe(perf_counter() - begun)
 
     def count_film(self, answer: str, codes: Iterator[str] | list[str]) -> None:
         """Count a film by its label or its error's code, and the codes of its warnings."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ class Plausibility:
         if distances[0] < NEARER * distances[nearest]:
             nearest = 0
         wrong, best = list(ways.items())[nearest]
-        plausible = bool(self.plausible(best[None])[0])
+        plausible = bool(self._within(best[None], distances[nearest])[0])
         level, spread = thumbnail.mean(), thumbnail.std()
         return Verdict(
             plausible=plausible,
@@ -128,8 +129,13 @@ class Plausibility:
 
     def plausible(self, thumbnails: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which thumbnails, (N, 32, 32), lie within all three limits, bool, (N,)."""
+        return self._within(thumbnails, self.distances(thumbnails))
+
+    def _within(
+        self, thumbnails: NDArray[np.float32], distances: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
         return (
-            (self.distances(thumbnails) <= self.distance)
+            (distances <= self.distance)
             & (_likeness(thumbnails, self.mean) >= self.likeness)
             & (_detail(thumbnails) >= self.detail)
         )
@@ -137,9 +143,13 @@ class Plausibility:
     def distances(self, thumbnails: NDArray[np.float32]) -> NDArray[np.float64]:
         """Of thumbnails (N, 32, 32): 2 for the average training film, float64, (N,)."""
         centred = (_standardised(thumbnails) - self.mean).astype(np.float64)
-        along = centred @ self.components.T
+        along = centred @ self._axes
         beside = (centred**2).sum(1) - (along**2).sum(1)
         return (along**2 / self.variances).mean(1) + beside / self.residual
+
+    @cached_property
+    def _axes(self) -> NDArray[np.float64]:
+        return self.components.T.astype(np.float64)
 
     def save(self, path: Path) -> None:
         """Write the statistics as an .npz file without pickles; the same bytes for the same."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
 
@@ -144,4 +144,4 @@ def _missing(mend: str) -> RequestError:
 
 
 def _json(answer: dict[str, Any]) -> Response:
-    return Response(json.dumps(answer).encode(), media_type="application/json")
+    return Response(orjson.dumps(answer), media_type="application/json")

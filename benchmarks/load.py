@@ -1,0 +1,109 @@
+"""Ten minutes of 32 clients with a tenth of bad requests against the application: what they get.
+
+Lost is a request without a whole answer. Memory is the server's resident set, twice a second; flat
+means that the mean of the last minute is at most 5 % over that of the second one.
+
+PYTHONPATH=src:. python -m benchmarks.load, after `make repro`
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from benchmarks.clients import Tally, busy, post, server
+from pneumonia.data.image import SUFFIXES
+
+FILMS = 200
+CLIENTS = 32
+MINUTE = 60  # s
+
+
+def bad_requests(film: bytes) -> list[bytes]:
+    """What senders get wrong."""
+    whole = post("/predict", film)
+    return [
+        post("/predict", b""),
+        post("/predict", b"no film at all"),
+        post("/predict", film[: len(film) // 2]),
+        post("/predict", film, "text/plain"),
+        post("/predict", film, "multipart/form-data; boundary=x"),
+        post("/invocations", b"{", "application/json"),
+        post("/invocations", b'{"inputs": [1]}', "application/json"),
+        post("/invocations", b'{"dataframe_records": [{"image": "?"}]}', "application/json"),
+        post("/nowhere", film),
+        whole.replace(b"POST /predict", b"PUT /predict", 1),
+    ]
+
+
+def mixed(films: Sequence[bytes], seed: int = 0) -> list[bytes]:
+    """Good requests with a tenth of bad ones among them."""
+    bad = bad_requests(films[0])
+    good = [post("/predict", film) for film in films]
+    few = [bad[number % len(bad)] for number in range(max(1, len(good) // 9))]
+    every = good + few
+    random.Random(seed).shuffle(every)
+    return every
+
+
+async def watched(
+    port: int, process: psutil.Process, requests: Sequence[bytes], seconds: float
+) -> tuple[Tally, list[int]]:
+    """What the clients saw, and the server's memory while they did, bytes."""
+    end = time.perf_counter() + seconds
+    memory: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            memory.append(process.memory_info().rss)
+            await asyncio.sleep(0.5)
+
+    watcher = asyncio.create_task(watch())
+    tally = await busy(port, CLIENTS, requests, lambda sent: time.perf_counter() > end)
+    watcher.cancel()
+    return tally, memory
+
+
+def main() -> None:
+    """Print what came back, and end with status 1 where the service did not hold."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--films", type=Path, default=Path("data/prepared/images"))
+    parser.add_argument("--model", default="models:/pneumonia-chest-xray@champion")
+    parser.add_argument("--minutes", type=float, default=10)
+    options = parser.parse_args()
+    files = sorted(file for file in options.films.rglob("*") if file.suffix in SUFFIXES)[:FILMS]
+    requests = mixed([file.read_bytes() for file in files])
+    application = [sys.executable, "-m", "pneumonia.serving.app", "--model", options.model]
+    with server(application) as (port, process):
+        tally, memory = asyncio.run(watched(port, process, requests, MINUTE * options.minutes))
+    cores = len(os.sched_getaffinity(0))
+    print(f"{options.minutes:g} minutes, {CLIENTS} clients; {cores} cores, {platform.machine()}")
+    statuses = Counter(tally.statuses)
+    print("answers", ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items())))
+    print(f"lost    {tally.lost}")
+    cuts = statistics.quantiles(tally.seconds, n=100)
+    print(f"p50     {1000 * cuts[49]:.0f} ms")
+    print(f"p99     {1000 * cuts[98]:.0f} ms")
+    minute = min(2 * MINUTE, len(memory) // 3)
+    early, late = statistics.mean(memory[minute : 2 * minute]), statistics.mean(memory[-minute:])
+    print(f"memory  {early / 2**20:.0f} MiB in the second minute, {late / 2**20:.0f} in the last")
+    broken = [status for status in statuses if status >= 500 and status != 503]
+    if tally.lost or broken or late > 1.05 * early:
+        sys.exit("the service did not hold")
+
+
+if __name__ == "__main__":
+    main()
