@@ -23,10 +23,13 @@ COPY --from=environment /opt/model /opt/model
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/model/code \
     PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1 \
     MALLOC_ARENA_MAX=2 \
     MLFLOW_DISABLE_TELEMETRY=true \
     ORT_DISABLE_TELEMETRY=1
+# Start once: a model that cannot be served fails here, and the standard library's bytecode, which the
+# official image leaves out and a read-only container cannot write, stays.
+RUN python -c "import uvicorn; from pneumonia.serving.app import create_app; create_app('/opt/model')"
+ENV PYTHONDONTWRITEBYTECODE=1
 RUN useradd --system --no-create-home --uid 10001 model
 USER 10001
 WORKDIR /tmp

@@ -18,7 +18,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup setup-dev repro test test-slow check format ui explain serve register promote rollback image lock clean
+.PHONY: help setup setup-dev repro test test-slow check audit format ui explain serve register promote rollback image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,10 +37,14 @@ test: $(VENV)/.installed-dev ## run the tests
 test-slow: $(VENV)/.installed-dev ## run the tests that `make test` has no room for
 	@python -m pytest -m slow
 
-check: $(VENV)/.installed-dev ## lint and type-check
+check: $(VENV)/.installed-dev ## lint, type-check, look for insecure code
 	@ruff check .
 	@ruff format --check .
 	@mypy
+	@bandit --quiet --configfile pyproject.toml --recursive src stages benchmarks
+
+audit: $(VENV)/.installed-dev ## look for known vulnerabilities in what is locked (asks the web)
+	@python .ci/audit.py
 
 format: $(VENV)/.installed-dev ## rewrite the code in the project's format
 	@ruff check --fix .

@@ -9,7 +9,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pneumonia.serving.limits import Limits
+from pneumonia.serving.limits import Limits, read_limits
+from pneumonia.serving.stopping import REFUSING
 from tests.pipeline.imports import ROOT
 
 MANIFEST = list(yaml.safe_load_all((ROOT / "deploy/kubernetes/pneumonia.yaml").read_text()))
@@ -63,12 +64,12 @@ def test_the_container_is_as_closed_as_the_image_allows() -> None:
 
 def test_a_stop_waits_longer_than_a_request_may_take() -> None:
     pod = of_kind("Deployment")["spec"]["template"]["spec"]
-    [limit] = pod["containers"][0]["env"]
-    assert limit == {"name": "PNEUMONIA_MAX_SECONDS", "value": str(Limits().seconds)}
-    sleep = 5  # of preStop, which is within the grace
-    assert f"time.sleep({sleep})" in str(pod["containers"][0]["lifecycle"])
-    assert pod["terminationGracePeriodSeconds"] > Limits().seconds + sleep
-    assert int(COMPOSE["services"]["model"]["stop_grace_period"].rstrip("s")) > Limits().seconds
+    environment = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
+    limits = read_limits(environment)
+    assert environment.keys() == {"PNEUMONIA_MAX_SECONDS", "PNEUMONIA_DRAIN_SECONDS"}
+    assert pod["terminationGracePeriodSeconds"] > limits.drain + REFUSING + limits.seconds
+    grace = int(COMPOSE["services"]["model"]["stop_grace_period"].rstrip("s"))
+    assert grace > Limits().drain + REFUSING + Limits().seconds
 
 
 def test_prometheus_asks_the_model_of_the_compose_file() -> None:

@@ -228,7 +228,7 @@ def load_params(path: Path) -> Params:
     try:
         text = path.read_text(encoding="utf-8")
         tree = yaml.compose(text, Loader=_Loader)
-        values = yaml.load(text, Loader=_Loader)
+        values = yaml.load(text, Loader=_Loader)  # nosec B506 # a SafeLoader
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run from the repository's root") from None
     except OSError as error:

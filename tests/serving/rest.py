@@ -39,12 +39,13 @@ def running(
     Args:
         command: without its port.
         folder: that it works in, and where its log lies.
-        environment: besides that of `clean_environment`.
+        environment: besides that of `clean_environment`; without it a stop waits for nobody.
     """
     port, log = free_port(), folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, "--port", str(port)], cwd=folder, env=clean_environment() | environment,
+            [*command, "--port", str(port)], cwd=folder,
+            env=clean_environment() | {"PNEUMONIA_DRAIN_SECONDS": "0"} | environment,
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     address = f"http://127.0.0.1:{port}"

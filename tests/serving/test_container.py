@@ -3,21 +3,38 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import mlflow
+import numpy as np
+import pandas as pd
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from selenium.webdriver.common.keys import Keys
 
 from tests.pipeline.clone import Clone
+from tests.serving.browser import Browser, needs_browser
+from tests.serving.crowd import Crowd
 from tests.serving.rest import ask, champion_predictions, free_port, records, wait_until_up
+from tests.tracking.conftest import use
 
 DOCKER = os.environ.get("DOCKER", "")
 IMAGE = "pneumonia-acceptance"
+MODEL = "models:/pneumonia-chest-xray@champion"
+PLAIN = (
+    "mlflow", "models", "serve", "--model-uri", "/opt/model", "--env-manager", "local",
+    "--host", "0.0.0.0", "--port", "8080",
+)  # fmt: skip
 
 pytestmark = [
     pytest.mark.container,
@@ -30,28 +47,57 @@ def docker(*arguments: str) -> str:
     return ran.stdout.strip()
 
 
-@pytest.fixture(scope="module")
-def container(reproduced: Clone) -> Iterator[str]:
-    """Address of the container, started as a hardened host would."""
-    venv = Path(sys.prefix)
-    built = reproduced.run(
-        "make", "image", f"DOCKER={DOCKER}", f"IMAGE={IMAGE}", f"VENV={venv}",
-        "--old-file", f"{venv}/.installed",
-    )  # fmt: skip
-    assert built.returncode == 0, built.stdout + built.stderr
+@contextmanager
+def started(*command: str) -> Iterator[tuple[str, str]]:
+    """Address and id of a new container, started as a hardened host would."""
     port = free_port()
     name = docker(
         "run", "--detach", "--rm", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL",
-        "--publish", f"127.0.0.1:{port}:8080", IMAGE,
+        "--publish", f"127.0.0.1:{port}:8080", IMAGE, *command,
     )  # fmt: skip
     server = f"http://127.0.0.1:{port}"
     try:
         wait_until_up(
             server, lambda: docker("ps", "--quiet", "--no-trunc", "--filter", f"id={name}")
         )
-        yield server
+        yield server, name
     finally:
-        docker("rm", "--force", name)
+        subprocess.run([DOCKER, "rm", "--force", name], capture_output=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def image(reproduced: Clone) -> str:
+    """The image, built from the clone's champion."""
+    venv = Path(sys.prefix)
+    built = reproduced.run(
+        "make", "image", f"DOCKER={DOCKER}", f"IMAGE={IMAGE}", f"VENV={venv}",
+        "--old-file", f"{venv}/.installed",
+    )  # fmt: skip
+    assert built.returncode == 0, built.stdout + built.stderr
+    return IMAGE
+
+
+@pytest.fixture(scope="module")
+def container(image: str) -> Iterator[str]:
+    """Address of the container."""
+    with started() as (server, _):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def film(reproduced: Clone) -> tuple[bytes, float]:
+    """A film's file as a client has it, and the probability that `evaluate` wrote for it."""
+    table = champion_predictions(reproduced).head(1)
+    [record] = records(reproduced, table)["dataframe_records"]
+    return base64.b64decode(record["image"]), table["probability"].iloc[0]
+
+
+def posted(address: str, body: bytes, kind: str) -> Any:
+    """The only prediction in an answer."""
+    request = urllib.request.Request(address, body, {"Content-Type": kind})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        [answer] = json.load(response)["predictions"]
+    return answer
 
 
 def test_the_container_gives_the_probabilities_that_evaluate_wrote(
@@ -67,49 +113,106 @@ def test_the_container_gives_the_probabilities_that_evaluate_wrote(
     )
 
 
-def test_predict_gives_them_too(container: str, reproduced: Clone) -> None:
-    table = champion_predictions(reproduced).head(3)
-    for row, record in zip(
-        table.itertuples(), records(reproduced, table)["dataframe_records"], strict=True
-    ):
-        request = urllib.request.Request(
-            f"{container}/predict", base64.b64decode(record["image"]),
-            {"Content-Type": "application/octet-stream"},
-        )  # fmt: skip
-        with urllib.request.urlopen(request, timeout=60) as response:
-            [answer] = json.load(response)["predictions"]
-        assert answer["probability"] == pytest.approx(row.probability, abs=1e-6)
+def test_a_film_is_answered_alike_whoever_asks(
+    container: str,
+    reproduced: Clone,
+    film: tuple[bytes, float],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    payload, written = film
+    image = base64.b64encode(payload).decode()
+    split = {"dataframe_split": {"columns": ["image"], "data": [[image]]}}
+    body = tmp_path / "film.json"
+    body.write_text(json.dumps(split))
+    store = f"sqlite:///{reproduced.path}/mlflow.db"
+    command = reproduced.run(
+        "mlflow", "models", "predict", "--model-uri", MODEL, "--input-path", str(body),
+        "--output-path", str(tmp_path / "answer.json"), "--env-manager", "local",
+        MLFLOW_TRACKING_URI=store,
+    )  # fmt: skip
+    assert command.returncode == 0, command.stderr
+    [by_command] = json.loads((tmp_path / "answer.json").read_text())["predictions"]
+    with use(store, monkeypatch):
+        loaded = mlflow.pyfunc.load_model(MODEL).predict(pd.DataFrame({"image": [payload]}))
+    with started(*PLAIN) as (plain, _):
+        served = ask(plain, split)
+    csv = f"image\n{image}\n".encode()
+    answers = {
+        "predict": posted(f"{container}/predict", payload, "application/octet-stream"),
+        "records": ask(container, {"dataframe_records": [{"image": image}]})[0],
+        "split": ask(container, split)[0],
+        "csv": posted(f"{container}/invocations", csv, "text/csv"),
+        "mlflow models serve": served[0],
+        "mlflow models predict": by_command,
+        "mlflow.pyfunc": loaded.iloc[0],
+    }
+    told = {way: answer["probability"] for way, answer in answers.items()}
+    assert told == pytest.approx(dict.fromkeys(answers, written), abs=1e-6)
 
 
-def test_the_image_says_what_is_in_it(container: str, reproduced: Clone) -> None:
-    labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", IMAGE))
+@needs_browser
+def test_the_page_shows_the_film_with_its_map(
+    container: str, chromium: Browser, film: tuple[bytes, float], tmp_path: Path
+) -> None:
+    def shot() -> NDArray[np.int16]:
+        png = chromium.id("picture").screenshot_as_png
+        return np.array(Image.open(io.BytesIO(png)).convert("RGB"), np.int16)
+
+    payload, written = film
+    file = tmp_path / "film.png"
+    file.write_bytes(payload)
+    chromium.open(container)
+    chromium.choose(file)
+    shown = float(chromium.id("probability").get_attribute("value"))
+    assert shown == pytest.approx(written, abs=1e-6)
+    overlaid = shot()
+    chromium.id("opacity").send_keys(Keys.HOME)
+    chromium.next_frame()
+    alone = shot()
+    # The film is grey, and what lies over it is in colour.
+    assert np.ptp(alone, axis=-1).max() <= 2
+    assert (np.ptp(overlaid, axis=-1) > 30).mean() > 0.01
+    assert chromium.complaints() == []
+
+
+def test_docker_stop_loses_no_request(image: str, film: tuple[bytes, float]) -> None:
+    with started() as (server, name):
+        crowd = Crowd(int(server.rpartition(":")[2]), film[0], 16)
+        crowd.during(lambda: docker("stop", name))
+    assert crowd.counts.keys() == {"answered", "refused"}
+    assert crowd.counts["refused"] == 16
+
+
+def test_it_is_small_on_disk_and_in_memory(container: str) -> None:
+    assert int(docker("inspect", "--format", "{{.Size}}", IMAGE)) < 700e6
+    [name] = docker("ps", "--quiet", "--filter", f"publish={container.rpartition(':')[2]}").split()
+    status = docker("exec", name, "cat", "/proc/1/status")
+    [resident] = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")]
+    assert int(resident) < 500e3  # kB
+
+
+def test_nothing_is_compiled_when_it_starts(image: str) -> None:
+    script = (
+        "import os, sys\n"
+        "from pneumonia.serving.app import create_app\n"
+        "create_app('/opt/model')\n"
+        "kept = [getattr(module, '__cached__', None) for module in sys.modules.values()]\n"
+        "print(len(kept), [file for file in kept if file and not os.path.exists(file)])\n"
+    )
+    assert docker("run", "--rm", image, "python", "-W", "ignore", "-c", script).endswith(" []")
+
+
+def test_the_image_says_what_is_in_it(image: str, reproduced: Clone) -> None:
+    labels = json.loads(docker("inspect", "--format", "{{json .Config.Labels}}", image))
     commit = reproduced.run("git", "rev-parse", "HEAD").stdout.strip()
     assert labels["org.opencontainers.image.title"] == "pneumonia-chest-xray"
     assert labels["org.opencontainers.image.version"] == "1"
     assert labels["org.opencontainers.image.revision"] == commit
 
 
-def test_the_container_runs_mlflow_models_serve(container: str, reproduced: Clone) -> None:
-    port = free_port()
-    name = docker(
-        "run", "--detach", "--rm", "--read-only", "--tmpfs", "/tmp",
-        "--publish", f"127.0.0.1:{port}:5000", IMAGE,
-        "mlflow", "models", "serve", "--model-uri", "/opt/model", "--env-manager", "local",
-        "--host", "0.0.0.0",
-    )  # fmt: skip
-    server = f"http://127.0.0.1:{port}"
-    try:
-        wait_until_up(server, lambda: docker("ps", "--quiet", "--filter", f"id={name}"))
-        body = records(reproduced, champion_predictions(reproduced).head(2))
-        plain, ours = ask(server, body), ask(container, body)
-    finally:
-        docker("rm", "--force", name)
-    for one, other in zip(plain, ours, strict=True):
-        assert one["probability"] == pytest.approx(other["probability"], abs=1e-6)
-
-
-def test_the_container_has_no_tensorflow_and_no_root(container: str) -> None:
+def test_the_container_has_no_tensorflow_and_no_root(image: str) -> None:
     script = "import importlib.util, os; print(importlib.util.find_spec('tensorflow'), os.getuid())"
-    found, user = docker("run", "--rm", IMAGE, "python", "-c", script).split()
+    found, user = docker("run", "--rm", image, "python", "-c", script).split()
     assert found == "None"
     assert user != "0"

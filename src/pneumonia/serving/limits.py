@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 RETRY_AFTER = 1  # s; a film takes a hundredth of it
 
 
-def _limit(variable: str, default: int) -> Any:
-    return field(default=default, metadata={"variable": f"PNEUMONIA_MAX_{variable}"})
+def _limit(variable: str, default: int, least: int = 1) -> Any:
+    return field(default=default, metadata={"variable": f"PNEUMONIA_{variable}", "least": least})
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused, each by an environment variable of its own.
+    """What is refused and how long is waited, each by an environment variable of its own.
 
     Attributes:
         body: bytes of one request.
@@ -33,30 +33,32 @@ class Limits:
         requests: in flight at once.
         held: bytes of all requests in flight.
         seconds: from a request's first byte to its answer.
+        drain: seconds that a stop still answers for; 0: it closes at once.
     """
 
-    body: int = _limit("BODY_BYTES", 32 * 2**20)
-    pixels: int = _limit("PIXELS", MAX_PIXELS)
-    images: int = _limit("IMAGES", 32)
-    requests: int = _limit("REQUESTS", 64)
-    held: int = _limit("HELD_BYTES", 128 * 2**20)
-    seconds: int = _limit("SECONDS", 30)
+    body: int = _limit("MAX_BODY_BYTES", 32 * 2**20)
+    pixels: int = _limit("MAX_PIXELS", MAX_PIXELS)
+    images: int = _limit("MAX_IMAGES", 32)
+    requests: int = _limit("MAX_REQUESTS", 64)
+    held: int = _limit("MAX_HELD_BYTES", 128 * 2**20)
+    seconds: int = _limit("MAX_SECONDS", 30)
+    drain: int = _limit("DRAIN_SECONDS", 2, least=0)
 
 
 def read_limits(environment: Mapping[str, str] = os.environ) -> Limits:
     """The limits that the environment gives.
 
     Raises:
-        InputError: one of them is no whole number from 1.
+        InputError: one of them is no whole number, or less than it may be.
     """
     given: dict[str, int] = {}
     for one in fields(Limits):
-        variable = one.metadata["variable"]
+        variable, least = one.metadata["variable"], one.metadata["least"]
         text = environment.get(variable)
         if text is None:
             continue
-        if not (text.isascii() and text.isdigit() and int(text) > 0):
-            raise InputError(f"{variable}: '{text}' is not a whole number from 1")
+        if not (text.isascii() and text.isdigit() and int(text) >= least):
+            raise InputError(f"{variable}: '{text}' is not a whole number from {least}")
         given[one.name] = int(text)
     return Limits(**given)
 
