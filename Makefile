@@ -10,6 +10,8 @@ IMAGE ?= $(MODEL)
 DOCKER ?= docker
 PORT ?= 8080
 UI_PORT ?= 5000
+# Tests on up to four cores; TensorFlow in each has threads of its own.
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 # Stages call `python`: the environment's comes first. Nothing calls home.
 export PATH := $(abspath $(VENV))/bin:$(PATH)
@@ -32,10 +34,10 @@ repro: $(VENV)/.installed ## run the pipeline; only what changed since the last 
 	@python -S stages/summary.py
 
 test: $(VENV)/.installed-dev ## run the tests
-	@python -m pytest
+	@python -m pytest $(PARALLEL)
 
 test-slow: $(VENV)/.installed-dev ## run the tests that `make test` has no room for
-	@python -m pytest -m slow
+	@python -m pytest $(PARALLEL) -m slow
 
 check: $(VENV)/.installed-dev ## lint, type-check, look for insecure code
 	@ruff check .
