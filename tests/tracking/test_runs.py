@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from pneumonia.errors import InputError
 from pneumonia.tracking import runs
+from pneumonia.tracking.store import connected
 
 FILMS = pd.DataFrame(
     {
@@ -161,11 +162,11 @@ def test_a_store_that_goes_away_is_told_in_one_line_and_a_mistake_keeps_its_trac
 ) -> None:
     with (
         pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI: .*; run the same again") as caught,
-        runs.store(),
+        connected(),
     ):
         with sqlite3.connect(tmp_path / "mlflow.db") as database:
             database.execute("DROP TABLE registered_models")
         store.create_registered_model("name")
     assert len(str(caught.value).splitlines()) == 1
-    with pytest.raises(MlflowException, match="not found"), runs.store():
+    with pytest.raises(MlflowException, match="not found"), connected():
         store.get_run("0" * 32)

@@ -89,10 +89,10 @@ def serve(model: str, host: str, port: int) -> None:
 
     from pneumonia.serving.logs import configuration
     from pneumonia.serving.stopping import Server, Stop
-    from pneumonia.tracking.runs import DEFAULT_STORE
+    from pneumonia.tracking import store
 
-    os.environ.setdefault("MLFLOW_TRACKING_URI", DEFAULT_STORE)
-    limits, stop, logging_configuration = read_limits(), Stop(), configuration()
+    os.environ["MLFLOW_TRACKING_URI"] = store.uri()
+    limits, logging_configuration, stop = read_limits(), configuration(), Stop()
     logging.config.dictConfig(logging_configuration)
     logging.captureWarnings(True)
     try:
