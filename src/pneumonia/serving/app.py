@@ -76,7 +76,7 @@ def serve(model: str, host: str, port: int) -> None:
     import uvicorn
 
     from pneumonia.serving.logs import configuration
-    from pneumonia.tracking.runs import DEFAULT_STORE
+    from pneumonia.tracking.runs import DEFAULT_STORE, refused, trouble
 
     os.environ.setdefault("MLFLOW_TRACKING_URI", DEFAULT_STORE)
     limits, logging_configuration = read_limits(), configuration()
@@ -89,6 +89,7 @@ def serve(model: str, host: str, port: int) -> None:
     except Exception as error:
         # Each kind of store has its own exceptions: files, SQL, HTTP.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = trouble(error) if refused(error) else reason
         raise InputError(f"--model {model}: {reason}") from None
     uvicorn.run(
         app, host=host, port=port, access_log=False, server_header=False, date_header=False,
