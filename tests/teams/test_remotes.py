@@ -144,14 +144,3 @@ def test_a_second_machine_has_the_same_champion(
     said, expected = answers(second, films), answers(first, films)
     assert [one["probability"] for one in said] == [one["probability"] for one in expected]
     assert [one["probability"] for one in said] == pytest.approx(list(films["probability"]))
-
-
-@pytest.mark.slow
-def test_without_a_remote_the_lock_alone_says_what_to_do(reproduced: Clone, tmp_path: Path) -> None:
-    first = reproduced.copy(tmp_path / "first")
-    succeed(first, "git", "add", "dvc.lock")
-    succeed(first, *GIT, "commit", "--quiet", "-m", "Promise outputs")
-    succeed(first, "git", "clone", "--quiet", str(first.path), str(tmp_path / "second"))
-    ran = Clone(tmp_path / "second").run("dvc", "pull")
-    assert ran.returncode != 0
-    assert "no remote specified" in ran.stderr.lower()

@@ -47,7 +47,6 @@ class TeamServer:
             "MLFLOW_TRACKING_URI": self.address,
             "MLFLOW_TRACKING_USERNAME": user,
             "MLFLOW_TRACKING_PASSWORD": password,
-            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
             "PYTHONPATH": "src",
         }
 

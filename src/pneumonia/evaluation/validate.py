@@ -141,9 +141,8 @@ def _registered(model: str) -> Predictor:
     from mlflow.pyfunc import load_model
 
     try:
-        with warnings.catch_warnings():
-            # Hints on `predict` would be a second signature, see tracking/registration.py.
-            warnings.filterwarnings("ignore", message="(?s).*type hint")
+        # MLflow, while it loads, sets its own filters and advises on the signature.
+        with warnings.catch_warnings(record=True):
             predictor: Predictor = load_model(model).unwrap_python_model().served.predictor
     except Exception as error:
         # Each kind of store has its own exceptions: files, SQL, HTTP.
