@@ -121,7 +121,7 @@ def test_films_that_no_row_names_are_counted(
     root = make(tmp_path, "file,label", "a.dcm,0", "b.png,1", files=dict.fromkeys(files, b""))
     assert set(listed(root)) == {"a.dcm", "b.png"}
     told = capsys.readouterr().err
-    assert told == f"{root}/labels.csv: no row for 2 films in {root}; they are left out\n"
+    assert told == f"{root}/labels.csv: films left out, as no row names them: 2\n"
 
 
 def test_the_former_name_of_the_source_opens_the_same(tmp_path: Path) -> None:

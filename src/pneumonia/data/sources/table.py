@@ -81,7 +81,7 @@ def films_in(root: Path, given: str) -> list[SourceFilm]:
     if problems:
         raise InputError("\n".join(problems))
     if unnamed := _unnamed(root, films):
-        print(f"{table}: no row for {unnamed} films in {root}; they are left out", file=sys.stderr)
+        print(f"{table}: films left out, as no row names them: {unnamed}", file=sys.stderr)
     return list(films.values())
 
 
