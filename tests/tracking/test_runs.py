@@ -11,6 +11,7 @@ import mlflow
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ErrorCode
 
 from pneumonia.errors import InputError
 from pneumonia.tracking import runs
@@ -170,3 +171,20 @@ def test_a_store_that_goes_away_is_told_in_one_line_and_a_mistake_keeps_its_trac
     assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(MlflowException, match="not found"), connected():
         store.get_run("0" * 32)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("UNAUTHENTICATED", "the server does not let user 'ann' in; set MLFLOW_TRACKING_USERNAME"),
+        ("PERMISSION_DENIED", "user 'ann' may not do this; ask who runs the server"),
+    ],
+)
+def test_who_is_refused_is_told_in_one_line(
+    store: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    with pytest.raises(InputError) as caught, connected():
+        raise MlflowException("401 != 200\nPlease see", error_code=ErrorCode.Value(code))
+    [line] = str(caught.value).splitlines()
+    assert line.startswith(f"MLFLOW_TRACKING_URI: {mlflow.get_tracking_uri()}: {said}")

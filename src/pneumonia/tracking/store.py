@@ -20,6 +20,13 @@ DEFAULT = "sqlite:///mlflow.db"
 _SQLITE = "sqlite:///"
 # MLflow's codes for a store that does not answer, or not as it should.
 _GONE = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DATA_LOSS")
+# And for a user who is not let in, or may not do what was asked.
+_REFUSED = {
+    "UNAUTHENTICATED": "the server does not let user {user!r} in; set MLFLOW_TRACKING_USERNAME and "
+    "MLFLOW_TRACKING_PASSWORD",
+    "PERMISSION_DENIED": "user {user!r} may not do this; ask who runs the server for the "
+    "permission",
+}
 
 
 def repository() -> Path:
@@ -63,7 +70,7 @@ def connect() -> None:
             mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
     except Exception as error:
         # Each kind of store has its own exceptions: files, SQL, HTTP.
-        raise InputError(_trouble(error)) from None
+        raise InputError(trouble(error)) from None
 
 
 @contextmanager
@@ -81,15 +88,32 @@ def connected() -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError) as error:
+        if refused(error):
+            raise InputError(trouble(error)) from None
         # What MLflow refuses with any other code is a mistake of ours, and keeps its trace.
         if getattr(error, "error_code", _GONE[0]) not in _GONE:
             raise
         again = "run the same again when the store answers, nothing is done twice"
-        raise InputError(f"{_trouble(error)}; {again}") from None
+        raise InputError(f"{trouble(error)}; {again}") from None
 
 
-def _trouble(error: Exception) -> str:
+def refused(error: Exception) -> bool:
+    """Whether the store does not let this user in, or does not let them do this."""
+    return getattr(error, "error_code", "") in _REFUSED
+
+
+def trouble(error: Exception) -> str:
+    """What is wrong with the store, in one line that begins with its address."""
     import mlflow
 
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if refused(error):
+        user = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+        reason = _REFUSED[getattr(error, "error_code", "")].format(user=user)
     return f"MLFLOW_TRACKING_URI: {mlflow.get_tracking_uri()}: {reason}"
+
+
+def not_loaded(model: str, error: Exception) -> InputError:
+    """What to raise where `--model` could not be had from the store."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return InputError(f"--model {model}: {trouble(error) if refused(error) else reason}")
