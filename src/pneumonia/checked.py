@@ -87,6 +87,11 @@ def changed(block: B, values: Mapping[str, Any]) -> B:
         raise InputError("\n".join(problems)) from None
 
 
+def line(path: Path, keys: list[str]) -> int:
+    """Line, from 1, of the deepest of `keys` that a YAML file has."""
+    return _line(yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader), keys)
+
+
 def _problems(error: ValidationError) -> Iterator[tuple[list[str], dict[str, Any]]]:
     for problem in error.errors():
         yield [str(key) for key in problem["loc"]], dict(problem)
