@@ -69,16 +69,27 @@ def run(arguments: argparse.Namespace) -> int:
     folder = FOLDER / stage
     search = trials.Search(stage, block, *_network(stage), plan, DATA, digest, folder)
     with Checkpoint(folder, "").held(), connected():
-        study = trials.open_study(search)
-        before = len(trials.done(study))
-        if before:
-            print(f"going on after {before} trials", flush=True)
-        parent = _open_parent(search)
-        trials.run(search, study, arguments.trials or plan.trials, parent)
-        best = _best(study)
-        _close_parent(parent, best.value)
-    print(_report(search, trials.done(study), best))
+        print(go_on(search, arguments.trials or plan.trials))
     return 0
+
+
+def go_on(search: Search, count: int) -> str:
+    """Begin a search, or go on with it, until it has so many trials; what came out, in lines.
+
+    Raises:
+        InputError: no trial ended well.
+    """
+    from pneumonia.search import trials
+
+    study = trials.open_study(search)
+    before = len(trials.done(study))
+    if before:
+        print(f"going on after {before} trials", flush=True)
+    parent = _open_parent(search)
+    trials.run(search, study, count, parent)
+    best = _best(study)
+    _close_parent(parent, best.value)
+    return _report(search, trials.done(study), best)
 
 
 def _network(stage: str) -> tuple[Any, Any]:

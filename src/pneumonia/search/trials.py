@@ -115,6 +115,8 @@ def done(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 def run(search: Search, study: optuna.Study, trials: int, parent: str) -> None:
     """Go on with a study until it has so many trials, each an MLflow run under `parent`."""
+    # Also keeps TensorFlow's greeting from the screen.
+    devices.be_deterministic(search.block.seed, search.block.precision)
     import keras
     import optuna
     import tensorflow as tf
