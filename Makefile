@@ -63,7 +63,7 @@ ui: $(VENV)/.installed ## compare runs in the MLflow UI
 
 search: $(VENV)/.installed-search ## look for better params: make search STAGE=train_transfer
 	@dvc repro visualize
-	@pneumonia search $(STAGE)
+	@pneumonia search $(STAGE) $(if $(TRIALS),--trials $(TRIALS))
 
 explain: $(VENV)/.installed ## heat maps of films: make explain FILES="a.png b.dcm"
 	@pneumonia explain $(FILES)
