@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from pneumonia.errors import InputError
 from pneumonia.params import load_params
 from tests.pipeline.clone import Clone
 from tests.pipeline.imports import ROOT
+from tests.serving.rest import running
 
 SHIPPED = load_params(ROOT / "params.yaml")
 POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
@@ -117,6 +119,10 @@ def test_mlflow_runs_a_stage_with_and_without_values(reproduced: Clone, tmp_path
     assert run.info.status == "FINISHED"
     found = load_params(clone.path / "params.yaml").train_scratch
     assert (found.epochs, found.augment.gamma) == (2, 0.3)
+
+    serve = 'mlflow run . --env-manager local -e serve -P port="$2"'
+    with running(["bash", "-c", serve, "serve"], clone.path, {}) as (address, _, _):
+        assert urllib.request.urlopen(f"{address}/ping", timeout=30).status == 200
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from tests.pipeline.clone import Clone, clean_environment
+from tests.pipeline.clone import Clone, clean_environment, make_clone
 from tests.pipeline.imports import ROOT
 
 WITHOUT = """
@@ -91,12 +91,12 @@ def begin(clone: Clone) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
-def test_a_search_killed_in_a_trial_goes_on_and_its_best_can_be_repeated(
-    reproduced: Clone, tmp_path: Path
-) -> None:
-    clone = reproduced.copy(tmp_path / "clone")
+def test_a_search_killed_in_a_trial_goes_on_and_its_best_can_be_repeated(tmp_path: Path) -> None:
+    (tmp_path / "clone").mkdir()
+    clone = make_clone(tmp_path / "clone")
     clone.set_param("epochs", str(EPOCHS))
     (clone.path / "space.yaml").write_text(SPACE)
+    clone.repro("visualize")
     whole = clone.copy(tmp_path / "whole")
 
     state = clone.path / "search/train_scratch/trial.checkpoint/state.npz"
