@@ -6,6 +6,7 @@ made a result is kept with it. They are checked before anything is changed or ru
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -20,13 +21,20 @@ PARAMS = Path("params.yaml")
 ALL = "main"  # MLflow's name of the entry point that is run when none is named
 
 
-def main(arguments: list[str]) -> int:
-    """Run `STAGE [--KEY VALUE]...`; its exit status.
-
-    KEY is one of the stage's block in params.yaml, or begins with the name of a block. An empty
-    VALUE is none: what params.yaml says.
-    """
-    stage, *given = arguments
+def main() -> int:
+    """Run a command; its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pneumonia.project",
+        usage="%(prog)s [-h] STAGE [--KEY VALUE]...",
+        description="What the entry points of MLproject run.",
+        epilog="KEY is one of the stage's block in params.yaml, or begins with the name of a "
+        "block. An empty VALUE is none: what params.yaml says.",
+        allow_abbrev=False,
+    )
+    stages = [name for name in Params.model_fields if name != "data"]
+    parser.add_argument("stage", choices=[ALL, *stages], metavar="STAGE", help="or main, for all")
+    arguments, given = parser.parse_known_args()
+    stage = arguments.stage
     try:
         values = knobs(load_params(PARAMS), stage, given)
     except InputError as error:
@@ -65,4 +73,4 @@ def _quoted(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
