@@ -71,6 +71,7 @@ def test_values_reach_dvc_as_they_were_meant() -> None:
 @pytest.mark.parametrize(
     ("stage", "option", "value", "told"),
     [
+        ("evaluate", "--threshold", "[", "evaluate.threshold: input should be youden"),
         ("train_scratch", "--epochs", "many", "train_scratch.epochs: input should be a valid"),
         ("train_scratch", "--epoch", "2", "epoch: unknown key; did you mean 'epochs'?"),
         ("main", "--prepare.size", "8", "prepare.size: input should be greater than or equal"),

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from pneumonia.checked import changed, read_value
 from pneumonia.errors import InputError
 from pneumonia.params import Params, load_params
@@ -60,9 +62,16 @@ def knobs(params: Params, stage: str, given: list[str]) -> dict[str, str]:
         if key.split(".")[0] not in Params.model_fields and stage != ALL:
             key = f"{stage}.{key}"
         if text:
-            values[key] = read_value(text)
+            values[key] = _value(text)
     changed(params, values)
     return {key: _quoted(value) for key, value in values.items()}
+
+
+def _value(text: str) -> Any:
+    try:
+        return read_value(text)
+    except yaml.YAMLError:
+        return text  # a regular expression, for one
 
 
 def _quoted(value: Any) -> str:
