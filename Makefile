@@ -24,7 +24,7 @@ export ORT_DISABLE_TELEMETRY := 1
 .PHONY: help setup setup-dev setup-team setup-search repro test test-slow check audit format ui search explain serve register promote rollback image lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## make .venv from the locked requirements
 
