@@ -20,7 +20,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup setup-dev repro test test-slow check audit format ui explain serve register promote rollback image lock clean
+.PHONY: help setup setup-dev setup-team repro test test-slow check audit format ui explain serve register promote rollback image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,8 @@ help: ## list the targets
 setup: $(VENV)/.installed ## make .venv from the locked requirements
 
 setup-dev: $(VENV)/.installed-dev ## the same, with what check and test need
+
+setup-team: $(VENV)/.installed-team ## the same, with DVC remotes over SSH and on S3, and log-ins to MLflow
 
 repro: $(VENV)/.installed ## run the pipeline; only what changed since the last time
 	@dvc repro
@@ -83,7 +85,7 @@ image: $(VENV)/.installed ## build the Docker image of the champion
 	@echo "docker run --rm -p $(PORT):8080 $(IMAGE)"
 
 lock: ## pin the newest versions that fit, with hashes (needs uv)
-	@for kind in "" -dev -serve; do \
+	@for kind in "" -dev -serve -team; do \
 		uv pip compile --universal --python-version 3.11 --fork-strategy fewest --upgrade \
 			--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 			--custom-compile-command "make lock" --quiet \
@@ -104,4 +106,8 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.installed-team: $(VENV)/.installed requirements-team.txt
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-team.txt
 	@touch $@

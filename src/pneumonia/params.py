@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from pneumonia.errors import InputError
@@ -73,7 +73,10 @@ class DataParams(_Block):
     """Where the films come from."""
 
     # Each a module in pneumonia.data.sources.
-    source: Literal["phantom", "folder", "kaggle", "medmnist", "dicom"]
+    source: Annotated[
+        Literal["phantom", "folder", "kaggle", "medmnist", "table"],
+        BeforeValidator(lambda name: "table" if name == "dicom" else name),  # its former name
+    ]
     path: str = Field(min_length=1)
     patient_pattern: Annotated[str, AfterValidator(_with_patient)]
     patient_csv: str
