@@ -5,7 +5,7 @@ L2-penalised logistic regression on the pooled features; nothing there is worth 
 Fine-tuning: all blocks learn on, under augmentation, the further from the head the slower, and with
 batch norm frozen at its ImageNet statistics (a few thousand films would only make them worse).
 
-What each of these bought: docs/models.md.
+What each of these bought: docs/explanation/models.md.
 
 Expected on the 5,232 films described in the README: validation AUC .998 after the frozen phase and
 at the end, then steady under shift too; test AUC .999.
