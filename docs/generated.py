@@ -102,9 +102,7 @@ def modules(room: str) -> str:
     parts = []
     for file in sorted(files):
         name = ".".join(("pneumonia", *file.relative_to(package).with_suffix("").parts))
-        parts.append(
-            f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n"
-        )
+        parts.append(f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n")
     return "\n".join(parts)
 
 

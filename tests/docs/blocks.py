@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from tests.pipeline.imports import ROOT
 
 RUN = ("sh", "console")
-SHOWN = ("yaml", "json", "text")
+SHOWN = ("yaml", "json", "text", "python")
 _MARK = re.compile(r"<!-- (?:not run: (?P<reason>.+)|exits (?P<status>[1-9]\d*)) -->\s*")
 
 

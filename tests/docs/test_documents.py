@@ -15,7 +15,7 @@ import yaml
 
 from pneumonia.data.sources import open_source
 from tests.conftest import phantom_params
-from tests.docs.blocks import RUN, SHOWN, Block, blocks, documents, shown
+from tests.docs.blocks import RUN, SHOWN, Block, blocks, documents
 from tests.docs.shell import check, shell
 from tests.pipeline.clone import Clone, make_clone
 from tests.pipeline.imports import ROOT
@@ -50,7 +50,7 @@ def test_every_block_is_one_that_is_checked(name: str) -> None:
 def test_hardly_any_block_is_left_out() -> None:
     found = [block for name in NAMES for block in blocks((ROOT / name).read_text())]
     left_out = [block for block in found if block.reason]
-    assert len(left_out) < 0.2 * len([block for block in found if block.language in RUN])
+    assert len(left_out) < 0.25 * len([block for block in found if block.language in RUN])
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,7 @@ def train(
 def groups(model: keras.Model, params: TransferParams) -> list[Group]:
     """What fine-tuning trains: the head, and the last `fine_tune_blocks` blocks behind it.
 
-    The block n blocks away from the head, from 1, learns at `layer_decay`^n of the head's rate.
+    The block n blocks away from the head, from 1, learns at `layer_decay ** n` of the head's rate.
     """
     found = [Group([model.get_layer("evidence")])]
     behind = blocks(model)[::-1][: params.fine_tune_blocks]
