@@ -19,6 +19,7 @@ from pneumonia.params import Params
 
 ROOT = Path(__file__).parents[1]
 _PLACE = re.compile(r"<!-- generated: (\w+)(?: (\w+))? -->")
+_RST = "```{{eval-rst}}\n.. automodule:: {}\n   :members:\n   :ignore-module-all:\n```\n"
 _COMMENT = re.compile(r"(?:^|\s)# ?(?P<text>.*)$")
 _BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 _LENGTHS = {"minItems": "at least", "maxItems": "at most"}
@@ -102,7 +103,7 @@ def modules(room: str) -> str:
     parts = []
     for file in sorted(files):
         name = ".".join(("pneumonia", *file.relative_to(package).with_suffix("").parts))
-        parts.append(f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n```\n")
+        parts.append(f"## {name}\n\n{_RST.format(name)}")
     return "\n".join(parts)
 
 
