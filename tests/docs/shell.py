@@ -20,7 +20,7 @@ from tests.serving.rest import free_port
 
 _PORT = re.compile(r"(127\.0\.0\.1:|localhost:|--port[ =])(\d{4,5})\b")
 _ADDRESS = re.compile(r"https?://127\.0\.0\.1:\d+")
-_BACKGROUND = re.compile(r"[^&]&\s*$", re.MULTILINE)
+_BACKGROUND = re.compile(r"[^&]&\s*(#.*)?$", re.MULTILINE)
 
 
 class Shell:
