@@ -6,16 +6,19 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock
 
 import yaml
 from pydantic import BaseModel
 
 from pneumonia.params import Params
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 ROOT = Path(__file__).parents[1]
 _PLACE = re.compile(r"<!-- generated: (\w+)(?: (\w+))? -->")
@@ -27,7 +30,12 @@ _LENGTHS = {"minItems": "at least", "maxItems": "at most"}
 
 def fill(text: str) -> str:
     """A page with every `<!-- generated: NAME ARGUMENT -->` replaced by what it names."""
-    makers = {"params": params, "commands": commands, "rest": rest, "modules": modules}
+    makers: dict[str, Callable[..., str]] = {
+        "params": params,
+        "commands": commands,
+        "rest": rest,
+        "modules": modules,
+    }
     return _PLACE.sub(lambda found: makers[found[1]](*filter(None, [found[2]])), text)
 
 
@@ -188,7 +196,7 @@ def _described() -> dict[str, Any]:
     from pneumonia.serving.limits import Limits
     from pneumonia.serving.routes import router
 
-    app = scoring_server.init(MagicMock())
+    app: FastAPI = scoring_server.init(MagicMock())
     answering: Any = SimpleNamespace(model=SimpleNamespace(samples=()))
     app.include_router(router(answering, Limits(), MagicMock()))
     describe(app, TITLE)

@@ -101,7 +101,7 @@ def test_a_failure_that_is_told_is_none(opened: Shell) -> None:
 
 
 def test_a_server_in_the_background_answers_on_another_port(opened: Shell) -> None:
-    serving = "echo http://127.0.0.1:8080\npython -m http.server --bind 127.0.0.1 $PORT &  # port 8080\n"
+    serving = "echo http://127.0.0.1:8080\npython -m http.server --bind 127.0.0.1 $PORT &  # 8080\n"
     check(opened, Block("sh", serving, 1, "", 0), "here")
     asking = (
         "$ curl -s -o page -w '%{http_code}\\n' http://127.0.0.1:8080/\n200\n$ echo $PORT\n8080\n"
