@@ -20,7 +20,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup setup-dev setup-team repro test test-slow check docs audit format ui explain serve register promote rollback image lock clean
+.PHONY: help setup setup-dev setup-team repro test test-slow check docs audit format ui experiments compare explain serve register promote rollback image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,12 @@ format: $(VENV)/.installed-dev ## rewrite the code in the project's format
 ui: $(VENV)/.installed ## compare runs in the MLflow UI
 	@echo "http://127.0.0.1:$(UI_PORT)"
 	@mlflow ui --port $(UI_PORT)
+
+experiments: $(VENV)/.installed ## the experiments in a table
+	@dvc exp show --drop '.*' --keep '$(COLUMNS)'
+
+compare: $(VENV)/.installed ## two revisions or experiments side by side: make compare A=main B=my-exp
+	@pneumonia compare $(or $(A),HEAD) $(B)
 
 explain: $(VENV)/.installed ## heat maps of films: make explain FILES="a.png b.dcm"
 	@pneumonia explain $(FILES)

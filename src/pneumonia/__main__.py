@@ -6,10 +6,11 @@ import argparse
 import sys
 
 from pneumonia.errors import InputError
-from pneumonia.evaluation import validate
+from pneumonia.evaluation import revisions, validate
 from pneumonia.explain import command as explain
 
 COMMANDS = {
+    "compare": (revisions, "params and metrics of two revisions side by side"),
     "explain": (explain, "write the heat map of films laid over them"),
     "validate": (validate, "measure the champion on films of your own"),
 }
