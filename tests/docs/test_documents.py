@@ -1,7 +1,7 @@
 """Every command in the documentation does what the documentation says.
 
-A document is run in order, in one shell and one clone with params for a tiny phantom: README.md and
-the tutorial from a clean clone, the others from where `make repro` leaves one.
+A document is run in order, in one shell and one clone with params for a tiny phantom: README.md
+from a clean clone, the others from where its `make repro` leaves one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.pipeline.clone import Clone, make_clone
 from tests.pipeline.imports import ROOT
 
 NAMES = [document.relative_to(ROOT).as_posix() for document in documents()]
-FROM_A_CLEAN_CLONE = ("README.md", "docs/tutorial/first-hour.md")
+FROM_A_CLEAN_CLONE = ("README.md",)
 
 
 def runnable(name: str) -> list[Block]:
