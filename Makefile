@@ -25,7 +25,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup setup-dev setup-team setup-search repro test test-slow check audit format ui experiments compare explain serve register promote search rollback image lock clean
+.PHONY: help setup setup-dev setup-team setup-search repro test test-slow check docs audit format ui experiments compare explain serve register promote search rollback image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ check: $(VENV)/.installed-dev ## lint, type-check, look for insecure code
 	@ruff format --check .
 	@mypy
 	@bandit --quiet --configfile pyproject.toml --recursive src stages benchmarks
+
+docs: $(VENV)/.installed-dev ## build the documentation's site; a warning fails it
+	@python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs build/docs
+	@echo "build/docs/index.html"
 
 audit: $(VENV)/.installed-dev ## look for known vulnerabilities in what is locked (asks the web)
 	@python .ci/audit.py

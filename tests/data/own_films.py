@@ -1,7 +1,7 @@
 """A folder as a hospital's data team would hand it over: a study a patient, names in the headers.
 
 Half of the films are DICOM files, in folders by day of the study and named by their UID; the others
-are PNG files. All are drawn. To try the walk of docs/own-films.md by hand:
+are PNG files. All are drawn. To try the walk of docs/how-to/own-films.md by hand:
 PYTHONPATH=src python -m tests.data.own_films data/raw/clinic
 """
 

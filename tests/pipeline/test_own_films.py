@@ -1,4 +1,4 @@
-"""The walk of docs/own-films.md: from a hospital's folder to a served model, and nobody's name."""
+"""The walk of docs/how-to/own-films.md: from a folder to a served model, and nobody's name."""
 
 from __future__ import annotations
 
