@@ -20,7 +20,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup setup-dev setup-team repro test test-slow check audit format ui experiments compare explain serve register promote rollback image lock clean
+.PHONY: help setup setup-dev setup-team repro test test-slow check audit format ui queue experiments compare explain serve register promote rollback image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ experiments: $(VENV)/.installed ## the experiments in a table
 
 compare: $(VENV)/.installed ## two revisions or experiments side by side: make compare A=main B=my-exp
 	@pneumonia compare $(or $(A),HEAD) $(B)
+
+queue: $(VENV)/.installed ## run the queued experiments: make queue JOBS=2
+	@pneumonia queue --jobs $(or $(JOBS),1)
 
 explain: $(VENV)/.installed ## heat maps of films: make explain FILES="a.png b.dcm"
 	@pneumonia explain $(FILES)
