@@ -25,7 +25,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup setup-dev setup-team setup-search repro test test-slow check docs audit format ui experiments compare explain serve register promote search rollback image lock clean
+.PHONY: help setup setup-dev setup-team setup-search repro test test-slow check docs audit format ui queue experiments compare explain serve register promote search rollback image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ compare: $(VENV)/.installed ## two revisions or experiments side by side: make c
 search: $(VENV)/.installed-search ## look for better params: make search STAGE=train_transfer
 	@dvc repro visualize
 	@pneumonia search $(STAGE) $(if $(TRIALS),--trials $(TRIALS))
+
+queue: $(VENV)/.installed ## run the queued experiments: make queue JOBS=2
+	@pneumonia queue --jobs $(or $(JOBS),1)
 
 explain: $(VENV)/.installed ## heat maps of films: make explain FILES="a.png b.dcm"
 	@pneumonia explain $(FILES)

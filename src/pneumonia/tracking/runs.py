@@ -151,6 +151,16 @@ def open_run(folder: Path, films: pd.DataFrame) -> Iterator[mlflow.ActiveRun]:
         yield run
 
 
+def end_open_runs(name: str, baseline: str) -> None:
+    """Mark the runs of a DVC experiment that died as killed, where they are still open."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    for run in _runs(EXPERIMENT_TAGS[0], name):
+        if run.info.status == "RUNNING" and _experiment(run.data.tags) == [name, baseline]:
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
 def log_evaluation(
     metrics: dict[str, dict[str, float]],
     intervals: dict[str, dict[str, tuple[float, float]]],
