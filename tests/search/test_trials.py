@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import optuna
 import pytest
 from mlflow.entities import Run
 
@@ -20,7 +21,7 @@ from pneumonia.models.checkpoint import Checkpoint
 from pneumonia.models.training import Epoch
 from pneumonia.params import ScratchParams, load_params
 from pneumonia.search import command, trials
-from pneumonia.search.space import SearchParams
+from pneumonia.search.space import PruningParams, SearchParams
 from pneumonia.tracking.store import connected
 from tests.conftest import SIZE
 from tests.pipeline.imports import ROOT
@@ -194,3 +195,23 @@ def test_no_film_of_test_is_read(
     table = manifest.read_manifest(prepared)
     assert set(read) == set(table.loc[table["split"] != "test", "image_id"])
     assert "test" in set(table["split"])
+
+
+@pytest.mark.parametrize(
+    ("epoch", "auc", "startup", "behind"),
+    [(2, 0.6, 2, True), (2, 0.75, 2, False), (1, 0.1, 2, False), (2, 0.6, 3, False)],
+)
+def test_a_trial_is_judged_by_its_present_epoch_and_by_whole_trials_alone(
+    epoch: int, auc: float, startup: int, behind: bool
+) -> None:
+    study = optuna.create_study(direction="maximize")
+    for state, last in (("COMPLETE", 0.7), ("COMPLETE", 0.8), ("PRUNED", 0.99), ("FAIL", 0.99)):
+        values = {0: 0.5, 1: 0.6, 2: last}
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState[state], value=last if state == "COMPLETE" else None,
+                intermediate_values=values,
+            )
+        )  # fmt: skip
+    pruning = PruningParams(startup=startup, warm_up=2)
+    assert trials.falls_behind(study, {"epoch": epoch, "val_auc": auc}, pruning) is behind

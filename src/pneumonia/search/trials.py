@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from pneumonia.checked import changed
@@ -22,7 +23,15 @@ from pneumonia.models.checkpoint import begin, fingerprint
 from pneumonia.models.training import Epoch, recorder
 from pneumonia.models.twice import Build, Train
 from pneumonia.params import TrainingParams
-from pneumonia.search.space import Axis, SearchParams, distributions, present, suggested, values
+from pneumonia.search.space import (
+    Axis,
+    PruningParams,
+    SearchParams,
+    distributions,
+    present,
+    suggested,
+    values,
+)
 from pneumonia.stage import sources
 from pneumonia.tracking import runs
 
@@ -82,13 +91,12 @@ def open_study(search: Search) -> optuna.Study:
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    pruning = search.plan.pruning
     study = optuna.create_study(
         storage=f"sqlite:///{search.folder / 'optuna.db'}",
         study_name=f"{search.stage} {search.key[:12]}",
         direction="maximize",
         load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(pruning.startup, pruning.warm_up),
+        pruner=optuna.pruners.NopPruner(),  # `falls_behind` is it
     )
     now = present(search.block, search.space)
     if not study.trials and all(axis.holds(now[key]) for key, axis in search.space.items()):
@@ -163,7 +171,7 @@ def _train(
     size = films[0].images.shape[1]
     settings = block.model_dump()
     known = {"search": search.key, "replicas": strategy.num_replicas_in_sync, **settings}
-    epochs = search.block.epochs
+    epochs, pruning = search.block.epochs, search.plan.pruning
     with begin(search.folder / "trial", epochs, known, sources(search.stage)) as held:
         checkpoint, history = held
         with runs.training_run(
@@ -176,7 +184,7 @@ def _train(
             def judge(epoch: Epoch) -> None:
                 trial.report(epoch["val_auc"], int(epoch["epoch"]))
                 # Nothing is saved after the last one.
-                if epoch["epoch"] < epochs and trial.should_prune():
+                if epoch["epoch"] < epochs and falls_behind(trial.study, epoch, pruning):
                     raise optuna.TrialPruned
 
             def on_epoch(epoch: Epoch) -> None:
@@ -192,6 +200,22 @@ def _train(
             except optuna.TrialPruned:
                 return optuna.trial.TrialState.PRUNED
     return optuna.trial.TrialState.COMPLETE
+
+
+def falls_behind(study: optuna.Study, epoch: Epoch, pruning: PruningParams) -> bool:
+    """Whether a trial's AUC after an epoch is below the median of the whole trials' at that epoch.
+
+    Optuna's MedianPruner takes the best epoch so far, but what a training keeps is its last one: a
+    fine-tuning that spoils the head it began with would never be ended.
+    """
+    from optuna.trial import TrialState
+
+    step = int(epoch["epoch"])
+    whole = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    then = [trial.intermediate_values[step] for trial in whole]
+    if step < pruning.warm_up or len(then) < pruning.startup:
+        return False
+    return epoch["val_auc"] < median(then)
 
 
 def _repeated(study: optuna.Study) -> set[int]:
