@@ -10,8 +10,13 @@ IMAGE ?= $(MODEL)
 DOCKER ?= docker
 PORT ?= 8080
 UI_PORT ?= 5000
+STAGE ?= train_scratch
 # Tests on up to four cores; TensorFlow in each has threads of its own.
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadgroup
+
+# Of the table of experiments: params that differ and the AUCs, none of the other metrics and files.
+HIDDEN := (.*/|scratch\.|transfer\.|films|patient|counts|copies|quarantine|near_duplicates|probes|Executor)
+ALWAYS := (scratch|transfer)\.(val|test)\.auc$$
 
 # Stages call `python`: the environment's comes first. Nothing calls home.
 export PATH := $(abspath $(VENV))/bin:$(PATH)
@@ -20,16 +25,18 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup setup-dev setup-team repro test test-slow check docs audit format ui experiments compare explain serve register promote rollback image lock clean
+.PHONY: help setup setup-dev setup-team setup-search repro test test-slow check docs audit format ui queue experiments compare explain serve register promote search rollback image lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## make .venv from the locked requirements
 
 setup-dev: $(VENV)/.installed-dev ## the same, with what check and test need
 
 setup-team: $(VENV)/.installed-team ## the same, with DVC remotes over SSH and on S3, and log-ins to MLflow
+
+setup-search: $(VENV)/.installed-search ## the same, with Optuna
 
 repro: $(VENV)/.installed ## run the pipeline; only what changed since the last time
 	@dvc repro
@@ -63,10 +70,17 @@ ui: $(VENV)/.installed ## compare runs in the MLflow UI
 	@mlflow ui --port $(UI_PORT)
 
 experiments: $(VENV)/.installed ## the experiments in a table
-	@dvc exp show --drop '.*' --keep '$(COLUMNS)'
+	@dvc exp show --only-changed --drop '$(HIDDEN)' --keep '$(ALWAYS)'
 
 compare: $(VENV)/.installed ## two revisions or experiments side by side: make compare A=main B=my-exp
 	@pneumonia compare $(or $(A),HEAD) $(B)
+
+search: $(VENV)/.installed-search ## look for better params: make search STAGE=train_transfer
+	@dvc repro visualize
+	@pneumonia search $(STAGE) $(if $(TRIALS),--trials $(TRIALS))
+
+queue: $(VENV)/.installed ## run the queued experiments: make queue JOBS=2
+	@pneumonia queue --jobs $(or $(JOBS),1)
 
 explain: $(VENV)/.installed ## heat maps of films: make explain FILES="a.png b.dcm"
 	@pneumonia explain $(FILES)
@@ -95,7 +109,7 @@ image: $(VENV)/.installed ## build the Docker image of the champion
 	@echo "docker run --rm -p $(PORT):8080 $(IMAGE)"
 
 lock: ## pin the newest versions that fit, with hashes (needs uv)
-	@for kind in "" -dev -serve -team; do \
+	@for kind in "" -dev -serve -team -search; do \
 		uv pip compile --universal --python-version 3.11 --fork-strategy fewest --upgrade \
 			--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 			--custom-compile-command "make lock" --quiet \
@@ -103,7 +117,7 @@ lock: ## pin the newest versions that fit, with hashes (needs uv)
 	done
 
 clean: ## remove the environment and everything the pipeline wrote
-	@rm -rf $(VENV) build data/prepared models reports mlflow.db* mlruns .dvc/tmp .dvc/cache
+	@rm -rf $(VENV) build data/prepared models reports search mlflow.db* mlruns .dvc/tmp .dvc/cache
 
 $(VENV)/.installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit((3, 11) > v or v > (3, 13))' || \
@@ -114,10 +128,15 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+# The tests and the type checker look at the search, too.
+$(VENV)/.installed-dev: $(VENV)/.installed-search requirements-dev.txt
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
 $(VENV)/.installed-team: $(VENV)/.installed requirements-team.txt
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-team.txt
+	@touch $@
+
+$(VENV)/.installed-search: $(VENV)/.installed requirements-search.txt
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-search.txt
 	@touch $@

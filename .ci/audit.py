@@ -12,7 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-serve.txt")
+LOCKS = (
+    "requirements.txt",
+    "requirements-dev.txt",
+    "requirements-serve.txt",
+    "requirements-search.txt",
+)
 COMMAND = ("pip-audit", "--disable-pip", "--require-hashes", "--format", "json")
 
 

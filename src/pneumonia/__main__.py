@@ -8,10 +8,14 @@ import sys
 from pneumonia.errors import InputError
 from pneumonia.evaluation import revisions, validate
 from pneumonia.explain import command as explain
+from pneumonia.search import command as search
+from pneumonia.tracking import queue
 
 COMMANDS = {
     "compare": (revisions, "params and metrics of two revisions side by side"),
     "explain": (explain, "write the heat map of films laid over them"),
+    "queue": (queue, "run the queued experiments"),
+    "search": (search, "look for better params of a training"),
     "validate": (validate, "measure the champion on films of your own"),
 }
 

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ def training_run(
     films: pd.DataFrame,
     key: str = "",
     history: Sequence[dict[str, float]] = (),
+    further: Mapping[str, str] | None = None,
 ) -> Iterator[Callable[[dict[str, float]], None]]:
     """Open a run for a training that is about to happen; yields what logs one epoch.
 
@@ -57,12 +58,13 @@ def training_run(
         history: the epochs that a resumed training has behind it. They go on in the run where they
             were logged, and whichever is missing there (killed in between, or another store) is
             logged now.
+        further: tags of the run besides those of every training.
     """
     import mlflow
 
     connect()
     earlier = _runs(TRAINING_TAG, key) if key and history else []
-    tags = _tags(stage) | ({TRAINING_TAG: key} if key else {})
+    tags = _tags(stage) | ({TRAINING_TAG: key} if key else {}) | dict(further or {})
     if earlier:
         # What was killed may have been another experiment, of which nothing else is left.
         run_id = earlier[0].info.run_id
@@ -147,6 +149,16 @@ def open_run(folder: Path, films: pd.DataFrame) -> Iterator[mlflow.ActiveRun]:
         run = mlflow.active_run()
         assert run is not None
         yield run
+
+
+def end_open_runs(name: str, baseline: str) -> None:
+    """Mark the runs of a DVC experiment that died as killed, where they are still open."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    for run in _runs(EXPERIMENT_TAGS[0], name):
+        if run.info.status == "RUNNING" and _experiment(run.data.tags) == [name, baseline]:
+            client.set_terminated(run.info.run_id, "KILLED")
 
 
 def log_evaluation(

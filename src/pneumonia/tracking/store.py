@@ -65,8 +65,11 @@ def connect() -> None:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        # A new store takes down the folder that it is made from, and keeps all artifacts there.
-        with contextlib.chdir(repository()):
+        # A new store takes down the folder that it is made from, and keeps all artifacts there: for
+        # a SQLite file the one that it lies in, which may outlast this clone (`mlflow run` of a git
+        # URI).
+        file = Path(os.environ["MLFLOW_TRACKING_URI"].removeprefix(_SQLITE))
+        with contextlib.chdir(file.parent if file.is_absolute() else repository()):
             mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
     except Exception as error:
         # Each kind of store has its own exceptions: files, SQL, HTTP.
