@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -13,6 +14,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 # Before autodoc, which says that types are being checked: MLflow and FastAPI do not stand that.
 import generated  # noqa: E402
 import mlflow.pyfunc.scoring_server  # noqa: E402, F401
+
+# MLflow, of the served model, which has its types in its signature.
+warnings.filterwarnings("ignore", ".*Add type hints to the `predict` method", UserWarning)
 
 project = "Pneumonia on chest X-rays"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
