@@ -5,7 +5,7 @@
   lines, `...` within a line for any text. A command whose line ends with a backslash goes on in
   the next one.
 - `<!-- not run: REASON -->` on the line before a block keeps it from being run.
-- `<!-- exits STATUS -->` there says that the block's last command fails, and how.
+- `<!-- exits STATUS -->` before a `console` block says that its last command fails, and how.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from tests.pipeline.imports import ROOT
 
 RUN = ("sh", "console")
 SHOWN = ("yaml", "json", "text", "python")
+_CODE_DIRECTIVE = re.compile(r"\{(code|code-block|code-cell|sourcecode)\}")
 _MARK = re.compile(r"<!-- (?:not run: (?P<reason>.+)|exits (?P<status>[1-9]\d*)) -->\s*")
 
 
@@ -69,26 +71,41 @@ def blocks(text: str) -> list[Block]:
     """The code blocks of a document; MyST's directives, ```{name}, are none.
 
     Raises:
-        DocumentError: an indented block, a block without a language, a mark before nothing.
+        DocumentError: an indented block, a block without a language or as a directive, a mark
+            before nothing, a failure without what it prints.
     """
     found, mark, marked = [], None, 0
     for token in MarkdownIt("commonmark").parse(text):
         line = token.map[0] + 1 if token.map else 0
         if mark and token.type != "fence":
-            raise DocumentError(f"line {marked}: a mark, and no block after it")
+            break
         if token.type == "code_block":
             raise DocumentError(f"line {line}: an indented block: fence it, and name its language")
         if token.type == "html_block":
             mark, marked = _MARK.fullmatch(token.content), line
-        elif token.type == "fence" and not token.info.startswith("{"):
-            if not token.info.strip():
-                raise DocumentError(f"line {line}: a block without a language")
-            reason, status = (mark["reason"], mark["status"]) if mark else ("", "")
-            found.append(
-                Block(token.info.strip(), token.content, line, reason or "", int(status or 0))
-            )
+        elif token.type == "fence":
+            block = _block(token, line, mark)
+            found += [block] if block else []
             mark = None
+    if mark:
+        raise DocumentError(f"line {marked}: a mark, and no block after it")
     return found
+
+
+def _block(token: Token, line: int, mark: re.Match[str] | None) -> Block | None:
+    """A fence's block; None of a directive."""
+    language = token.info.strip()
+    if _CODE_DIRECTIVE.match(language):
+        raise DocumentError(f"line {line}: a directive: write ```sh or ```console")
+    if language.startswith("{"):
+        return None
+    if not language:
+        raise DocumentError(f"line {line}: a block without a language")
+    reason, status = (mark["reason"], mark["status"]) if mark else ("", "")
+    if status and language != "console":
+        # A shell that ends at a failure runs no later block.
+        raise DocumentError(f"line {line}: a block that fails: show what it prints, in a console")
+    return Block(language, token.content, line, reason or "", int(status or 0))
 
 
 def shown(printed: str, got: str) -> bool:

@@ -15,12 +15,12 @@ from tests.pipeline.clone import clean_environment
 def test_blocks_and_their_marks() -> None:
     found = blocks(
         "# Title\n\n```sh\nls\n```\n\n- item\n\n  <!-- not run: no Docker -->\n  ```console\n"
-        "  $ ls\n  ```\n\n<!-- exits 2 -->\n```sh\nfalse\n```\n\n```{toctree}\npage\n```\n"
+        "  $ ls\n  ```\n\n<!-- exits 2 -->\n```console\n$ false\n```\n\n```{toctree}\npage\n```\n"
     )
     assert found == [
         Block("sh", "ls\n", 3, "", 0),
         Block("console", "$ ls\n", 10, "no Docker", 0),
-        Block("sh", "false\n", 15, "", 2),
+        Block("console", "$ false\n", 15, "", 2),
     ]
 
 
@@ -30,6 +30,9 @@ def test_blocks_and_their_marks() -> None:
         ("```\nls\n```\n", "line 1: a block without a language"),
         ("text\n\n    ls\n", "line 3: an indented block"),
         ("<!-- not run: why -->\n\ntext\n", "line 1: a mark, and no block after it"),
+        ("text\n\n<!-- not run: why -->\n", "line 3: a mark, and no block after it"),
+        ("```{code-block} sh\nls\n```\n", "line 1: a directive"),
+        ("<!-- exits 1 -->\n```sh\nfalse\n```\n", "line 2: a block that fails"),
     ],
 )
 def test_a_block_that_would_escape_is_found(text: str, problem: str) -> None:
@@ -97,7 +100,7 @@ def test_what_does_not_hold_is_told_with_its_line(opened: Shell, block: Block) -
 
 def test_a_failure_that_is_told_is_none(opened: Shell) -> None:
     check(opened, Block("console", "$ echo a\na\n$ echo b; (exit 3)\nb\n", 1, "", 3), "here")
-    check(opened, Block("sh", "exit 3\n", 1, "", 3), "here")
+    check(opened, Block("sh", "true\n", 1, "", 0), "here")
 
 
 def test_a_server_in_the_background_answers_on_another_port(opened: Shell) -> None:
