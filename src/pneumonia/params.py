@@ -206,6 +206,13 @@ class GradcamReportParams(_Block):
     seed: Seed
 
 
+class EngineParams(_Block):
+    """What stages run on. Nothing of it changes what they write, so none depends on it."""
+
+    prepare: Literal["local", "ray"]
+    ray_address: str = Field(min_length=1)
+
+
 class Params(_Block):
     """The whole of `params.yaml`."""
 
@@ -216,6 +223,7 @@ class Params(_Block):
     train_transfer: TransferParams
     evaluate: EvaluateParams
     gradcam_report: GradcamReportParams
+    engine: EngineParams
 
 
 def load_params(path: Path) -> Params:
