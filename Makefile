@@ -17,15 +17,18 @@ export MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
+export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup setup-dev repro test test-slow check audit format ui explain serve register promote rollback image lock clean
+.PHONY: help setup setup-dev setup-scale repro test test-slow check audit format ui explain score serve register promote rollback image lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## make .venv from the locked requirements
 
 setup-dev: $(VENV)/.installed-dev ## the same, with what check and test need
+
+setup-scale: $(VENV)/.installed-scale ## the same, with Ray, and PySpark for the test of spark_udf
 
 repro: $(VENV)/.installed ## run the pipeline; only what changed since the last time
 	@dvc repro
@@ -57,6 +60,10 @@ ui: $(VENV)/.installed ## compare runs in the MLflow UI
 explain: $(VENV)/.installed ## heat maps of films: make explain FILES="a.png b.dcm"
 	@pneumonia explain $(FILES)
 
+score: $(VENV)/.installed ## score many films: make score INPUT=films OUTPUT=scores
+	@test -n "$(INPUT)" -a -n "$(OUTPUT)" || { echo "say what and where to: make score INPUT=films OUTPUT=scores" >&2; exit 1; }
+	@pneumonia score "$(INPUT)" --output "$(OUTPUT)" $(if $(RAY),--ray $(RAY))
+
 serve: $(VENV)/.installed ## serve the champion: REST, and a page for people
 	@echo "http://127.0.0.1:$(PORT)"
 	@python -m pneumonia.serving.app --model models:/$(MODEL)@champion --port $(PORT)
@@ -81,7 +88,7 @@ image: $(VENV)/.installed ## build the Docker image of the champion
 	@echo "docker run --rm -p $(PORT):8080 $(IMAGE)"
 
 lock: ## pin the newest versions that fit, with hashes (needs uv)
-	@for kind in "" -dev -serve; do \
+	@for kind in "" -dev -serve -ray -spark; do \
 		uv pip compile --universal --python-version 3.11 --fork-strategy fewest --upgrade \
 			--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 			--custom-compile-command "make lock" --quiet \
@@ -102,4 +109,8 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.installed-scale: $(VENV)/.installed-dev requirements-ray.txt requirements-spark.txt
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-ray.txt -r requirements-spark.txt
 	@touch $@

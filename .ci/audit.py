@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-serve.txt")
+LOCKS = tuple(f"requirements{kind}.txt" for kind in ("", "-dev", "-serve", "-ray", "-spark"))
 COMMAND = ("pip-audit", "--disable-pip", "--require-hashes", "--format", "json")
 
 
