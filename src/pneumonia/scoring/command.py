@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,7 @@ or .parquet, column `file`, beginning where the table lies), or the URL of one, 
 A film that cannot be scored has the reason in its row. Started again with the same films and model,
 the command goes on where it was. Not a medical device."""
 ROWS = 1000
+INTERRUPTED = 130  # as shells say of SIGINT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rows", type=int, default=ROWS, metavar="N", help=f"films a part file ({ROWS})"
     )
     parser.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="films side by side (one a core)"
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="films side by side, on this machine (one a core)",
     )
     parser.add_argument(
         "--ray", metavar="ADDRESS",
@@ -45,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Score; 0 whatever becomes of single films.
+    """Score; 0 whatever becomes of single films, 130 if stopped by Ctrl-C.
 
     Raises:
         InputError: no such films, model or cluster; an output that is of something else.
@@ -83,7 +89,12 @@ def run(arguments: argparse.Namespace) -> int:
                 counts += some
                 bar.update(some.total())
     except OSError as error:
-        raise InputError(f"--output {where}: {error.strerror or error}") from None
+        # Ray puts a worker's trace before its words.
+        reason = error.strerror or str(error).strip().rpartition("\n")[2]
+        raise InputError(f"--output {where}: {reason}") from None
+    except KeyboardInterrupt:
+        print("\nscore: stopped; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
     close_job(job)
     for line in _summary(total, before, counts, time.monotonic() - begun):
         print(line)
