@@ -25,8 +25,8 @@ def each(
     same versions.
 
     Args:
-        address: auto (the cluster of this machine), HOST:PORT, ray://HOST:PORT, or local (a cluster
-            of this machine alone, for this call).
+        address: auto (the cluster of this machine), HOST:PORT, or local (a cluster of this machine
+            alone, for this call).
         make: makes what does a task, once in every worker; it is pickled, and so are tasks and
             results.
         tasks: pieces of some seconds each.

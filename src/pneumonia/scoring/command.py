@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--ray", metavar="ADDRESS",
-        help="score on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for a cluster of "
-        "this machine alone",
+        help="score on a Ray cluster: auto (that of this machine), HOST:PORT, or local (one for "
+        "this call)",
     )  # fmt: skip
 
 
