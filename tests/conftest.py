@@ -30,6 +30,17 @@ settings.register_profile(
 )
 settings.load_profile("steady")
 
+
+TOGETHER = ("pipeline", "tracking")  # rooms with one clone, or servers, for all their files
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what shares fixtures, or a clone's DVC, on one worker of a parallel run."""
+    for item in items:
+        room = item.path.parent if item.path.parent.name in TOGETHER else item.path
+        item.add_marker(pytest.mark.xdist_group(str(room)))
+
+
 SIZE = 64
 # What the folder source reads: {split/CLASS/name: bytes}.
 MakeFolder = Callable[[dict[str, bytes]], Path]

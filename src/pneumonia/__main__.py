@@ -6,12 +6,17 @@ import argparse
 import sys
 
 from pneumonia.errors import InputError
+from pneumonia.evaluation import revisions, validate
 from pneumonia.explain import command as explain
 from pneumonia.scoring import command as score
+from pneumonia.search import command as search
 
 COMMANDS = {
+    "compare": (revisions, "params and metrics of two revisions side by side"),
     "explain": (explain, "write the heat map of films laid over them"),
     "score": (score, "score many films into a Parquet data set"),
+    "search": (search, "look for better params of a training"),
+    "validate": (validate, "measure the champion on films of your own"),
 }
 
 
@@ -19,18 +24,17 @@ def main() -> int:
     """Run a command; its exit status."""
     parser = argparse.ArgumentParser(prog="pneumonia", description="Work with the trained models.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (module, summary) in COMMANDS.items():
-        options = commands.add_parser(
+    for name, (command, text) in COMMANDS.items():
+        adding = commands.add_parser(
             name,
-            help=summary,
-            description=module.DESCRIPTION,
+            help=text,
+            description=command.DESCRIPTION,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add_arguments(options)
+        command.add_arguments(adding)
     arguments = parser.parse_args()
-    module, _ = COMMANDS[arguments.command]
     try:
-        return module.run(arguments)
+        return COMMANDS[arguments.command][0].run(arguments)
     except InputError as error:
         for line in str(error).splitlines():
             print(f"{arguments.command}: {line}", file=sys.stderr)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.pipeline.imports import ROOT
 
@@ -107,8 +108,14 @@ def make_clone(path: Path) -> Clone:
 
 
 @pytest.fixture(scope="session")
-def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def reproduced(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Clone:
     """A clone after `dvc repro`; read it, and `copy` it before changing anything."""
-    clone = make_clone(tmp_path_factory.mktemp("reproduced"))
-    clone.repro()
-    return clone
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):
+        folder = folder.parent  # that of all workers of a parallel run, who share the clone
+    done = folder / "reproduced.done"
+    with FileLock(folder / "reproduced.lock"):
+        if not done.exists():
+            make_clone(folder / "reproduced").repro()
+            done.touch()
+    return Clone(folder / "reproduced")

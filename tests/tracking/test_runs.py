@@ -11,9 +11,11 @@ import mlflow
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ErrorCode
 
 from pneumonia.errors import InputError
 from pneumonia.tracking import runs
+from pneumonia.tracking.store import connected
 
 FILMS = pd.DataFrame(
     {
@@ -161,11 +163,28 @@ def test_a_store_that_goes_away_is_told_in_one_line_and_a_mistake_keeps_its_trac
 ) -> None:
     with (
         pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI: .*; run the same again") as caught,
-        runs.store(),
+        connected(),
     ):
         with sqlite3.connect(tmp_path / "mlflow.db") as database:
             database.execute("DROP TABLE registered_models")
         store.create_registered_model("name")
     assert len(str(caught.value).splitlines()) == 1
-    with pytest.raises(MlflowException, match="not found"), runs.store():
+    with pytest.raises(MlflowException, match="not found"), connected():
         store.get_run("0" * 32)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("UNAUTHENTICATED", "the server does not let user 'ann' in; set MLFLOW_TRACKING_USERNAME"),
+        ("PERMISSION_DENIED", "user 'ann' may not do this; ask who runs the server"),
+    ],
+)
+def test_who_is_refused_is_told_in_one_line(
+    store: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    with pytest.raises(InputError) as caught, connected():
+        raise MlflowException("401 != 200\nPlease see", error_code=ErrorCode.Value(code))
+    [line] = str(caught.value).splitlines()
+    assert line.startswith(f"MLFLOW_TRACKING_URI: {mlflow.get_tracking_uri()}: {said}")

@@ -35,11 +35,11 @@ def fetch_model(model: str) -> dict[str, bytes]:
     """
     if Path(model).is_dir():
         return _read(model, Path(model))
-    from pneumonia.tracking.runs import DEFAULT_STORE
+    from pneumonia.tracking import store
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_TRACKING_URI", DEFAULT_STORE)
+    os.environ["MLFLOW_TRACKING_URI"] = store.uri()
     with TemporaryDirectory() as folder:
         try:
             from mlflow.artifacts import download_artifacts
@@ -47,8 +47,7 @@ def fetch_model(model: str) -> dict[str, bytes]:
             fetched = download_artifacts(artifact_uri=model, dst_path=folder)
         except Exception as error:
             # Each kind of store has its own exceptions: files, SQL, HTTP.
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f"--model {model}: {reason}") from None
+            raise store.not_loaded(model, error) from None
         return _read(model, Path(fetched))
 
 

@@ -111,12 +111,17 @@ class Plausibility:
         negative = _thumbnail(_film(255 - film))
         ways = {"": thumbnail, INVERTED: negative}
         ways |= {way: back(thumbnail) for way, back in TURNS.items()}
-        distances = self.distances(np.stack(list(ways.values())))
+        seen = _standardised(np.stack(list(ways.values())))
+        distances = self.distances(seen)
         nearest = int(np.argmin(distances))
         if distances[0] < NEARER * distances[nearest]:
             nearest = 0
-        wrong, best = list(ways.items())[nearest]
-        plausible = bool(self._within(best[None], distances[nearest])[0])
+        wrong, best = list(ways)[nearest], seen[nearest : nearest + 1]
+        plausible = bool(
+            distances[nearest] <= self.distance
+            and _likeness(best, self.mean)[0] >= self.likeness
+            and _detail(best)[0] >= self.detail
+        )
         level, spread = thumbnail.mean(), thumbnail.std()
         return Verdict(
             plausible=plausible,
@@ -127,22 +132,9 @@ class Plausibility:
             ),
         )
 
-    def plausible(self, thumbnails: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Which thumbnails, (N, 32, 32), lie within all three limits, bool, (N,)."""
-        return self._within(thumbnails, self.distances(thumbnails))
-
-    def _within(
-        self, thumbnails: NDArray[np.float32], distances: NDArray[np.float64]
-    ) -> NDArray[np.bool_]:
-        return (
-            (distances <= self.distance)
-            & (_likeness(thumbnails, self.mean) >= self.likeness)
-            & (_detail(thumbnails) >= self.detail)
-        )
-
-    def distances(self, thumbnails: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Of thumbnails (N, 32, 32): 2 for the average training film, float64, (N,)."""
-        centred = (_standardised(thumbnails) - self.mean).astype(np.float64)
+    def distances(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Of standardised thumbnails (N, 1024): 2 for the average training film, float64, (N,)."""
+        centred = (seen - self.mean).astype(np.float64)
         along = centred @ self._axes
         beside = (centred**2).sum(1) - (along**2).sum(1)
         return (along**2 / self.variances).mean(1) + beside / self.residual
@@ -217,9 +209,10 @@ def fit(train: NDArray[np.uint8], validation: NDArray[np.uint8]) -> Plausibility
     ordinary = _versions(validation)
     grey = ordinary.reshape(len(ordinary), -1)
     # On these scales each figure of ordinary films is about normal.
-    distance = _log(statistics.distances(ordinary))
-    likeness = np.arctanh(np.clip(_likeness(ordinary, statistics.mean), -1 + TINY, 1 - TINY))
-    detail = _log(_detail(ordinary))
+    standard = _standardised(ordinary)
+    distance = _log(statistics.distances(standard))
+    likeness = np.arctanh(np.clip(_likeness(standard, statistics.mean), -1 + TINY, 1 - TINY))
+    detail = _log(_detail(standard))
     return _as_plausibility(
         parts
         | {
@@ -280,15 +273,15 @@ def _standardised(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
     return (flat - flat.mean(1, keepdims=True)) / spread
 
 
-def _likeness(thumbnails: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Correlation with the mean film, (N,)."""
+def _likeness(seen: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Correlation of standardised thumbnails (N, 1024) with the mean film, (N,)."""
     length = max(float(np.linalg.norm(mean)), TINY)
-    return _standardised(thumbnails) @ mean / (length * SIDE)
+    return seen @ mean / (length * SIDE)
 
 
-def _detail(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Median of the absolute Laplacian of the standardised thumbnail, (N,)."""
-    seen = _standardised(thumbnails).reshape(-1, SIDE, SIDE)
+def _detail(seen: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Median of the absolute Laplacian of standardised thumbnails (N, 1024), (N,)."""
+    seen = seen.reshape(-1, SIDE, SIDE)
     inner = seen[:, 1:-1, 1:-1]
     around = seen[:, :-2, 1:-1] + seen[:, 2:, 1:-1] + seen[:, 1:-1, :-2] + seen[:, 1:-1, 2:]
     return np.median(np.abs(4 * inner - around), axis=(1, 2))
