@@ -24,8 +24,9 @@ export MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
+export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup setup-dev setup-team setup-search repro test test-slow check docs audit format ui queue experiments compare explain serve register promote search rollback image lock clean
+.PHONY: help setup setup-dev setup-team setup-search setup-scale repro test test-slow check docs audit format ui queue experiments compare explain score serve register promote search rollback image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +38,8 @@ setup-dev: $(VENV)/.installed-dev ## the same, with what check and test need
 setup-team: $(VENV)/.installed-team ## the same, with DVC remotes over SSH and on S3, and log-ins to MLflow
 
 setup-search: $(VENV)/.installed-search ## the same, with Optuna
+
+setup-scale: $(VENV)/.installed-scale ## the same, with Ray, and PySpark for the test of spark_udf
 
 repro: $(VENV)/.installed ## run the pipeline; only what changed since the last time
 	@dvc repro
@@ -85,6 +88,10 @@ queue: $(VENV)/.installed ## run the queued experiments: make queue JOBS=2
 explain: $(VENV)/.installed ## heat maps of films: make explain FILES="a.png b.dcm"
 	@pneumonia explain $(FILES)
 
+score: $(VENV)/.installed ## score many films: make score INPUT=films OUTPUT=scores
+	@test -n "$(INPUT)" -a -n "$(OUTPUT)" || { echo "say what and where to: make score INPUT=films OUTPUT=scores" >&2; exit 1; }
+	@pneumonia score "$(INPUT)" --output "$(OUTPUT)" $(if $(RAY),--ray $(RAY))
+
 serve: $(VENV)/.installed ## serve the champion: REST, and a page for people
 	@echo "http://127.0.0.1:$(PORT)"
 	@python -m pneumonia.serving.app --model models:/$(MODEL)@champion --port $(PORT)
@@ -109,7 +116,7 @@ image: $(VENV)/.installed ## build the Docker image of the champion
 	@echo "docker run --rm -p $(PORT):8080 $(IMAGE)"
 
 lock: ## pin the newest versions that fit, with hashes (needs uv)
-	@for kind in "" -dev -serve -team -search; do \
+	@for kind in "" -dev -serve -team -search -ray -spark; do \
 		uv pip compile --universal --python-version 3.11 --fork-strategy fewest --upgrade \
 			--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 			--custom-compile-command "make lock" --quiet \
@@ -139,4 +146,8 @@ $(VENV)/.installed-team: $(VENV)/.installed requirements-team.txt
 
 $(VENV)/.installed-search: $(VENV)/.installed requirements-search.txt
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-search.txt
+	@touch $@
+
+$(VENV)/.installed-scale: $(VENV)/.installed-dev requirements-ray.txt requirements-spark.txt
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-ray.txt -r requirements-spark.txt
 	@touch $@

@@ -17,6 +17,8 @@ LOCKS = (
     "requirements-dev.txt",
     "requirements-serve.txt",
     "requirements-search.txt",
+    "requirements-ray.txt",
+    "requirements-spark.txt",
 )
 COMMAND = ("pip-audit", "--disable-pip", "--require-hashes", "--format", "json")
 

@@ -8,6 +8,7 @@ import sys
 from pneumonia.errors import InputError
 from pneumonia.evaluation import revisions, validate
 from pneumonia.explain import command as explain
+from pneumonia.scoring import command as score
 from pneumonia.search import command as search
 from pneumonia.tracking import queue
 
@@ -15,6 +16,7 @@ COMMANDS = {
     "compare": (revisions, "params and metrics of two revisions side by side"),
     "explain": (explain, "write the heat map of films laid over them"),
     "queue": (queue, "run the queued experiments"),
+    "score": (score, "score many films into a Parquet data set"),
     "search": (search, "look for better params of a training"),
     "validate": (validate, "measure the champion on films of your own"),
 }

@@ -194,6 +194,13 @@ class GradcamReportParams(Block):
     seed: Seed
 
 
+class EngineParams(Block):
+    """What stages run on. Nothing of it changes what they write, so none depends on it."""
+
+    prepare: Literal["local", "ray"]
+    ray_address: str = Field(min_length=1)
+
+
 class Params(Block):
     """The whole of `params.yaml`."""
 
@@ -204,6 +211,7 @@ class Params(Block):
     train_transfer: TransferParams
     evaluate: EvaluateParams
     gradcam_report: GradcamReportParams
+    engine: EngineParams
 
 
 def load_params(path: Path) -> Params:
