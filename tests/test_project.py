@@ -99,6 +99,7 @@ def training(clone: Clone) -> Run:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_mlflow_runs_a_stage_with_and_without_values(reproduced: Clone, tmp_path: Path) -> None:
     clone = reproduced.copy(tmp_path / "clone")
     params = (clone.path / "params.yaml").read_text()
@@ -127,6 +128,7 @@ def test_mlflow_runs_a_stage_with_and_without_values(reproduced: Clone, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_mlflow_runs_the_pipeline_of_a_git_repository(reproduced: Clone, tmp_path: Path) -> None:
     # Git finds project.git under the name without it; MLflow takes a folder that is there as it is.
     bare = tmp_path / "project.git"

@@ -136,7 +136,7 @@ def _add_environment(folder: Path) -> None:
     for entry in Path(sys.prefix).iterdir():
         if not entry.name.startswith(".installed"):
             (folder / entry.name).symlink_to(entry)
-    for marker in (".installed", ".installed-dev", ".installed-team"):
+    for marker in (".installed", ".installed-dev", ".installed-search", ".installed-team"):
         (folder / marker).touch()
 
 

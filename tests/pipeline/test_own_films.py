@@ -31,6 +31,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_films_of_both_kinds_are_prepared_and_split_by_patient(
     trained: tuple[Clone, str],
 ) -> None:
@@ -41,6 +42,7 @@ def test_films_of_both_kinds_are_prepared_and_split_by_patient(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_nothing_of_the_headers_is_written_or_printed(trained: tuple[Clone, str]) -> None:
     clone, printed = trained
     written = [
@@ -58,6 +60,7 @@ def test_nothing_of_the_headers_is_written_or_printed(trained: tuple[Clone, str]
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_model_is_served_and_measured_on_the_same_films(
     trained: tuple[Clone, str],
 ) -> None:

@@ -91,6 +91,7 @@ def begin(clone: Clone) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_search_killed_in_a_trial_goes_on_and_its_best_can_be_repeated(tmp_path: Path) -> None:
     (tmp_path / "clone").mkdir()
     clone = make_clone(tmp_path / "clone")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 pytest.importorskip("pyspark", reason="PySpark is not installed: make setup-scale")
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(
         not (shutil.which("java") or "JAVA_HOME" in os.environ), reason="there is no Java"
     ),

@@ -120,6 +120,7 @@ def answers(clone: Clone, table: pd.DataFrame) -> list[dict[str, object]]:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["on_folder", "on_ssh", "on_s3"])
 def test_a_second_machine_has_the_same_champion(
     reproduced: Clone, tmp_path: Path, request: pytest.FixtureRequest, kind: str

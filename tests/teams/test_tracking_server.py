@@ -94,6 +94,7 @@ def registry(clone: Clone, login: dict[str, str], *arguments: str) -> tuple[str,
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_pipeline_works_on_the_teams_server(
     reproduced: Clone, tmp_path: Path, team: TeamServer
 ) -> None:
@@ -116,6 +117,7 @@ def test_the_pipeline_works_on_the_teams_server(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_who_may_not_write_is_told_so_in_one_line(
     reproduced: Clone, tmp_path: Path, team: TeamServer
 ) -> None:
@@ -132,6 +134,7 @@ def test_who_may_not_write_is_told_so_in_one_line(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("password", ["", "wrong"])
 def test_a_wrong_password_gets_one_line(reproduced: Clone, team: TeamServer, password: str) -> None:
     login = team.login("writer", password)
