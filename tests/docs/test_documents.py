@@ -78,7 +78,14 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", WITH_COMMANDS)
+@pytest.mark.parametrize(
+    "name",
+    # It trains on a clinic's films, a whole pipeline more.
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name.endswith("own-films.md") else [])
+        for name in WITH_COMMANDS
+    ],
+)
 def test_the_commands_do_what_the_document_says(
     name: str, films: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
