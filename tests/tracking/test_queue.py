@@ -131,3 +131,14 @@ def test_a_number_of_jobs_that_is_none_is_refused(locked: Clone) -> None:
     ran = locked.run("python", "-m", "pneumonia", "queue", "--jobs", "0", PYTHONPATH="src")
     assert ran.returncode == 1
     assert ran.stderr == "queue: --jobs: should be 1 or more, not 0\n"
+
+
+def test_a_shallow_clone_is_refused(locked: Clone, tmp_path: Path) -> None:
+    shallow = Clone(tmp_path / "shallow")
+    address = f"file://{locked.path}"
+    cloned = locked.run("git", "clone", "--quiet", "--depth", "1", address, str(shallow.path))
+    assert cloned.returncode == 0, cloned.stderr
+    ran = shallow.run("python", "-m", "pneumonia", "queue", PYTHONPATH="src")
+    assert ran.returncode == 1
+    [line] = ran.stderr.splitlines()
+    assert line.startswith("queue: this clone is shallow")

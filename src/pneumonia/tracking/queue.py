@@ -61,7 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Put lost experiments back, start workers, wait for what ran on without one; 0.
 
     Raises:
-        InputError: no repository of DVC and git, a worker that does not answer, or no job.
+        InputError: no repository of DVC and git, a shallow one, a worker that does not answer, or
+            no job.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -70,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--jobs: should be 1 or more, not {arguments.jobs}")
     try:
         with Repo() as repo:
+            _refuse_shallow(repo)
             queue = repo.experiments.celery_queue
             orphans = []
             for left in lost(queue):
@@ -88,6 +90,18 @@ def run(arguments: argparse.Namespace) -> int:
     except DvcException as error:
         raise InputError(str(error).splitlines()[0]) from None
     return 0
+
+
+def _refuse_shallow(repo: Repo) -> None:
+    """Refuse a clone without its whole history: DVC 3.67 runs experiments there and keeps none."""
+    import git
+
+    found = git.Repo(repo.root_dir, search_parent_directories=True)
+    if found.git.rev_parse("--is-shallow-repository") == "true":
+        raise InputError(
+            "this clone is shallow, and of one DVC keeps no queued experiment; "
+            "`git fetch --unshallow` gets the history"
+        )
 
 
 def lost(queue: LocalCeleryQueue) -> list[Left]:
