@@ -61,13 +61,12 @@ def test_a_film_alone_is_listed(mixed: Path) -> None:
     assert (films.root, films.names.to_pylist()) == (str(mixed), ["film-0001.png"])
 
 
-@pytest.mark.xfail(reason="hidden folders are listed below a URL")
 def test_a_url_is_listed_and_read_like_a_folder(mixed: Path) -> None:
     store = fsspec.filesystem("memory")
     try:
         store.put(str(mixed), "/bucket/mixed", recursive=True)
         films = list_films("memory://bucket/mixed")
-        assert films.names.to_pylist() == [name for name in BELOW + TOP if ".hidden" not in name]
+        assert films.names.to_pylist() == BELOW + TOP
         assert read_film(films.root, BELOW[2]) == (mixed / BELOW[2]).read_bytes()
         one = list_films("memory://bucket/mixed/*1.png")
         assert len(one.names) == 1

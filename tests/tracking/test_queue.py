@@ -38,7 +38,10 @@ def states(clone: Clone) -> dict[str, str]:
 def wait_until(clone: Clone, condition: Callable[[], bool]) -> None:
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, states(clone)
+        now = states(clone)
+        failed = [name for name, state in now.items() if state == "Failed"]
+        assert not failed, clone.run("dvc", "queue", "logs", failed[0]).stdout
+        assert time.monotonic() < end, now
         time.sleep(1)
 
 

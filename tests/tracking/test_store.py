@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import mlflow
 import pytest
+from filelock import FileLock, Timeout
 
 from pneumonia.tracking import store as module
 
@@ -69,3 +71,20 @@ def test_artifacts_lie_beside_the_database_wherever_one_works(
     made = store.get_experiment_by_name("pneumonia")
     assert made is not None
     assert made.artifact_location == f"{tmp_path}/mlruns/{made.experiment_id}"
+
+
+def test_a_store_is_made_by_one_process_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    others_wait = []
+
+    def set_experiment(name: str) -> None:
+        with contextlib.suppress(Timeout), FileLock(f"{tmp_path}/mlflow.db.lock", timeout=0):
+            return
+        others_wait.append(name)
+
+    monkeypatch.setattr(mlflow, "set_experiment", set_experiment)
+    module.connect()
+    assert others_wait == ["pneumonia"]
+    FileLock(f"{tmp_path}/mlflow.db.lock", timeout=0).acquire().lock.release()

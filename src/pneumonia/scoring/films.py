@@ -129,8 +129,8 @@ def _films_among(names: list[str], below: list[str]) -> list[str]:
 
 
 def _is_film(name: str) -> bool:
-    base = name.rpartition("/")[2]
-    return base.lower().endswith(FILM_SUFFIXES) and not base.startswith(".")
+    """Whether a name below the folder is a film's, and nothing in it is hidden."""
+    return name.lower().endswith(FILM_SUFFIXES) and not f"/{name}".count("/.")
 
 
 def _remote(given: str) -> tuple[str, Iterable[str] | pa.Array]:
@@ -148,7 +148,8 @@ def _remote(given: str) -> tuple[str, Iterable[str] | pa.Array]:
         # Each kind of storage has its own exceptions.
         raise InputError(f"{given}: {_reason(error)}") from None
     start = path.rstrip("/") + "/"
-    return given.rstrip("/"), [file.removeprefix(start) for file in files if _is_film(file)]
+    names = (file.removeprefix(start) for file in files)
+    return given.rstrip("/"), [name for name in names if _is_film(name)]
 
 
 def _listed(given: str, table: bytes) -> pa.Array:

@@ -40,6 +40,7 @@ def fetch_model(model: str) -> dict[str, bytes]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ["MLFLOW_TRACKING_URI"] = store.uri()
+    store.hush()
     with TemporaryDirectory() as folder:
         try:
             from mlflow.artifacts import download_artifacts

@@ -61,19 +61,34 @@ def connect() -> None:
     # `mlflow run` has a run of its own and passes it on; both trainings would write into that one.
     os.environ.pop("MLFLOW_RUN_ID", None)
     import mlflow
+    from filelock import FileLock
 
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    hush()
     try:
-        # A new store takes down the folder that it is made from, and keeps all artifacts there: for
-        # a SQLite file the one that it lies in, which may outlast this clone (`mlflow run` of a git
-        # URI).
         file = Path(os.environ["MLFLOW_TRACKING_URI"].removeprefix(_SQLITE))
-        with contextlib.chdir(file.parent if file.is_absolute() else repository()):
+        with contextlib.ExitStack() as stack:
+            # A new store takes down the folder that it is made from, and keeps all artifacts there:
+            # for a SQLite file the one that it lies in, which may outlast this clone (`mlflow run`
+            # of a git URI).
+            stack.enter_context(
+                contextlib.chdir(file.parent if file.is_absolute() else repository())
+            )
+            if file.is_absolute():
+                # MLflow 3.17 makes the tables of a new file without looking for a second process
+                # that does: one of two queued experiments would fail.
+                stack.enter_context(FileLock(f"{file}.lock"))
             mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
     except Exception as error:
         # Each kind of store has its own exceptions: files, SQL, HTTP.
         raise InputError(trouble(error)) from None
+
+
+def hush() -> None:
+    """Let MLflow and its database's migrations tell of warnings only."""
+    import mlflow  # noqa: F401  which sets their levels once, when it is imported
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @contextmanager
