@@ -57,7 +57,7 @@ def overlay(
 
 
 def _steps(heat: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Heat in steps to whole ones: 0 to 255, of which 255 is all that is hotter."""
+    """Heat in steps to whole ones, of which the last one is all that is hotter."""
     return (np.clip(heat, 0, STEPS) + np.float32(0.5)).astype(np.uint16)
 
 
