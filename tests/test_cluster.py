@@ -16,7 +16,7 @@ from pneumonia.params import EngineParams
 from pneumonia.scoring.score import DONE, Counts, open_job, score_here, score_on_ray
 from tests.conftest import phantom_params, prepare_params
 from tests.pipeline.clone import make_clone
-from tests.scoring.conftest import small_model, write_films
+from tests.scoring.conftest import small_model
 from tests.scoring.test_score import hashes, job
 
 __all__ = ["small_model"]
@@ -25,7 +25,6 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 pytest.importorskip("ray", reason="Ray is not installed: make setup-scale")
 pytestmark = pytest.mark.slow
 
-FILMS, PART = 600, 20
 MEMORY = 100_000_000  # bytes of each node's object store
 
 
@@ -62,21 +61,36 @@ def nodes() -> Iterator[Nodes]:
     cluster.close()
 
 
+def draw_films(folder: Path, count: int) -> None:
+    """Hard links to sixty phantoms, and a file that is no film."""
+    (folder / "drawn").mkdir(parents=True)
+    for number, film in enumerate(open_source(phantom_params(60))):
+        read = film.read()
+        (folder / "drawn" / f"{number}.png").write_bytes(
+            read[0] if isinstance(read, tuple) else read
+        )
+    drawn = list((folder / "drawn").iterdir())
+    for number in range(len(drawn), count - 1):
+        os.link(drawn[number % len(drawn)], folder / f"film-{number:06d}.png")
+    (folder / "text.png").write_text("no film")
+
+
+@pytest.mark.parametrize("films", [600, pytest.param(20_000, marks=pytest.mark.long)])
 def test_with_a_node_killed_in_the_midst_no_row_is_lost_and_none_is_there_twice(
-    nodes: Nodes, small_model: Path, tmp_path: Path
+    films: int, nodes: Nodes, small_model: Path, tmp_path: Path
 ) -> None:
-    write_films(tmp_path / "films", FILMS)
-    (tmp_path / "films" / "film-0100.png").write_text("no film")
-    here = job(tmp_path / "films", small_model, tmp_path / "here", rows=PART)
+    draw_films(tmp_path / "films", films)
+    part = films // 30
+    here = job(tmp_path / "films", small_model, tmp_path / "here", rows=part)
     list(score_here(here, open_job(here), 2))
-    there = job(tmp_path / "films", small_model, tmp_path / "there", rows=PART)
+    there = job(tmp_path / "films", small_model, tmp_path / "there", rows=part)
     counts, killed = Counts(), False
     for some in score_on_ray(there, open_job(there), nodes.address):
         counts += some
         # Until the second node has a worker, the first one scores alone.
         killed = killed or nodes.kill_second_if_working()
     assert killed
-    assert counts == {DONE: FILMS - 1, "not_an_image": 1}
+    assert counts == {DONE: films - 1, "not_an_image": 1}
     assert hashes(tmp_path / "there") == hashes(tmp_path / "here")
 
 

@@ -69,11 +69,11 @@ class Clone:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment with its own Python first, and no tracking settings."""
+    """This process's environment with its own Python first, no tracking settings, no outer make."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("MLFLOW_", "DVC_", "PYTHONPATH"))
+        if not name.startswith(("MLFLOW_", "DVC_", "PYTHONPATH", "MAKE", "MFLAGS"))
     }
     tools = Path(sys.executable).parent
     return kept | {
