@@ -20,6 +20,7 @@ from pneumonia.scoring.films import list_films
 from pneumonia.scoring.model import fetch_model, load_model
 from pneumonia.scoring.rows import schema
 from pneumonia.scoring.score import DONE, Job, open_job, score_here
+from pneumonia.serving.answers import Film
 from tests.pipeline.clone import clean_environment
 from tests.pipeline.imports import ROOT
 from tests.scoring.conftest import THRESHOLD, write_films, write_model
@@ -83,12 +84,12 @@ def test_a_film_has_a_row_and_what_is_wrong_is_in_it(
 def test_a_failure_nobody_foresaw_stays_in_its_row(
     mixed: Path, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = score.Scorer._answer
+    whole = score.Scorer._answer
 
-    def answer(self: score.Scorer, payload: bytes) -> dict[str, Any]:
-        if len(payload) == len((mixed / "film-0001.png").read_bytes()):
+    def answer(self: score.Scorer, name: str, film: Film) -> dict[str, Any]:
+        if name == "film-0001.png":
             raise RuntimeError("out of order")
-        return read(self, payload)
+        return whole(self, name, film)
 
     monkeypatch.setattr(score.Scorer, "_answer", answer)
     (mixed / "list.csv").write_text("file\nbelow/small.jpg\nfilm-0001.png\n")

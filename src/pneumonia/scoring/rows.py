@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pneumonia.data.image import ImageError
 from pneumonia.scoring.films import read_film
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pneumonia.serving.served import ServedModel
 
 Row = dict[str, Any]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -33,26 +35,25 @@ class Scorer:
     root: str
     maps: bool = False
 
-    def row(self, name: str) -> Row:
-        """Score a film; whatever is wrong with it is in its row."""
-        try:
-            return {"file": name} | self._answer(read_film(self.root, name))
-        except ImageError as error:
-            told = film_error(error)
-            return _failed(name, told["code"], told["message"])
-        except FileNotFoundError:
-            return _failed(name, "missing_file", "there is no such file")
-        except OSError as error:
-            return _failed(name, "unreadable_file", error.strerror or type(error).__name__)
-        except Exception as error:
-            # Storages have exceptions of their own, and one film of millions must not stop all.
-            return _failed(name, "unexpected", f"{type(error).__name__}: {error}")
+    def rows(self, names: Sequence[str]) -> list[Row]:
+        """Score some films; whatever is wrong with one is in its row.
 
-    def _answer(self, payload: bytes) -> Row:
-        film = answers.read_film(self.model, payload)
+        All are read and judged before the graph sees the first: film by film, each step would find
+        the core's caches full of the other's.
+        """
+        films = [_attempt(name, partial(self._open, name)) for name in names]
+        return [
+            film if isinstance(film, dict) else _attempt(name, partial(self._answer, name, film))
+            for name, film in zip(names, films, strict=True)
+        ]
+
+    def _open(self, name: str) -> answers.Film:
+        return answers.read_film(self.model, read_film(self.root, name))
+
+    def _answer(self, name: str, film: answers.Film) -> Row:
         predictor = self.model.predictor
         [logit], [heat_map] = predictor.graph.run(film.pixels[None, ..., None], on_one_core=True)
-        found = answers.figures(predictor.read(film.pixels, logit, heat_map))
+        found = {"file": name} | answers.figures(predictor.read(film.pixels, logit, heat_map))
         found["warnings"] = [one["code"] for one in film.warnings]
         return found | ({"map": heat_map.tolist()} if self.maps else {})
 
@@ -93,6 +94,22 @@ def schema(maps: bool) -> pa.Schema:
     if maps:
         columns.append(pa.field("map", pa.list_(pa.list_(pa.float32()))))
     return pa.schema(columns)
+
+
+def _attempt(name: str, step: Callable[[], Result]) -> Result | Row:
+    """What a step of a film's scoring gives, or the row that says what was wrong."""
+    try:
+        return step()
+    except ImageError as error:
+        told = film_error(error)
+        return _failed(name, told["code"], told["message"])
+    except FileNotFoundError:
+        return _failed(name, "missing_file", "there is no such file")
+    except OSError as error:
+        return _failed(name, "unreadable_file", error.strerror or type(error).__name__)
+    except Exception as error:
+        # Storages have exceptions of their own, and one film of millions must not stop all.
+        return _failed(name, "unexpected", f"{type(error).__name__}: {error}")
 
 
 def _failed(name: str, code: str, message: str) -> Row:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from pneumonia.scoring.films import Films
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 AHEAD = 2  # parts that are under way on one machine: their rows are what memory holds
+TOGETHER = 16  # films that a thread reads before it scores them
 DONE = "scored"  # in the counts, beside the codes of errors
 Counts = Counter[str]
 
@@ -90,7 +92,8 @@ def score_here(job: Job, parts: Sequence[int], threads: int) -> Iterator[Counts]
     under_way: deque[tuple[int, Iterator[Row]]] = deque()
     try:
         for part in parts:
-            under_way.append((part, pool.map(scorer.row, job.names(part))))
+            groups = pool.map(scorer.rows, _groups(job.names(part)))
+            under_way.append((part, chain.from_iterable(groups)))
             if len(under_way) == AHEAD:
                 yield from _finish(job, scorer, *under_way.popleft())
         while under_way:
@@ -129,11 +132,15 @@ def _worker(
 
     def work(task: tuple[int, list[str]]) -> Counts:
         part, names = task
-        rows = [scorer.row(name) for name in names]
+        rows = [row for group in _groups(names) for row in scorer.rows(group)]
         write_part(output, part, scorer.table(rows))
         return _counts(rows)
 
     return work
+
+
+def _groups(names: list[str]) -> list[list[str]]:
+    return [names[first : first + TOGETHER] for first in range(0, len(names), TOGETHER)]
 
 
 def _counts(rows: list[Row]) -> Counts:
