@@ -65,14 +65,15 @@ def place(environment: Mapping[str, str] = os.environ) -> Place:
     try:
         config = json.loads(given)
         cluster, task = config.get("cluster", {}), config.get("task", {})
-        addresses = tuple(str(one) for job in ("chief", "worker") for one in cluster.get(job, ()))
+        jobs = {job: [str(one) for one in cluster.get(job, ())] for job in ("chief", "worker")}
+        addresses = (*jobs["chief"], *jobs["worker"])
         if len(addresses) < 2:
             return Place()
         kind, number = task["type"], int(task["index"])
-        index = number + (len(cluster.get("chief", ())) if kind == "worker" else 0)
-        if kind not in ("chief", "worker") or addresses[index] != cluster[kind][number]:
-            raise InputError(f"TF_CONFIG: a task '{kind}' does not train; chief or worker")
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        if number not in range(len(jobs.get(kind, ()))):
+            raise InputError(f"TF_CONFIG: no '{kind}' {number} among those that train: {given}")
+        index = number + (len(jobs["chief"]) if kind == "worker" else 0)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"TF_CONFIG: not in TensorFlow's form: {error!r}: {given}") from None
     return Place(index, addresses)
 
