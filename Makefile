@@ -10,8 +10,13 @@ IMAGE ?= $(MODEL)
 DOCKER ?= docker
 PORT ?= 8080
 UI_PORT ?= 5000
+STAGE ?= train_scratch
 # Tests on up to four cores; TensorFlow in each has threads of its own.
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadgroup
+
+# Of the table of experiments: params that differ and the AUCs, none of the other metrics and files.
+HIDDEN := (.*/|scratch\.|transfer\.|films|patient|counts|copies|quarantine|near_duplicates|probes|Executor)
+ALWAYS := (scratch|transfer)\.(val|test)\.auc$$
 
 # Stages call `python`: the environment's comes first. Nothing calls home.
 export PATH := $(abspath $(VENV))/bin:$(PATH)
@@ -19,15 +24,22 @@ export MLFLOW_TRACKING_URI ?= sqlite:///mlflow.db
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
+export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup setup-dev repro test test-slow check audit format ui explain serve register promote rollback image lock clean
+.PHONY: help setup setup-dev setup-team setup-search setup-scale repro test test-slow test-long check docs audit format ui queue experiments compare explain score serve register promote search rollback image lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed ## make .venv from the locked requirements
 
 setup-dev: $(VENV)/.installed-dev ## the same, with what check and test need
+
+setup-team: $(VENV)/.installed-team ## the same, with DVC remotes over SSH and on S3, and log-ins to MLflow
+
+setup-search: $(VENV)/.installed-search ## the same, with Optuna
+
+setup-scale: $(VENV)/.installed-scale ## the same, with Ray, and PySpark for the test of spark_udf
 
 repro: $(VENV)/.installed ## run the pipeline; only what changed since the last time
 	@dvc repro
@@ -37,13 +49,20 @@ test: $(VENV)/.installed-dev ## run the tests
 	@python -m pytest $(PARALLEL)
 
 test-slow: $(VENV)/.installed-dev ## run the tests that `make test` has no room for
-	@python -m pytest $(PARALLEL) -m slow
+	@python -m pytest $(PARALLEL) -m "slow and not long"
+
+test-long: $(VENV)/.installed-team $(VENV)/.installed-scale ## and those that CI has no time for: servers of a team, Spark, whole walks
+	@python -m pytest $(PARALLEL) -m long
 
 check: $(VENV)/.installed-dev ## lint, type-check, look for insecure code
 	@ruff check .
 	@ruff format --check .
 	@mypy
 	@bandit --quiet --configfile pyproject.toml --recursive src stages benchmarks
+
+docs: $(VENV)/.installed-dev ## build the documentation's site; a warning fails it
+	@python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env docs build/docs
+	@echo "build/docs/index.html"
 
 audit: $(VENV)/.installed-dev ## look for known vulnerabilities in what is locked (asks the web)
 	@python .ci/audit.py
@@ -56,8 +75,25 @@ ui: $(VENV)/.installed ## compare runs in the MLflow UI
 	@echo "http://127.0.0.1:$(UI_PORT)"
 	@mlflow ui --port $(UI_PORT)
 
+experiments: $(VENV)/.installed ## the experiments in a table
+	@dvc exp show --only-changed --drop '$(HIDDEN)' --keep '$(ALWAYS)'
+
+compare: $(VENV)/.installed ## two revisions or experiments side by side: make compare A=main B=my-exp
+	@pneumonia compare $(or $(A),HEAD) $(B)
+
+search: $(VENV)/.installed-search ## look for better params: make search STAGE=train_transfer
+	@dvc repro visualize
+	@pneumonia search $(STAGE) $(if $(TRIALS),--trials $(TRIALS))
+
+queue: $(VENV)/.installed ## run the queued experiments: make queue JOBS=2
+	@pneumonia queue --jobs $(or $(JOBS),1)
+
 explain: $(VENV)/.installed ## heat maps of films: make explain FILES="a.png b.dcm"
 	@pneumonia explain $(FILES)
+
+score: $(VENV)/.installed ## score many films: make score INPUT=films OUTPUT=scores
+	@test -n "$(INPUT)" -a -n "$(OUTPUT)" || { echo "say what and where to: make score INPUT=films OUTPUT=scores" >&2; exit 1; }
+	@pneumonia score "$(INPUT)" --output "$(OUTPUT)" $(if $(RAY),--ray $(RAY))
 
 serve: $(VENV)/.installed ## serve the champion: REST, and a page for people
 	@echo "http://127.0.0.1:$(PORT)"
@@ -83,7 +119,7 @@ image: $(VENV)/.installed ## build the Docker image of the champion
 	@echo "docker run --rm -p $(PORT):8080 $(IMAGE)"
 
 lock: ## pin the newest versions that fit, with hashes (needs uv)
-	@for kind in "" -dev -serve; do \
+	@for kind in "" -dev -serve -team -search -ray -spark; do \
 		uv pip compile --universal --python-version 3.11 --fork-strategy fewest --upgrade \
 			--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 			--custom-compile-command "make lock" --quiet \
@@ -91,7 +127,7 @@ lock: ## pin the newest versions that fit, with hashes (needs uv)
 	done
 
 clean: ## remove the environment and everything the pipeline wrote
-	@rm -rf $(VENV) build data/prepared models reports mlflow.db* mlruns .dvc/tmp .dvc/cache
+	@rm -rf $(VENV) build data/prepared models reports search mlflow.db* mlruns .dvc/tmp .dvc/cache
 
 $(VENV)/.installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit((3, 11) > v or v > (3, 13))' || \
@@ -102,6 +138,19 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.txt
+# The tests and the type checker look at the search, too.
+$(VENV)/.installed-dev: $(VENV)/.installed-search requirements-dev.txt
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.installed-team: $(VENV)/.installed requirements-team.txt
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-team.txt
+	@touch $@
+
+$(VENV)/.installed-search: $(VENV)/.installed requirements-search.txt
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-search.txt
+	@touch $@
+
+$(VENV)/.installed-scale: $(VENV)/.installed-dev requirements-ray.txt requirements-spark.txt
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-ray.txt -r requirements-spark.txt
 	@touch $@

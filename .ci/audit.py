@@ -12,7 +12,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-LOCKS = ("requirements.txt", "requirements-dev.txt", "requirements-serve.txt")
+LOCKS = (
+    "requirements.txt",
+    "requirements-dev.txt",
+    "requirements-serve.txt",
+    "requirements-search.txt",
+    "requirements-ray.txt",
+    "requirements-spark.txt",
+)
 COMMAND = ("pip-audit", "--disable-pip", "--require-hashes", "--format", "json")
 
 

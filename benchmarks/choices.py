@@ -9,8 +9,9 @@ Any hold-out of the Kermany set saturates. So two parts of the films that are no
 
 A network is trained on the rest with the params as shipped but for what `--set` changes, and scored
 on both parts, on the hard one also under each medium shift of `pneumonia.evaluation.shifts`. The
-test split is not read. One line a run; the figures of docs/models.md come from it. `two views` is
-the hard part again, each logit the mean over the film and its inner nine tenths, enlarged.
+test split is not read. One line a run; the figures of docs/explanation/models.md come from it.
+`two views` is the hard part again, each logit the mean over the film and its inner nine tenths,
+enlarged.
 
 With `--average A B` nothing is trained: it scores the mean of the logits that two runs kept by
 `--logits`, which is what an ensemble of them is worth.

@@ -113,7 +113,7 @@ def _wait(process: subprocess.Popen[bytes], address: str) -> None:
         if process.poll() is not None:
             raise SystemExit(f"{process.args!r} ended")
         try:
-            urllib.request.urlopen(address, timeout=5)
+            urllib.request.urlopen(address, timeout=5)  # nosec B310 # our own http://
             return
         except OSError:
             time.sleep(0.2)

@@ -17,6 +17,7 @@ from pneumonia.predictor import Graph
 from pneumonia.serving import plausibility
 from pneumonia.stage import replaced, run, write_json
 from pneumonia.tracking import promotion, registration, runs
+from pneumonia.tracking.store import connected
 
 DATA, MODELS, REPORT = Path("data/prepared"), Path("models"), Path("reports/evaluate")
 AUDIT = Path("reports/visualize/audit.json")
@@ -59,7 +60,7 @@ def main(params: Params) -> None:
         results = read_results(folder, DATA, MODELS, params.data.source, block)
         write_evaluation_report(folder, results)
         write_model_card(folder, results)
-        with runs.store():
+        with connected():
             for name, one in found.items():
                 with runs.open_run(MODELS / name, table):
                     kept = robustness.summary(shifts, name, "val")

@@ -19,6 +19,7 @@ from pneumonia.models import devices
 from pneumonia.params import Params
 from pneumonia.stage import replaced, run
 from pneumonia.tracking import runs
+from pneumonia.tracking.store import connected
 
 DATA, MODELS, EVALUATION = Path("data/prepared"), Path("models"), Path("reports/evaluate")
 REPORT = Path("reports/gradcam_report")
@@ -56,7 +57,7 @@ def main(params: Params) -> None:
     shown = exhibits(films, subjects, points, predictions, better, block.films_per_group)
     with replaced(REPORT) as folder:
         write_gradcam_report(folder, subjects, checked, shown, better, block)
-    with runs.store():
+    with connected():
         for name, one in checked.items():
             with runs.open_run(MODELS / name, table):
                 runs.log_explanations(one.figures, REPORT)

@@ -1,6 +1,6 @@
 """Turn a source's films into grey squares and a manifest, split by patient.
 
-Reads the blocks `data` and `prepare` of params.yaml; writes data/prepared.
+Reads the blocks `data`, `prepare` and `engine` of params.yaml; writes data/prepared.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ def main(params: Params) -> None:
     """Write data/prepared: manifest.csv, images/, masks/, quarantine.csv."""
     films = open_source(params.data)
     with replaced(Path("data/prepared")) as folder:
-        done = prepare(films, params.prepare, folder)
+        done = prepare(films, params.prepare, folder, params.engine)
     counts = Counter(row.split for row in done.rows)
     patients = len({row.patient_id for row in done.rows})
     line = f"{len(done.rows)} films of {patients} patients: {dict(sorted(counts.items()))}"

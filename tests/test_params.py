@@ -95,7 +95,7 @@ def test_a_key_like_no_other_gets_the_list_of_known_ones(tmp_path: Path) -> None
         ("  layer_decay", "0", "train_transfer.layer_decay", "greater than 0, not 0"),
         ("  widths", "[8, 2]", "train_scratch.widths.1", "greater than or equal to 4, not 2"),
         ("  widths", "[]", "train_scratch.widths", "at least 1 item"),
-        ("  source", "mnist", "data.source", "'medmnist' or 'dicom', not 'mnist'"),
+        ("  source", "mnist", "data.source", "'medmnist' or 'table', not 'mnist'"),
         ("    size", "32", "data.medmnist.size", "28, 64, 128 or 224, not 32"),
         ("  patient_pattern", "'('", "data.patient_pattern", "no regular expression (missing )"),
         ("  patient_pattern", "p.d", "data.patient_pattern", "have a group (?P<patient>...), not"),

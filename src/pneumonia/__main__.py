@@ -6,25 +6,40 @@ import argparse
 import sys
 
 from pneumonia.errors import InputError
+from pneumonia.evaluation import revisions, validate
 from pneumonia.explain import command as explain
+from pneumonia.scoring import command as score
+from pneumonia.search import command as search
+from pneumonia.tracking import queue
+
+COMMANDS = {
+    "compare": (revisions, "params and metrics of two revisions side by side"),
+    "explain": (explain, "write the heat map of films laid over them"),
+    "queue": (queue, "run the queued experiments"),
+    "score": (score, "score many films into a Parquet data set"),
+    "search": (search, "look for better params of a training"),
+    "validate": (validate, "measure the champion on films of your own"),
+}
 
 
 def main() -> int:
     """Run a command; its exit status."""
     parser = argparse.ArgumentParser(prog="pneumonia", description="Work with the trained models.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    explaining = commands.add_parser(
-        "explain",
-        help="write the heat map of films laid over them",
-        description=explain.DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    explain.add_arguments(explaining)
+    for name, (command, text) in COMMANDS.items():
+        adding = commands.add_parser(
+            name,
+            help=text,
+            description=command.DESCRIPTION,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(adding)
     arguments = parser.parse_args()
     try:
-        return explain.run(arguments)
+        return COMMANDS[arguments.command][0].run(arguments)
     except InputError as error:
-        print(f"{arguments.command}: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"{arguments.command}: {line}", file=sys.stderr)
         return 1
 
 

@@ -1,4 +1,4 @@
-"""The schema of `params.yaml` and the messages for whoever mistypes it.
+"""The schema of `params.yaml`.
 
 Every stage checks the whole file before it does anything. Reference for the meaning of each knob is
 `params.yaml` itself; this module holds the types and the ranges.
@@ -6,16 +6,14 @@ Every stage checks the whole file before it does anything. Reference for the mea
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from pneumonia.errors import InputError
+from pneumonia.checked import Block, load
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, le=0.5)]
@@ -30,27 +28,14 @@ THRESHOLD_RULE = re.compile(
 )
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's loader, reading 1e-3 as the number that DVC (YAML 1.2) takes it for."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
-class _Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class PhantomParams(_Block):
+class PhantomParams(Block):
     """The drawn data set."""
 
     films: int = Field(ge=40, le=100_000)
     seed: Seed
 
 
-class MedmnistParams(_Block):
+class MedmnistParams(Block):
     """The PneumoniaMNIST file to download."""
 
     size: Literal[28, 64, 128, 224]
@@ -69,11 +54,14 @@ def _with_patient(pattern: str) -> str:
     return pattern
 
 
-class DataParams(_Block):
+class DataParams(Block):
     """Where the films come from."""
 
     # Each a module in pneumonia.data.sources.
-    source: Literal["phantom", "folder", "kaggle", "medmnist", "dicom"]
+    source: Annotated[
+        Literal["phantom", "folder", "kaggle", "medmnist", "table"],
+        BeforeValidator(lambda name: "table" if name == "dicom" else name),  # its former name
+    ]
     path: str = Field(min_length=1)
     patient_pattern: Annotated[str, AfterValidator(_with_patient)]
     patient_csv: str
@@ -81,7 +69,7 @@ class DataParams(_Block):
     phantom: PhantomParams
 
 
-class PrepareParams(_Block):
+class PrepareParams(Block):
     """Decoding and splitting."""
 
     size: int = Field(ge=32, le=1024)
@@ -92,7 +80,7 @@ class PrepareParams(_Block):
     seed: Seed
 
 
-class VisualizeParams(_Block):
+class VisualizeParams(Block):
     """The look at the data."""
 
     films_per_class: int = Field(ge=1, le=24)
@@ -101,7 +89,7 @@ class VisualizeParams(_Block):
     seed: Seed
 
 
-class AugmentParams(_Block):
+class AugmentParams(Block):
     """Random changes to a training film; see `pneumonia.models.augment`."""
 
     plain: float = Field(ge=0, lt=1)
@@ -117,7 +105,7 @@ class AugmentParams(_Block):
     collimator: Fraction
 
 
-class TrainingParams(_Block):
+class TrainingParams(Block):
     """What both networks' training has in common."""
 
     seed: Seed
@@ -152,7 +140,7 @@ class TransferParams(TrainingParams):
     epochs: int = Field(ge=0, le=500)
 
 
-class PromotionParams(_Block):
+class PromotionParams(Block):
     """When a new version becomes champion; see `pneumonia.tracking.promotion`."""
 
     margin: Fraction
@@ -173,7 +161,7 @@ def _threshold_rule(rule: str) -> str:
     return rule
 
 
-class EvaluateParams(_Block):
+class EvaluateParams(Block):
     """Scoring and registration."""
 
     registered_model: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9._-]*$")
@@ -185,14 +173,14 @@ class EvaluateParams(_Block):
     seed: Seed
 
 
-class LayerParams(_Block):
+class LayerParams(Block):
     """Keras' name of the layer whose activations are looked at, by model."""
 
     scratch: str = Field(min_length=1)
     transfer: str = Field(min_length=1)
 
 
-class GradcamReportParams(_Block):
+class GradcamReportParams(Block):
     """The report on heat maps."""
 
     method: Literal["gradcam", "gradcam++", "hirescam"]
@@ -206,7 +194,14 @@ class GradcamReportParams(_Block):
     seed: Seed
 
 
-class Params(_Block):
+class EngineParams(Block):
+    """What stages run on. Nothing of it changes what they write, so none depends on it."""
+
+    prepare: Literal["local", "ray"]
+    ray_address: str = Field(min_length=1)
+
+
+class Params(Block):
     """The whole of `params.yaml`."""
 
     data: DataParams
@@ -216,65 +211,9 @@ class Params(_Block):
     train_transfer: TransferParams
     evaluate: EvaluateParams
     gradcam_report: GradcamReportParams
+    engine: EngineParams
 
 
 def load_params(path: Path) -> Params:
-    """Read and check a params file.
-
-    Raises:
-        InputError: one line a problem, with the key, its line in the file, what is wrong, and for
-            an unknown key the nearest known one.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=_Loader)
-        values = yaml.load(text, Loader=_Loader)  # nosec B506 # a SafeLoader
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; run from the repository's root") from None
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    try:
-        return Params.model_validate(values if values is not None else {})
-    except ValidationError as error:
-        problems = [_describe(path, tree, dict(problem)) for problem in error.errors()]
-        raise InputError("\n".join(problems)) from None
-
-
-def _describe(path: Path, tree: yaml.Node | None, problem: dict[str, Any]) -> str:
-    keys = [str(key) for key in problem["loc"]]
-    place = f"{path}:{_line(tree, keys)}: {'.'.join(keys) or 'the file'}"
-    match problem["type"]:
-        case "extra_forbidden":
-            known = _known_keys(keys[:-1])
-            near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
-            mend = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
-            return f"{place}: unknown key; {mend}"
-        case "missing":
-            return f"{place}: missing"
-        case _:
-            message = problem["msg"]
-            return f"{place}: {message[0].lower()}{message[1:]}, not {problem['input']!r}"
-
-
-def _known_keys(keys: list[str]) -> list[str]:
-    block: type[BaseModel] = Params
-    for key in keys:
-        block = block.model_fields[key].annotation  # type: ignore[assignment]
-    return list(block.model_fields)
-
-
-def _line(node: yaml.Node | None, keys: list[str]) -> int:
-    """Line of the deepest of `keys` that the file has, from 1."""
-    line = 1
-    for key in keys:
-        if isinstance(node, yaml.MappingNode):
-            entry = next((pair for pair in node.value if pair[0].value == key), None)
-            if entry is None:
-                break
-            line, node = entry[0].start_mark.line + 1, entry[1]
-        elif isinstance(node, yaml.SequenceNode):
-            node = node.value[int(key)]
-            line = node.start_mark.line + 1
-    return line
+    """Read and check a params file; errors as of `checked.load`."""
+    return load(path, Params)

@@ -11,6 +11,7 @@ import pytest
 from pneumonia.evaluation.operating_point import OperatingPoint
 from pneumonia.predictor import Graph
 from pneumonia.tracking import registration, runs
+from pneumonia.tracking.store import connected
 from tests.conftest import SIZE
 from tests.serving.test_model import write_graph
 from tests.tracking.candidates import make_candidate, some_films
@@ -39,7 +40,7 @@ def register_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     candidate = replace(
         candidate, graph_sha256=Graph(candidate.graph).sha256, point=POINT, report=report
     )
-    with use(f"sqlite:///{folder}/mlflow.db", monkeypatch), runs.store():
+    with use(f"sqlite:///{folder}/mlflow.db", monkeypatch), connected():
         with runs.open_run(candidate.folder, some_films(4).table):
             version = registration.register(NAME, candidate)
         fetched = mlflow.artifacts.download_artifacts(

@@ -26,6 +26,7 @@ from pneumonia.evaluation.operating_point import OperatingPoint
 from pneumonia.params import EvaluateParams
 from pneumonia.predictor import Graph
 from pneumonia.tracking import promotion, registration, runs
+from pneumonia.tracking.store import connected
 from tests.pipeline.imports import ROOT
 
 SIZE = 32
@@ -105,7 +106,7 @@ def submit(
     **promotion_params: float,
 ) -> promotion.Decision:
     """Register a candidate and give it its place, as `evaluate` does."""
-    with runs.store(), runs.open_run(candidate.folder, films.table):
+    with connected(), runs.open_run(candidate.folder, films.table):
         version = registration.register(name, candidate)
         params = evaluate_params(**promotion_params)
         rows = films.table[films.table["split"] == "val"]

@@ -24,21 +24,23 @@ from tests.serving.rest import free_port, wait_until_up
 
 
 @contextmanager
-def mlflow_server(folder: Path, backend: str) -> Iterator[str]:
-    """A server with its artifacts in `folder`; yields its address."""
+def mlflow_server(
+    folder: Path, backend: str, *options: str, artifacts: str = "", **environment: str
+) -> Iterator[str]:
+    """A server with its artifacts in `folder`, or at another address; yields its own address."""
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     command = [
         "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "2",
-        "--backend-store-uri", backend, "--artifacts-destination", str(folder / "artifacts"),
-        "--serve-artifacts",
+        "--backend-store-uri", backend, "--serve-artifacts", "--artifacts-destination",
+        artifacts or str(folder / "artifacts"), *options,
     ]  # fmt: skip
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     # Where psycopg lies outside the environment.
     quiet |= {key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ}
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(
-            command, cwd=folder, env=clean_environment() | quiet,
+            command, cwd=folder, env=clean_environment() | quiet | environment,
             stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     try:

@@ -11,9 +11,11 @@ import mlflow
 import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import ErrorCode
 
 from pneumonia.errors import InputError
 from pneumonia.tracking import runs
+from pneumonia.tracking.store import connect, connected
 
 FILMS = pd.DataFrame(
     {
@@ -111,6 +113,71 @@ def test_a_resumed_training_goes_on_in_its_run_without_doubled_points(
     assert curves == [whole, [], whole]
 
 
+def test_a_killed_experiment_leaves_its_run_to_the_one_that_goes_on(
+    store: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("train_scratch", {}, "d" * 64, 64, FILMS, "key")
+    history = [{"epoch": 0, "val_loss": 1.0}]
+    ids = []
+    for name, done in (("killed", []), ("again", history)):
+        monkeypatch.setenv("DVC_EXP_NAME", name)
+        with runs.training_run(*arguments, done):
+            active = mlflow.active_run()
+            assert active is not None
+            ids.append(active.info.run_id)
+    assert ids[0] == ids[1]
+    run = store.get_run(ids[0])
+    assert run.info.run_name == "train_scratch again"
+    assert run.data.tags["dvc.exp_name"] == "again"
+
+
+def test_an_experiment_has_a_run_of_its_own_for_a_training_from_the_cache(
+    store: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = trained(tmp_path)
+
+    def opened(name: str, baseline: str = "abc") -> str:
+        monkeypatch.setenv("DVC_EXP_NAME", name)
+        monkeypatch.setenv("DVC_EXP_BASELINE_REV", baseline)
+        with runs.open_run(folder, FILMS) as run:
+            return str(run.info.run_id)
+
+    first = opened("first")
+    assert opened("first") == first
+    second = opened("second")
+    assert len({first, second, opened("first", baseline="def")}) == 3
+    assert opened("second") == second
+    tags = store.get_run(second).data.tags
+    assert tags["pneumonia.trained_in"] == first
+    assert "pneumonia.trained_in" not in store.get_run(first).data.tags
+    assert store.get_run(second).data.metrics == store.get_run(first).data.metrics
+    monkeypatch.delenv("DVC_EXP_NAME")
+    monkeypatch.delenv("DVC_EXP_BASELINE_REV")
+    with runs.open_run(folder, FILMS) as run:
+        assert run.info.run_id not in {first, second}
+        assert run.info.run_name == "train_scratch"
+
+
+def test_open_runs_of_a_dead_experiment_are_ended_and_no_others(
+    store: mlflow.MlflowClient,
+) -> None:
+    connect()
+    experiment = store.get_experiment_by_name("pneumonia")
+    assert experiment is not None
+    made = {}
+    for name, baseline in (("dead", "abc"), ("dead", "def"), ("alive", "abc")):
+        tags = {"dvc.exp_name": name, "dvc.exp_baseline_rev": baseline}
+        made[name, baseline] = store.create_run(experiment.experiment_id, tags=tags).info.run_id
+    ended = store.create_run(experiment.experiment_id, tags=tags | {"dvc.exp_name": "dead"})
+    store.set_terminated(ended.info.run_id, "FINISHED")
+    runs.end_open_runs("dead", "abc")
+    statuses = {key: store.get_run(run_id).info.status for key, run_id in made.items()}
+    assert statuses == {
+        ("dead", "abc"): "KILLED", ("dead", "def"): "RUNNING", ("alive", "abc"): "RUNNING",
+    }  # fmt: skip
+    assert store.get_run(ended.info.run_id).info.status == "FINISHED"
+
+
 def data_of(run: mlflow.entities.Run) -> dict[str, tuple[str, str, int]]:
     """By context: the name, the digest and the number of films of each data set of a run."""
     found = {}
@@ -161,11 +228,28 @@ def test_a_store_that_goes_away_is_told_in_one_line_and_a_mistake_keeps_its_trac
 ) -> None:
     with (
         pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI: .*; run the same again") as caught,
-        runs.store(),
+        connected(),
     ):
         with sqlite3.connect(tmp_path / "mlflow.db") as database:
             database.execute("DROP TABLE registered_models")
         store.create_registered_model("name")
     assert len(str(caught.value).splitlines()) == 1
-    with pytest.raises(MlflowException, match="not found"), runs.store():
+    with pytest.raises(MlflowException, match="not found"), connected():
         store.get_run("0" * 32)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("UNAUTHENTICATED", "the server does not let user 'ann' in; set MLFLOW_TRACKING_USERNAME"),
+        ("PERMISSION_DENIED", "user 'ann' may not do this; ask who runs the server"),
+    ],
+)
+def test_who_is_refused_is_told_in_one_line(
+    store: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, code: str, said: str
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    with pytest.raises(InputError) as caught, connected():
+        raise MlflowException("401 != 200\nPlease see", error_code=ErrorCode.Value(code))
+    [line] = str(caught.value).splitlines()
+    assert line.startswith(f"MLFLOW_TRACKING_URI: {mlflow.get_tracking_uri()}: {said}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from joblib import Parallel, cpu_count, delayed
@@ -17,7 +19,11 @@ from pneumonia.data.quarantine import QuarantinedFilm, reason_of, write_quaranti
 from pneumonia.data.sources import SourceFilm
 from pneumonia.data.splits import in_test, in_validation
 from pneumonia.errors import InputError
-from pneumonia.params import PrepareParams
+from pneumonia.params import EngineParams, PrepareParams
+
+TASK = 64  # films that a worker of a cluster is given at a time
+HERE = EngineParams(prepare="local", ray_address="auto")
+Result = ManifestRow | QuarantinedFilm
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,13 @@ class Prepared:
     quarantined: list[QuarantinedFilm]
 
 
-def prepare(films: list[SourceFilm], params: PrepareParams, folder: Path) -> Prepared:
+def prepare(
+    films: list[SourceFilm], params: PrepareParams, folder: Path, engine: EngineParams = HERE
+) -> Prepared:
     """Decode every film into `folder` on all cores, split by patient, write the manifest.
+
+    The cores are this machine's or those of a Ray cluster, whose nodes see the source and `folder`
+    at the same paths; the files are the same.
 
     Memory does not grow with the pictures: a film is written by the worker that decoded it, and
     only its row comes back. Films that cannot be read go to `quarantine.csv`, which is always
@@ -42,7 +53,7 @@ def prepare(films: list[SourceFilm], params: PrepareParams, folder: Path) -> Pre
 
     Raises:
         InputError: films that cannot be read, all of them, one line each; a split that ends up
-            without films of a class; or `folder` cannot be written to.
+            without films of a class; `folder` cannot be written to; or no cluster answers.
     """
     films = draw_splits(films, params)
     drawn = not _has_test(films, params)
@@ -52,9 +63,7 @@ def prepare(films: list[SourceFilm], params: PrepareParams, folder: Path) -> Pre
     try:
         (folder / "images").mkdir()
         (folder / "masks").mkdir()
-        work = Parallel(n_jobs=cpu_count(), return_as="generator", batch_size=16)(
-            delayed(_prepare_one)(film, params.size, folder) for film in films
-        )
+        work = (_on_ray if engine.prepare == "ray" else _here)(films, params.size, folder, engine)
         for result in tqdm(
             work, total=len(films), desc="prepare", unit="film", mininterval=1, disable=None
         ):
@@ -62,6 +71,7 @@ def prepare(films: list[SourceFilm], params: PrepareParams, folder: Path) -> Pre
                 rows.append(result)
             else:
                 bad.append(result)
+        bad.sort(key=lambda film: film.file)
         unread = [f"{film.file}: {film.reason}" for film in bad]
         if bad:
             unread.append(f"{len(bad)} of {len(films)} films cannot be read")
@@ -100,7 +110,32 @@ def _has_test(films: list[SourceFilm], params: PrepareParams) -> bool:
     return params.official_test and any(film.split == "test" for film in films)
 
 
-def _prepare_one(film: SourceFilm, size: int, folder: Path) -> ManifestRow | QuarantinedFilm:
+def _here(films: list[SourceFilm], size: int, folder: Path, _: EngineParams) -> Iterator[Result]:
+    work: Iterator[Result] = Parallel(n_jobs=cpu_count(), return_as="generator", batch_size=16)(
+        delayed(_prepare_one)(film, size, folder) for film in films
+    )
+    return work
+
+
+def _on_ray(
+    films: list[SourceFilm], size: int, folder: Path, engine: EngineParams
+) -> Iterator[Result]:
+    """Results in any order."""
+    from pneumonia.cluster import each
+
+    tasks = (films[start : start + TASK] for start in range(0, len(films), TASK))
+    make = partial(_worker, Path.cwd(), size, folder)
+    for results in each(engine.ray_address, make, tasks):
+        yield from results
+
+
+def _worker(here: Path, size: int, folder: Path) -> Callable[[Iterable[SourceFilm]], list[Result]]:
+    # Films and folder go by the driver's paths. A worker is a process of its own.
+    os.chdir(here)
+    return lambda films: [_prepare_one(film, size, folder) for film in films]
+
+
+def _prepare_one(film: SourceFilm, size: int, folder: Path) -> Result:
     """Decode one film and write it; why not, where its file is to blame."""
     try:
         payload, mask = film.read()

@@ -6,7 +6,7 @@ separable ones: on a CPU they run several times nearer to the machine's peak (on
 same minutes buy more passes over the films. 0.9 million weights.
 
 Expected on the 5,232 films described in the README: validation and test AUC .997 after 14 epochs.
-What its choices bought: docs/models.md.
+What its choices bought: docs/explanation/models.md.
 """
 
 from __future__ import annotations

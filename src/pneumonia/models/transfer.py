@@ -5,7 +5,7 @@ L2-penalised logistic regression on the pooled features; nothing there is worth 
 Fine-tuning: all blocks learn on, under augmentation, the further from the head the slower, and with
 batch norm frozen at its ImageNet statistics (a few thousand films would only make them worse).
 
-What each of these bought: docs/models.md.
+What each of these bought: docs/explanation/models.md.
 
 Expected on the 5,232 films described in the README: validation AUC .998 after the frozen phase and
 at the end, then steady under shift too; test AUC .999.
@@ -89,7 +89,7 @@ def train(
 def groups(model: keras.Model, params: TransferParams) -> list[Group]:
     """What fine-tuning trains: the head, and the last `fine_tune_blocks` blocks behind it.
 
-    The block n blocks away from the head, from 1, learns at `layer_decay`^n of the head's rate.
+    The block n blocks away from the head, from 1, learns at `layer_decay ** n` of the head's rate.
     """
     found = [Group([model.get_layer("evidence")])]
     behind = blocks(model)[::-1][: params.fine_tune_blocks]

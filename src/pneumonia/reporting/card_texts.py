@@ -48,14 +48,14 @@ SOURCES = {
     "kaggle": _KERMANY,
     "medmnist": "PneumoniaMNIST (Yang et al. 2023), the Kermany set cropped to squares. "
     f"{_KERMANY} No patient ids are published, so splits and intervals are by film.",
-    "dicom": "DICOM films of the user's own, with labels from the user's table.",
+    "table": "Films of the user's own, with labels from the user's table.",
 }
 LICENCES = {
     "phantom": "none needed, the films are drawn",
     "folder": "the user's to know; of the Kermany set CC BY 4.0, doi 10.17632/rscbjbr9sj",
     "kaggle": "CC BY 4.0, doi 10.17632/rscbjbr9sj",
     "medmnist": "CC BY 4.0, doi 10.5281/zenodo.10519652 and doi 10.17632/rscbjbr9sj",
-    "dicom": "the user's to know",
+    "table": "the user's to know",
 }
 _CHILDREN = (
     "The films are of children who were ill. Kermany et al. report the approval of their "
@@ -68,7 +68,7 @@ ETHICS = {
     "folder": f"If the films are the Kermany set: {_CHILDREN}",
     "kaggle": _CHILDREN,
     "medmnist": _CHILDREN,
-    "dicom": "Approval and consent are the user's to obtain. Names and ids of the DICOM header are "
+    "table": "Approval and consent are the user's to obtain. Names and ids of DICOM headers are "
     "not kept. (TRIPOD+AI 17)",
 }
 RISKS = [

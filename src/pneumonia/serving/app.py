@@ -89,10 +89,10 @@ def serve(model: str, host: str, port: int) -> None:
 
     from pneumonia.serving.logs import configuration
     from pneumonia.serving.stopping import Server, Stop
-    from pneumonia.tracking.runs import DEFAULT_STORE
+    from pneumonia.tracking import store
 
-    os.environ.setdefault("MLFLOW_TRACKING_URI", DEFAULT_STORE)
-    limits, stop, logging_configuration = read_limits(), Stop(), configuration()
+    os.environ["MLFLOW_TRACKING_URI"] = store.uri()
+    limits, logging_configuration, stop = read_limits(), configuration(), Stop()
     logging.config.dictConfig(logging_configuration)
     logging.captureWarnings(True)
     try:
@@ -101,8 +101,7 @@ def serve(model: str, host: str, port: int) -> None:
         raise
     except Exception as error:
         # Each kind of store has its own exceptions: files, SQL, HTTP.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"--model {model}: {reason}") from None
+        raise store.not_loaded(model, error) from None
     config = uvicorn.Config(
         app, host=host, port=port, access_log=False, server_header=False, date_header=False,
         log_config=logging_configuration, timeout_graceful_shutdown=limits.seconds,

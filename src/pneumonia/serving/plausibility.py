@@ -12,7 +12,8 @@ asked, each within what ordinary films have:
 - detail: median of the absolute Laplacian; gradients and some drawings are smoother than films.
 
 Turned and inverted films need no figures of their own: turned back, such a picture is nearer than
-as it came. What the limits catch and what they let through is measured in docs/warnings.md.
+as it came. What the limits catch and what they let through is measured in
+docs/explanation/warnings.md.
 """
 
 from __future__ import annotations

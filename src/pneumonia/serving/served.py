@@ -52,7 +52,7 @@ class ServedModel:
     pool: ThreadPoolExecutor = field(repr=False)
 
 
-def load(artifacts: Mapping[str, str]) -> ServedModel:
+def load(artifacts: Mapping[str, str], threads: int = 0) -> ServedModel:
     """Read the files of a registered model, by the names that tracking/artifacts.py gave them.
 
     Models that were registered with fewer of them are served with less.
@@ -61,7 +61,7 @@ def load(artifacts: Mapping[str, str]) -> ServedModel:
     point = json.loads(point_file.read_text())
     source = point.pop("model")
     name, version = _registered(point_file)
-    threads = cores()
+    threads = threads or cores()
     statistics = artifacts.get("plausibility")
     return ServedModel(
         name=name or source,

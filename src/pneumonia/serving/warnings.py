@@ -1,6 +1,6 @@
 """What a user should know of a picture before the model's answer to it is believed.
 
-A warning takes no answer away. What none of them can tell is in docs/warnings.md.
+A warning takes no answer away. What none of them can tell is in docs/explanation/warnings.md.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from pneumonia.errors import InputError
 from pneumonia.params import load_params
-from pneumonia.tracking import runs
 from pneumonia.tracking.contention import write
+from pneumonia.tracking.store import connected
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -205,7 +205,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     try:
         name = load_params(given.params).evaluate.registered_model
-        with runs.store():
+        with connected():
             print(_run(given, name))
     except InputError as error:
         for line in str(error).splitlines():

@@ -9,80 +9,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pneumonia.errors import InputError
 from pneumonia.tracking.datasets import CONTEXTS, DIGEST, log_data
+from pneumonia.tracking.store import connect
 
 if TYPE_CHECKING:
     import mlflow
+    from mlflow.entities import Run
 
     from pneumonia.evaluation.operating_point import OperatingPoint
 
-EXPERIMENT = "pneumonia"
-DEFAULT_STORE = "sqlite:///mlflow.db"
 WEIGHTS_TAG = "pneumonia.weights_sha256"
 TRAINING_TAG = "pneumonia.training"
-# MLflow's codes for a store that does not answer, or not as it should.
-GONE = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DATA_LOSS")
-
-
-def connect() -> None:
-    """Point MLflow at `MLFLOW_TRACKING_URI`, or at mlflow.db in the repository, and be quiet."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # Half a minute of patience with a server that is away; MLflow's own is four.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
-    os.environ.setdefault("MLFLOW_TRACKING_URI", DEFAULT_STORE)
-    # `mlflow run` has a run of its own and passes it on; both trainings would write into that one.
-    os.environ.pop("MLFLOW_RUN_ID", None)
-    import mlflow
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    try:
-        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
-    except Exception as error:
-        # Each kind of store has its own exceptions: files, SQL, HTTP.
-        raise InputError(_trouble(error)) from None
-
-
-@contextmanager
-def store() -> Iterator[None]:
-    """Connect, and say in one line so when the store goes away within the block.
-
-    Raises:
-        InputError: it did; repeating is safe, as runs and versions are found by content.
-    """
-    connect()
-    from mlflow.exceptions import MlflowException
-    from requests import RequestException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, RequestException, SQLAlchemyError) as error:
-        # What MLflow refuses with any other code is a mistake of ours, and keeps its trace.
-        if getattr(error, "error_code", GONE[0]) not in GONE:
-            raise
-        again = "run the same again when the store answers, nothing is done twice"
-        raise InputError(f"{_trouble(error)}; {again}") from None
-
-
-def _trouble(error: Exception) -> str:
-    import mlflow
-
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return f"MLFLOW_TRACKING_URI: {mlflow.get_tracking_uri()}: {reason}"
+CACHED_TAG = "pneumonia.trained_in"
+EXPERIMENT_TAGS = ("dvc.exp_name", "dvc.exp_baseline_rev")
 
 
 @contextmanager
@@ -94,6 +43,7 @@ def training_run(
     films: pd.DataFrame,
     key: str = "",
     history: Sequence[dict[str, float]] = (),
+    further: Mapping[str, str] | None = None,
 ) -> Iterator[Callable[[dict[str, float]], None]]:
     """Open a run for a training that is about to happen; yields what logs one epoch.
 
@@ -108,18 +58,22 @@ def training_run(
         history: the epochs that a resumed training has behind it. They go on in the run where they
             were logged, and whichever is missing there (killed in between, or another store) is
             logged now.
+        further: tags of the run besides those of every training.
     """
     import mlflow
 
     connect()
-    earlier = _latest_run(TRAINING_TAG, key) if key and history else None
-    if earlier is None:
-        tags = _tags(stage) | ({TRAINING_TAG: key} if key else {})
-        opened = mlflow.start_run(run_name=_run_name(stage), tags=tags)
+    earlier = _runs(TRAINING_TAG, key) if key and history else []
+    tags = _tags(stage) | ({TRAINING_TAG: key} if key else {}) | dict(further or {})
+    if earlier:
+        # What was killed may have been another experiment, of which nothing else is left.
+        run_id = earlier[0].info.run_id
+        mlflow.MlflowClient().update_run(run_id, name=_run_name(stage))
+        opened = mlflow.start_run(run_id=run_id, tags=tags)
     else:
-        opened = mlflow.start_run(run_id=earlier)
+        opened = mlflow.start_run(run_name=_run_name(stage), tags=tags)
     with opened as run:
-        if earlier is None:
+        if not earlier:
             mlflow.log_params(_flatten(params))
             mlflow.log_params({"data_digest": data_digest[:DIGEST], "image_size": image_size})
             log_data(films, data_digest, ("train", "val"))
@@ -142,23 +96,25 @@ def finish(folder: Path) -> None:
     mlflow.log_artifact(str(folder / "training.json"))
 
 
-def _latest_run(tag: str, value: str) -> str | None:
+def _runs(tag: str, value: str) -> list[Run]:
+    """Those with this tag, the latest first."""
     import mlflow
 
-    found = mlflow.search_runs(
+    return mlflow.search_runs(
         filter_string=f"tags.`{tag}` = '{value}'",
         order_by=["attributes.start_time DESC"],
-        max_results=1,
         output_format="list",
     )
-    return found[0].info.run_id if found else None
 
 
 @contextmanager
 def open_run(folder: Path, films: pd.DataFrame) -> Iterator[mlflow.ActiveRun]:
     """Resume the run of the trained model in `folder`, or make it from the files there.
 
-    The latest run with the weights' hash is taken. The test films join its data.
+    The latest run with the weights' hash that belongs to this DVC experiment is taken. An
+    experiment that has its training from DVC's cache gets a run of its own, tagged with the id of
+    the one that trained: figures of one experiment do not replace those of another. The test films
+    join its data.
 
     Args:
         folder: of the trained model.
@@ -168,27 +124,41 @@ def open_run(folder: Path, films: pd.DataFrame) -> Iterator[mlflow.ActiveRun]:
 
     connect()
     record = json.loads((folder / "training.json").read_text())
-    found = _latest_run(WEIGHTS_TAG, weights_sha256(folder))
-    if found:
-        with mlflow.start_run(run_id=found) as run:
+    stage = f"train_{record['model']}"
+    found = _runs(WEIGHTS_TAG, weights_sha256(folder))
+    own = [run for run in found if _experiment(run.data.tags) == _experiment(_tags(stage))]
+    if own:
+        with mlflow.start_run(run_id=own[0].info.run_id) as run:
             log_data(films, record["data_digest"], tuple(CONTEXTS))
             yield run
         return
     rows = pd.read_csv(folder / "history.csv").to_dict("records")
     history = [{str(key): value for key, value in row.items()} for row in rows]
     with training_run(
-        f"train_{record['model']}",
+        stage,
         record["params"],
         record["data_digest"],
         record["image_size"],
         films,
         history=history,
     ):
+        if found:
+            mlflow.set_tag(CACHED_TAG, found[-1].info.run_id)
         finish(folder)
         log_data(films, record["data_digest"], tuple(CONTEXTS))
         run = mlflow.active_run()
         assert run is not None
         yield run
+
+
+def end_open_runs(name: str, baseline: str) -> None:
+    """Mark the runs of a DVC experiment that died as killed, where they are still open."""
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    for run in _runs(EXPERIMENT_TAGS[0], name):
+        if run.info.status == "RUNNING" and _experiment(run.data.tags) == [name, baseline]:
+            client.set_terminated(run.info.run_id, "KILLED")
 
 
 def log_evaluation(
@@ -295,6 +265,10 @@ def _tags(stage: str) -> dict[str, str]:
         "git.commit": git_commit(),
     }
     return {key: value for key, value in tags.items() if value}
+
+
+def _experiment(tags: dict[str, str]) -> list[str | None]:
+    return [tags.get(name) for name in EXPERIMENT_TAGS]
 
 
 def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The DICOM source: what its table may say, and all that is wrong with it at once."""
+"""The table source: what its table may say, and all that is wrong with it at once."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def make(folder: Path, *lines: str, files: dict[str, bytes] | None = None) -> Pa
 
 
 def listed(root: Path) -> dict[str, SourceFilm]:
-    return {film.file: film for film in open_source(data_params("dicom", root))}
+    return {film.file: film for film in open_source(data_params("table", root))}
 
 
 def problems(root: Path) -> list[str]:
@@ -105,6 +105,28 @@ def test_patients_splits_and_other_columns_in_any_order(tmp_path: Path) -> None:
         "b/3.dcm": ("p3", "test"),
         "b/4.dcm": ("p2", "train"),
     }
+
+
+def test_endings_of_films_are_not_part_of_the_patient(tmp_path: Path) -> None:
+    names = ["a.dcm", "b.PNG", "c.jpeg", "d.jpg", "1.2.840.7"]
+    lines = [f"{name},{n % 2}" for n, name in enumerate(names)]
+    films = listed(make(tmp_path, "file,label", *lines, files=dict.fromkeys(names, b"")))
+    assert {film.patient_id for film in films.values()} == {"a", "b", "c", "d", "1.2.840.7"}
+
+
+def test_films_that_no_row_names_are_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = ["a.dcm", "b.png", "sub/Miller^Ann.DCM", "sub/c.jpeg", "sub/.d.png", "notes.txt"]
+    root = make(tmp_path, "file,label", "a.dcm,0", "b.png,1", files=dict.fromkeys(files, b""))
+    assert set(listed(root)) == {"a.dcm", "b.png"}
+    told = capsys.readouterr().err
+    assert told == f"{root}/labels.csv: films left out, as no row names them: 2\n"
+
+
+def test_the_former_name_of_the_source_opens_the_same(tmp_path: Path) -> None:
+    root = make(tmp_path, "file,label", "a/0.dcm,0", "a/1.dcm,1")
+    assert data_params("dicom", root) == data_params("table", root)
 
 
 def test_a_film_reads_its_own_bytes(tmp_path: Path) -> None:
@@ -167,7 +189,7 @@ def test_a_table_in_another_encoding_and_none_at_all_are_named(tmp_path: Path) -
     (root / "labels.csv").unlink()
     assert problems(root) == [" no such file"]
     with pytest.raises(InputError, match=r"data\.path: .*nowhere: no such folder"):
-        open_source(data_params("dicom", tmp_path / "nowhere"))
+        open_source(data_params("table", tmp_path / "nowhere"))
 
 
 def test_a_set_is_prepared_with_its_test_drawn_by_patient(tmp_path: Path) -> None:
@@ -175,7 +197,7 @@ def test_a_set_is_prepared_with_its_test_drawn_by_patient(tmp_path: Path) -> Non
     lines = [f"{name},{n % 2},p{n // 2 * 2 + n % 2}" for n, name in enumerate(files)]
     root = make(tmp_path / "source", "file,label,patient_id", *lines, files=files)
     (tmp_path / "out").mkdir()
-    films = open_source(data_params("dicom", root))
+    films = open_source(data_params("table", root))
     prepare(films, prepare_params(0.3, test=0.3), tmp_path / "out")
     table = read_manifest(tmp_path / "out")
     assert sorted(table["file"]) == sorted(files)

@@ -1,4 +1,4 @@
-"""Source `dicom`: a folder of DICOM files with a table `labels.csv` in it.
+"""Source `table`: a folder of DICOM, PNG and JPEG files, mixed or not, with a table `labels.csv`.
 
 | column | meaning |
 | --- | --- |
@@ -8,15 +8,19 @@
 | split | train, val or test; without this column the test split is drawn by patient |
 
 `val` is pooled with `train`, as by the source `folder`. The patient's id comes from the table
-alone: no tag of the DICOM files that names a person is read.
+alone: no tag of the DICOM files that names a person is read. Files that no row names are left out,
+and counted on standard error; what is there and no film is not.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
+from collections.abc import Container
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from pneumonia.data.image import SUFFIXES
 from pneumonia.data.manifest import LABELS, SPLITS
 from pneumonia.data.rows import read_rows
 from pneumonia.data.sources import SourceFilm, read_file
@@ -33,9 +37,17 @@ def open_source(params: DataParams) -> list[SourceFilm]:
     Raises:
         InputError: no such folder or table, and all that is wrong with its rows, one line each.
     """
-    root = Path(params.path)
+    return films_in(Path(params.path), "data.path")
+
+
+def films_in(root: Path, given: str) -> list[SourceFilm]:
+    """List the films that `labels.csv` in a folder names; `given` names the folder in a message.
+
+    Raises:
+        InputError: as `open_source`.
+    """
     if not root.is_dir():
-        raise InputError(f"data.path: {root}: no such folder")
+        raise InputError(f"{given}: {root}: no such folder")
     table = root / TABLE
     films: dict[str, SourceFilm] = {}
     splits: dict[str, set[str]] = defaultdict(set)
@@ -68,7 +80,19 @@ def open_source(params: DataParams) -> list[SourceFilm]:
         problems.append(f"{table}: no row is labelled {LABELS[1 - labels.pop()]}")
     if problems:
         raise InputError("\n".join(problems))
+    if unnamed := _unnamed(root, films):
+        print(f"{table}: films left out, as no row names them: {unnamed}", file=sys.stderr)
     return list(films.values())
+
+
+def _unnamed(root: Path, named: Container[str]) -> int:
+    """How many files are there that look like films, by their ending, and that no row names."""
+    there = (file for file in root.rglob("*") if file.suffix.lower() in (*SUFFIXES, ".dcm"))
+    return sum(
+        file.relative_to(root).as_posix() not in named
+        for file in there
+        if file.is_file() and not file.name.startswith(".")
+    )
 
 
 def _file_problem(root: Path, name: PurePosixPath) -> str:
@@ -91,4 +115,5 @@ def _film(root: Path, name: PurePosixPath, row: dict[str, str]) -> SourceFilm:
 
 def _stem(name: PurePosixPath) -> str:
     # Of a file named by its UID, 1.2.840.7, the last number is no ending.
-    return (name.with_suffix("") if name.suffix.lower() == ".dcm" else name).as_posix()
+    ending = name.suffix.lower() in (*SUFFIXES, ".dcm")
+    return (name.with_suffix("") if ending else name).as_posix()

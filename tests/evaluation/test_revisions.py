@@ -1,0 +1,120 @@
+"""Two revisions side by side: paired where the films are the same, and loud about noise."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pneumonia.evaluation import comparison
+from pneumonia.evaluation.operating_point import sigmoid
+from pneumonia.evaluation.revisions import (
+    SHOWN,
+    Revision,
+    changed_params,
+    changes,
+    same_films,
+)
+from tests.pipeline.clone import Clone
+
+FILMS = 120
+
+
+def revision(
+    name: str, skill: float, seed: int = 0, films: int = FILMS, **params: object
+) -> Revision:
+    """Two films a patient; films that are hard are hard for every skill."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(films) // 2 % 2
+    logits = skill * (2 * labels - 1) + rng.standard_normal(films)
+    tables = [
+        pd.DataFrame(
+            {
+                "image_id": [f"{seed}-{row:04}" for row in range(films)],
+                "patient_id": [f"patient {row // 2}" for row in range(films)],
+                "split": "test", "label": labels, "model": model, "logit": logits,
+                "probability": sigmoid(logits),
+            }
+        )
+        for model in ("scratch", "transfer")
+    ]  # fmt: skip
+    thresholds = {"scratch": 0.5, "transfer": 0.5}
+    seeds = {"scratch": 0.01, "transfer": 0.02}
+    return Revision(
+        name, params, pd.concat(tables, ignore_index=True), thresholds, "scratch", seeds
+    )
+
+
+def test_the_same_predictions_differ_by_nothing() -> None:
+    first = revision("a", 1.0)
+    for change in changes(first, replace(first, name="b"), "scratch", 200):
+        assert change.difference == (0, 0, 0)
+        assert not change.beyond_noise
+        assert change.first == change.second
+        assert change.first[1] <= change.first[0] <= change.first[2]
+
+
+def test_a_paired_difference_is_that_of_the_comparison_of_two_models() -> None:
+    first, second = revision("a", 0.8), revision("b", 1.0)
+    [change] = [one for one in changes(first, second, "scratch", 300, 5) if one.metric == "auc"]
+    rows = [
+        one.predictions[one.predictions["model"] == "scratch"].reset_index(drop=True)
+        for one in (first, second)
+    ]
+    reference = comparison.compare(*rows, (0.5, 0.5), 300, 5)
+    assert change.difference[1:] == pytest.approx(reference.bootstrap, abs=1e-12)
+    assert change.difference[0] == pytest.approx(reference.auc.difference, abs=1e-12)
+
+
+def test_pairing_tells_apart_what_other_films_cannot() -> None:
+    first, second, others = revision("a", 0.8), revision("b", 1.0), revision("c", 1.0, seed=1)
+    assert same_films(first, second)
+    assert not same_films(first, others)
+    paired, apart = changes(first, second, "scratch")[0], changes(first, others, "scratch")[0]
+    assert paired.metric == apart.metric == SHOWN[0] == "auc"
+    assert paired.beyond_noise
+    assert not apart.beyond_noise
+    assert np.ptp(paired.difference[1:]) < np.ptp(apart.difference[1:]) / 2
+
+
+def test_another_label_is_not_the_same_film() -> None:
+    first = revision("a", 1.0)
+    table = first.predictions.assign(label=1 - first.predictions["label"])
+    assert not same_films(first, replace(first, predictions=table))
+
+
+def test_params_that_differ_are_named_with_both_values() -> None:
+    first = revision("a", 1.0, seed=0, **{"x.y": 1, "same": 2, "gone": 3})
+    second = revision("b", 1.0, seed=0, **{"x.y": [1, 2], "same": 2, "new": None})
+    assert changed_params(first, second) == [("gone", 3, None), ("x.y", 1, [1, 2])]
+
+
+@pytest.mark.slow
+def test_an_experiment_is_compared_with_the_commit_that_it_came_from(
+    reproduced: Clone, tmp_path: Path
+) -> None:
+    clone = reproduced.copy(tmp_path / "clone")
+    assert clone.run("git", "add", "--force", "dvc.lock").returncode == 0
+    author = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    assert clone.run("git", *author, "commit", "--quiet", "-m", "Lock").returncode == 0
+    ran = clone.run("dvc", "exp", "run", "--name", "other", "-S", "evaluate.bootstrap=120")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert clone.run("git", "checkout", "--", ".").returncode == 0
+
+    told = clone.run("pneumonia", "compare", "HEAD", "other", PYTHONPATH="src")
+    assert told.returncode == 0, told.stderr
+    assert "A = HEAD, B = other" in told.stdout
+    assert "evaluate.bootstrap  100 -> 120" in told.stdout
+    assert "differences are paired" in told.stdout
+    lines = [line for line in told.stdout.splitlines() if line.endswith("noise")]
+    assert len(lines) == 2 * len(SHOWN)
+    assert all("+0.000 [+0.000, +0.000]  within noise" in line for line in lines)
+
+    unknown = clone.run("pneumonia", "compare", "nowhere", PYTHONPATH="src")
+    assert unknown.returncode == 1
+    [line] = unknown.stderr.splitlines()
+    assert line.startswith("compare: nowhere: ")
+    assert "unknown Git revision" in line

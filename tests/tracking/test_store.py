@@ -1,0 +1,90 @@
+"""Where the store is: in a repository, in a temporary copy of it, and where a variable says."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import mlflow
+import pytest
+from filelock import FileLock, Timeout
+
+from pneumonia.tracking import store as module
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, "sqlite:///{repository}/mlflow.db"),
+        ("", "sqlite:///{repository}/mlflow.db"),
+        ("sqlite:///mlflow.db", "sqlite:///{repository}/mlflow.db"),
+        ("sqlite:///stores/team.db", "sqlite:///{repository}/stores/team.db"),
+        ("sqlite:////srv/mlflow.db", "sqlite:////srv/mlflow.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("postgresql://team@host/mlflow", "postgresql://team@host/mlflow"),
+    ],
+)
+def test_a_relative_file_is_meant_from_the_repository(
+    given: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / ".dvc/tmp/exps/tmp1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    if given is None:
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    else:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+    # As DVC has it in a stage of a queued experiment.
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert module.uri() == expected.format(repository=tmp_path)
+    monkeypatch.delenv("DVC_ROOT")
+    assert module.uri() == expected.format(repository=copy)
+
+
+def test_a_store_made_from_a_temporary_copy_keeps_its_artifacts_out_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / ".dvc/tmp/exps/tmp1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    mlflow.set_tracking_uri(None)
+    module.connect()
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    places = {one.name: one.artifact_location for one in client.search_experiments()}
+    assert set(places) == {"Default", "pneumonia"}
+    assert all(Path(place).parent == tmp_path / "mlruns" for place in places.values())
+    assert list(copy.iterdir()) == []
+    assert Path.cwd() == copy
+
+
+def test_artifacts_lie_beside_the_database_wherever_one_works(
+    store: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a clone that `mlflow run` made of a git repository.
+    (tmp_path / "clone").mkdir()
+    monkeypatch.chdir(tmp_path / "clone")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "clone"))
+    module.connect()
+    made = store.get_experiment_by_name("pneumonia")
+    assert made is not None
+    assert made.artifact_location == f"{tmp_path}/mlruns/{made.experiment_id}"
+
+
+def test_a_store_is_made_by_one_process_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    others_wait = []
+
+    def set_experiment(name: str) -> None:
+        with contextlib.suppress(Timeout), FileLock(f"{tmp_path}/mlflow.db.lock", timeout=0):
+            return
+        others_wait.append(name)
+
+    monkeypatch.setattr(mlflow, "set_experiment", set_experiment)
+    module.connect()
+    assert others_wait == ["pneumonia"]
+    FileLock(f"{tmp_path}/mlflow.db.lock", timeout=0).acquire().lock.release()
