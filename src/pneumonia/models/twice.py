@@ -64,7 +64,6 @@ def train_twice(
             _lead(strategy, stage, params, build, train, data, digest, folder, known)
         else:
             _help(strategy, params, build, train, data)
-        hosts.wait(strategy)
 
 
 def _lead(
@@ -94,6 +93,8 @@ def _lead(
                 with replaced(folder) as writing:
                     save_model(model, (other, epochs), history, params, digest, writing)
                 runs.finish(folder)
+                # With the checkpoints still there: a host that is lost now costs no epoch either.
+                hosts.wait(strategy)
 
 
 def _help(
@@ -107,6 +108,7 @@ def _help(
         with strategy.scope():
             model = build(block, films[0].images.shape[1])
         train(model, films, block, [], None, lambda _: None)
+    hosts.wait(strategy)
 
 
 def second_seed(params: Params) -> Params:
