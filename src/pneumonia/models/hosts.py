@@ -102,6 +102,10 @@ def together(stage: str) -> Iterator[Place]:
 
 
 def _is_loss(error: Exception) -> bool:
+    """Whether TensorFlow says that a host is gone, or has come back as another process.
+
+    Its InternalError, which it also has for one, is left alone: a GPU's own failures are such.
+    """
     import tensorflow as tf
 
     errors = tf.errors
@@ -109,7 +113,7 @@ def _is_loss(error: Exception) -> bool:
         error,
         (
             errors.UnavailableError, errors.DeadlineExceededError, errors.AbortedError,
-            errors.CancelledError, errors.FailedPreconditionError, errors.InternalError,
+            errors.CancelledError, errors.FailedPreconditionError,
         ),
     )  # fmt: skip
 
