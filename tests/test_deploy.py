@@ -119,7 +119,7 @@ def test_a_lost_host_is_no_failure_of_the_others() -> None:
         for rule in job["podFailurePolicy"]["rules"]
         for code in rule.get("onExitCodes", {"values": []})["values"]
     }
-    assert answers == {LOST: "Ignore", 1: "FailJob"}
+    assert answers == {LOST: "Ignore", 1: "FailJob", 255: "FailJob"}
     [container] = job["template"]["spec"]["containers"]
     stage = next(one["value"] for one in container["env"] if one["name"] == "STAGE")
     assert (ROOT / f"stages/{stage}.py").is_file()
