@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from pneumonia.explain.overlay import colour, heat_layer, heat_scale, overlay, smooth
 
@@ -75,7 +76,14 @@ def test_enlarging_keeps_place_and_level() -> None:
     row, column = np.unravel_index(large.argmax(), large.shape)
     assert row < 16
     assert column >= 48
-    assert np.array_equal(smooth(np.full((3, 5), 2.5, np.float32), 32), np.full((32, 32), 2.5))
+    assert smooth(np.full((3, 5), 2.5, np.float32), 32) == pytest.approx(2.5, rel=1e-6)
+
+
+@given(st.integers(1, 16), st.integers(1, 16), st.integers(0, 2**31))
+def test_enlarging_is_pillows(height: int, width: int, seed: int) -> None:
+    heat = np.random.default_rng(seed).random((height, width)).astype(np.float32)
+    expected = np.asarray(Image.fromarray(heat).resize((96, 96), Image.Resampling.BICUBIC))
+    assert smooth(heat, 96) == pytest.approx(np.maximum(expected, 0), abs=1e-6)
 
 
 @given(st.integers(0, 2**31))

@@ -51,14 +51,14 @@ def overlay(
     Returns:
         uint8, (S, S, 3).
     """
-    heat = _steps(smooth(heat_map, film.shape[0]), scale)
+    heat = _steps(smooth(heat_map * np.float32(STEPS / scale), film.shape[0]))
     # Every step of heat on every grey of the film is mixed once; a picture is looked up.
     return _mixed(opacity).take(heat << 8 | film).view(np.uint8).reshape(*film.shape, 3)
 
 
-def _steps(heat_map: NDArray[np.float32], scale: float) -> NDArray[np.uint16]:
-    """0 to 255, of which 255 is at the scale and over it."""
-    return (np.clip(heat_map * (STEPS / scale), 0, STEPS) + 0.5).astype(np.uint16)
+def _steps(heat: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Heat in steps to whole ones, of which the last one is all that is hotter."""
+    return (np.clip(heat, 0, STEPS) + np.float32(0.5)).astype(np.uint16)
 
 
 @lru_cache(maxsize=4)
@@ -84,11 +84,12 @@ def heat_layer(
     Returns:
         uint8, (side, side, 4), RGBA.
     """
-    enlarged = _cells(heat_map, side) if cells else smooth(heat_map, side)
+    in_steps = heat_map * np.float32(STEPS / scale)
+    heat = _cells(in_steps, side) if cells else smooth(in_steps, side)
     steps = np.arange(STEPS + 1)
     alpha = np.full_like(steps, 255) if cells else steps
     look = np.column_stack([colour(steps / STEPS), alpha.astype(np.uint8)])
-    return look[_steps(enlarged, scale)]
+    return look[_steps(heat)]
 
 
 def heat_scale(maps: NDArray[np.float32]) -> float:
@@ -107,6 +108,15 @@ def _cells(heat_map: NDArray[np.float32], side: int) -> NDArray[np.float32]:
 
 def smooth(heat_map: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     """Enlarge a map (h, w) to (side, side), bicubic, not negative, float32."""
-    image = Image.fromarray(heat_map.astype(np.float32))
-    enlarged = np.asarray(image.resize((side, side), Image.Resampling.BICUBIC))
-    return np.maximum(enlarged, 0)
+    down, across = (_bicubic(cells, side) for cells in heat_map.shape)
+    return np.clip(down @ heat_map.astype(np.float32) @ across.T, 0, None)
+
+
+@lru_cache(maxsize=16)
+def _bicubic(cells: int, side: int) -> NDArray[np.float32]:
+    """What Pillow's bicubic enlargement multiplies a column of cells by: float32, (side, cells).
+
+    Two products with small matrices take a fifth of the time of Pillow's own passes.
+    """
+    unit = Image.fromarray(np.eye(cells, dtype=np.float32))
+    return np.asarray(unit.resize((cells, side), Image.Resampling.BICUBIC)).copy()

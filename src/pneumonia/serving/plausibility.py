@@ -51,12 +51,15 @@ LEAST_SPREAD = 1.0  # grey levels; less is no picture, and would be divided by
 TINY = 1e-4  # in place of 0, from a set of a film or two, where 0 would be divided by
 
 # Ways a film comes wrong, and what puts it right, of (..., H, W).
-TURNS: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
+TURNS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "turned a quarter to the left": lambda film: np.rot90(film, -1, (-2, -1)),
     "turned a quarter to the right": lambda film: np.rot90(film, 1, (-2, -1)),
     "turned by 180 degrees": lambda film: np.rot90(film, 2, (-2, -1)),
     "upside down": lambda film: film[..., ::-1, :],
 }
+_PLACES = np.arange(SIDE**2).reshape(SIDE, SIDE)
+# Of a thumbnail as it came and as each turn puts it right, which pixel goes where: (1 + 4, 1024).
+_TURNED = np.stack([_PLACES, *(back(_PLACES) for back in TURNS.values())]).reshape(-1, SIDE**2)
 INVERTED = "inverted"
 # A film counts as inverted or turned if put right it is nearer by this factor. Films turned by 15
 # degrees are by 1.24 at most, those turned by 180 by 1.33 at least (Kermany set, validation).
@@ -108,22 +111,21 @@ class Plausibility:
     def judge(self, square: NDArray[np.uint8]) -> Verdict:
         """Judge the grey square, uint8, (S, S), that `decode` makes of a file."""
         film = _film(square)
-        thumbnail = _thumbnail(film)
-        negative = _thumbnail(_film(255 - film))
-        ways = {"": thumbnail, INVERTED: negative}
-        ways |= {way: back(thumbnail) for way, back in TURNS.items()}
-        seen = _standardised(np.stack(list(ways.values())))
+        thumbnails = np.stack([_thumbnail(film), _thumbnail(_film(255 - film))])
+        upright, negative = _standardised(thumbnails)
+        # Turned back: upright, and as each of the turns came.
+        seen = np.vstack([upright[_TURNED], negative])
         distances = self.distances(seen)
         nearest = int(np.argmin(distances))
         if distances[0] < NEARER * distances[nearest]:
             nearest = 0
-        wrong, best = list(ways)[nearest], seen[nearest : nearest + 1]
+        wrong, best = ("", *TURNS, INVERTED)[nearest], seen[nearest : nearest + 1]
         plausible = bool(
             distances[nearest] <= self.distance
             and _likeness(best, self.mean)[0] >= self.likeness
             and _detail(best)[0] >= self.detail
         )
-        level, spread = thumbnail.mean(), thumbnail.std()
+        level, spread = thumbnails[0].mean(), thumbnails[0].std()
         return Verdict(
             plausible=plausible,
             wrong=wrong if plausible else "",
@@ -133,16 +135,27 @@ class Plausibility:
             ),
         )
 
-    def distances(self, seen: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Of standardised thumbnails (N, 1024): 2 for the average training film, float64, (N,)."""
-        centred = (seen - self.mean).astype(np.float64)
-        along = centred @ self._axes
-        beside = (centred**2).sum(1) - (along**2).sum(1)
-        return (along**2 / self.variances).mean(1) + beside / self.residual
+    def distances(self, seen: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Of standardised thumbnails (N, 1024): 2 for the average training film, (N,), their dtype.
+
+        Fitting asks in float64; of one film the limits do not feel the difference to float32.
+        """
+        axes, weights = self._axes if seen.dtype == np.float32 else self._precise_axes
+        centred = seen - self.mean
+        squares = (centred @ axes) ** 2
+        found: NDArray[np.floating] = squares @ weights + (centred**2).sum(1) / self.residual
+        return found
 
     @cached_property
-    def _axes(self) -> NDArray[np.float64]:
-        return self.components.T.astype(np.float64)
+    def _precise_axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Components as columns, and what a square along each counts for beyond the residual."""
+        weights = 1 / (len(self.variances) * self.variances.astype(np.float64))
+        return self.components.T.astype(np.float64), weights - 1 / np.float64(self.residual)
+
+    @cached_property
+    def _axes(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        axes, weights = self._precise_axes
+        return axes.astype(np.float32), weights.astype(np.float32)
 
     def save(self, path: Path) -> None:
         """Write the statistics as an .npz file without pickles; the same bytes for the same."""
@@ -211,7 +224,7 @@ def fit(train: NDArray[np.uint8], validation: NDArray[np.uint8]) -> Plausibility
     grey = ordinary.reshape(len(ordinary), -1)
     # On these scales each figure of ordinary films is about normal.
     standard = _standardised(ordinary)
-    distance = _log(statistics.distances(standard))
+    distance = _log(statistics.distances(standard.astype(np.float64)))
     likeness = np.arctanh(np.clip(_likeness(standard, statistics.mean), -1 + TINY, 1 - TINY))
     detail = _log(_detail(standard))
     return _as_plausibility(

@@ -6,7 +6,6 @@ Prepared films are written once and kept, and so by `data.image.encode_png`.
 from __future__ import annotations
 
 import struct
-import zlib
 
 import numpy as np
 from isal import isal_zlib
@@ -44,5 +43,5 @@ def _chunk(kind: bytes, payload: bytes) -> bytes:
         struct.pack(">I", len(payload))
         + kind
         + payload
-        + struct.pack(">I", zlib.crc32(payload, zlib.crc32(kind)))
+        + struct.pack(">I", isal_zlib.crc32(payload, isal_zlib.crc32(kind)))
     )

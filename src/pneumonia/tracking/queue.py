@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import re
+import subprocess  # nosec B404 # for DVC's own command
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from pneumonia.errors import InputError
@@ -80,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
                 else:
                     _settle(repo, queue, left)
             waiting = len(list(queue.iter_queued()))
-            started = queue.start_workers(arguments.jobs) if waiting else 0
+            started = _start_workers(repo, arguments.jobs) if waiting else 0
             print(f"{waiting} queued; workers started: {started}")
             for left in orphans:
                 print(f"{left.name}: runs on without its worker; waiting for its end", flush=True)
@@ -90,6 +94,23 @@ def run(arguments: argparse.Namespace) -> int:
     except DvcException as error:
         raise InputError(str(error).splitlines()[0]) from None
     return 0
+
+
+def _start_workers(repo: Repo, jobs: int) -> int:
+    """Start workers up to so many; how many were started.
+
+    By DVC's own command with its output in a file: workers keep the output of whoever starts them
+    open, and one that waits for its end (a pipe, a program) would wait for theirs.
+    """
+    command = [sys.executable, "-m", "dvc", "queue", "start", "--jobs", str(jobs)]
+    with TemporaryFile("w+") as file:
+        subprocess.run(command, cwd=repo.root_dir, stdout=file, stderr=file, check=False)  # nosec B603 # ours
+        file.seek(0)
+        said = file.read()
+    found = re.search(r"Started '(\d+)'", said)
+    if not found:
+        raise InputError(f"no worker could be started: {' '.join(said.split())}")
+    return int(found[1])
 
 
 def _refuse_shallow(repo: Repo) -> None:
