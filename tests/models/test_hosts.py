@@ -236,6 +236,7 @@ def test_a_killed_host_is_started_again_and_all_go_on(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_fine_tunes_from_the_frozen_phase_of_the_chief(
     start: Start, prepared: Path, tmp_path: Path
 ) -> None:
