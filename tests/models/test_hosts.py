@@ -77,7 +77,7 @@ def test_a_lost_host_ends_this_one_with_a_line_and_a_status(
 ) -> None:
     import tensorflow as tf
 
-    gone = tf.errors.UnavailableError(None, None, "Collective ops is aborted by: no heartbeat\nx")
+    gone = tf.errors.UnavailableError(None, None, "Collective ops is aborted by: no heartbeat:\nx")
     with pytest.raises(tf.errors.UnavailableError), together("train_scratch"):
         raise gone
     monkeypatch.setenv("TF_CONFIG", config(TWO, "worker", 0)["TF_CONFIG"])

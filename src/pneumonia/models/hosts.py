@@ -92,7 +92,7 @@ def together(stage: str) -> Iterator[Place]:
     except Exception as error:
         if not here.several or not _is_loss(error):
             raise
-        reason = str(error).split("aborted by: ")[-1].strip().splitlines()[0]
+        reason = str(error).split("aborted by: ")[-1].strip().splitlines()[0].rstrip(":")
         print(
             f"{stage}: host {here.index} lost another host ({reason}); started again on all of"
             " them, the training goes on from the chief's last checkpoint",
