@@ -9,11 +9,13 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from pneumonia.models.hosts import LOST, place
 from pneumonia.serving.limits import Limits, read_limits
 from pneumonia.serving.stopping import REFUSING
 from tests.pipeline.imports import ROOT
 
 MANIFEST = list(yaml.safe_load_all((ROOT / "deploy/kubernetes/pneumonia.yaml").read_text()))
+TRAINING = list(yaml.safe_load_all((ROOT / "deploy/training/kubernetes.yaml").read_text()))
 KUBERNETES = ("1.25", kubernetes_validate.latest_version())
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -27,6 +29,13 @@ def of_kind(kind: str) -> dict[str, Any]:
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_the_manifest_holds_to_the_schemas_of_kubernetes(version: str) -> None:
     for one in MANIFEST:
+        kubernetes_validate.validate(one, version, strict=True)
+
+
+# The schemas before 1.29 want both kinds of condition in each rule of a failure policy.
+@pytest.mark.parametrize("version", ["1.29", kubernetes_validate.latest_version()])
+def test_the_training_holds_to_the_schemas_of_kubernetes(version: str) -> None:
+    for one in TRAINING:
         kubernetes_validate.validate(one, version, strict=True)
 
 
@@ -78,3 +87,39 @@ def test_prometheus_asks_the_model_of_the_compose_file() -> None:
     [[target]] = [one["targets"] for one in job["static_configs"]]
     name, port = target.split(":")
     assert COMPOSE["services"][name]["ports"] == [f"127.0.0.1:8080:{port}"]
+
+
+def test_each_pod_of_a_training_finds_its_place_among_the_others() -> None:
+    job, service, policy = TRAINING
+    pod = job["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    given = {one["name"]: one.get("value") for one in container["env"]}
+    # Kubernetes puts a variable in only where it stands above.
+    assert list(given).index("INDEX") < list(given).index("TF_CONFIG")
+    places = [
+        place({"TF_CONFIG": given["TF_CONFIG"].replace("$(INDEX)", str(index))})
+        for index in range(job["spec"]["completions"])
+    ]
+    assert [one.index for one in places] == [*range(job["spec"]["parallelism"])]
+    name, port = job["metadata"]["name"], container["ports"][0]["containerPort"]
+    domain = service["metadata"]["name"]
+    assert pod["subdomain"] == domain
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["publishNotReadyAddresses"]
+    for one in places:
+        assert one.addresses == tuple(f"{name}-{n}.{domain}:{port}" for n in range(len(places)))
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert service["spec"]["selector"] == policy["spec"]["podSelector"]["matchLabels"] == labels
+
+
+def test_a_lost_host_is_no_failure_of_the_others() -> None:
+    job = TRAINING[0]["spec"]
+    answers = {
+        code: rule["action"]
+        for rule in job["podFailurePolicy"]["rules"]
+        for code in rule.get("onExitCodes", {"values": []})["values"]
+    }
+    assert answers == {LOST: "Ignore", 1: "FailJob", 255: "FailJob"}
+    [container] = job["template"]["spec"]["containers"]
+    stage = next(one["value"] for one in container["env"] if one["name"] == "STAGE")
+    assert (ROOT / f"stages/{stage}.py").is_file()

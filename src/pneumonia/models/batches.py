@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.data.manifest import load_images, read_manifest
+from pneumonia.errors import InputError
+from pneumonia.models import hosts
 from pneumonia.models.augment import augment
 from pneumonia.params import TrainingParams
 
@@ -74,15 +77,47 @@ def epoch_order(
     return rng.permutation(np.concatenate(halves))
 
 
-def batches(train: Films, params: TrainingParams, first: int, last: int) -> tf.data.Dataset:
+def stream(
+    strategy: tf.distribute.Strategy, train: Films, params: TrainingParams, first: int, last: int
+) -> Iterator[Any]:
+    """The batches of `batches` as `strategy` wants them, each replica its share.
+
+    One host makes a batch and hands it to its devices. Of several each makes its own replicas'
+    share, from the same order of the films, so that nothing is done twice and no film is sent.
+    """
+    if not hosts.place().several:
+        return iter(strategy.experimental_distribute_dataset(batches(train, params, first, last)))
+
+    def shares(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        here = context.num_replicas_in_sync // context.num_input_pipelines
+        own = range(context.input_pipeline_id * here, (context.input_pipeline_id + 1) * here)
+        return batches(train, params, first, last, context.num_replicas_in_sync, own)
+
+    return iter(strategy.distribute_datasets_from_function(shares))
+
+
+def batches(
+    train: Films, params: TrainingParams, first: int, last: int,
+    parts: int = 1, own: range = range(1),
+) -> tf.data.Dataset:  # fmt: skip
     """The augmented batches (images, labels, weights) of epochs `first` to `last`, from 0.
 
     Shapes: uint8 (B, S, S, 1), float32 (B, 1), float32 (B, 1). Batch k counts from the start of the
     training and is the same in every run, also in one that begins in the middle. Without `last`.
+
+    Args:
+        train, params, first, last: the films, the stage's block, the epochs.
+        parts: into how many parts each batch is cut, as even as can be.
+        own: which of them come, one after the other; each is augmented as its number decides.
+
+    Raises:
+        InputError: a batch has fewer films than parts.
     """
     import tensorflow as tf
 
     cut = batching(train, params)
+    if cut.size < parts:
+        raise InputError(f"batch_size: {cut.size} films a step are not enough for {parts} devices")
     images, labels = tf.constant(train.images), tf.constant(train.labels[:, None])
     weights = np.ones_like(train.labels)
     if params.balance == "weights":
@@ -93,14 +128,24 @@ def batches(train: Films, params: TrainingParams, first: int, last: int) -> tf.d
     # No epoch is left where a training was killed after its last one.
     rows = np.array(kept, np.int64).reshape(-1, cut.size)
 
-    def batch(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        seed = tf.stack([tf.constant(params.seed, tf.int32), tf.cast(2 * step, tf.int32)])
-        films = augment(tf.gather(images, rows), params.augment, seed)
-        return films, tf.gather(labels, rows), tf.gather(weights, rows)
+    def share(part: int) -> tf.data.Dataset:
+        def batch(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            # Two numbers a part: the noise takes the odd one.
+            number = 2 * (step * parts + part)
+            seed = tf.stack([tf.constant(params.seed, tf.int32), tf.cast(number, tf.int32)])
+            films = augment(tf.gather(images, rows), params.augment, seed)
+            return films, tf.gather(labels, rows), tf.gather(weights, rows)
 
-    dataset = tf.data.Dataset.from_tensor_slices(rows)
-    dataset = dataset.enumerate(start=first * cut.steps)
-    dataset = dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+        mine = rows[:, part * cut.size // parts : (part + 1) * cut.size // parts]
+        dataset = tf.data.Dataset.from_tensor_slices(mine)
+        dataset = dataset.enumerate(start=first * cut.steps)
+        return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
+
+    shares = [share(part) for part in own]
+    dataset = shares[0]
+    if len(shares) > 1:
+        turns = tf.data.Dataset.range(len(shares)).repeat()
+        dataset = tf.data.Dataset.choose_from_datasets(shares, turns)
     # Threads of its own: the one that the operations of the training share would leave it no time.
     options = tf.data.Options()
     options.threading.private_threadpool_size = 2

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pneumonia.models import hosts
 from pneumonia.params import Precision
 
 if TYPE_CHECKING:
@@ -42,13 +43,18 @@ def be_deterministic(seed: int, precision: Precision = "float32") -> None:
 
 
 def strategy(devices: list[str] | None = None) -> tf.distribute.Strategy:
-    """All GPUs together if there are several, else TensorFlow's default. Build models in its scope.
+    """All hosts together if there are several, else all GPUs, else TensorFlow's default.
+
+    Build models in its scope. With several hosts it has to be made before TensorFlow computes
+    anything, and returns when all of them are there.
 
     Args:
         devices: instead of the visible GPUs, "CPU:0" and the like.
     """
     import tensorflow as tf
 
+    if hosts.place().several:
+        return tf.distribute.MultiWorkerMirroredStrategy()
     devices = devices or [f"GPU:{n}" for n, _ in enumerate(tf.config.list_physical_devices("GPU"))]
     if len(devices) < 2:
         return tf.distribute.get_strategy()

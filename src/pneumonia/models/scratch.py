@@ -46,7 +46,7 @@ def train(
     films: tuple[Films, Films],
     params: ScratchParams,
     history: list[Epoch],
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | None,
     on_epoch: OnEpoch,
 ) -> None:
     """Train all layers; the arguments are those of `training.fit`."""

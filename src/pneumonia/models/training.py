@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss, roc_auc_score
 from tqdm import tqdm
 
-from pneumonia.models.batches import Films, batches, batching
+from pneumonia.models import hosts
+from pneumonia.models.batches import Films, batching, stream
 from pneumonia.models.checkpoint import Checkpoint, State
 from pneumonia.models.optimizer import Averages, adamw, schedule
 from pneumonia.params import TrainingParams
@@ -59,7 +60,7 @@ def fit(
     params: TrainingParams,
     epochs: int,
     history: list[Epoch],
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | None,
     on_epoch: OnEpoch,
 ) -> None:
     """Train groups of layers: AdamW, warm-up, cosine decay to zero, clipping, smoothed labels.
@@ -76,7 +77,8 @@ def fit(
         epochs: passes over the training films.
         history: gets a row an epoch: epoch (from 1), loss, val_loss, val_auc, learning_rate. Rows
             that a checkpoint holds are put in its place first.
-        checkpoint: where to go on, and where to keep each epoch.
+        checkpoint: where to go on, and where to keep each epoch; None on a host that is not the
+            chief, which goes on from the chief's.
         on_epoch: called with each row once it is safe.
     """
     import keras
@@ -105,10 +107,12 @@ def fit(
                 layer.synchronized = True
     averages = Averages(changing, params.average)
     state = [*model.variables, *optimizer.variables, *averages.values]
-    done = _resume(checkpoint, state, history)
+    _resume(checkpoint, state, history)
+    hosts.share(strategy, state, history)
+    done = int(history[-1]["epoch"]) if history else 0
     _freeze(model)
 
-    stream = iter(strategy.experimental_distribute_dataset(batches(train, params, done, epochs)))
+    parts = stream(strategy, train, params, done, epochs)
     infer, step, learning = forward(model), None, 0
     with _bar(model.name, cut.steps * epochs, cut.steps * done, history) as bar:
         for epoch in range(done + 1, epochs + 1):
@@ -120,7 +124,7 @@ def fit(
                 step = _step(model, optimizer, averages, params.label_smoothing, cut.size)
             total = 0.0
             for number in range(1, cut.steps + 1):
-                total += float(step(next(stream)))
+                total += float(step(next(parts)))
                 bar.say(loss=total / number)
             with averages.swapped_in():
                 validation = validate(infer, val)
@@ -128,7 +132,8 @@ def fit(
             row = {"epoch": epoch, "loss": total / cut.steps, **validation, "learning_rate": rate}
             history.append(row)
             bar.say(val_auc=row["val_auc"])
-            checkpoint.save(State(history, [variable.numpy() for variable in state]))
+            if checkpoint:
+                checkpoint.save(State(history, [variable.numpy() for variable in state]))
             on_epoch(row)
     averages.keep()
 
@@ -143,15 +148,13 @@ def _open(group: Group) -> None:
         layer.trainable = True
 
 
-def _resume(checkpoint: Checkpoint, state: list[Any], history: list[Epoch]) -> int:
-    """Put a checkpoint in place; the epoch that it was made after, 0 if there is none."""
-    found = checkpoint.load()
-    if found is None:
-        return 0
-    for variable, value in zip(state, found.arrays, strict=True):
-        variable.assign(value)
-    history[:] = found.history
-    return int(history[-1]["epoch"])
+def _resume(checkpoint: Checkpoint | None, state: list[Any], history: list[Epoch]) -> None:
+    """Put a checkpoint in place, if there is one."""
+    found = checkpoint.load() if checkpoint else None
+    if found:
+        for variable, value in zip(state, found.arrays, strict=True):
+            variable.assign(value)
+        history[:] = found.history
 
 
 def _step(
@@ -204,7 +207,7 @@ def forward(model: keras.Model, name: str = "") -> Forward:
         return model(images, training=False)
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        disable = None if name else True
+        disable = _quiet() if name else True
         starts = tqdm(range(0, len(images), 64), desc=name, mininterval=1, disable=disable)
         return np.concatenate([answers(images[start : start + 64]).numpy() for start in starts])
 
@@ -219,6 +222,11 @@ def validate(infer: Forward, val: Films) -> Epoch:
         "val_loss": float(log_loss(val.labels, probability)),
         "val_auc": float(roc_auc_score(val.labels, logits)),
     }
+
+
+def _quiet() -> bool | None:
+    """For tqdm: no bar where standard error is no terminal, or on a host that is not the chief."""
+    return None if hosts.place().chief else True
 
 
 class _Bar:
@@ -239,9 +247,8 @@ class _Bar:
 
 @contextmanager
 def _bar(name: str, total: int, done: int, history: list[Epoch]) -> Iterator[_Bar]:
-    # Quiet when standard error is no terminal.
     with tqdm(
-        desc=name, total=total, initial=done, unit="step", mininterval=1, disable=None
+        desc=name, total=total, initial=done, unit="step", mininterval=1, disable=_quiet()
     ) as bar:
         yield _Bar(bar, history)
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.errors import InputError
-from pneumonia.models import efficientnet_lite
+from pneumonia.models import efficientnet_lite, hosts
 from pneumonia.models.batches import Films, class_weights
 from pneumonia.models.blocks import blocks, last_at_stride, open_blocks
 from pneumonia.models.checkpoint import Checkpoint
@@ -68,13 +68,15 @@ def train(
     films: tuple[Films, Films],
     params: TransferParams,
     history: list[Epoch],
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | None,
     on_epoch: OnEpoch,
 ) -> None:
     """Fit the head to the frozen backbone, which is epoch 0 of the history; then fine-tune.
 
     The arguments are those of `training.fit`.
     """
+    # All have the frozen phase behind them if the chief has; else each runs it, for the same head.
+    hosts.share(model.distribute_strategy, [], history)
     if not history:
         fit_head(model, films[0], params)
         history.append({"epoch": 0, **validate(forward(model), films[1])})

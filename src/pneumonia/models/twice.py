@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pneumonia.data.manifest import read_manifest, require_audit
-from pneumonia.models import devices
+from pneumonia.models import devices, hosts
 from pneumonia.models.batches import Films, load_films
-from pneumonia.models.checkpoint import Checkpoint, begin
+from pneumonia.models.checkpoint import Checkpoint, begin, fingerprint
 from pneumonia.models.saving import save_model
 from pneumonia.models.training import Epoch, OnEpoch, recorder
 from pneumonia.params import ScratchParams, TransferParams
@@ -22,11 +22,12 @@ from pneumonia.tracking import runs
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
 Params = TypeVar("Params", ScratchParams, TransferParams)
 Build = Callable[[Params, int], "keras.Model"]
 Train = Callable[
-    ["keras.Model", tuple[Films, Films], Params, list[Epoch], Checkpoint, OnEpoch], None
+    ["keras.Model", tuple[Films, Films], Params, list[Epoch], Checkpoint | None, OnEpoch], None
 ]
 
 
@@ -36,7 +37,8 @@ def train_twice(
 ) -> None:  # fmt: skip
     """Train, log the run to MLflow, write the files of `saving.save_model`.
 
-    Each training has a checkpoint beside `folder` and goes on from it when killed.
+    Each training has a checkpoint beside `folder` and goes on from it when killed. With several
+    hosts (`models.hosts`) the chief does all this, and the others help it to train.
 
     Args:
         stage: names the run, and in dvc.yaml the code that decides what is computed.
@@ -46,14 +48,31 @@ def train_twice(
         folder: of the model; its former content stays until the end.
 
     Raises:
-        InputError: the audit is not of these films, or another process trains this model.
+        InputError: the audit is not of these films, another process trains this model, or another
+            host trains something else.
+        SystemExit: with `hosts.LOST`, where another host is lost.
     """
     digest = require_audit(data, audit)
+    with hosts.together(stage) as here:
+        devices.be_deterministic(params.seed, params.precision)
+        if here.several and here.chief:
+            print(f"{folder.name}: waiting for {len(here.addresses) - 1} more hosts", flush=True)
+        strategy = devices.strategy()
+        known = params.model_dump() | {"data": digest, "replicas": strategy.num_replicas_in_sync}
+        hosts.agree(strategy, fingerprint(known, sources(stage)))
+        if here.chief:
+            _lead(strategy, stage, params, build, train, data, digest, folder, known)
+        else:
+            _help(strategy, params, build, train, data)
+
+
+def _lead(
+    strategy: tf.distribute.Strategy, stage: str, params: Params,
+    build: Build[Params], train: Train[Params],
+    data: Path, digest: str, folder: Path, known: dict[str, Any],
+) -> None:  # fmt: skip
     second = second_seed(params)
-    devices.be_deterministic(params.seed, params.precision)
-    strategy = devices.strategy()
     settings = params.model_dump()
-    known = settings | {"data": digest, "replicas": strategy.num_replicas_in_sync}
     apart = folder.with_name(f"{folder.name}.second_seed")
     with begin(folder, params.epochs, known, sources(stage)) as (checkpoint, history):
         films = load_films(data)
@@ -74,6 +93,22 @@ def train_twice(
                 with replaced(folder) as writing:
                     save_model(model, (other, epochs), history, params, digest, writing)
                 runs.finish(folder)
+                # With the checkpoints still there: a host that is lost now costs no epoch either.
+                hosts.wait(strategy)
+
+
+def _help(
+    strategy: tf.distribute.Strategy, params: Params,
+    build: Build[Params], train: Train[Params], data: Path,
+) -> None:  # fmt: skip
+    """Take part in both trainings, and write nothing."""
+    films = load_films(data)
+    for block in (params, second_seed(params)):
+        devices.be_deterministic(block.seed, block.precision)
+        with strategy.scope():
+            model = build(block, films[0].images.shape[1])
+        train(model, films, block, [], None, lambda _: None)
+    hosts.wait(strategy)
 
 
 def second_seed(params: Params) -> Params:

@@ -1,0 +1,63 @@
+"""The parts of a batch that hosts and devices take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pneumonia.errors import InputError
+from pneumonia.models.batches import Films, batches, epoch_order
+from pneumonia.params import ScratchParams, load_params
+from tests.pipeline.imports import ROOT
+
+SHIPPED = load_params(ROOT / "params.yaml").train_scratch
+
+
+def some_films() -> Films:
+    images = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 1), dtype=np.uint8)
+    return Films(images, (np.arange(24) % 3 == 0).astype(np.float32))
+
+
+def params(**changes: Any) -> ScratchParams:
+    return SHIPPED.model_copy(update={"batch_size": 7, **changes})
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_the_parts_of_a_batch_are_the_batch(parts: int) -> None:
+    nothing = dict.fromkeys(type(SHIPPED.augment).model_fields, 0.0)
+    plain = params(augment=SHIPPED.augment.model_copy(update=nothing))
+    films = some_films()
+    taken = batches(films, plain, 0, 2, parts, range(parts)).as_numpy_iterator()
+    found = list(taken)
+    assert len(found) == 2 * (24 // 7) * parts
+    assert {len(labels) for _, labels, _ in found} <= {7 // parts, 7 // parts + 1}
+    rows = np.concatenate([epoch_order(films.labels, plain, epoch)[:21] for epoch in (0, 1)])
+    assert np.array_equal(np.concatenate([images for images, _, _ in found]), films.images[rows])
+    assert np.array_equal(
+        np.concatenate([labels for _, labels, _ in found])[:, 0], films.labels[rows]
+    )
+
+
+def test_a_part_is_the_same_beside_others_and_after_a_restart() -> None:
+    def images(first: int, own: range) -> list[Any]:
+        made = batches(some_films(), params(), first, 2, 4, own)
+        return [images for images, _, _ in made.as_numpy_iterator()]
+
+    both, last = images(0, range(2, 4)), images(0, range(3, 4))
+    assert all(np.array_equal(a, b) for a, b in zip(both[1::2], last, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(last[3:], images(1, range(3, 4)), strict=True))
+
+
+def test_every_part_of_every_step_draws_anew() -> None:
+    films = some_films()
+    same = Films(np.repeat(films.images[:1], 24, axis=0), films.labels)
+    always = params(batch_size=8, augment=SHIPPED.augment.model_copy(update={"plain": 0.0}))
+    found = batches(same, always, 0, 1, 4, range(4)).as_numpy_iterator()
+    assert len({film.tobytes() for images, _, _ in found for film in images}) == 24
+
+
+def test_a_batch_with_fewer_films_than_devices_is_refused() -> None:
+    with pytest.raises(InputError, match="batch_size: 7 films a step are not enough for 8"):
+        batches(some_films(), params(), 0, 1, 8, range(1))
