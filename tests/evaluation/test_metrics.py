@@ -244,6 +244,7 @@ def films_of(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("patients", "slope", "keys"),
     # Well calibrated, an error of 0.03; and badly, 0.10, which is asked of that error alone.

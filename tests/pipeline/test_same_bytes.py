@@ -85,6 +85,7 @@ def kill_while_running(stage: str, clone: Clone, epoch: int, seconds: float) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.real
 @pytest.mark.skipif("CHEST_XRAY_DIR" not in os.environ, reason="CHEST_XRAY_DIR is not set")
 def test_two_clones_on_real_films_end_alike_though_one_was_killed(tmp_path: Path) -> None:
