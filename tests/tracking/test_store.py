@@ -87,4 +87,5 @@ def test_a_store_is_made_by_one_process_at_a_time(
     monkeypatch.setattr(mlflow, "set_experiment", set_experiment)
     module.connect()
     assert others_wait == ["pneumonia"]
-    FileLock(f"{tmp_path}/mlflow.db.lock", timeout=0).acquire().lock.release()
+    with FileLock(f"{tmp_path}/mlflow.db.lock", timeout=0):
+        pass  # it is free again

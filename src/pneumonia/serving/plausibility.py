@@ -58,7 +58,7 @@ TURNS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "upside down": lambda film: film[..., ::-1, :],
 }
 _PLACES = np.arange(SIDE**2).reshape(SIDE, SIDE)
-# Of a thumbnail as it came and as each turn puts it right, which pixel goes where: (1 + 4, 1024).
+# Where a thumbnail's pixels are taken from, as it came and put right from each turn: (5, 1024).
 _TURNED = np.stack([_PLACES, *(back(_PLACES) for back in TURNS.values())]).reshape(-1, SIDE**2)
 INVERTED = "inverted"
 # A film counts as inverted or turned if put right it is nearer by this factor. Films turned by 15
@@ -113,7 +113,7 @@ class Plausibility:
         film = _film(square)
         thumbnails = np.stack([_thumbnail(film), _thumbnail(_film(255 - film))])
         upright, negative = _standardised(thumbnails)
-        # Turned back: upright, and as each of the turns came.
+        # As it came, put right from each of the turns, and as a negative.
         seen = np.vstack([upright[_TURNED], negative])
         distances = self.distances(seen)
         nearest = int(np.argmin(distances))
