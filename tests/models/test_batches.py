@@ -15,8 +15,8 @@ from tests.pipeline.imports import ROOT
 SHIPPED = load_params(ROOT / "params.yaml").train_scratch
 
 
-def some_films() -> Films:
-    images = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 1), dtype=np.uint8)
+def some_films(side: int = 32) -> Films:
+    images = np.random.default_rng(0).integers(0, 256, (24, side, side, 1), dtype=np.uint8)
     return Films(images, (np.arange(24) % 3 == 0).astype(np.float32))
 
 
@@ -24,20 +24,31 @@ def params(**changes: Any) -> ScratchParams:
     return SHIPPED.model_copy(update={"batch_size": 7, **changes})
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3])
-def test_the_parts_of_a_batch_are_the_batch(parts: int) -> None:
+def test_a_batch_is_made_of_the_films_of_the_epoch() -> None:
     nothing = dict.fromkeys(type(SHIPPED.augment).model_fields, 0.0)
     plain = params(augment=SHIPPED.augment.model_copy(update=nothing))
     films = some_films()
-    taken = batches(films, plain, 0, 2, parts, range(parts)).as_numpy_iterator()
-    found = list(taken)
-    assert len(found) == 2 * (24 // 7) * parts
-    assert {len(labels) for _, labels, _ in found} <= {7 // parts, 7 // parts + 1}
+    found = list(batches(films, plain, 0, 2).as_numpy_iterator())
+    assert len(found) == 2 * (24 // 7)
     rows = np.concatenate([epoch_order(films.labels, plain, epoch)[:21] for epoch in (0, 1)])
     assert np.array_equal(np.concatenate([images for images, _, _ in found]), films.images[rows])
     assert np.array_equal(
         np.concatenate([labels for _, labels, _ in found])[:, 0], films.labels[rows]
     )
+
+
+@pytest.mark.parametrize("side", [32, 33])  # whose squares are a multiple of four and one more
+@pytest.mark.parametrize("parts", [2, 3])
+def test_the_parts_of_a_batch_are_the_batch_augmented_alike(parts: int, side: int) -> None:
+    films, changed = some_films(side), params(balance="weights")
+    whole = list(batches(films, changed, 0, 2).as_numpy_iterator())
+    own = batches(films, changed, 0, 2, parts, range(parts)).as_numpy_iterator()
+    turns = list(zip(*[own] * parts, strict=True))
+    assert len(turns) == len(whole)
+    for batch, cut in zip(whole, turns, strict=True):
+        assert {len(labels) for _, labels, _ in cut} <= {7 // parts, 7 // parts + 1}
+        for values, pieces in zip(batch, zip(*cut, strict=True), strict=True):
+            assert np.array_equal(values, np.concatenate(pieces))
 
 
 def test_a_part_is_the_same_beside_others_and_after_a_restart() -> None:

@@ -24,11 +24,9 @@ import yaml
 from pneumonia.data.manifest import digest
 from pneumonia.errors import InputError
 from pneumonia.models.hosts import LOST, Place, place, together
-from pneumonia.params import load_params
 from tests.pipeline.imports import ROOT
 from tests.serving.rest import free_port
 
-SHIPPED = load_params(ROOT / "params.yaml").train_scratch
 TWO = {"worker": ["a:2222", "b:2222"]}
 PATIENCE = 600  # seconds after which a process of a test counts as hung
 # What docs/how-to/several-hosts.md has each host run.
@@ -155,9 +153,7 @@ def working_folder(folder: Path, prepared: Path, **changes: Any) -> Path:
     audit.parent.mkdir(parents=True)
     audit.write_text(json.dumps({"data_digest": digest(prepared)}))
     blocks = yaml.safe_load((ROOT / "params.yaml").read_text())
-    # Without augmentation, which differs between one host and two, they come to the same.
-    still = dict.fromkeys(SHIPPED.augment.model_dump(), 0)
-    tiny = {"epochs": 8, "batch_size": 8, "second_seed_epochs": 1, "augment": still}
+    tiny = {"epochs": 8, "batch_size": 8, "second_seed_epochs": 1}
     blocks["train_scratch"] |= {"widths": [4]} | tiny | changes
     blocks["train_transfer"] |= {"fine_tune_blocks": 1, "weights": "random"} | tiny | changes
     (folder / "params.yaml").write_text(yaml.safe_dump(blocks))

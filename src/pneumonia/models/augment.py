@@ -23,16 +23,20 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-def augment(images: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Tensor:
+def augment(
+    images: tf.Tensor, params: AugmentParams, seed: tf.Tensor, first: int = 0, of: int | None = None
+) -> tf.Tensor:
     """Change each film of a batch in its own way.
 
-    Every draw is stateless (Salmon et al. 2011), so `seed` alone decides the result, on any number
-    of threads and after a resumption.
+    Every draw is stateless (Salmon et al. 2011), so seed and place in the batch alone decide what
+    becomes of a film, on any number of threads, devices and hosts, and after a resumption.
 
     Args:
         images: uint8, (N, S, S, 1).
         params: how far each change may go.
         seed: int32, (2,).
+        first: place in the batch, from 0, of the first of `images`.
+        of: films in the batch; None: N.
 
     Returns:
         uint8, (N, S, S, 1).
@@ -40,7 +44,8 @@ def augment(images: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Ten
     import tensorflow as tf
 
     count, side = tf.shape(images)[0], images.shape[1]
-    draws = tf.random.stateless_uniform((16, count), seed, -1.0, 1.0)
+    total = count if of is None else of
+    draws = tf.random.stateless_uniform((16, total), seed, -1.0, 1.0)[:, first : first + count]
     angle = draws[0] * (params.rotation * math.pi / 180)
     zoom, aspect = 1 + draws[1] * params.zoom, tf.exp(draws[7] * params.aspect / 2)
     # From output to source pixels, about the centre: scale, rotate, shift.
@@ -75,7 +80,7 @@ def augment(images: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Ten
     films += a_film(draws[6] * params.brightness)
     # From none to the limit: were there noise on every film, a clean one would be a stranger.
     grain = a_film(tf.abs(draws[14]) * params.noise)
-    films += grain * tf.random.stateless_normal(tf.shape(films), seed + 1)
+    films += grain * _normal(tf.shape(films), seed + 1, first * side * side)
     if params.collimator:
         # Half of the films: each blade covers up to the limit, or nothing.
         cover = tf.where(draws[13] > 0, tf.maximum(draws[9:13], 0.0) * params.collimator, 0.0)
@@ -90,6 +95,23 @@ def augment(images: tf.Tensor, params: AugmentParams, seed: tf.Tensor) -> tf.Ten
     films = tf.cast(tf.round(tf.clip_by_value(films, 0, 1) * 255), tf.uint8)
     # Films as they are belong to what is learnt: they are what the network will see.
     return tf.where(a_film(draws[15]) < 2 * params.plain - 1, images, films)
+
+
+def _normal(shape: tf.Tensor, seed: tf.Tensor, start: int) -> tf.Tensor:
+    """What `tf.random.stateless_normal` gives from its number `start` on, without those before.
+
+    Philox makes four numbers of each count of its counter (Salmon et al. 2011, table 2), so that a
+    host need not draw the noise of all the others to have its own.
+    """
+    import tensorflow as tf
+
+    key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+    counter += tf.constant([start // 4, 0], tf.uint64)
+    skipped, size = start % 4, tf.reduce_prod(shape)
+    numbers = tf.raw_ops.StatelessRandomNormalV2(
+        shape=[skipped + size], key=key, counter=counter, alg=tf.random.Algorithm.PHILOX.value
+    )
+    return tf.reshape(numbers[skipped:], shape)
 
 
 def _gaussian(side: int) -> NDArray[np.float32]:

@@ -108,7 +108,7 @@ def batches(
     Args:
         train, params, first, last: the films, the stage's block, the epochs.
         parts: into how many parts each batch is cut, as even as can be.
-        own: which of them come, one after the other; each is augmented as its number decides.
+        own: which of them come, one after the other; each is what it would be in the whole batch.
 
     Raises:
         InputError: a batch has fewer films than parts.
@@ -129,14 +129,15 @@ def batches(
     rows = np.array(kept, np.int64).reshape(-1, cut.size)
 
     def share(part: int) -> tf.data.Dataset:
+        start, end = part * cut.size // parts, (part + 1) * cut.size // parts
+
         def batch(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            # Two numbers a part: the noise takes the odd one.
-            number = 2 * (step * parts + part)
-            seed = tf.stack([tf.constant(params.seed, tf.int32), tf.cast(number, tf.int32)])
-            films = augment(tf.gather(images, rows), params.augment, seed)
+            # Two numbers a step: the noise takes the odd one.
+            seed = tf.stack([tf.constant(params.seed, tf.int32), tf.cast(2 * step, tf.int32)])
+            films = augment(tf.gather(images, rows), params.augment, seed, start, cut.size)
             return films, tf.gather(labels, rows), tf.gather(weights, rows)
 
-        mine = rows[:, part * cut.size // parts : (part + 1) * cut.size // parts]
+        mine = rows[:, start:end]
         dataset = tf.data.Dataset.from_tensor_slices(mine)
         dataset = dataset.enumerate(start=first * cut.steps)
         return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)

@@ -1,0 +1,125 @@
+"""Whether two hosts train what one process trains: validation AUC by seed, both networks.
+
+    PYTHONPATH=src:. python -m benchmarks.hosts [--seeds 1 2 3 4] [--stages train_scratch ...]
+
+Draws, prepares and audits 500 small films; then for each stage and seed trains once in one process
+and once in two, which meet on loopback as two hosts do. A row each: the validation AUC of either
+after the last epoch, and the largest difference of their training losses in any epoch. How much
+seeds differ from each other is the yardstick. Both draw the same augmentation, so what is left is
+the order in which sums are made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+import yaml
+
+ROOT = Path(__file__).parents[1]
+CODE = ("src", "stages", "dvc.yaml", "requirements.txt")
+# Small enough for minutes, and neither network so good that every seed has the same AUC.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "data": {"source": "phantom"},
+    "prepare": {"size": 64, "validation": 0.35},
+    "train_scratch": {"epochs": 24, "average": 0.95, "second_seed_epochs": 1},
+    "train_transfer": {
+        "epochs": 4, "learning_rate": 0.0001, "fine_tune_blocks": 3, "second_seed_epochs": 1,
+    },
+}  # fmt: skip
+FILMS = 500
+AUGMENT = 0.3  # of the shipped strengths: at 64 px the full ones hide the opacities
+
+
+def main() -> None:
+    """Print a line a training and a table a stage."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4])
+    parser.add_argument("--stages", nargs="+", default=["train_scratch", "train_transfer"])
+    arguments = parser.parse_args()
+    with TemporaryDirectory() as temporary:
+        films = Path(temporary) / "films"
+        _checkout(films, {})
+        for stage in ("prepare", "visualize"):
+            _wait([_start(films, stage)])
+        for stage in arguments.stages:
+            rows = []
+            for seed in arguments.seeds:
+                one = _train(Path(temporary), films, stage, seed, hosts=1)
+                two = _train(Path(temporary), films, stage, seed, hosts=2)
+                gap = (one["loss"] - two["loss"]).abs().max()
+                rows.append((seed, one["val_auc"].iloc[-1], two["val_auc"].iloc[-1], gap))
+                print(f"{stage} seed {seed}: {rows[-1][1:]}", file=sys.stderr, flush=True)
+            table = pd.DataFrame(rows, columns=["seed", "one process", "two hosts", "loss, apart"])
+            print(f"{stage}\n{table.round(4).to_string(index=False)}", flush=True)
+
+
+def _checkout(folder: Path, changes: dict[str, dict[str, Any]]) -> None:
+    """A working folder with links to the code, and params of its own."""
+    folder.mkdir()
+    for name in CODE:
+        (folder / name).symlink_to(ROOT / name)
+    blocks = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    for block in ("train_scratch", "train_transfer"):
+        strengths = blocks[block]["augment"]
+        blocks[block]["augment"] = {
+            name: value if name == "plain" else AUGMENT * value for name, value in strengths.items()
+        }
+    for block, values in [*SETTINGS.items(), *changes.items()]:
+        blocks[block] |= values
+    blocks["data"]["phantom"]["films"] = FILMS
+    (folder / "params.yaml").write_text(yaml.safe_dump(blocks), encoding="utf-8")
+
+
+def _train(parent: Path, films: Path, stage: str, seed: int, hosts: int) -> pd.DataFrame:
+    """The history of a training: a row an epoch."""
+    folders = [parent / f"{stage}-{seed}-{hosts}-{index}" for index in range(hosts)]
+    addresses = [f"127.0.0.1:{_free_port()}" for _ in folders] if hosts > 1 else []
+    started = []
+    for index, folder in enumerate(folders):
+        _checkout(folder, {stage: {"seed": seed}})
+        for kept in ("data", "reports"):
+            (folder / kept).symlink_to(films / kept)
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        started.append(_start(folder, stage, TF_CONFIG=json.dumps(config)))
+    _wait(started)
+    [history] = folders[0].glob("models/*/history.csv")
+    found = pd.read_csv(history)
+    for folder in folders:
+        shutil.rmtree(folder)
+    return found
+
+
+def _start(folder: Path, stage: str, **variables: str) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"PYTHONPATH": "src", "PYTHONDONTWRITEBYTECODE": "1"} | variables
+    return subprocess.Popen(
+        [sys.executable, f"stages/{stage}.py"], cwd=folder, env=environment,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def _wait(started: list[subprocess.Popen[bytes]]) -> None:
+    statuses = [process.wait() for process in started]
+    if any(statuses):
+        sys.exit("a stage failed; what it said is above")
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+if __name__ == "__main__":
+    main()
