@@ -1,12 +1,14 @@
 """Whether two hosts train what one process trains: validation AUC by seed, both networks.
 
-    PYTHONPATH=src:. python -m benchmarks.hosts [--seeds 1 2 3 4] [--stages train_scratch ...]
+    PYTHONPATH=src:. python -m benchmarks.hosts [--seeds 7 8 9] [--stages train_scratch ...]
 
-Draws, prepares and audits 500 small films; then for each stage and seed trains once in one process
-and once in two, which meet on loopback as two hosts do. A row each: the validation AUC of either
-after the last epoch, and the largest difference of their training losses in any epoch. How much
-seeds differ from each other is the yardstick. Both draw the same augmentation, so what is left is
-the order in which sums are made.
+Prepares and audits the drawn films; then for each stage and seed trains with the shipped params
+once in one process and once in two, which meet on loopback as two hosts do (the second seed, which
+only heat maps need, has one epoch). A row each: the validation AUC of either after the last epoch,
+and how far their losses are apart, as shares, in the first epoch and at most. How much seeds differ
+is the yardstick. Both draw the same augmentation, so what sets them apart is the order in which
+sums are made: seven digits agree in the first steps, and Adam, which divides by the gradient's
+size, makes more of the eighth with every step.
 """
 
 from __future__ import annotations
@@ -20,24 +22,12 @@ import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pandas as pd
 import yaml
 
 ROOT = Path(__file__).parents[1]
 CODE = ("src", "stages", "dvc.yaml", "requirements.txt")
-# Small enough for minutes, and neither network so good that every seed has the same AUC.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "data": {"source": "phantom"},
-    "prepare": {"size": 64, "validation": 0.35},
-    "train_scratch": {"epochs": 24, "average": 0.95, "second_seed_epochs": 1},
-    "train_transfer": {
-        "epochs": 4, "learning_rate": 0.0001, "fine_tune_blocks": 3, "second_seed_epochs": 1,
-    },
-}  # fmt: skip
-FILMS = 500
-AUGMENT = 0.3  # of the shipped strengths: at 64 px the full ones hide the opacities
 
 
 def main() -> None:
@@ -45,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
     parser.add_argument("--stages", nargs="+", default=["train_scratch", "train_transfer"])
     arguments = parser.parse_args()
     with TemporaryDirectory() as temporary:
@@ -58,27 +48,27 @@ def main() -> None:
             for seed in arguments.seeds:
                 one = _train(Path(temporary), films, stage, seed, hosts=1)
                 two = _train(Path(temporary), films, stage, seed, hosts=2)
-                gap = (one["loss"] - two["loss"]).abs().max()
-                rows.append((seed, one["val_auc"].iloc[-1], two["val_auc"].iloc[-1], gap))
-                print(f"{stage} seed {seed}: {rows[-1][1:]}", file=sys.stderr, flush=True)
-            table = pd.DataFrame(rows, columns=["seed", "one process", "two hosts", "loss, apart"])
-            print(f"{stage}\n{table.round(4).to_string(index=False)}", flush=True)
+                apart = ((one["loss"] - two["loss"]).abs() / one["loss"]).dropna()
+                row = {
+                    "seed": seed,
+                    "one process": one["val_auc"].iloc[-1],
+                    "two hosts": two["val_auc"].iloc[-1],
+                    "loss apart, first epoch": apart.iloc[0],
+                    "at most": apart.max(),
+                }
+                print(f"{stage} {row}", file=sys.stderr, flush=True)
+                rows.append(row)
+            print(f"{stage}\n{pd.DataFrame(rows).round(4).to_string(index=False)}", flush=True)
 
 
-def _checkout(folder: Path, changes: dict[str, dict[str, Any]]) -> None:
+def _checkout(folder: Path, changes: dict[str, dict[str, int]]) -> None:
     """A working folder with links to the code, and params of its own."""
     folder.mkdir()
     for name in CODE:
         (folder / name).symlink_to(ROOT / name)
     blocks = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     for block in ("train_scratch", "train_transfer"):
-        strengths = blocks[block]["augment"]
-        blocks[block]["augment"] = {
-            name: value if name == "plain" else AUGMENT * value for name, value in strengths.items()
-        }
-    for block, values in [*SETTINGS.items(), *changes.items()]:
-        blocks[block] |= values
-    blocks["data"]["phantom"]["films"] = FILMS
+        blocks[block] |= {"second_seed_epochs": 1, **changes.get(block, {})}
     (folder / "params.yaml").write_text(yaml.safe_dump(blocks), encoding="utf-8")
 
 
