@@ -30,10 +30,10 @@ UNNAMED = {"huey": "MIT", "namex": "Apache-2.0"}
 COPYLEFT = re.compile(r"\b(A?GPL|LGPL|MPL|EPL|CDDL|EUPL)|(General Public|Mozilla)")
 HEAD = """# Licences
 
-Of every locked package, as its own metadata name it: what a package says of itself, not a
-lawyer's word. The project itself is under the MIT licence. *Where* tells which lock has the
-package; *image* is what the served image holds, and `make sbom` lists that with Debian's packages.
-What only Windows needs is left out. Written by `make licences`.
+What every locked package says of its licence in its own metadata: not a lawyer's word. The project
+itself is under the MIT licence. *Where* tells which lock has the package; *image* is what the
+served image holds, and `make sbom` lists that with Debian's packages. What only Windows needs is
+left out. Written by `make licences`.
 
 {copyleft}
 
