@@ -26,7 +26,7 @@ export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup setup-dev setup-team setup-search setup-scale repro test test-slow test-long check docs audit format ui queue experiments compare explain score serve register promote search rollback image lock clean
+.PHONY: help setup setup-dev setup-team setup-search setup-scale repro test test-slow test-long check docs audit format ui queue experiments compare explain score serve register promote search rollback image sbom lock licences clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -118,6 +118,9 @@ image: $(VENV)/.installed ## build the Docker image of the champion
 		--build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null) .
 	@echo "docker run --rm -p $(PORT):8080 $(IMAGE)"
 
+sbom: $(VENV)/.installed-dev ## list what is in the image (CycloneDX), after `make image`
+	@python .ci/sbom.py $(IMAGE) --docker $(DOCKER)
+
 lock: ## pin the newest versions that fit, with hashes (needs uv)
 	@for kind in "" -dev -serve -team -search -ray -spark; do \
 		uv pip compile --universal --python-version 3.11 --fork-strategy fewest --upgrade \
@@ -125,6 +128,14 @@ lock: ## pin the newest versions that fit, with hashes (needs uv)
 			--custom-compile-command "make lock" --quiet \
 			requirements$$kind.in -o requirements$$kind.txt; \
 	done
+
+licences: $(VENV)/.installed-dev ## list the licences of what is locked, in an environment that has all of it
+	@rm -rf build/all
+	@$(PYTHON) -m venv build/all
+	@for lock in requirements*.txt; do \
+		build/all/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $$lock; \
+	done
+	@python .ci/licences.py build/all/bin/python
 
 clean: ## remove the environment and everything the pipeline wrote
 	@rm -rf $(VENV) build data/prepared models reports search mlflow.db* mlruns .dvc/tmp .dvc/cache

@@ -6,18 +6,8 @@ Reads the block `evaluate` of params.yaml; writes reports/evaluate, and to the M
 from dataclasses import asdict
 from pathlib import Path
 
-from pneumonia.data.manifest import digest, load_images, read_manifest
-from pneumonia.evaluation import evaluate, robustness
-from pneumonia.evaluation.comparison import in_words
-from pneumonia.evaluation.files import read_audit, write_files
-from pneumonia.evaluation.not_worse import of_validation
-from pneumonia.evaluation.subgroups import attributes
 from pneumonia.params import Params
-from pneumonia.predictor import Graph
-from pneumonia.serving import plausibility
 from pneumonia.stage import replaced, run, write_json
-from pneumonia.tracking import promotion, registration, runs
-from pneumonia.tracking.store import connected
 
 DATA, MODELS, REPORT = Path("data/prepared"), Path("models"), Path("reports/evaluate")
 AUDIT = Path("reports/visualize/audit.json")
@@ -26,9 +16,19 @@ NAMES = ("scratch", "transfer")
 
 def main(params: Params) -> None:
     """Write reports/evaluate; add the figures to the trainings' runs; register the better."""
+    from pneumonia.data.manifest import digest, load_images, read_manifest
+    from pneumonia.evaluation import evaluate, robustness
+    from pneumonia.evaluation.comparison import in_words
+    from pneumonia.evaluation.files import read_audit, write_files
+    from pneumonia.evaluation.not_worse import of_validation
+    from pneumonia.evaluation.subgroups import attributes
+    from pneumonia.predictor import Graph
     from pneumonia.reporting.evaluation_page import write_evaluation_report
     from pneumonia.reporting.model_card import write_model_card
     from pneumonia.reporting.results import read_results
+    from pneumonia.serving import plausibility
+    from pneumonia.tracking import promotion, registration, runs
+    from pneumonia.tracking.store import connected
 
     block, audit = params.evaluate, read_audit(AUDIT)
     table = read_manifest(DATA)

@@ -7,19 +7,9 @@ store. Fails, with the report written, where maps do not depend on the weights.
 import json
 from pathlib import Path
 
-import pandas as pd
-
-from pneumonia.data.image import film_box
-from pneumonia.data.manifest import load_images, load_mask, read_manifest
 from pneumonia.errors import InputError
-from pneumonia.evaluation.operating_point import OperatingPoint
-from pneumonia.explain.checks import Films, check
-from pneumonia.explain.subject import read_subject
-from pneumonia.models import devices
 from pneumonia.params import Params
 from pneumonia.stage import replaced, run
-from pneumonia.tracking import runs
-from pneumonia.tracking.store import connected
 
 DATA, MODELS, EVALUATION = Path("data/prepared"), Path("models"), Path("reports/evaluate")
 REPORT = Path("reports/gradcam_report")
@@ -31,8 +21,18 @@ def main(params: Params) -> None:
     Raises:
         InputError: maps stay alike when the weights are put in random order.
     """
+    import pandas as pd
+
+    from pneumonia.data.image import film_box
+    from pneumonia.data.manifest import load_images, load_mask, read_manifest
+    from pneumonia.evaluation.operating_point import OperatingPoint
+    from pneumonia.explain.checks import Films, check
+    from pneumonia.explain.subject import read_subject
+    from pneumonia.models import devices
     from pneumonia.reporting.gradcam_galleries import exhibits
     from pneumonia.reporting.gradcam_page import write_gradcam_report
+    from pneumonia.tracking import runs
+    from pneumonia.tracking.store import connected
 
     block = params.gradcam_report
     devices.be_deterministic(block.seed)

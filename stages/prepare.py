@@ -6,14 +6,15 @@ Reads the blocks `data`, `prepare` and `engine` of params.yaml; writes data/prep
 from collections import Counter
 from pathlib import Path
 
-from pneumonia.data.prepare import prepare
-from pneumonia.data.sources import open_source
 from pneumonia.params import Params
 from pneumonia.stage import replaced, run
 
 
 def main(params: Params) -> None:
     """Write data/prepared: manifest.csv, images/, masks/, quarantine.csv."""
+    from pneumonia.data.prepare import prepare
+    from pneumonia.data.sources import open_source
+
     films = open_source(params.data)
     with replaced(Path("data/prepared")) as folder:
         done = prepare(films, params.prepare, folder, params.engine)

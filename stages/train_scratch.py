@@ -7,8 +7,6 @@ end; models/scratch.second_seed.checkpoint does so for the second seed.
 
 from pathlib import Path
 
-from pneumonia.models import scratch
-from pneumonia.models.twice import train_twice
 from pneumonia.params import Params
 from pneumonia.stage import run
 
@@ -19,6 +17,9 @@ MODEL = Path("models/scratch")
 
 def main(params: Params) -> None:
     """Write models/scratch: weights, also of a second seed, graph, history, metrics, record."""
+    from pneumonia.models import scratch
+    from pneumonia.models.twice import train_twice
+
     train_twice(NAME, params.train_scratch, scratch.build, scratch.train, DATA, AUDIT, MODEL)
 
 

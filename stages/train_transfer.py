@@ -7,8 +7,6 @@ end; models/transfer.second_seed.checkpoint does so for the second seed.
 
 from pathlib import Path
 
-from pneumonia.models import transfer
-from pneumonia.models.twice import train_twice
 from pneumonia.params import Params
 from pneumonia.stage import run
 
@@ -19,6 +17,9 @@ MODEL = Path("models/transfer")
 
 def main(params: Params) -> None:
     """Write models/transfer: weights, also of a second seed, graph, history, metrics, record."""
+    from pneumonia.models import transfer
+    from pneumonia.models.twice import train_twice
+
     train_twice(NAME, params.train_transfer, transfer.build, transfer.train, DATA, AUDIT, MODEL)
 
 

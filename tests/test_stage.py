@@ -44,6 +44,7 @@ def test_help_loads_neither_tensorflow_nor_mlflow(stage: str) -> None:
     assert help_text.startswith(f"usage: stages/{stage}.py")
     assert f"`{stage}` block of params.yaml" in help_text
     heavy = {"tensorflow", "keras", "mlflow", "tf2onnx", "onnxruntime", "matplotlib"}
+    heavy |= {"pandas", "pyarrow", "sklearn", "scipy"}
     assert "pneumonia" in loaded.split()
     assert not heavy & set(loaded.split())
 

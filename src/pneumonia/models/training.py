@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import log_loss, roc_auc_score
 from tqdm import tqdm
 
 from pneumonia.models import hosts
@@ -216,6 +215,8 @@ def forward(model: keras.Model, name: str = "") -> Forward:
 
 def validate(infer: Forward, val: Films) -> Epoch:
     """Loss and AUC on the validation films, without augmentation and label smoothing."""
+    from sklearn.metrics import log_loss, roc_auc_score
+
     logits = infer(val.images)[:, 0].astype(np.float64)
     probability = 1 / (1 + np.exp(-logits))
     return {
