@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import urllib.request
@@ -23,6 +24,7 @@ from PIL import Image
 from selenium.webdriver.common.keys import Keys
 
 from tests.pipeline.clone import Clone
+from tests.pipeline.imports import ROOT
 from tests.serving.browser import Browser, needs_browser
 from tests.serving.crowd import Crowd
 from tests.serving.rest import ask, champion_predictions, free_port, records, wait_until_up
@@ -216,3 +218,19 @@ def test_the_container_has_no_tensorflow_and_no_root(image: str) -> None:
     found, user = docker("run", "--rm", image, "python", "-c", script).split()
     assert found == "None"
     assert user != "0"
+
+
+def test_the_bill_of_materials_has_what_was_locked_and_debian(image: str, tmp_path: Path) -> None:
+    bill = tmp_path / "bill.json"
+    command = [sys.executable, ROOT / ".ci/sbom.py", image, "--docker", DOCKER, "--output", bill]
+    subprocess.run(command, check=True)
+    parts = [part for part in json.loads(bill.read_text())["components"] if "purl" in part]
+    kinds = {
+        kind: {part["name"] for part in parts if part["purl"].startswith(f"pkg:{kind}/")}
+        for kind in ("pypi", "deb")
+    }
+    lock = (ROOT / "requirements-serve.txt").read_text()
+    locked = re.findall(r"^([\w.-]+)==(?!.*sys_platform == )", lock, re.MULTILINE)
+    found = {re.sub(r"[-_.]+", "-", name).lower() for name in kinds["pypi"]}
+    assert found == set(locked)
+    assert {"libc6", "bash"} <= kinds["deb"]
