@@ -52,6 +52,14 @@ def fetch_model(model: str) -> dict[str, bytes]:
         return _read(model, Path(fetched))
 
 
+def champion() -> str:
+    """Where the champion of params.yaml is, as `fetch_model` takes it."""
+    from pneumonia.params import load_params
+
+    name = load_params(Path("params.yaml")).evaluate.registered_model
+    return f"models:/{name}@champion"
+
+
 def load_model(files: Files, threads: int) -> ServedModel:
     """A model from its files, for so many threads that score side by side."""
     from pneumonia.serving.served import load
