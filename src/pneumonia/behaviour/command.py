@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pneumonia.behaviour.checks import Outcome
     from pneumonia.predictor import Predictor
 
-DESCRIPTION = """Check what a model does, on drawn films: that what leaves the diagnosis leaves the answer, that
-an opacity raises the probability, and that the model works at all. Status 0 if every check holds.
+DESCRIPTION = """Check what a model does, on drawn films: what leaves the diagnosis leaves the answer, an
+opacity raises the probability, the model works at all. Status 0 if every check holds, else 1.
 
 A model of real films may fail them honestly: drawn films are not what it knows."""
 TRAINED = ("scratch", "transfer")
@@ -67,7 +67,7 @@ def table(outcomes: list[Outcome]) -> str:
     for kind, about in KINDS.items():
         lines += ["", f"{kind}: {about}"]
         lines += [
-            f"  {one.name:46}{one.value:6.3f}  {one.sign} {one.bound:<4g}  "
+            f"  {one.name:48}{one.value:6.3f}  {one.sign} {one.bound:<4g}  "
             f"{'holds' if one.holds else 'FAILS'}"
             for one in outcomes
             if one.kind == kind

@@ -1,7 +1,7 @@
 """The films that the checks are made on: drawn, so that one thing differs and all else is the same.
 
-They come through `decode`, as any film does, drawn as the source `phantom` draws its own. Their seed
-is one that no collection has: those count from 0, and no model was trained on these.
+They come through `decode`, as any film does, and are drawn as the source `phantom` draws its own.
+Their seed is one that no collection has, as those count from 0: no model was trained on them.
 """
 
 from __future__ import annotations
@@ -26,11 +26,20 @@ SEED = 2**32 - 2
 PATIENTS = 40  # of each class; a step of a share over all films is .0125, of one class .025
 SUBTYPES = ("bacteria", "virus")
 FAINT = 0.5  # share of its opacity
-# 4 px of 224: less than augmentation moves a film, more than the cell of any convolution's stride.
-MOVED = 0.02
+MOVED = 0.02  # share of the side; 4 px of 224, a third of what augmentation moves a film by at most
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 JPEG_QUALITY = 75  # of Pillow and of most programs that are not told another
 LARGER = 2
+
+# By the name of the change, the shift of `evaluation.shifts`, of which "mild" is what a technician
+# would not notice between two films.
+MILD = {
+    "turned": "rotation",
+    "exposure": "exposure",
+    "contrast": "contrast",
+    "blurred": "blur",
+    "noisy": "noise",
+}
 
 
 @dataclass(frozen=True)
@@ -60,13 +69,15 @@ def draw_films(size: int, patients: int = PATIENTS) -> Films:
         size: side of the square that the model sees, px.
         patients: of each class.
     """
-    well, ill = (_first(patients, sick) for sick in (False, True))
+    ill = _first(patients, sick=True)
+    numbers = [*_first(patients, sick=False), *ill]
     subtypes = [SUBTYPES[number % len(SUBTYPES)] for number in range(patients)]
     subtypes += ["normal"] * patients
     with ThreadPoolExecutor(cores()) as pool:
         draw = partial(phantom.draw, SEED)
-        films = [film.pixels for film in pool.map(draw, [*well, *ill])]
-        other = pool.map(lambda index, subtype: draw(index, subtype=subtype), [*well, *ill], subtypes)
+        films = [film.pixels for film in pool.map(draw, numbers)]
+        swapped = zip(numbers, subtypes, strict=True)
+        other = pool.map(lambda one: draw(one[0], subtype=one[1]), swapped)
         faint = pool.map(lambda index: draw(index, strength=FAINT), ill)
 
         def squares(write: Callable[[Images], bytes], pixels: Sequence[Images]) -> Images:
@@ -88,19 +99,8 @@ def draw_films(size: int, patients: int = PATIENTS) -> Films:
         )
 
 
-# By the name of the change, the shift of `evaluation.shifts`, of which "mild" is what a technician
-# would not notice between two films.
-MILD = {
-    "turned": "rotation",
-    "exposure": "exposure",
-    "contrast": "contrast",
-    "blurred": "blur",
-    "noisy": "noise",
-}
-
-
 def _first(count: int, sick: bool) -> list[int]:
-    """The first film of each of the first patients who are, or are not, ill."""
+    """The first film of each of the first patients who are, or are not, sick."""
     found: list[int] = []
     index = 0
     while len(found) < count:

@@ -35,6 +35,8 @@ def fetch_model(model: str) -> dict[str, bytes]:
     """
     if Path(model).is_dir():
         return _read(model, Path(model))
+    if ":" not in model:
+        raise InputError(f"--model {model}: neither a folder nor models:/NAME@champion")
     from pneumonia.tracking import store
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
