@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pneumonia.behaviour.checks import Outcome
     from pneumonia.predictor import Predictor
 
-DESCRIPTION = """Check what a model does, on drawn films: what leaves the diagnosis leaves the answer, an
-opacity raises the probability, the model works at all. Status 0 if every check holds, else 1.
+DESCRIPTION = """Check what a model does, on drawn films: what leaves the diagnosis leaves the
+answer, an opacity raises the probability, the model works at all. Status 0 if every check holds.
 
 A model of real films may fail them honestly: drawn films are not what it knows."""
 TRAINED = ("scratch", "transfer")
