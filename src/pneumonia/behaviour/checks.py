@@ -183,9 +183,9 @@ def _specificity(given: Answers) -> float:
     return float(np.mean(~given.called[given.labels == 0]))
 
 
-# The bounds. Four networks were asked that `make repro` trains: scratch and transfer, and the second
-# seed of each. What the worst of them has stands here; it is an honest model and has to pass. So do
-# others: chance moves a share of 80 films, or of 40 of a class, by .03 to .08 (standard error).
+# The bounds. Four networks were asked that `make repro` trains: scratch and transfer, and the other
+# seed of each. What the worst of them has stands here; it is an honest model and has to pass, as
+# have others: chance moves a share of 80 films, or of 40 of a class, by .03 to .08.
 # - Decisions that stay: .925. By lot .5. A reader of the border keeps .72 under exposure, one of
 #   the finest detail .69 blurred, .61 as a JPEG file, .55 turned.
 # - Mean change: .046. By lot .36, the reader of the border .25, one of the mean grey .14.
