@@ -4,6 +4,7 @@ Reads the block `evaluate` of params.yaml; writes reports/evaluate, and to the M
 """
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from pneumonia.params import Params
@@ -16,6 +17,7 @@ NAMES = ("scratch", "transfer")
 
 def main(params: Params) -> None:
     """Write reports/evaluate; add the figures to the trainings' runs; register the better."""
+    from pneumonia.behaviour import checks
     from pneumonia.data.manifest import digest, load_images, read_manifest
     from pneumonia.evaluation import evaluate, robustness
     from pneumonia.evaluation.comparison import in_words
@@ -66,6 +68,7 @@ def main(params: Params) -> None:
                     kept = robustness.summary(shifts, name, "val")
                     runs.log_evaluation(one.metrics, one.intervals, kept, one.point, folder)
             one, model = found[chosen], MODELS / chosen
+            failed = partial(checks.failed_by, graphs[chosen], one.point)
             candidate = registration.Candidate(chosen, model, one.graph_sha256, one.point, folder)
             scored = of_validation(one.graph_sha256, logits[chosen], rows, seen, chosen)
             # From within the run of the model that is registered.
@@ -73,7 +76,7 @@ def main(params: Params) -> None:
                 version = registration.register(block.registered_model, candidate)
                 decision = promotion.decide(
                     block.registered_model, version, scored, table, validation,
-                    digest(DATA), block,
+                    digest(DATA), failed, block,
                 )  # fmt: skip
     print(f"evaluate: {in_words(compared['test'])}")
     print(f"evaluate: {promotion.sentence(block.registered_model, decision)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from pneumonia.behaviour import command as behaviour
 from pneumonia.errors import InputError
 from pneumonia.evaluation import revisions, validate
 from pneumonia.explain import command as explain
@@ -13,6 +14,7 @@ from pneumonia.search import command as search
 from pneumonia.tracking import queue
 
 COMMANDS = {
+    "behaviour": (behaviour, "check what the champion does, on drawn films"),
     "compare": (revisions, "params and metrics of two revisions side by side"),
     "explain": (explain, "write the heat map of films laid over them"),
     "queue": (queue, "run the queued experiments"),

@@ -145,6 +145,7 @@ class PromotionParams(Block):
 
     margin: Fraction
     level: float = Field(ge=0.5, lt=1)
+    require_behaviour: bool
 
 
 def _threshold_rule(rule: str) -> str:

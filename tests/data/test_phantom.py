@@ -58,6 +58,33 @@ def test_same_film_twice() -> None:
     assert first.mask.tobytes() == again.mask.tobytes()
 
 
+def test_another_diagnosis_leaves_anatomy_and_exposure() -> None:
+    for index in range(8):
+        plain = films()[index]
+        same = draw(3, index, SIZE, subtype=plain.subtype, strength=1.0)
+        assert np.array_equal(same.pixels, plain.pixels)
+        other = draw(3, index, SIZE, subtype="normal" if plain.label else "bacteria")
+        assert (other.label, other.pixels.shape) == (1 - plain.label, plain.pixels.shape)
+        changed = other.pixels != plain.pixels
+        # The outer tenth of a film is hardly lung.
+        rim = np.ones_like(changed)
+        margins = [side // 10 for side in rim.shape]
+        rim[margins[0] : -margins[0], margins[1] : -margins[1]] = False
+        assert changed.mean() > 0.05
+        assert changed[rim].mean() < changed[~rim].mean() / 5
+
+
+def test_a_weaker_opacity_is_nearer_to_none() -> None:
+    for film in [one for one in films(24) if one.label]:
+        none, half, whole = (
+            draw(3, film.index, SIZE, strength=strength).pixels.astype(int)
+            for strength in (0.0, 0.5, 1.0)
+        )
+        assert np.array_equal(whole, film.pixels)
+        brighter = [(one - none)[film.mask].mean() for one in (half, whole)]
+        assert 0 < brighter[0] < brighter[1]
+
+
 def test_alone_equals_in_sequence() -> None:
     for index in (0, 17, 101):
         alone, within = draw(3, index, SIZE), films()[index]

@@ -27,7 +27,8 @@ from pneumonia.params import EvaluateParams, PromotionParams
 
 PARAMS = EvaluateParams(
     registered_model="any", threshold="youden", calibration="platt",
-    bootstrap=100, shift_films=400, promotion=PromotionParams(margin=0.01, level=0.95), seed=7,
+    bootstrap=100, shift_films=400, seed=7,
+    promotion=PromotionParams(margin=0.01, level=0.95, require_behaviour=False),
 )  # fmt: skip
 
 

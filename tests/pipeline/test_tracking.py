@@ -125,3 +125,13 @@ def test_the_same_model_served_by_other_code_is_a_new_version(
     client = MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
     assert len(client.search_model_versions(f"name = '{NAME}'")) == 2
     assert str(client.get_model_version_by_alias(NAME, "champion").version) == "2"
+    # Once more, where a champion has to behave: so small a network has learnt next to nothing.
+    clone.set_param("require_behaviour", "true")
+    with (clone.path / "src/pneumonia/serving/model.py").open("a") as file:
+        file.write("# changed again\n")
+    assert clone.repro("evaluate") == ["evaluate"]
+    version = client.get_model_version_by_alias(NAME, "challenger")
+    assert str(version.version) == "3"
+    assert "but it fails" in version.tags["promotion.reason"]
+    assert "opacity doubled: mean rise" in version.tags["promotion.reason"]
+    assert str(client.get_model_version_by_alias(NAME, "champion").version) == "2"

@@ -105,13 +105,18 @@ def diagnosis_of(seed: int, patient: int) -> Diagnosis:
     return Diagnosis(subtype, number, "test" if drawn[place] < 2 else "train")
 
 
-def draw(seed: int, index: int, size: int = 224) -> Film:
+def draw(
+    seed: int, index: int, size: int = 224, subtype: str | None = None, strength: float = 1.0
+) -> Film:
     """Draw film number `index` (from 0) of the collection `seed`; same arguments, same bytes.
 
     `size` is the shorter side in pixels (64 or more); the longer is up to 1.35 times that.
+    With a `subtype` the patient has this in place of its own, and with a `strength`, 0 none to 1,
+    the lungs lose that share of the air they would: anatomy, exposure and proportions stay.
     """
     patient = patient_of(index)
     diagnosis = diagnosis_of(seed, patient)
+    subtype = subtype or diagnosis.subtype
     # Disease has generators of its own: were they shared, a diagnosis would change what anatomy
     # and exposure draw next, and those could then give it away.
     body = _uniform(np.random.default_rng([seed, patient, _ANATOMY]), _PATIENT_RANGES)
@@ -123,23 +128,24 @@ def draw(seed: int, index: int, size: int = 224) -> Film:
     sick = opacity(
         np.random.default_rng([seed, patient, _DISEASE]),
         np.random.default_rng([seed, index, _TEXTURE]),
-        diagnosis.subtype,
+        subtype,
         body,
         view,
         air,
     )
+    lost = strength * sick.lost
     vessels = view.strokes(bronchial_tree(np.random.default_rng([seed, patient, _VESSELS]), body))
     vessels = 0.24 * gaussian_filter(vessels, 0.006 * view.scale) * np.minimum(air * 2.5, 1)
     # Disease replaces air by fluid: it can hide a vessel or a border, but never adds more
     # attenuation than the air had taken away.
-    density = thickness - body["air"] * shot["lucency"] * air * (1 - sick.lost)
+    density = thickness - body["air"] * shot["lucency"] * air * (1 - lost)
     vessels += 0.012 * view.grain(rng, 20, 60) * air
-    density += ribs + body["marking"] * vessels * (1 - sick.lost)
+    density += ribs + body["marking"] * vessels * (1 - lost)
     return Film(
         index=index,
         patient=patient,
-        label=int(diagnosis.subtype != "normal"),
-        subtype=diagnosis.subtype,
+        label=int(subtype != "normal"),
+        subtype=subtype,
         split=diagnosis.split,
         pattern=sick.pattern,
         grade=sick.grade,

@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"{twice[0]}: two files have this name, and so would their pictures")
-    predictor = _predictor(arguments.model)
+    predictor = trained(arguments.model)
     from tqdm import tqdm
 
     from pneumonia.data.image import ImageError
@@ -72,7 +72,12 @@ def run(arguments: argparse.Namespace) -> int:
     return int(failed)
 
 
-def _predictor(model: str | None) -> Predictor:
+def trained(model: str | None) -> Predictor:
+    """What the pipeline trained here: "scratch", "transfer", or None for the better one.
+
+    Raises:
+        InputError: it trained nothing yet.
+    """
     from pneumonia.evaluation.operating_point import OperatingPoint
     from pneumonia.predictor import Graph, Predictor
 

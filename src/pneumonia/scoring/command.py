@@ -64,14 +64,14 @@ def run(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from pneumonia.scoring.films import is_url, list_films
-    from pneumonia.scoring.model import fetch_model
+    from pneumonia.scoring.model import champion, fetch_model
     from pneumonia.scoring.score import Job, close_job, open_job, score_here, score_on_ray
     from pneumonia.serving.cores import cores
 
     films = list_films(arguments.input)
     where = arguments.output
     output = where.rstrip("/") if is_url(where) else str(Path(where).absolute())
-    model = fetch_model(arguments.model or _champion())
+    model = fetch_model(arguments.model or champion())
     job = Job(films, model, output, arguments.rows, arguments.maps)
     left = open_job(job)
     total = len(films.names)
@@ -99,13 +99,6 @@ def run(arguments: argparse.Namespace) -> int:
     for line in _summary(total, before, counts, time.monotonic() - begun):
         print(line)
     return 0
-
-
-def _champion() -> str:
-    from pneumonia.params import load_params
-
-    name = load_params(Path("params.yaml")).evaluate.registered_model
-    return f"models:/{name}@champion"
 
 
 def _summary(total: int, before: int, counts: Counter[str], seconds: float) -> list[str]:

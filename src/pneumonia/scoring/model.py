@@ -35,6 +35,8 @@ def fetch_model(model: str) -> dict[str, bytes]:
     """
     if Path(model).is_dir():
         return _read(model, Path(model))
+    if ":" not in model:
+        raise InputError(f"--model {model}: neither a folder nor models:/NAME@champion")
     from pneumonia.tracking import store
 
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -50,6 +52,14 @@ def fetch_model(model: str) -> dict[str, bytes]:
             # Each kind of store has its own exceptions: files, SQL, HTTP.
             raise store.not_loaded(model, error) from None
         return _read(model, Path(fetched))
+
+
+def champion() -> str:
+    """Where the champion of params.yaml is, as `fetch_model` takes it."""
+    from pneumonia.params import load_params
+
+    name = load_params(Path("params.yaml")).evaluate.registered_model
+    return f"models:/{name}@champion"
 
 
 def load_model(files: Files, threads: int) -> ServedModel:

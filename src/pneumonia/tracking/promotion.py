@@ -8,12 +8,16 @@ may be of other films. Films that it was trained on, where the data was split ot
 it look better than it is; that can only keep it champion, and the decision says how many they are.
 A champion for smaller films gets these made smaller, as its served model would; one for larger
 films would get blurred ones, so it is not compared and stays.
+
+Where `evaluate.promotion.require_behaviour` says so, a version that the rule would make champion is
+`challenger` all the same if a check of its behaviour fails (`behaviour.checks`), the first one too.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -51,6 +55,7 @@ class Decision:
         trained_on: how many of the validation films the champion was trained on; None where its
             run does not say.
         same_data: whether the champion was trained on the present data; None without a champion.
+        failed_checks: of its behaviour, each in a clause, where they kept it from being champion.
     """
 
     version: str
@@ -63,6 +68,7 @@ class Decision:
     shifted: Difference | None = None
     trained_on: int | None = None
     same_data: bool | None = None
+    failed_checks: tuple[str, ...] = ()
 
 
 def decide(
@@ -72,6 +78,7 @@ def decide(
     table: pd.DataFrame,
     images: NDArray[np.uint8],
     data_digest: str,
+    failed_checks: Callable[[], list[str]],
     params: EvaluateParams,
 ) -> Decision:
     """Give a registered version its place, from within its open run.
@@ -88,6 +95,8 @@ def decide(
         table: the manifest; of it, validation decides and train is noted down.
         images: uint8, (N, S, S, 1), of its validation rows.
         data_digest: of that data.
+        failed_checks: gives `behaviour.checks.failed` of the version; seconds, so that it is called
+            only if it matters.
         params: the rule, and which films are shifted how.
 
     Raises:
@@ -104,6 +113,8 @@ def decide(
         decision = _decide(
             client, name, version, present, candidate, rows, images, data_digest, params
         )
+        if decision.alias == registry.CHAMPION and params.promotion.require_behaviour:
+            decision = _if_it_behaves(decision, failed_checks())
         if registry.champion(client, name) == present:
             _settle(client, name, decision)
             return decision
@@ -164,6 +175,17 @@ def _decide(
         version, present, registry.CHAMPION if good else challenger, reason,
         rule.margin, rule.level, *found, trained_on, digest == data_digest,
     )  # fmt: skip
+
+
+def _if_it_behaves(decision: Decision, failed: list[str]) -> Decision:
+    """The decision to make a version champion, or what becomes of it if checks fail."""
+    if not failed:
+        return decision
+    reason = (
+        f"{decision.reason}; but it fails {len(failed)} of the checks of its behaviour "
+        f"({'; '.join(failed)}): look into it, or `make promote VERSION={decision.version}`"
+    )
+    return replace(decision, alias=registry.CHALLENGER, reason=reason, failed_checks=tuple(failed))
 
 
 def _was_champion(client: MlflowClient, name: str, version: str, present: str) -> bool:
