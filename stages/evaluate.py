@@ -57,18 +57,19 @@ def main(params: Params) -> None:
         train = load_images(DATA, table[table["split"] == "train"].head(plausibility.FILMS))
         plausibility.fit(train, validation[: plausibility.FILMS]).save(folder / "plausibility.npz")
         write_files(folder, found, shifts, compared, audit["probes"])
-        card = {"better": chosen, "models": {name: asdict(points[name]) for name in NAMES}}
-        write_json(folder / "operating_point.json", card)
+        card = {name: asdict(points[name]) for name in NAMES}
+        write_json(folder / "operating_point.json", {"better": chosen, "models": card})
         results = read_results(folder, DATA, MODELS, params.data.source, block)
         write_evaluation_report(folder, results)
         write_model_card(folder, results)
         with connected():
             for name, one in found.items():
                 with runs.open_run(MODELS / name, table):
-                    kept = robustness.summary(shifts, name, "val")
-                    runs.log_evaluation(one.metrics, one.intervals, kept, one.point, folder)
+                    runs.log_evaluation(
+                        one.metrics, one.intervals, robustness.summary(shifts, name, "val"),
+                        one.point, folder,
+                    )  # fmt: skip
             one, model = found[chosen], MODELS / chosen
-            failed = partial(checks.failed_by, graphs[chosen], one.point)
             candidate = registration.Candidate(chosen, model, one.graph_sha256, one.point, folder)
             scored = of_validation(one.graph_sha256, logits[chosen], rows, seen, chosen)
             # From within the run of the model that is registered.
@@ -76,7 +77,7 @@ def main(params: Params) -> None:
                 version = registration.register(block.registered_model, candidate)
                 decision = promotion.decide(
                     block.registered_model, version, scored, table, validation,
-                    digest(DATA), failed, block,
+                    digest(DATA), partial(checks.failed_by, graphs[chosen], one.point), block,
                 )  # fmt: skip
     print(f"evaluate: {in_words(compared['test'])}")
     print(f"evaluate: {promotion.sentence(block.registered_model, decision)}")
