@@ -26,7 +26,7 @@ export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup setup-dev setup-team setup-search setup-scale repro test test-slow test-long check docs audit format ui queue experiments compare explain score serve register promote search rollback image lock clean
+.PHONY: help setup setup-dev setup-team setup-search setup-scale repro test test-slow test-long mutants check docs audit format ui queue experiments compare explain score serve register promote search rollback image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ test-slow: $(VENV)/.installed-dev ## run the tests that `make test` has no room 
 
 test-long: $(VENV)/.installed-team $(VENV)/.installed-scale ## and those that CI has no time for: servers of a team, Spark, whole walks
 	@python -m pytest $(PARALLEL) -m long
+
+mutants: $(VENV)/.installed-dev ## seed bugs, one at a time: do the tests catch them? one: make mutants ONLY=label-flip
+	@python -m tests.mutants --parallel="$(PARALLEL)" $(if $(ONLY),--only $(ONLY)) $(if $(FRESH),--fresh)
 
 check: $(VENV)/.installed-dev ## lint, type-check, look for insecure code
 	@ruff check .
