@@ -66,15 +66,8 @@ def run_tests(copy: Path, options: Sequence[str]) -> Outcome:
     report.unlink(missing_ok=True)
     paths = os.pathsep.join([str(copy / "src"), str(copy)])
     # The list's own test sees that a text is gone, so it would catch everything.
-    command = [sys.executable, "-m", "pytest", "-x", "--ignore=tests/mutants"]
-    command += [
-        "-p",
-        "no:cacheprovider",
-        "-o",
-        "junit_family=xunit1",
-        f"--junitxml={report}",
-        *options,
-    ]
+    command = [sys.executable, "-m", "pytest", "-x", "--ignore=tests/mutants", *options]
+    command += ["-p", "no:cacheprovider", "-o", "junit_family=xunit1", f"--junitxml={report}"]
     begun = perf_counter()
     with copy.with_name("pytest.log").open("ab") as log:
         try:
