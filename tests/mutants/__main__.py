@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from tests.mutants.mutant import Mutant
@@ -33,6 +33,15 @@ WORDS = {
     SURVIVED: "survived",
     BROKEN: "broken:",
 }
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is copied: a repository, one of its commits, and the hash of that one's files."""
+
+    root: Path
+    commit: str
+    tree: str
 
 
 class Results:
@@ -61,21 +70,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if _git(root, "status", "--porcelain", "--untracked-files=no"):
         print("mutants: bugs are put into the last commit: commit your changes first")
         return 2
-    tree = _git(root, "rev-parse", "HEAD^{tree}")
+    source = Source(root, *_git(root, "rev-parse", "HEAD", "HEAD^{source.tree}").split())
     chosen = [mutant for mutant in MUTANTS if not given.only or mutant.name in given.only]
     results = Results(root / "build" / "mutants.json", given.fresh)
     first = sorted({path for mutant in chosen for path in mutant.first})
-    control = _without_bug(results, root, tree, first)
+    control = _without_bug(results, source, first)
     if control.verdict != SURVIVED:
         print(f"mutants: without a bug: {control.test} {control.verdict}: {control.reason}")
         return 2
     print(f"mutants: without a bug {len(first)} files of tests pass ({control.seconds:.0f} s)")
     found = {}
     for number, mutant in enumerate(chosen, 1):
-        key = f"{mutant.name} {mutant.sha256} {tree}"
+        key = f"{mutant.name} {mutant.sha256} {source.tree}"
         one = results.known.get(key)
         if one is None:
-            one = results.keep(key, _judge(results, root, tree, mutant, given.parallel))
+            one = results.keep(key, _judge(results, source, mutant, given.parallel))
         found[mutant] = one
         told = f"{WORDS[one.verdict]} {one.test or one.reason}".strip()
         print(f"mutants: {number} of {len(chosen)} {mutant.name}: {told} ({one.seconds:.0f} s)")
@@ -102,29 +111,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _judge(results: Results, root: Path, tree: str, mutant: Mutant, parallel: str) -> Outcome:
-    with copied(root, mutant) as copy:
+def _judge(results: Results, source: Source, mutant: Mutant, parallel: str) -> Outcome:
+    with copied(source.root, source.commit, mutant) as copy:
         outcome = run_tests(copy, mutant.first)
         if outcome.verdict == SURVIVED:
             suite = run_tests(copy, shlex.split(parallel))
             outcome = replace(suite, seconds=outcome.seconds + suite.seconds)
             if outcome.counts:
-                plain = _without_bug(results, root, tree, [outcome.test])
+                plain = _without_bug(results, source, [outcome.test])
                 if plain.verdict != SURVIVED:
                     reason = f"{outcome.test} fails without a bug, too: {plain.reason}"
                     outcome = replace(outcome, verdict=BROKEN, test="", reason=reason)
-        log = root / "build" / "mutants" / f"{mutant.name}.log"
+        log = source.root / "build" / "mutants" / f"{mutant.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(copy.with_name("pytest.log"), log)
     return outcome
 
 
-def _without_bug(results: Results, root: Path, tree: str, tests: Sequence[str]) -> Outcome:
+def _without_bug(results: Results, source: Source, tests: Sequence[str]) -> Outcome:
     """What some tests say of a copy without a bug."""
-    key = f"without a bug {hashlib.sha256(json.dumps(tests).encode()).hexdigest()} {tree}"
+    key = f"without a bug {hashlib.sha256(json.dumps(tests).encode()).hexdigest()} {source.tree}"
     if key in results.known:
         return results.known[key]
-    with copied(root) as copy:
+    with copied(source.root, source.commit) as copy:
         return results.keep(key, run_tests(copy, tests))
 
 

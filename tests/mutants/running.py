@@ -45,11 +45,12 @@ class Outcome:
 
 
 @contextmanager
-def copied(root: Path, mutant: Mutant | None = None) -> Iterator[Path]:
-    """A clone of the last commit of a repository in a temporary folder, with a bug or without."""
+def copied(root: Path, commit: str, mutant: Mutant | None = None) -> Iterator[Path]:
+    """A clone of a repository at a commit in a temporary folder, with a bug or without."""
     with TemporaryDirectory(prefix="mutant-") as folder:
         copy = Path(folder) / "copy"
         subprocess.run(["git", "clone", "--quiet", str(root), str(copy)], check=True)
+        subprocess.run(["git", "checkout", "--quiet", commit], cwd=copy, check=True)
         if mutant:
             mutant.seed(copy)
         yield copy

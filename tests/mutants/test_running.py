@@ -64,7 +64,7 @@ def bug(new: str) -> Mutant:
 def test_a_bug_counts_as_caught_where_a_test_fails(
     root: Path, new: str, verdict: str, test: str, reason: str
 ) -> None:
-    with copied(root, bug(new)) as copy:
+    with copied(root, "HEAD", bug(new)) as copy:
         found = run_tests(copy, [*PLUGINS, "test_it.py"])
     assert (found.verdict, found.counts) == (verdict, verdict in (CAUGHT, HANGS))
     assert found.test == test
@@ -73,7 +73,7 @@ def test_a_bug_counts_as_caught_where_a_test_fails(
 
 
 def test_a_worker_that_dies_catches_nothing(root: Path) -> None:
-    with copied(root, bug("import os; os._exit(3)")) as copy:
+    with copied(root, "HEAD", bug("import os; os._exit(3)")) as copy:
         found = run_tests(copy, [*PLUGINS, "--numprocesses", "1"])
     assert found.verdict == BROKEN
     assert "crashed" in found.reason
@@ -81,5 +81,8 @@ def test_a_worker_that_dies_catches_nothing(root: Path) -> None:
 
 def test_a_bug_whose_place_is_gone_is_not_passed_over(root: Path) -> None:
     gone = Mutant("gone", "src/code_of_it.py", "number / 4", "number", "", ())
-    with pytest.raises(ValueError, match="gone: its old text is 0 times"), copied(root, gone):
+    with (
+        pytest.raises(ValueError, match="gone: its old text is 0 times"),
+        copied(root, "HEAD", gone),
+    ):
         pass
