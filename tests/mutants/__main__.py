@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if _git(root, "status", "--porcelain", "--untracked-files=no"):
         print("mutants: bugs are put into the last commit: commit your changes first")
         return 2
-    source = Source(root, *_git(root, "rev-parse", "HEAD", "HEAD^{source.tree}").split())
+    source = Source(root, *_git(root, "rev-parse", "HEAD", "HEAD^{tree}").split())
     chosen = [mutant for mutant in MUTANTS if not given.only or mutant.name in given.only]
     results = Results(root / "build" / "mutants.json", given.fresh)
     first = sorted({path for mutant in chosen for path in mutant.first})
