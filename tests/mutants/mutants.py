@@ -48,7 +48,7 @@ MUTANTS = (
         old="return model(images, training=False)",
         new="return model(images, training=True)",
         why="copied from the step; batch norm then takes the batch's own statistics",
-        first=("tests/models/test_training.py",),
+        first=("tests/models/test_loop.py",),
     ),
     Mutant(
         name="smoothing-upwards",
@@ -56,7 +56,7 @@ MUTANTS = (
         old="labels * (1 - smoothing) + 0.5 * smoothing",
         new="labels * (1 + smoothing) - 0.5 * smoothing",
         why="the signs the wrong way round: labels below 0 and above 1 train all the same",
-        first=("tests/models/test_training.py",),
+        first=("tests/models/test_loop.py",),
     ),
     Mutant(
         name="off-by-one-epoch",
@@ -65,7 +65,7 @@ MUTANTS = (
         new="parts = stream(strategy, train, params, max(done - 1, 0), epochs)",
         why="the history counts epochs from 1 and the stream from 0, so somebody takes one off: a "
         "training that goes on sees its last epoch's films again",
-        first=("tests/models/test_checkpoint.py", "tests/models/test_training.py"),
+        first=("tests/models/test_loop.py",),
     ),
     Mutant(
         name="params-not-in-key",
@@ -73,7 +73,7 @@ MUTANTS = (
         old='known = params.model_dump() | {"data": digest, "replicas":',
         new='known = {"data": digest, "replicas":',
         why="a checkpoint is of its data; that other params make another training is forgotten",
-        first=("tests/models/test_checkpoint.py", "tests/models/test_hosts.py"),
+        first=("tests/models/test_checkpoint.py", "tests/models/test_twice.py"),
     ),
     Mutant(
         name="threshold-on-test",
@@ -113,7 +113,7 @@ MUTANTS = (
         old='load_images(DATA, table[table["split"] == "train"].head(plausibility.FILMS))',
         new="load_images(DATA, table.head(plausibility.FILMS))",
         why="a mean film needs no labels, so why not of all films: those of test are among them",
-        first=("tests/serving/test_plausibility.py", "tests/pipeline/test_repro.py"),
+        first=("tests/pipeline/test_evaluate.py",),
     ),
     Mutant(
         name="heat-by-its-own-maximum",
