@@ -24,15 +24,10 @@ from pathlib import Path
 
 from tests.mutants.mutant import Mutant
 from tests.mutants.mutants import MUTANTS
-from tests.mutants.running import BROKEN, HANGS, SURVIVED, Outcome, copied, run_tests
+from tests.mutants.running import BROKEN, CAUGHT, HANGS, SURVIVED, Outcome, copied, run_tests
 
 LEAST = 18  # of the twenty
-WORDS = {
-    "caught": "caught by",
-    HANGS: "caught by hanging:",
-    SURVIVED: "survived",
-    BROKEN: "broken:",
-}
+WORDS = {CAUGHT: "caught by", HANGS: "caught by hanging:", SURVIVED: SURVIVED, BROKEN: "broken:"}
 
 
 @dataclass(frozen=True)
@@ -47,10 +42,11 @@ class Source:
 class Results:
     """Verdicts by key, on disk after each one."""
 
-    def __init__(self, file: Path, fresh: bool) -> None:
+    def __init__(self, file: Path, tree: str, fresh: bool) -> None:
         self.file = file
         known = {} if fresh or not file.exists() else json.loads(file.read_text())
-        self.known = {key: Outcome(**found) for key, found in known.items()}
+        # Nobody asks for those of other trees again.
+        self.known = {k: Outcome(**found) for k, found in known.items() if k.endswith(tree)}
 
     def keep(self, key: str, outcome: Outcome) -> Outcome:
         """Write a verdict down."""
@@ -72,13 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     source = Source(root, *_git(root, "rev-parse", "HEAD", "HEAD^{tree}").split())
     chosen = [mutant for mutant in MUTANTS if not given.only or mutant.name in given.only]
-    results = Results(root / "build" / "mutants.json", given.fresh)
+    results = Results(root / "build" / "mutants.json", source.tree, given.fresh)
     first = sorted({path for mutant in chosen for path in mutant.first})
     control = _without_bug(results, source, first)
     if control.verdict != SURVIVED:
-        print(f"mutants: without a bug: {control.test} {control.verdict}: {control.reason}")
+        print(f"mutants: without a bug {control.test} does not pass: {control.reason}")
         return 2
-    print(f"mutants: without a bug {len(first)} files of tests pass ({control.seconds:.0f} s)")
+    took = f"{control.seconds:.0f} s"
+    print(f"mutants: without a bug {len(first)} files of tests pass ({took})", flush=True)
     found = {}
     for number, mutant in enumerate(chosen, 1):
         key = f"{mutant.name} {mutant.sha256} {source.tree}"
@@ -87,8 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             one = results.keep(key, _judge(results, source, mutant, given.parallel))
         found[mutant] = one
         told = f"{WORDS[one.verdict]} {one.test or one.reason}".strip()
-        print(f"mutants: {number} of {len(chosen)} {mutant.name}: {told} ({one.seconds:.0f} s)")
-        sys.stdout.flush()
+        print(
+            f"mutants: {number} of {len(chosen)} {mutant.name}: {told} ({one.seconds:.0f} s)",
+            flush=True,
+        )
     caught = sum(one.counts for one in found.values())
     print(f"\n{_table(found)}\n\nmutants: {caught} of {len(chosen)} caught")
     return int(caught < (len(chosen) if given.only else LEAST))
