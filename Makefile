@@ -26,7 +26,7 @@ export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup setup-dev setup-team setup-search setup-scale repro test test-slow test-long test-model check docs audit format ui queue experiments compare explain score serve register promote search rollback image sbom lock licences clean
+.PHONY: help setup setup-dev setup-team setup-search setup-scale repro test test-slow test-long test-model mutants check docs audit format ui queue experiments compare explain score serve register promote search rollback image sbom lock licences clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ test-long: $(VENV)/.installed-team $(VENV)/.installed-scale ## and those that CI
 
 test-model: $(VENV)/.installed ## check what the champion does: invariance, direction, minimum function
 	@pneumonia behaviour
+
+mutants: $(VENV)/.installed-dev ## seed bugs, one at a time: do the tests catch them? one: make mutants ONLY=label-flip
+	@python -m tests.mutants --parallel="$(PARALLEL)" $(if $(ONLY),--only $(ONLY)) $(if $(FRESH),--fresh)
 
 check: $(VENV)/.installed-dev ## lint, type-check, look for insecure code
 	@ruff check .

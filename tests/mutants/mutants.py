@@ -1,0 +1,184 @@
+"""Twenty bugs, one at a time: all run, and all give figures that look like figures.
+
+They were written down before anybody looked which tests there are for them, along the way of a
+film: into the data, through training, evaluation and the maps, to the registry and to who asks.
+"""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+MUTANTS = (
+    Mutant(
+        name="label-flip",
+        file="src/pneumonia/data/sources/folder.py",
+        old="for label, name in enumerate(LABELS):",
+        new="for label, name in enumerate(LABELS[::-1]):",
+        why="the class that is looked for is listed first, and a label is a place in the list",
+        first=("tests/data/test_sources.py",),
+    ),
+    Mutant(
+        name="split-by-film",
+        file="src/pneumonia/data/prepare.py",
+        old='return "val" if in_validation(film.patient_id, params',
+        new='return "val" if in_validation(film.file, params',
+        why="a random split of the files is what most tutorials do",
+        first=("tests/data/test_splits.py", "tests/data/test_prepare.py"),
+    ),
+    Mutant(
+        name="bgr-for-rgb",
+        file="src/pneumonia/data/image.py",
+        old='return _opaque(strip).convert("L")',
+        new='red, green, blue = _opaque(strip).convert("RGB").split()\n'
+        '    return Image.merge("RGB", (blue, green, red)).convert("L")',
+        why="OpenCV reads BGR; a grey film in a colour file does not show it",
+        first=("tests/data/test_image.py", "tests/data/test_image_colour.py"),
+    ),
+    Mutant(
+        name="monochrome1-not-inverted",
+        file="src/pneumonia/data/dicom_shades.py",
+        old='if film.PhotometricInterpretation == "MONOCHROME1":',
+        new='if film.PhotometricInterpretation == "MONOCHROME2":',
+        why="of the two names 1 sounds like the ordinary one",
+        first=("tests/data/test_dicom_shades.py", "tests/data/test_dicom.py"),
+    ),
+    Mutant(
+        name="validated-in-training-mode",
+        file="src/pneumonia/models/training.py",
+        old="return model(images, training=False)",
+        new="return model(images, training=True)",
+        why="copied from the step; batch norm then takes the batch's own statistics",
+        first=("tests/models/test_loop.py",),
+    ),
+    Mutant(
+        name="smoothing-upwards",
+        file="src/pneumonia/models/training.py",
+        old="labels * (1 - smoothing) + 0.5 * smoothing",
+        new="labels * (1 + smoothing) - 0.5 * smoothing",
+        why="the signs the wrong way round: labels below 0 and above 1 train all the same",
+        first=("tests/models/test_loop.py",),
+    ),
+    Mutant(
+        name="off-by-one-epoch",
+        file="src/pneumonia/models/training.py",
+        old="parts = stream(strategy, train, params, done, epochs)",
+        new="parts = stream(strategy, train, params, max(done - 1, 0), epochs)",
+        why="the history counts epochs from 1 and the stream from 0, so somebody takes one off: a "
+        "training that goes on sees its last epoch's films again",
+        first=("tests/models/test_loop.py",),
+    ),
+    Mutant(
+        name="params-not-in-key",
+        file="src/pneumonia/models/twice.py",
+        old='known = params.model_dump() | {"data": digest, "replicas":',
+        new='known = {"data": digest, "replicas":',
+        why="a checkpoint is of its data; that other params make another training is forgotten",
+        first=("tests/models/test_checkpoint.py", "tests/models/test_twice.py"),
+    ),
+    Mutant(
+        name="threshold-on-test",
+        file="src/pneumonia/evaluation/robustness.py",
+        old='is_val = (seen.rows["split"] == "val").to_numpy()',
+        new='is_val = (seen.rows["split"] == "test").to_numpy()',
+        why="the threshold that looks best in the report is the one chosen on the report's films",
+        first=("tests/evaluation/test_robustness.py", "tests/evaluation/test_threshold.py"),
+    ),
+    Mutant(
+        name="calibration-on-test",
+        file="src/pneumonia/evaluation/evaluate.py",
+        old="labels[is_val], logits[is_val], maps[is_val], pool,",
+        new="labels, logits, maps, pool,",
+        why="more films make a steadier fit, and all of them are at hand",
+        first=("tests/evaluation/test_operating_point.py", "tests/evaluation/test_calibration.py"),
+    ),
+    Mutant(
+        name="bootstrap-by-film",
+        file="src/pneumonia/evaluation/resampling.py",
+        old="names, patient_of_film = np.unique(patients, return_inverse=True)",
+        new="names = patient_of_film = np.arange(len(labels))",
+        why="the ordinary bootstrap draws rows; its intervals are too narrow and look better",
+        first=("tests/evaluation/test_metrics.py",),
+    ),
+    Mutant(
+        name="delong-unpaired",
+        file="src/pneumonia/evaluation/delong.py",
+        old="error = _standard_error(labels, twos - ones, patients)",
+        new="error = math.hypot(*(_standard_error(labels, of, patients) for of in (ones, twos)))",
+        why="variances add up, but for two models on the same films, which have a covariance",
+        first=("tests/evaluation/test_delong.py",),
+    ),
+    Mutant(
+        name="statistics-of-all-films",
+        file="stages/evaluate.py",
+        old='load_images(DATA, table[table["split"] == "train"].head(plausibility.FILMS))',
+        new="load_images(DATA, table.head(plausibility.FILMS))",
+        why="a mean film needs no labels, so why not of all films: those of test are among them",
+        first=("tests/pipeline/test_evaluate.py",),
+    ),
+    Mutant(
+        name="heat-by-its-own-maximum",
+        file="src/pneumonia/explain/overlay.py",
+        old="heat = _steps(smooth(heat_map * np.float32(STEPS / scale), film.shape[0]))",
+        new="heat = _steps(\n"
+        "        smooth(heat_map * np.float32(STEPS / max(heat_map.max(), 1e-9)), film.shape[0])\n"
+        "    )",
+        why="what every Grad-CAM snippet does; a map of nothing then glows like one of an opacity",
+        first=("tests/explain/test_overlay.py",),
+    ),
+    Mutant(
+        name="mirror-kept",
+        file="src/pneumonia/explain/gradcam.py",
+        old="mirrored = explain(films[:, :, ::-1])[:, :, ::-1]",
+        new="mirrored = explain(films[:, :, ::-1])",
+        why="turning the film is thought of, turning its map back is not",
+        first=("tests/explain/test_gradcam.py",),
+    ),
+    Mutant(
+        name="rollback-to-the-first",
+        file="src/pneumonia/tracking/registry.py",
+        old='make_champion(client, name, before[-1], "rollback")\n'
+        '    return f"version {before[-1]} of',
+        new='make_champion(client, name, before[0], "rollback")\n'
+        '    return f"version {before[0]} of',
+        why="with two versions the first one is the one before",
+        first=("tests/tracking/test_promotion.py", "tests/tracking/test_command.py"),
+    ),
+    Mutant(
+        name="margin-without-interval",
+        file="src/pneumonia/evaluation/not_worse.py",
+        old="one.low >= -params.margin",
+        new="one.difference >= -params.margin",
+        why="the estimate is within the margin, so it is not worse; with few films anything is",
+        first=("tests/evaluation/test_not_worse.py", "tests/tracking/test_promotion.py"),
+    ),
+    Mutant(
+        name="unfinished-part-counts",
+        file="src/pneumonia/scoring/output.py",
+        old="_PART.fullmatch(name)",
+        new="_PART.search(name)",
+        why="what a killed worker was writing has the part's name in its own; its films are lost",
+        first=("tests/scoring/test_score.py",),
+    ),
+    Mutant(
+        name="films-in-directory-order",
+        file="src/pneumonia/scoring/films.py",
+        old="names = pa.array(sorted(names), pa.large_string())",
+        new="names = pa.array(list(names), pa.large_string())",
+        why="a listing looks sorted where one tries it; parts of two runs then mix their films",
+        first=("tests/scoring/test_films.py", "tests/scoring/test_score.py"),
+    ),
+    Mutant(
+        name="preprocessing-skew",
+        file="src/pneumonia/serving/answers.py",
+        old="    decoded = decode(payload, model.predictor.graph.size, max_pixels)\n",
+        new="    from dataclasses import replace\n\n"
+        "    from PIL import Image\n\n"
+        "    size = model.predictor.graph.size\n"
+        "    large = decode(payload, 2 * size, max_pixels)\n"
+        "    small = Image.fromarray(large.pixels).resize((size, size))\n"
+        "    decoded = replace(large, pixels=np.asarray(small))\n",
+        why="the page is to show films larger, so serving decodes them larger and makes them small "
+        "itself, by Pillow's own default",
+        first=("tests/serving/test_app.py", "tests/serving/test_model.py"),
+    ),
+)
