@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 REST = 0.3  # s
+SHOWN = 6  # ways, in the line that a turn prints
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,10 @@ def take_turns(
             if turn >= 0:
                 found[name].append(figure)
         if turn >= 0:
-            told = ", ".join(f"{name} {three(values[-1])}" for name, values in found.items())
-            print(f"  turn {turn + 1} of {turns}: {told}", file=sys.stderr, flush=True)
+            told = [f"{name} {three(values[-1])}" for name, values in found.items()]
+            more = f", and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+            line = f"  turn {turn + 1} of {turns}: {', '.join(told[:SHOWN])}{more}"
+            print(line, file=sys.stderr, flush=True)
     return found
 
 

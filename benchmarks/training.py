@@ -20,7 +20,9 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
 
 
@@ -213,16 +215,10 @@ def main() -> None:
     print(f"\ntime to a validation AUC of {arguments.target}: {bound}{ratio:.1f} times shorter")
 
 
-def alone(
-    recipe: Callable[[Path, Path, float, int], Outcome],
-    data: Path,
-    folders: Path,
-    target: float,
-    epochs: int,
-) -> Outcome:
-    """Run a recipe in a fresh process, so that neither has the other's threads and settings."""
+def alone(work: Callable[..., T], *arguments: object) -> T:
+    """Call in a fresh process, so that nobody has another's threads and settings."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(recipe, data, folders, target, epochs).result()
+        return pool.submit(work, *arguments).result()
 
 
 if __name__ == "__main__":
