@@ -26,7 +26,7 @@ export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup setup-dev setup-team setup-search setup-scale repro test test-slow test-long check docs audit format ui queue experiments compare explain score serve register promote search rollback image lock clean
+.PHONY: help setup setup-dev setup-team setup-search setup-scale setup-bench repro test test-slow test-long bench check docs audit format ui queue experiments compare explain score serve register promote search rollback image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,8 @@ setup-search: $(VENV)/.installed-search ## the same, with Optuna
 
 setup-scale: $(VENV)/.installed-scale ## the same, with Ray, and PySpark for the test of spark_udf
 
+setup-bench: $(VENV)/.installed-bench ## the same, with what bench compares with
+
 repro: $(VENV)/.installed ## run the pipeline; only what changed since the last time
 	@dvc repro
 	@python -S stages/summary.py
@@ -53,6 +55,9 @@ test-slow: $(VENV)/.installed-dev ## run the tests that `make test` has no room 
 
 test-long: $(VENV)/.installed-team $(VENV)/.installed-scale ## and those that CI has no time for: servers of a team, Spark, whole walks
 	@python -m pytest $(PARALLEL) -m long
+
+bench: $(VENV)/.installed-bench ## measure side by side with what one would use instead; half an hour on idle cores
+	@python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(TURNS),--turns $(TURNS))
 
 check: $(VENV)/.installed-dev ## lint, type-check, look for insecure code
 	@ruff check .
@@ -119,7 +124,7 @@ image: $(VENV)/.installed ## build the Docker image of the champion
 	@echo "docker run --rm -p $(PORT):8080 $(IMAGE)"
 
 lock: ## pin the newest versions that fit, with hashes (needs uv)
-	@for kind in "" -dev -serve -team -search -ray -spark; do \
+	@for kind in "" -dev -serve -team -search -ray -spark -bench; do \
 		uv pip compile --universal --python-version 3.11 --fork-strategy fewest --upgrade \
 			--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 			--custom-compile-command "make lock" --quiet \
@@ -149,6 +154,10 @@ $(VENV)/.installed-team: $(VENV)/.installed requirements-team.txt
 
 $(VENV)/.installed-search: $(VENV)/.installed requirements-search.txt
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-search.txt
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed requirements-bench.txt
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
 	@touch $@
 
 $(VENV)/.installed-scale: $(VENV)/.installed-dev requirements-ray.txt requirements-spark.txt

@@ -78,7 +78,7 @@ def measure(name: str, turns: int, folder: Path) -> None:
         rows = import_module(f"benchmarks.areas.{name}").measure(_setting(turns, Path(scratch)))
     minutes = (time.perf_counter() - begun) / 60
     origin = table.revision(ROOT), table.machine(), table.versions()
-    table.keep(table.Measured(rows, *origin, turns, load, minutes), _file(folder, name))
+    table.keep(table.Measured(rows, *origin, load, minutes), _file(folder, name))
 
 
 def write(folder: Path) -> None:

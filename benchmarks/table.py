@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -40,7 +39,6 @@ class Measured:
         revision: of the code, with "+" where files had been changed.
         machine: processor, cores, memory, system.
         versions: of Python and the libraries.
-        turns: times that each way was measured.
         load: of the machine in the minute before, processes.
         minutes: that it took.
     """
@@ -49,7 +47,6 @@ class Measured:
     revision: str
     machine: str
     versions: str
-    turns: int
     load: float
     minutes: float
 
@@ -92,13 +89,18 @@ def text(areas: Mapping[str, tuple[str, Measured | None]]) -> str:
         if not same:
             lines.append(f"{_origin(one)}\n")
         lines += [*_table(one.rows), ""]
-        times = "once" if one.turns == 1 else f"{one.turns} turns"
-        lines.append(f"{times}, {one.minutes:.1f} minutes, load before {one.load:.1f}\n")
+        lines.append(f"{_turns(one.rows)}{one.minutes:.1f} minutes, load before {one.load:.1f}\n")
     return "\n".join(lines)
 
 
 def _origin(one: Measured) -> str:
     return f"Machine: {one.machine}. {one.versions}. Revision {one.revision}."
+
+
+def _turns(rows: list[Row]) -> str:
+    """How often ways were measured, which may differ between rows."""
+    counts = sorted({len(row.ours) for row in rows if row.ours})
+    return f"{' and '.join(map(str, counts))} turns, " if counts else ""
 
 
 def _table(rows: list[Row]) -> list[str]:
@@ -143,14 +145,14 @@ def versions() -> str:
 
 def revision(root: Path) -> str:
     """Of the code, with "+" where files other than the table are changed; unknown outside git."""
-
-    def git(*words: str) -> str:
-        ran = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True)
-        return ran.stdout.strip()
+    import git
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", ":!benchmarks/RESULTS.md")
-        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError) as error:
+        repository = git.Repo(root)
+        changed = repository.git.status(
+            "--porcelain", "--untracked-files=no", ":!benchmarks/RESULTS.md"
+        )
+        return str(repository.git.rev_parse("--short", "HEAD")) + ("+" if changed else "")
+    except git.GitError as error:
         print(f"bench: no revision: {error}", file=sys.stderr)
         return "unknown"

@@ -58,17 +58,23 @@ def _milliseconds(answer: Answer, films: NDArray[np.uint8]) -> float:
 
 
 def library(folder: Path) -> Callable[[NDArray[np.uint8]], object]:
-    """Grad-CAM of tf-keras-vis 0.8, and the probability that it does not hand out."""
+    """Grad-CAM of tf-keras-vis 0.8, and the logit, which it does not hand out."""
+    import keras
     from tf_keras_vis.gradcam import Gradcam
     from tf_keras_vis.utils.scores import BinaryScore
 
     from pneumonia.models.trained import load
 
-    model = load(folder)
+    trained = load(folder)
+    # It follows gradients from the input on, which none leads through whole numbers.
+    image = keras.Input(trained.input.shape[1:], dtype="float32")
+    model = keras.models.clone_model(trained, input_tensors=image)
+    model.set_weights(trained.get_weights())
     explain = Gradcam(model, clone=False)
 
     def answer(film: NDArray[np.uint8]) -> object:
-        logit = model.predict(film, verbose=0)
-        return logit, explain(BinaryScore(1.0), film, penultimate_layer="features")
+        pixels = film.astype(np.float32)
+        logit = model.predict(pixels, verbose=0)
+        return logit, explain(BinaryScore(1.0), pixels, penultimate_layer="features")
 
     return answer

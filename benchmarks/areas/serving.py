@@ -78,7 +78,7 @@ def _commands(setting: Setting) -> dict[str, Sequence[str]]:
     film = np.zeros((1, *model.input.shape[1:]), np.uint8)
     signature = mlflow.models.infer_signature(film, model.predict(film, verbose=0))
     folder = setting.scratch / "keras"
-    mlflow.keras.save_model(model, folder, signature=signature)
+    mlflow.keras.save_model(model, str(folder), signature=signature)
     return {
         "ours": [sys.executable, "-m", "pneumonia.serving.app", "--model", setting.model],
         FLASK: [
