@@ -55,8 +55,8 @@ def main() -> int:
     _require_repro()
     failed = []
     for name in options.only or [area for area in AREAS if area not in BY_NAME_ALONE]:
-        file = _file(options.kept, name)
-        if options.resume and file.exists() and table.kept(file).revision == table.revision(ROOT):
+        former = table.kept(_file(options.kept, name)) if options.resume else None
+        if former and former.revision == table.revision(ROOT):
             continue
         print(f"bench: {name}", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", "benchmarks", "--measure", name]
@@ -85,9 +85,8 @@ def write(folder: Path) -> None:
     """Write benchmarks/RESULTS.md from what is kept."""
     areas = {}
     for name in AREAS:
-        file = _file(folder, name)
         told = import_module(f"benchmarks.areas.{name}").__doc__ or ""
-        areas[name] = told, table.kept(file) if file.exists() else None
+        areas[name] = told, table.kept(_file(folder, name))
     (ROOT / "benchmarks/RESULTS.md").write_text(table.text(areas), encoding="utf-8")
 
 

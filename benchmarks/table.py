@@ -59,10 +59,16 @@ def keep(measured: Measured, file: Path) -> None:
     writing.replace(file)
 
 
-def kept(file: Path) -> Measured:
-    """Read what `keep` wrote."""
-    found = json.loads(file.read_text(encoding="utf-8"))
-    return Measured(**found | {"rows": [Row(**row) for row in found["rows"]]})
+def kept(file: Path) -> Measured | None:
+    """Read what `keep` wrote; None where nothing was kept, or by another version of this module."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return Measured(**found | {"rows": [Row(**row) for row in found["rows"]]})
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        print(f"bench: {file}: left out: {error}", file=sys.stderr)
+        return None
 
 
 def text(areas: Mapping[str, tuple[str, Measured | None]]) -> str:
@@ -126,7 +132,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         spread(better) if better else "",
         row.limit,
         spread(row.bound, f" {row.unit}") if row.bound else "",
-        spread(share) if share else "",
+        spread([100 * one for one in share], " %") if share else "",
     )
 
 

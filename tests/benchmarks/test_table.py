@@ -54,7 +54,7 @@ def test_a_line_has_medians_ranges_and_ratios() -> None:
     assert "## Some films\n\nHow.\n" in told
     assert (
         "| films | 25.0 films/s [20.0, 30.0] | a loop | 10.0 films/s [10.0, 10.0] "
-        "| 2.50 [2.00, 3.00] | the disk | 40.0 films/s [40.0, 40.0] | 0.625 [0.500, 0.750] |"
+        "| 2.50 [2.00, 3.00] | the disk | 40.0 films/s [40.0, 40.0] | 62.5 % [50.0, 75.0] |"
     ) in told
     assert "2 turns, 1.5 minutes, load before 0.1" in told
 
@@ -81,6 +81,13 @@ def test_areas_of_two_revisions_each_say_theirs() -> None:
 def test_figures_are_kept_as_they_are(tmp_path: Path) -> None:
     keep(MEASURED, tmp_path / "new" / "some.json")
     assert kept(tmp_path / "new" / "some.json") == MEASURED
+
+
+def test_nothing_kept_or_in_another_form_is_nothing_measured(tmp_path: Path) -> None:
+    file = tmp_path / "some.json"
+    assert kept(file) is None
+    file.write_text('{"rows": [{"width": 1}]}')
+    assert kept(file) is None
 
 
 @pytest.mark.parametrize("area", AREAS)
