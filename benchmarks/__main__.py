@@ -56,7 +56,8 @@ def main() -> int:
     failed = []
     for name in options.only or [area for area in AREAS if area not in BY_NAME_ALONE]:
         former = table.kept(_file(options.kept, name)) if options.resume else None
-        if former and former.revision == table.revision(ROOT):
+        # A "+" says that files were changed, not which.
+        if former and former.revision == table.revision(ROOT) and "+" not in former.revision:
             continue
         print(f"bench: {name}", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", "benchmarks", "--measure", name]
