@@ -106,7 +106,7 @@ def _origin(one: Measured) -> str:
 def _turns(rows: list[Row]) -> str:
     """How often ways were measured, which may differ between rows."""
     counts = sorted({len(row.ours) for row in rows if row.ours})
-    return f"{' and '.join(map(str, counts))} turns, " if counts else ""
+    return f"{' and '.join(map(str, counts))} turn{'s' * (counts[-1] > 1)}, " if counts else ""
 
 
 def _table(rows: list[Row]) -> list[str]:

@@ -3,7 +3,7 @@
 600 films of 400 patients with drawn logits, resampled by patient. Ours are all metrics of
 `evaluation.metrics.intervals`, calibration's slope and intercept among them; the loop calls
 scikit-learn on each resample for AUC, average precision, accuracy, balanced accuracy, sensitivity,
-specificity, PPV, NPV, F1, MCC and Brier score, and fits nothing. One core.
+specificity, PPV, NPV, F1, MCC and Brier score, and fits nothing.
 """
 
 from __future__ import annotations

@@ -184,6 +184,7 @@ def step(turns: int) -> Row:
     )  # fmt: skip
     optimizer.build(weights)
     averages = Averages(ours.weights, params.average)
+    # What `training.fit` calls for each batch, without its stream and its validation.
     learn = training._step(ours, optimizer, averages, params.label_smoothing, BATCH)
     theirs.compile(
         keras.optimizers.AdamW(params.learning_rate, clipnorm=training.CLIP),
