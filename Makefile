@@ -26,7 +26,7 @@ export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup setup-dev setup-team setup-search setup-scale repro test test-slow test-long test-model mutants check docs audit format ui queue experiments compare explain score serve register promote search rollback image sbom lock licences clean
+.PHONY: help setup setup-dev setup-team setup-search setup-scale setup-bench repro test test-slow test-long test-model mutants bench check docs audit format ui queue experiments compare explain score serve register promote search rollback image sbom lock licences clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,8 @@ setup-team: $(VENV)/.installed-team ## the same, with DVC remotes over SSH and o
 setup-search: $(VENV)/.installed-search ## the same, with Optuna
 
 setup-scale: $(VENV)/.installed-scale ## the same, with Ray, and PySpark for the test of spark_udf
+
+setup-bench: $(VENV)/.installed-bench ## the same, with what bench compares with
 
 repro: $(VENV)/.installed ## run the pipeline; only what changed since the last time
 	@dvc repro
@@ -59,6 +61,9 @@ test-model: $(VENV)/.installed ## check what the champion does: invariance, dire
 
 mutants: $(VENV)/.installed-dev ## seed bugs, one at a time: do the tests catch them? one: make mutants ONLY=label-flip
 	@python -m tests.mutants --parallel="$(PARALLEL)" $(if $(ONLY),--only $(ONLY)) $(if $(FRESH),--fresh)
+
+bench: $(VENV)/.installed-bench ## measure side by side with what one would use instead; half an hour on idle cores
+	@python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(TURNS),--turns $(TURNS))
 
 check: $(VENV)/.installed-dev ## lint, type-check, look for insecure code
 	@ruff check .
@@ -128,7 +133,7 @@ sbom: $(VENV)/.installed-dev ## list what is in the image (CycloneDX), after `ma
 	@python .ci/sbom.py $(IMAGE) --docker $(DOCKER)
 
 lock: ## pin the newest versions that fit, with hashes (needs uv)
-	@for kind in "" -dev -serve -team -search -ray -spark; do \
+	@for kind in "" -dev -serve -team -search -ray -spark -bench; do \
 		uv pip compile --universal --python-version 3.11 --fork-strategy fewest --upgrade \
 			--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
 			--custom-compile-command "make lock" --quiet \
@@ -166,6 +171,10 @@ $(VENV)/.installed-team: $(VENV)/.installed requirements-team.txt
 
 $(VENV)/.installed-search: $(VENV)/.installed requirements-search.txt
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-search.txt
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed requirements-bench.txt
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.txt
 	@touch $@
 
 $(VENV)/.installed-scale: $(VENV)/.installed-dev requirements-ray.txt requirements-spark.txt

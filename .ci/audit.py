@@ -18,6 +18,7 @@ LOCKS = (
     "requirements-serve.txt",
     "requirements-search.txt",
     "requirements-ray.txt",
+    "requirements-bench.txt",
     "requirements-spark.txt",
 )
 COMMAND = ("pip-audit", "--disable-pip", "--require-hashes", "--format", "json")

@@ -25,6 +25,7 @@ LOCKS = {
     "requirements-ray.txt": "ray",
     "requirements-spark.txt": "spark",
     "requirements-dev.txt": "development",
+    "requirements-bench.txt": "benchmarks",
 }
 # Their metadata name none; the licence text that they bring does.
 UNNAMED = {

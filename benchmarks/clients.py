@@ -91,14 +91,20 @@ def _length(head: bytes) -> int:
 
 
 @contextmanager
-def server(command: Sequence[str], path: str = "ping") -> Iterator[tuple[int, psutil.Process]]:
-    """A server that is up: its port and its process; `command` is without its port."""
+def server(
+    command: Sequence[str], path: str = "ping", silent: bool = False
+) -> Iterator[tuple[int, psutil.Process]]:
+    """A server that is up: its port and its process; `command` is without its port.
+
+    With `silent` nothing of what it writes is shown.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     process = subprocess.Popen(
-        [*command, "--port", str(port)], start_new_session=True, stdout=subprocess.DEVNULL
-    )
+        [*command, "--port", str(port)], start_new_session=True, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL if silent else None,
+    )  # fmt: skip
     try:
         _wait(process, f"http://127.0.0.1:{port}/{path}")
         yield port, psutil.Process(process.pid)

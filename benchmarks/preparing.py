@@ -28,7 +28,7 @@ from pneumonia.data.manifest import LABELS
 from pneumonia.data.phantom import draw
 from pneumonia.data.prepare import prepare
 from pneumonia.data.sources import open_source
-from pneumonia.params import load_params
+from pneumonia.params import DataParams, load_params
 
 SEED = 7
 ROOT = Path(__file__).parents[1]
@@ -100,11 +100,7 @@ def repeat(source: Path, folder: Path, times: int) -> None:
 
 def measure(folder: Path) -> dict[str, float]:
     """Prepare a folder as `params.yaml` has it; seconds, and peak memory in MiB."""
-    params = load_params(ROOT / "params.yaml")
-    pattern = r"(?P<patient>.*phantom-\d+)-" if any(folder.rglob("*phantom-*")) else ""
-    data = params.data.model_copy(
-        update={"source": "folder", "path": str(folder), "patient_pattern": pattern}
-    )
+    params, data = load_params(ROOT / "params.yaml"), source(folder)
     peaks = {"main": 0.0, "workers": 0.0}
     process, done = psutil.Process(), threading.Event()
 
@@ -126,6 +122,14 @@ def measure(folder: Path) -> dict[str, float]:
         done.set()
         watcher.join()
     return {"films": len(films), "seconds": seconds, "cpu": cpu, **peaks}
+
+
+def source(folder: Path) -> DataParams:
+    """The block `data` for a folder of films; who is on a drawn one, its name says."""
+    pattern = r"(?P<patient>.*phantom-\d+)-" if any(folder.rglob("*phantom-*")) else ""
+    return load_params(ROOT / "params.yaml").data.model_copy(
+        update={"source": "folder", "path": str(folder), "patient_pattern": pattern}
+    )
 
 
 def memory(processes: list[psutil.Process]) -> float:

@@ -20,7 +20,9 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
 
 
@@ -33,8 +35,8 @@ class Outcome:
     seconds: float
 
 
-class _ReachedError(Exception):
-    pass
+class ReachedError(Exception):
+    """Training has come to its target."""
 
 
 def ours(data: Path, _: Path, target: float, __: int) -> Outcome:
@@ -46,14 +48,14 @@ def ours(data: Path, _: Path, target: float, __: int) -> Outcome:
 
     params = load_params(ROOT / "params.yaml").train_transfer
     devices.be_deterministic(params.seed, params.precision)
-    model = transfer.build(params, _size(data))
+    model = transfer.build(params, side(data))
     history: list[training.Epoch] = []
     begin = time.perf_counter()
 
     def check(row: training.Epoch) -> None:
-        _say("ours", row, time.perf_counter() - begin)
+        say("ours", row, time.perf_counter() - begin)
         if row["val_auc"] >= target:
-            raise _ReachedError
+            raise ReachedError
 
     films = load_films(data)
     try:
@@ -71,7 +73,7 @@ def ours(data: Path, _: Path, target: float, __: int) -> Outcome:
                 Checkpoint(Path(folder), ""),
                 check,
             )
-    except _ReachedError:
+    except ReachedError:
         pass
     seconds = time.perf_counter() - begin
     return Outcome(history[-1]["val_auc"], int(history[-1]["epoch"]), seconds)
@@ -86,7 +88,7 @@ def common(data: Path, folders: Path, target: float, epochs: int) -> Outcome:
 
     params = load_params(ROOT / "params.yaml").train_transfer
     keras.utils.set_random_seed(params.seed)
-    size = _size(data)
+    size = side(data)
     model = transfer.build(params, size)
     model.compile(
         keras.optimizers.Adam(1e-3),
@@ -99,7 +101,7 @@ def common(data: Path, folders: Path, target: float, epochs: int) -> Outcome:
     def end(epoch: int, logs: dict[str, float]) -> None:
         found.append(logs["val_auc"])
         row = {"epoch": epoch + 1, "val_auc": logs["val_auc"]}
-        _say("common", row, time.perf_counter() - begin)
+        say("common", row, time.perf_counter() - begin)
         model.stop_training = logs["val_auc"] >= target
 
     train, val = (
@@ -125,13 +127,15 @@ def common(data: Path, folders: Path, target: float, epochs: int) -> Outcome:
     return Outcome(max(found), len(found), time.perf_counter() - begin)
 
 
-def _say(recipe: str, row: dict[str, float], seconds: float) -> None:
+def say(recipe: str, row: dict[str, float], seconds: float) -> None:
+    """Print an epoch."""
     print(
         f"{recipe} epoch {row['epoch']}: val_auc {row['val_auc']:.4f}, {seconds:.1f} s", flush=True
     )
 
 
-def _size(data: Path) -> int:
+def side(data: Path) -> int:
+    """Of the prepared squares, px."""
     from pneumonia.data.manifest import load_images, read_manifest
 
     return int(load_images(data, read_manifest(data).head(1)).shape[1])
@@ -156,7 +160,7 @@ def _subset(data: Path, films: int, folder: Path) -> Path:
     return folder
 
 
-def _class_folders(data: Path, folder: Path) -> Path:
+def class_folders(data: Path, folder: Path) -> Path:
     """The prepared squares as `image_dataset_from_directory` wants them: split/CLASS/id.png."""
     from pneumonia.data.manifest import LABELS, image_path, read_manifest
 
@@ -167,16 +171,18 @@ def _class_folders(data: Path, folder: Path) -> Path:
     return folder
 
 
-def _phantom(films: int, folder: Path) -> Path:
+def phantom(films: int, folder: Path, size: int = 0) -> Path:
+    """Draw and prepare about so many training films; `size` 0 is the side that params.yaml has."""
     from pneumonia.data.prepare import prepare
     from pneumonia.data.sources import open_source
     from pneumonia.params import load_params
 
     params = load_params(ROOT / "params.yaml")
-    phantom = params.data.phantom.model_copy(update={"films": round(films / 0.7)})
-    source = params.data.model_copy(update={"source": "phantom", "phantom": phantom})
+    drawn = params.data.phantom.model_copy(update={"films": round(films / 0.7)})
+    source = params.data.model_copy(update={"source": "phantom", "phantom": drawn})
+    block = params.prepare.model_copy(update={"size": size or params.prepare.size})
     folder.mkdir()
-    prepare(open_source(source), params.prepare, folder)
+    prepare(open_source(source), block, folder)
     return folder
 
 
@@ -192,11 +198,11 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with tempfile.TemporaryDirectory() as scratch:
-        whole = arguments.data or _phantom(arguments.films, Path(scratch) / "phantom")
+        whole = arguments.data or phantom(arguments.films, Path(scratch) / "phantom")
         data = _subset(whole, arguments.films, Path(scratch) / "prepared")
-        folders = _class_folders(data, Path(scratch) / "classes")
+        folders = class_folders(data, Path(scratch) / "classes")
         outcomes = [
-            _alone(recipe, data, folders, arguments.target, arguments.epochs)
+            alone(recipe, data, folders, arguments.target, arguments.epochs)
             for recipe in (ours, common)
         ]
     print(f"\n{'recipe':8}{'val AUC':>9}{'epochs':>8}{'seconds':>9}")
@@ -209,16 +215,10 @@ def main() -> None:
     print(f"\ntime to a validation AUC of {arguments.target}: {bound}{ratio:.1f} times shorter")
 
 
-def _alone(
-    recipe: Callable[[Path, Path, float, int], Outcome],
-    data: Path,
-    folders: Path,
-    target: float,
-    epochs: int,
-) -> Outcome:
-    """Run a recipe in a fresh process, so that neither has the other's threads and settings."""
+def alone(work: Callable[..., T], *arguments: object) -> T:
+    """Call in a fresh process, so that nobody has another's threads and settings."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(recipe, data, folders, target, epochs).result()
+        return pool.submit(work, *arguments).result()
 
 
 if __name__ == "__main__":

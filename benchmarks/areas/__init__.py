@@ -1,0 +1,1 @@
+"""The areas of `make bench`, a module each: `measure` gives its rows."""

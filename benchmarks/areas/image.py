@@ -1,0 +1,54 @@
+"""The Docker image.
+
+What `make image` built, and of it the base, which is its limit, and the largest layers above that.
+DOCKER names the client, IMAGE the image, as they do for make.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from benchmarks.rows import Row, Setting
+
+LAYERS = 3  # the largest ones are told
+
+
+def measure(setting: Setting) -> list[Row]:
+    """Megabytes, or why there are none."""
+    image = os.environ.get("IMAGE", setting.model.removeprefix("models:/").partition("@")[0])
+    base = _base(Path("Dockerfile").read_text(encoding="utf-8"))
+    try:
+        whole, least = _megabytes(image), _megabytes(base)
+        layers = _layers(image)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
+        print(f"bench: image: {said[-1] if said else error}")
+        return [Row("image", "MB", note="no Docker Engine, or no `make image` before")]
+    rows = [Row(f"`{image}`", "MB", [whole], limit=f"`{base}`", bound=[least])]
+    return rows + [Row(f"layer `{what}`", "MB", [size]) for size, what in layers]
+
+
+def _docker(*words: str) -> str:
+    client = os.environ.get("DOCKER", "docker")
+    ran = subprocess.run([client, *words], capture_output=True, text=True, check=True)
+    return ran.stdout
+
+
+def _base(dockerfile: str) -> str:
+    [line] = [one for one in dockerfile.splitlines() if one.startswith("ARG PYTHON=")]
+    return line.partition("=")[2]
+
+
+def _megabytes(image: str) -> float:
+    return float(_docker("image", "inspect", "--format", "{{.Size}}", image)) / 1e6
+
+
+def _layers(image: str) -> list[tuple[float, str]]:
+    """The largest layers: megabytes, and the beginning of what made them."""
+    told = _docker("history", "--human=false", "--no-trunc", "--format", "{{json .}}", image)
+    lines = [json.loads(line) for line in told.splitlines()]
+    made = [(float(line["Size"]) / 1e6, " ".join(line["CreatedBy"].split())) for line in lines]
+    return [(size, what[:60].replace("|", "/")) for size, what in sorted(made)[::-1][:LAYERS]]

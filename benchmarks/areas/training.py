@@ -1,0 +1,227 @@
+"""Training to the same validation AUC, and a step.
+
+Films drawn and prepared for this, 128 px, about 500 to train on and 70 to validate with. Seconds go
+from films on disk to the end of the first epoch that reaches the AUC, each training in a process of
+its own, without the start of TensorFlow. *transfer* is held against the same backbone, frozen,
+under Keras' `fit` with a Dense head and Adam at 1e-3; *scratch* against the network of a notebook
+that many copied (five convolutions, 32 to 256 channels, RMSprop, augmentation, 12 epochs). Of a
+rival that does not get there the seconds until it ends are given, and it is that many times slower,
+or more. A step is one of *scratch*, augmentation apart, against Keras' `fit` on the same network.
+Its limit is how fast large float32 matrices are multiplied, by the network's multiplications
+forward and twice as many back.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from benchmarks import training as recipes
+from benchmarks.rows import Row, Setting, seconds, take_turns
+from benchmarks.training import Outcome, ReachedError, class_folders, phantom, say
+
+if TYPE_CHECKING:
+    import keras
+
+SIZE, FILMS, BATCH = 128, 500, 32
+TARGETS = {"transfer": 0.95, "scratch": 0.85}
+EPOCHS = {"transfer": 30, "scratch": 12}  # that a rival is given; the notebook has 12
+STEPS = 20  # a turn
+SIDE = 2048  # of the matrices
+
+
+def measure(setting: Setting) -> list[Row]:
+    """Both trainings, less often than the rest, and a step."""
+    data = phantom(FILMS, setting.scratch / "prepared", SIZE)
+    folders = class_folders(data, setting.scratch / "classes")
+    turns = max(1, setting.turns // 2)
+    rows = [_to_auc("transfer", recipes.ours, recipes.common, (data, folders), turns)]
+    rows.append(_to_auc("scratch", scratch, notebook, (data, folders), turns))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        rows.append(pool.submit(step, setting.turns).result())
+    return rows
+
+
+def _to_auc(
+    name: str,
+    ours: Callable[..., Outcome],
+    theirs: Callable[..., Outcome],
+    films: tuple[Path, Path],
+    turns: int,
+) -> Row:
+    target = TARGETS[name]
+    outcomes: dict[str, list[Outcome]] = {"ours": [], "theirs": []}
+
+    def spent(way: str, recipe: Callable[..., Outcome]) -> float:
+        outcomes[way].append(recipes.alone(recipe, *films, target, EPOCHS[name]))
+        return outcomes[way][-1].seconds
+
+    ways = {"ours": partial(spent, "ours", ours), "theirs": partial(spent, "theirs", theirs)}
+    found = take_turns(ways, turns, warm_up=False)
+    if min(one.auc for one in outcomes["ours"]) < target:
+        raise SystemExit(f"bench: {name} did not reach a validation AUC of {target}")
+    best = statistics.median(one.auc for one in outcomes["theirs"])
+    short = min(one.auc for one in outcomes["theirs"]) < target
+    rival = {"transfer": "a frozen backbone and `fit`", "scratch": "the notebook's network"}[name]
+    if short:
+        rival += f"; not there, {best:.3f} after {EPOCHS[name]} epochs"
+    what = f"{name}, to a validation AUC of {target}"
+    return Row(what, "s", found["ours"], rival, found["theirs"])
+
+
+def scratch(data: Path, _: Path, target: float, __: int) -> Outcome:
+    """The network from nothing as `train_scratch` trains it, until it is there."""
+    from pneumonia.models import devices, scratch, training
+    from pneumonia.models.batches import load_films
+    from pneumonia.models.checkpoint import Checkpoint
+    from pneumonia.params import load_params
+
+    params = load_params(recipes.ROOT / "params.yaml").train_scratch
+    devices.be_deterministic(params.seed, params.precision)
+    model = scratch.build(params, SIZE)
+    history: list[training.Epoch] = []
+    begin = time.perf_counter()
+
+    def check(row: training.Epoch) -> None:
+        say("ours", row, time.perf_counter() - begin)
+        if row["val_auc"] >= target:
+            raise ReachedError
+
+    films = load_films(data)
+    with tempfile.TemporaryDirectory() as folder, suppress(ReachedError):
+        scratch.train(model, films, params, history, Checkpoint(Path(folder), ""), check)
+    spent = time.perf_counter() - begin
+    return Outcome(max(row["val_auc"] for row in history), len(history), spent)
+
+
+def notebook(_: Path, folders: Path, target: float, epochs: int) -> Outcome:
+    """The network and the training of the notebook."""
+    import keras
+
+    keras.utils.set_random_seed(7)
+    model = _notebook_model()
+    auc = keras.metrics.AUC(num_thresholds=2000, name="auc")
+    model.compile("rmsprop", "binary_crossentropy", metrics=[auc])
+    found: list[float] = []
+    begin = time.perf_counter()
+
+    def end(epoch: int, logs: dict[str, float]) -> None:
+        found.append(logs["val_auc"])
+        row = {"epoch": epoch + 1, "val_auc": logs["val_auc"]}
+        say("notebook", row, time.perf_counter() - begin)
+        model.stop_training = logs["val_auc"] >= target
+
+    train, val = (
+        keras.utils.image_dataset_from_directory(
+            folders / split, label_mode="binary", color_mode="grayscale", image_size=(SIZE, SIZE),
+            batch_size=BATCH, seed=7, shuffle=split == "train", verbose=False,
+        ).prefetch(2)
+        for split in ("train", "val")
+    )  # fmt: skip
+    model.fit(
+        train, validation_data=val, epochs=epochs, verbose=0,
+        callbacks=[
+            keras.callbacks.LambdaCallback(on_epoch_end=end),
+            keras.callbacks.ReduceLROnPlateau("val_auc", 0.3, 2, mode="max", min_lr=1e-6),
+        ],
+    )  # fmt: skip
+    return Outcome(max(found), len(found), time.perf_counter() - begin)
+
+
+def _notebook_model() -> keras.Model:
+    import keras
+    from keras import layers
+
+    model = keras.Sequential(
+        [
+            keras.Input((SIZE, SIZE, 1)),
+            layers.Rescaling(1 / 255),
+            layers.RandomRotation(30 / 360),
+            layers.RandomZoom(0.2),
+            layers.RandomTranslation(0.1, 0.1),
+            layers.RandomFlip("horizontal"),
+        ]
+    )
+    for width, dropout in ((32, 0), (64, 0.1), (64, 0), (128, 0.2), (256, 0.2)):
+        model.add(layers.Conv2D(width, 3, padding="same", activation="relu"))
+        if dropout:
+            model.add(layers.Dropout(dropout))
+        model.add(layers.BatchNormalization())
+        model.add(layers.MaxPooling2D(2, padding="same"))
+    model.add(layers.Flatten())
+    model.add(layers.Dense(128, activation="relu"))
+    model.add(layers.Dropout(0.2))
+    model.add(layers.Dense(1, activation="sigmoid"))
+    return model
+
+
+def step(turns: int) -> Row:
+    """Films a second of a training step of the same network, in this process."""
+    import keras
+    import tensorflow as tf
+
+    from pneumonia.models import devices, scratch, training
+    from pneumonia.models.optimizer import Averages, adamw, schedule
+    from pneumonia.params import load_params
+
+    params = load_params(recipes.ROOT / "params.yaml").train_scratch
+    devices.be_deterministic(params.seed, params.precision)
+    ours, theirs = scratch.build(params, SIZE), scratch.build(params, SIZE)
+    weights = ours.trainable_weights
+    optimizer = adamw(
+        schedule(params.learning_rate, 1000), params.weight_decay, [1.0] * len(weights),
+        [0] * len(weights),
+    )  # fmt: skip
+    optimizer.build(weights)
+    averages = Averages(ours.weights, params.average)
+    # What `training.fit` calls for each batch, without its stream and its validation.
+    learn = training._step(ours, optimizer, averages, params.label_smoothing, BATCH)
+    theirs.compile(
+        keras.optimizers.AdamW(params.learning_rate, clipnorm=training.CLIP),
+        keras.losses.BinaryCrossentropy(from_logits=True),
+    )
+    rng = np.random.default_rng(7)
+    films = rng.integers(0, 256, (BATCH, SIZE, SIZE, 1), np.uint8)
+    labels = rng.integers(0, 2, (BATCH, 1)).astype(np.float32)
+    batch = tuple(map(tf.constant, (films, labels, np.ones_like(labels))))
+    same = tf.data.Dataset.from_tensors(batch[:2]).repeat(STEPS)
+    matrix = tf.random.uniform((SIDE, SIDE))
+    product = tf.function(lambda: tf.reduce_sum(matrix @ matrix))
+    operations = 3 * 2 * multiplications(ours)  # a film, forward and back
+
+    def bound() -> float:
+        took = seconds(lambda: [float(product()) for _ in range(STEPS)])
+        return STEPS * 2 * SIDE**3 / took / operations
+
+    count = STEPS * BATCH
+    found = take_turns(
+        {
+            "ours": lambda: count / seconds(lambda: [float(learn(batch)) for _ in range(STEPS)]),
+            "fit": lambda: count / seconds(lambda: theirs.fit(same, verbose=0)),
+            "bound": bound,
+        },
+        turns,
+    )
+    what = f"a step of scratch, {BATCH} films of {SIZE} px"
+    limit = "products of matrices"
+    return Row(what, "films/s", found["ours"], "`fit`", found["fit"], limit, found["bound"])
+
+
+def multiplications(model: keras.Model) -> int:
+    """Of numbers, in the convolutions and dense layers of one film's forward pass."""
+    total = 0
+    for layer in model.layers:
+        if hasattr(layer, "kernel"):
+            places: Any = np.prod(layer.output.shape[1:-1]) if layer.kernel.ndim == 4 else 1
+            total += int(places * np.prod(layer.kernel.shape))
+    return total
