@@ -17,6 +17,7 @@ LOCKS = (
     "requirements-dev.txt",
     "requirements-serve.txt",
     "requirements-search.txt",
+    "requirements-team.txt",
     "requirements-ray.txt",
     "requirements-bench.txt",
     "requirements-spark.txt",

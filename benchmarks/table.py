@@ -155,9 +155,7 @@ def revision(root: Path) -> str:
 
     try:
         repository = git.Repo(root)
-        changed = repository.git.status(
-            "--porcelain", "--untracked-files=no", ":!benchmarks/RESULTS.md"
-        )
+        changed = repository.git.status("--porcelain", ":!benchmarks/RESULTS.md", ":!dvc.lock")
         return str(repository.git.rev_parse("--short", "HEAD")) + ("+" if changed else "")
     except git.GitError as error:
         print(f"bench: no revision: {error}", file=sys.stderr)

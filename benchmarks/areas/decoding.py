@@ -1,9 +1,10 @@
 """Decoding and preparing.
 
 Drawn films, enlarged to 1.3 megapixels, grainy JPEGs of 0.45 MB as those of the Kermany set. A
-square is grey, 224 px, padded; a Pillow loop squashes it. `prepare` also hashes each file, writes a
-PNG and the manifest. The limits: libjpeg-turbo's decoder alone, at the scale that leaves enough
-pixels for the square, and reading the files from the disk, not from memory.
+square is grey, 224 px, padded; a Pillow loop squashes it, on one core. `prepare` also hashes each
+file, writes a PNG and the manifest, and starts a process a core each time. The limits:
+libjpeg-turbo's decoder alone, at the scale that leaves enough pixels for the square, and reading
+the files from the disk, not from memory.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from PIL import Image
 from benchmarks.films import DRAWN, originals
 from benchmarks.preparing import source
 from benchmarks.rows import Row, Setting, seconds, take_turns
+from benchmarks.training import alone
 from pneumonia.data.image import DRAFT_MARGIN, decode
 from pneumonia.data.prepare import prepare
 from pneumonia.data.sources import open_source
@@ -56,14 +58,11 @@ def _one_core(files: list[Path], turns: int) -> list[Row]:
 def _folder(folder: Path, files: list[Path], setting: Setting) -> list[Row]:
     import keras
 
-    params = load_params(Path("params.yaml"))
     cores = len(os.sched_getaffinity(0))
 
     def ours() -> float:
         with tempfile.TemporaryDirectory(dir=setting.scratch) as out:
-            return len(files) / seconds(
-                lambda: prepare(open_source(source(folder)), params.prepare, Path(out))
-            )
+            return len(files) / alone(prepared, folder, Path(out))
 
     def loop() -> float:
         out = setting.scratch / "squares"
@@ -112,6 +111,12 @@ def _folder(folder: Path, files: list[Path], setting: Setting) -> list[Row]:
             "the disk", found["disk"],
         ),
     ]  # fmt: skip
+
+
+def prepared(folder: Path, out: Path) -> float:
+    """Seconds that `prepare` takes in a process that has not started any others yet."""
+    params = load_params(Path("params.yaml")).prepare
+    return seconds(lambda: prepare(open_source(source(folder)), params, out))
 
 
 def pillow(payload: bytes) -> Image.Image:

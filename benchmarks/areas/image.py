@@ -21,14 +21,22 @@ def measure(setting: Setting) -> list[Row]:
     image = os.environ.get("IMAGE", setting.model.removeprefix("models:/").partition("@")[0])
     base = _base(Path("Dockerfile").read_text(encoding="utf-8"))
     try:
-        whole, least = _megabytes(image), _megabytes(base)
-        layers = _layers(image)
+        whole, layers = _megabytes(image), _layers(image)
     except (OSError, subprocess.CalledProcessError) as error:
-        said = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
-        print(f"bench: image: {said[-1] if said else error}")
-        return [Row("image", "MB", note="no Docker Engine, or no `make image` before")]
-    rows = [Row(f"`{image}`", "MB", [whole], limit=f"`{base}`", bound=[least])]
+        return [Row("image", "MB", note=_said(error))]
+    try:
+        least = _megabytes(base)
+    except subprocess.CalledProcessError:  # a builder need not keep what it builds on
+        rows = [Row(f"`{image}`", "MB", [whole])]
+    else:
+        rows = [Row(f"`{image}`", "MB", [whole], limit=f"`{base}`", bound=[least])]
     return rows + [Row(f"layer `{what}`", "MB", [size]) for size, what in layers]
+
+
+def _said(error: OSError | subprocess.CalledProcessError) -> str:
+    """The client's last line."""
+    told = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+    return (told or str(error)).strip().splitlines()[-1]
 
 
 def _docker(*words: str) -> str:

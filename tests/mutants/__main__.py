@@ -81,7 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         key = f"{mutant.name} {mutant.sha256} {source.tree}"
         one = results.known.get(key)
         if one is None:
-            one = results.keep(key, _judge(results, source, mutant, given.parallel))
+            one = _judge(results, source, mutant, given.parallel)
+            if one.verdict != BROKEN:
+                results.keep(key, one)
         found[mutant] = one
         told = f"{WORDS[one.verdict]} {one.test or one.reason}".strip()
         print(
@@ -133,7 +135,9 @@ def _without_bug(results: Results, source: Source, tests: Sequence[str]) -> Outc
     if key in results.known:
         return results.known[key]
     with copied(source.root, source.commit) as copy:
-        return results.keep(key, run_tests(copy, tests))
+        found = run_tests(copy, tests)
+    # A failure is not kept: it may be this moment's, and it stands in the way of everything.
+    return results.keep(key, found) if found.verdict == SURVIVED else found
 
 
 def _table(found: dict[Mutant, Outcome]) -> str:

@@ -150,7 +150,8 @@ def _stays(change: str) -> Callable[[Answers], float]:
 
 def _change(given: Answers) -> float:
     """Of the changes, the largest mean of how far a probability moves."""
-    return max(float(np.mean(np.abs(one - given.plain))) for one in given.changed.values())
+    moved = [np.mean(np.abs(one - given.plain)) for one in given.changed.values()]
+    return float(np.max(moved))  # not `max`, which passes over what is no number
 
 
 def _added(given: Answers) -> float:
