@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from pneumonia import intact
 from pneumonia.tracking.datasets import CONTEXTS, DIGEST, log_data
 from pneumonia.tracking.store import connect
 
@@ -90,7 +91,7 @@ def finish(folder: Path) -> None:
     import mlflow
 
     mlflow.set_tag(WEIGHTS_TAG, weights_sha256(folder))
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     mlflow.log_metrics({name: metrics[name] for name in ("best_epoch", "best_val_auc")})
     mlflow.log_artifact(str(folder / "history.csv"))
     mlflow.log_artifact(str(folder / "training.json"))
@@ -123,7 +124,7 @@ def open_run(folder: Path, films: pd.DataFrame) -> Iterator[mlflow.ActiveRun]:
     import mlflow
 
     connect()
-    record = json.loads((folder / "training.json").read_text())
+    record = intact.record(folder)
     stage = f"train_{record['model']}"
     found = _runs(WEIGHTS_TAG, weights_sha256(folder))
     own = [run for run in found if _experiment(run.data.tags) == _experiment(_tags(stage))]
@@ -225,7 +226,7 @@ def log_explanations(figures: dict[str, Any], report: Path) -> None:
 
 def weights_sha256(folder: Path) -> str:
     """SHA-256 of a trained model's weights file."""
-    return hashlib.sha256((folder / "weights.weights.h5").read_bytes()).hexdigest()
+    return hashlib.sha256(intact.read(folder / "weights.weights.h5")).hexdigest()
 
 
 def git_commit() -> str:
