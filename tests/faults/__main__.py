@@ -20,7 +20,7 @@ from tests.faults.bench import Bench, Fault, SkippedError, tree
 from tests.pipeline.imports import ROOT
 
 FAULTS: list[Fault] = [
-    *surroundings.FAULTS, *disk.FAULTS, *stores.FAULTS, *damage.FAULTS, *kills.FAULTS,
+    *disk.FAULTS, *stores.FAULTS, *damage.FAULTS, *surroundings.FAULTS, *kills.FAULTS,
 ]  # fmt: skip
 FOLDER = ROOT / "build/faults"
 

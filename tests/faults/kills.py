@@ -12,7 +12,7 @@ from functools import partial
 from tests.faults.bench import Bench, Fault, Outcome, environment
 
 CHAINS, KILLS = 4, 5
-LONGEST = 60  # s from the start of a repro to its death, at most
+LONGEST = 40  # s from the start of a repro to its death, at most
 
 
 def kill_after(bench: Bench, seconds: float, *command: str) -> bool:
