@@ -102,7 +102,8 @@ def table(results: dict[str, Any]) -> str:
     rows = ["| fault | what a person sees | what `dvc repro` does after | result |",
             "| --- | --- | --- | --- |"]  # fmt: skip
     for name, one in results.items():
-        seen = one["seen"].splitlines()[0] if one["seen"] else ""
+        # Of the paths what lies within the clone; a failure's first line.
+        seen = one["seen"].replace(f"{FOLDER / 'work'}/", "").partition("\n")[0]
         cells = (f"{name}: {one['does']}", seen, one["after"], one["result"])
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)

@@ -36,7 +36,7 @@ def in_cache(output: Path, stage: str, bench: Bench) -> Outcome:
     bench.begin(stage)
     flip(cached(bench, output))
     (bench.work / output).unlink()
-    ran = bench.run("dvc", "checkout")
+    ran = bench.run("dvc", "checkout", str(output))
     need(ran.returncode == 0, ran.stdout + ran.stderr)
     line = bench.fails("dvc", "repro", says=SAYS.format(f"{stage}: {output}"))
     ran = bench.run("python", "-m", "pneumonia", "mend", PYTHONPATH="src")
