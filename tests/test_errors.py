@@ -17,7 +17,7 @@ from pneumonia.stage import replaced, run
 ROOT = Path(__file__).parents[1]
 
 
-def of(number: int, *file: str) -> OSError:
+def of(number: int, *file: str | None) -> OSError:
     return OSError(number, os.strerror(number), *file)
 
 
@@ -26,6 +26,7 @@ def of(number: int, *file: str) -> OSError:
     [
         (of(errno.ENOSPC, "a/b"), "disk full while writing a/b: free some space"),
         (of(errno.ENOSPC), "disk full while writing reports: free some space"),
+        (of(errno.ENOSPC, "from", None, "to"), "disk full while writing to: free some space"),
         (of(errno.EROFS), "read-only disk while writing reports: mount it"),
         (of(errno.EACCES), "permission denied while writing reports: give this user"),
         # HDF5, and MLflow over SQLite, hand on words alone.
@@ -66,7 +67,7 @@ def test_a_full_disk_ends_a_stage_with_a_line_and_keeps_its_outputs(
             raise of(errno.ENOSPC)
 
     monkeypatch.setattr(sys, "argv", ["any", "--params", str(ROOT / "params.yaml")])
-    for main, where in ((fill, f" while writing {tmp_path / 'out'}"), (_fail, " while writing")):
+    for main, where in ((fill, f" while writing {tmp_path / 'out'}"), (_fail, "")):
         with pytest.raises(SystemExit) as ended:
             run("evaluate", None, main)
         assert ended.value.code == 1

@@ -42,8 +42,10 @@ def disk_trouble(error: BaseException, place: Path | None = None) -> str:
         seen.add(id(cause))
         for words, (what, mend) in _MENDS.items():
             if re.search(re.escape(words), str(cause), re.IGNORECASE):
-                where = getattr(cause, "filename", None) or place
-                return f"{what} while writing{f' {where}' if where else ''}: {mend}"
+                # Of a copy the second one is what was written.
+                named = (getattr(cause, name, None) for name in ("filename2", "filename"))
+                where = next(filter(None, named), place)
+                return f"{what}{f' while writing {where}' if where else ''}: {mend}"
         cause = cause.__cause__ or cause.__context__
     return ""
 

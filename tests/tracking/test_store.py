@@ -93,7 +93,7 @@ def test_a_store_whose_making_was_killed_is_made_anew(
     [
         ("(sqlite3.OperationalError) database is locked", "another process holds the database"),
         ("(sqlite3.DatabaseError) file is not a database", "`make register` fills a new one"),
-        ("(sqlite3.OperationalError) database or disk is full", "disk full while writing: free"),
+        ("(sqlite3.OperationalError) database or disk is full", "disk full: free some space and"),
         ("API request failed: Max retries exceeded with url", "no server answers there; start it"),
         ("something else\nand more", "something else"),
     ],

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pneumonia.errors import InputError, disk_trouble
+from pneumonia.errors import AGAIN, InputError, disk_trouble
 
 EXPERIMENT = "pneumonia"
 DEFAULT = "sqlite:///mlflow.db"
@@ -149,8 +149,9 @@ def answering() -> Iterator[None]:
         # What MLflow refuses with any other code is a mistake of ours, and keeps its trace.
         if getattr(error, "error_code", _GONE[0]) not in _GONE and not damaged:
             raise
-        again = "run the same again when the store answers, nothing is done twice"
-        raise InputError(f"{trouble(error)}; {again}") from None
+        told = trouble(error)
+        again = f"{AGAIN} when the store answers, nothing is done twice"
+        raise InputError(told if AGAIN in told else f"{told}; {again}") from None
 
 
 def refused(error: Exception) -> bool:
