@@ -26,7 +26,7 @@ export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup setup-dev setup-team setup-search setup-scale setup-bench repro test test-slow test-long test-model mutants bench check docs audit format ui queue experiments compare explain score serve register promote search rollback image sbom lock licences clean
+.PHONY: help setup setup-dev setup-team setup-search setup-scale setup-bench repro test test-slow test-long test-model mutants faults bench check docs audit format ui queue experiments compare explain score serve register mend promote search rollback image sbom lock licences clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ mutants: $(VENV)/.installed-dev ## seed bugs, one at a time: do the tests catch 
 
 bench: $(VENV)/.installed-bench ## measure side by side with what one would use instead; half an hour on idle cores
 	@python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(TURNS),--turns $(TURNS))
+
+faults: $(VENV)/.installed-dev ## break things on purpose, and look how the pipeline takes it: make faults ONLY=disk
+	@python -m tests.faults $(if $(ONLY),--only '$(ONLY)')
 
 check: $(VENV)/.installed-dev ## lint, type-check, look for insecure code
 	@ruff check .
@@ -112,6 +115,9 @@ serve: $(VENV)/.installed ## serve the champion: REST, and a page for people
 
 register: $(VENV)/.installed ## fill an empty MLflow store from cached outputs
 	@dvc repro --single-item --force evaluate gradcam_report
+
+mend: $(VENV)/.installed ## remove damaged outputs, for `make repro` to make anew
+	@pneumonia mend
 
 promote: $(VENV)/.installed ## make a version the champion: make promote VERSION=2
 	@test -n "$(VERSION)" || { echo "say which version: make promote VERSION=2" >&2; exit 1; }

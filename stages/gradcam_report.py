@@ -36,7 +36,7 @@ def main(params: Params) -> None:
 
     block = params.gradcam_report
     devices.be_deterministic(block.seed)
-    card = json.loads((EVALUATION / "operating_point.json").read_text())
+    card = json.loads((EVALUATION / "operating_point.json").read_text(encoding="utf-8"))
     points = {name: OperatingPoint(**point) for name, point in card["models"].items()}
     table = read_manifest(DATA)
     test = table[table["split"] == "test"].reset_index(drop=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumonia import intact
 from pneumonia.data.image import decode
 from pneumonia.evaluation.operating_point import OperatingPoint
 
@@ -58,13 +59,16 @@ class Graph:
     over eight of them is a quarter slower on two cores, as its layers do not fit a core's cache.
     """
 
-    def __init__(self, path: Path, threads: int = 0) -> None:
-        """Load the graph; `threads` 0 means all cores.
+    def __init__(
+        self, path: Path, threads: int = 0, sha256: str = "", mend: str = intact.MEND
+    ) -> None:
+        """Load the graph; `threads` 0 means all cores, `sha256` and `mend` as for `intact.read`.
 
         Raises:
             FileNotFoundError: no graph at `path`.
+            InputError: it is not the one that was written.
         """
-        payload = path.read_bytes()
+        payload = intact.read(path, sha256, mend)
         threads = threads or len(os.sched_getaffinity(0))
         self._alone = _session(payload, threads)
         self._beside = _session(payload, 1) if threads > 1 else self._alone

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
-from pneumonia.errors import InputError
+from pneumonia.errors import InputError, disk_trouble, writing
 from pneumonia.params import Params, load_params
 
 
@@ -22,7 +22,8 @@ def run(name: str, description: str | None, main: Callable[[Params], None]) -> N
     """Parse the command line, check `params.yaml`, call `main` with it.
 
     An `InputError` ends the process with status 1 and its own lines on standard error, so that a
-    user reads the reason and not a stack trace; any other exception is a bug and keeps its trace.
+    user reads the reason and not a stack trace, and so does a disk that is full or closed to
+    writing; any other exception is a bug and keeps its trace.
     """
     parser = argparse.ArgumentParser(
         prog=f"stages/{name}.py",
@@ -39,9 +40,18 @@ def run(name: str, description: str | None, main: Callable[[Params], None]) -> N
     try:
         main(load_params(arguments.params))
     except InputError as error:
-        for line in str(error).splitlines():
-            print(f"{name}: {line}", file=sys.stderr)
-        sys.exit(1)
+        _end(name, str(error))
+    except Exception as error:
+        told = disk_trouble(error)
+        if not told:
+            raise
+        _end(name, told)
+
+
+def _end(name: str, told: str) -> NoReturn:
+    for line in told.splitlines():
+        print(f"{name}: {line}", file=sys.stderr)
+    sys.exit(1)
 
 
 def sources(name: str) -> list[Path]:
@@ -61,25 +71,26 @@ def replaced(folder: Path) -> Iterator[Path]:
     (its outputs are `persist: true` in `dvc.yaml` for the same reason).
 
     Raises:
-        InputError: nothing can be written beside `folder`.
+        InputError: nothing can be written beside `folder`, or no more.
     """
-    writing = folder.with_name(folder.name + ".writing")
-    shutil.rmtree(writing, ignore_errors=True)
-    try:
-        writing.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(f"{writing}: {error.strerror}") from None
-    try:
-        yield writing
-    except BaseException:
-        shutil.rmtree(writing, ignore_errors=True)
-        raise
+    new = folder.with_name(folder.name + ".writing")
     former = folder.with_name(folder.name + ".former.writing")
-    shutil.rmtree(former, ignore_errors=True)
-    if folder.exists():
-        folder.rename(former)
-    writing.rename(folder)
-    shutil.rmtree(former, ignore_errors=True)
+    with writing(folder):
+        shutil.rmtree(new, ignore_errors=True)
+        try:
+            new.mkdir(parents=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise InputError(f"{new}: {error.strerror}") from None
+        try:
+            yield new
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        shutil.rmtree(former, ignore_errors=True)
+        if folder.exists():
+            folder.rename(former)
+        new.rename(folder)
+        shutil.rmtree(former, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:

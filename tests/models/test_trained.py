@@ -53,6 +53,19 @@ def test_weights_of_another_network_are_refused(folders: dict[str, Path], tmp_pa
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["weights.weights.h5", "second_seed.weights.h5"])
+def test_weights_that_changed_are_refused(
+    folders: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    for file in folders["scratch"].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    content = bytearray((tmp_path / name).read_bytes())
+    content[-9] ^= 1
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=f"{name}: damaged.*`make mend`"):
+        trained.load(tmp_path, name)
+
+
 def test_missing_files_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"training\.json"):
         trained.load(tmp_path)

@@ -35,7 +35,7 @@ def test_only_a_training_with_the_same_params_goes_on(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(ROOT)  # dvc.yaml says which code a training is of
-    monkeypatch.setattr(twice.runs, "training_run", lambda *_: nullcontext())
+    monkeypatch.setattr(twice.runs, "training_run", lambda *_, **__: nullcontext())
     audit = tmp_path / "leaks.json"
     audit.write_text(json.dumps({"data_digest": digest(prepared), "leaks": []}))
     found: list[int] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -57,6 +58,17 @@ def loaded(tmp_path: Path, **others: Path) -> PneumoniaModel:
     artifacts = {name: str(path) for name, path in (files | others).items()}
     found.load_context(SimpleNamespace(artifacts=artifacts))
     return found
+
+
+def test_a_graph_that_is_not_the_registered_one_is_refused(tmp_path: Path) -> None:
+    write_graph(tmp_path / "graph.onnx")
+    record = tmp_path / "record.json"
+    sha256 = hashlib.sha256((tmp_path / "graph.onnx").read_bytes()).hexdigest()
+    record.write_text(json.dumps({"hashes": {"graph_sha256": sha256}}))
+    assert loaded(tmp_path, record=record).served.predictor.graph.sha256 == sha256
+    record.write_text(json.dumps({"hashes": {"graph_sha256": "0" * 64}}))
+    with pytest.raises(InputError, match=r"graph\.onnx: damaged.*`make rollback`"):
+        loaded(tmp_path, record=record)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from pathlib import Path
 
 import mlflow
@@ -71,6 +72,37 @@ def test_artifacts_lie_beside_the_database_wherever_one_works(
     made = store.get_experiment_by_name("pneumonia")
     assert made is not None
     assert made.artifact_location == f"{tmp_path}/mlruns/{made.experiment_id}"
+
+
+def test_a_store_whose_making_was_killed_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    # As a kill leaves it: some tables, and a journal.
+    with sqlite3.connect(tmp_path / "mlflow.db.writing") as half:
+        half.execute("CREATE TABLE datasets (half INTEGER)")
+    (tmp_path / "mlflow.db.writing-journal").touch()
+    module.connect()
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    assert client.get_experiment_by_name("pneumonia") is not None
+    assert {path.name for path in tmp_path.iterdir()} <= {"mlflow.db", "mlflow.db.lock", "mlruns"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("(sqlite3.OperationalError) database is locked", "another process holds the database"),
+        ("(sqlite3.DatabaseError) file is not a database", "`make register` fills a new one"),
+        ("(sqlite3.OperationalError) database or disk is full", "disk full: free some space and"),
+        ("API request failed: Max retries exceeded with url", "no server answers there; start it"),
+        ("something else\nand more", "something else"),
+    ],
+)
+def test_what_is_wrong_is_a_line_with_its_mend(text: str, said: str) -> None:
+    line = module.trouble(RuntimeError(text))
+    assert line.startswith("MLFLOW_TRACKING_URI: ")
+    assert said in line
+    assert len(line.splitlines()) == 1
 
 
 def test_a_store_is_made_by_one_process_at_a_time(

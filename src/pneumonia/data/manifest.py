@@ -151,7 +151,7 @@ def require_audit(folder: Path, audit: Path) -> str:
         InputError: it is of other data, or there is none.
     """
     try:
-        audited = json.loads(audit.read_text())["data_digest"]
+        audited = json.loads(audit.read_text(encoding="utf-8"))["data_digest"]
     except FileNotFoundError:
         raise InputError(f"{audit}: no such file; `dvc repro visualize` writes it") from None
     found = digest(folder)

@@ -18,7 +18,7 @@ from pneumonia.data.manifest import ManifestRow, image_path, write_manifest
 from pneumonia.data.quarantine import QuarantinedFilm, reason_of, write_quarantine
 from pneumonia.data.sources import SourceFilm
 from pneumonia.data.splits import in_test, in_validation
-from pneumonia.errors import InputError
+from pneumonia.errors import InputError, disk_trouble
 from pneumonia.params import EngineParams, PrepareParams
 
 TASK = 64  # films that a worker of a cluster is given at a time
@@ -82,7 +82,8 @@ def prepare(
         write_manifest(folder, rows)
         write_quarantine(folder, bad)
     except OSError as error:
-        raise InputError(f"{folder}: {error.strerror or error}") from None
+        reason = f"{folder}: {error.strerror or error}"
+        raise InputError(disk_trouble(error, folder) or reason) from None
     return Prepared(rows, bad)
 
 

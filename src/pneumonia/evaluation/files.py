@@ -24,7 +24,7 @@ def read_audit(path: Path) -> dict[str, Any]:
         InputError: there is none.
     """
     try:
-        audit = json.loads(path.read_text())
+        audit = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; `dvc repro visualize` writes it") from None
     listed = audit["near_duplicates"]["listed"]

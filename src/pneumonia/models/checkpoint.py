@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.errors import InputError
+from pneumonia.errors import InputError, writing
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ class Checkpoint:
         Raises:
             InputError: another process is at it, such as one whose `dvc repro` was killed alone.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.folder, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,21 +82,27 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            print(f"{self.file}: damaged, starting over ({error})", file=sys.stderr)
+            reason = " ".join(str(error).split()) or type(error).__name__
+            print(f"{self.file}: damaged, starting over ({reason})", file=sys.stderr)
             self.file.unlink()
             return None
         return State(header["history"], arrays)
 
     def save(self, state: State) -> None:
-        """Replace the state at once: whoever dies in between leaves the former one whole."""
+        """Replace the state at once: whoever dies in between leaves the former one whole.
+
+        Raises:
+            InputError: the disk is full, or closed to writing.
+        """
         header = {"key": self.key, "arrays": len(state.arrays), "history": state.history}
         named: dict[str, Any] = {str(number): array for number, array in enumerate(state.arrays)}
-        writing = self.file.with_suffix(".writing")
-        with writing.open("wb") as file:
-            np.savez(file, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **named)
-            file.flush()
-            os.fsync(file.fileno())
-        writing.rename(self.file)
+        new = self.file.with_suffix(".writing")
+        with writing(new):
+            with new.open("wb") as file:
+                np.savez(file, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **named)
+                file.flush()
+                os.fsync(file.fileno())
+            new.rename(self.file)
         folder = os.open(self.folder, os.O_RDONLY)
         os.fsync(folder)
         os.close(folder)

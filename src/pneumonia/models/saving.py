@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from pneumonia import intact
 from pneumonia.models.export import export
 from pneumonia.models.training import Epoch
 from pneumonia.params import TrainingParams
@@ -16,6 +17,9 @@ from pneumonia.stage import write_json
 
 if TYPE_CHECKING:
     import keras
+
+# Whose SHA-256 is compared when they are loaded.
+CHECKED = ("weights.weights.h5", "graph.onnx", "second_seed.weights.h5")
 
 
 def save_model(
@@ -31,12 +35,13 @@ def save_model(
     Files: `weights.weights.h5` (Keras), `graph.onnx`, `second_seed.weights.h5` (of `second`, a
     network and its history), `history.csv` (a row an epoch), `metrics.json` (of the last epoch,
     which is the one kept, and which one was best), `training.json` (params and the data's digest,
-    from which a lost MLflow run can be made again).
+    from which a lost MLflow run can be made again, and the SHA-256 of weights and graph).
     """
-    model.save_weights(folder / "weights.weights.h5")
-    export(model, folder / "graph.onnx")
     other, epochs = second
-    other.save_weights(folder / "second_seed.weights.h5")
+    weights, graph, others = (folder / name for name in CHECKED)
+    model.save_weights(weights)
+    export(model, graph)
+    other.save_weights(others)
     pd.DataFrame(history).to_csv(folder / "history.csv", index=False, lineterminator="\n")
     last = {key: value for key, value in history[-1].items() if key != "learning_rate"}
     assert not math.isnan(last["val_auc"])
@@ -48,6 +53,7 @@ def save_model(
         "data_digest": data_digest,
         "image_size": model.input.shape[1],
         "weights": int(model.count_params()),
+        "sha256": intact.hashes(folder / name for name in CHECKED),
     }
     write_json(folder / "training.json", record)
 

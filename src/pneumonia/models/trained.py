@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pneumonia import intact
 from pneumonia.errors import InputError
 from pneumonia.models import scratch, transfer
 from pneumonia.params import ScratchParams, TransferParams
@@ -24,9 +24,9 @@ def load(folder: Path, weights: str = "weights.weights.h5") -> keras.Model:
 
     # Layers without a name of their own get those of a fresh process, however many were built.
     keras.utils.clear_session(free_memory=False)
-    file = folder / "training.json"
+    record = intact.record(folder)
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        intact.read(folder / weights)
         # As in a fresh build, but for ImageNet's weights, which would be replaced.
         if record["model"] == "scratch":
             params = ScratchParams.model_validate(record["params"])

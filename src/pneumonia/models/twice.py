@@ -80,8 +80,9 @@ def _lead(
         with strategy.scope():
             model = build(params, size)
         with runs.training_run(
-            stage, settings, digest, size, read_manifest(data), checkpoint.key, history
-        ) as log_epoch:
+            stage, settings, digest, size, read_manifest(data), checkpoint.key, history,
+            folder=folder,
+        ) as log_epoch:  # fmt: skip
             on_epoch = recorder(folder.name, log_epoch)
             train(model, films, params, history, checkpoint, on_epoch)
             with begin(apart, second.epochs, known, sources(stage)) as (checkpoint_, epochs):

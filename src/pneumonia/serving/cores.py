@@ -13,7 +13,7 @@ def cores(quota: Path = QUOTA) -> int:
     """Cores by affinity and by the cgroup's quota, rounded up; at least 1."""
     allowed = len(os.sched_getaffinity(0))
     try:
-        share, period = quota.read_text().split()
+        share, period = quota.read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         return allowed
     if share == "max":

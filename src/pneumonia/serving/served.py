@@ -16,6 +16,8 @@ from pneumonia.predictor import Graph, Predictor
 from pneumonia.serving import plausibility
 from pneumonia.serving.cores import cores
 
+MEND = "fetch the model anew, or go back to the one before it: `make rollback`"
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -56,20 +58,26 @@ def load(artifacts: Mapping[str, str], threads: int = 0) -> ServedModel:
     """Read the files of a registered model, by the names that tracking/artifacts.py gave them.
 
     Models that were registered with fewer of them are served with less.
+
+    Raises:
+        InputError: the graph is not the one that was registered.
     """
     point_file = Path(artifacts["operating_point"])
-    point = json.loads(point_file.read_text())
+    point = json.loads(point_file.read_text(encoding="utf-8"))
     source = point.pop("model")
     name, version = _registered(point_file)
     threads = threads or cores()
     statistics = artifacts.get("plausibility")
+    record = json.loads(_text(artifacts, "record") or "{}")
+    sha256 = record.get("hashes", {}).get("graph_sha256", "")
+    graph = Graph(Path(artifacts["graph"]), threads, sha256, MEND)
     return ServedModel(
         name=name or source,
         version=version,
         source=source,
-        predictor=Predictor(Graph(Path(artifacts["graph"]), threads), OperatingPoint(**point)),
+        predictor=Predictor(graph, OperatingPoint(**point)),
         plausibility=plausibility.load(Path(statistics)) if statistics else None,
-        record=json.loads(_text(artifacts, "record") or "{}"),
+        record=record,
         card=_text(artifacts, "model_page"),
         samples=_samples(artifacts),
         pool=ThreadPoolExecutor(threads, thread_name_prefix="film"),
@@ -81,7 +89,7 @@ def _registered(artifact: Path) -> tuple[str, str]:
     for folder in artifact.parents:
         meta = folder / "registered_model_meta"
         if meta.is_file():
-            found = yaml.safe_load(meta.read_text())
+            found = yaml.safe_load(meta.read_text(encoding="utf-8"))
             return str(found["model_name"]), str(found["model_version"])
     return "", ""
 

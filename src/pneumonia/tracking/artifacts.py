@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from pneumonia import intact
 from pneumonia.data import phantom
 from pneumonia.data.image import encode_png
 from pneumonia.evaluation.operating_point import OperatingPoint
@@ -55,7 +56,7 @@ class Candidate:
     @property
     def training(self) -> dict[str, Any]:
         """What the training wrote of itself."""
-        return json.loads((self.folder / "training.json").read_text())
+        return intact.record(self.folder)
 
 
 def write_artifacts(candidate: Candidate, folder: Path) -> dict[str, str]:
@@ -85,7 +86,10 @@ def write_artifacts(candidate: Candidate, folder: Path) -> dict[str, str]:
 def _record(candidate: Candidate) -> dict[str, Any]:
     training = candidate.training
     return {
-        "hashes": {"weights_sha256": runs.weights_sha256(candidate.folder)},
+        "hashes": {
+            "graph_sha256": candidate.graph_sha256,
+            "weights_sha256": runs.weights_sha256(candidate.folder),
+        },
         "data": {"digest": training["data_digest"], "image_size": training["image_size"]},
         "training": {"params": training["params"], "git_commit": runs.git_commit()},
         "metrics": _metrics(candidate),
@@ -126,4 +130,4 @@ def _samples() -> dict[str, bytes]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -222,7 +222,8 @@ def _fetch(
             # for one that is no graph. This raises if it is the store that is not there.
             client.get_model_version(name, version)
         try:
-            ids = Path(client.download_artifacts(found.run_id, TRAINING_IDS, folder)).read_text()
+            file = client.download_artifacts(found.run_id, TRAINING_IDS, folder)
+            ids = Path(file).read_text(encoding="utf-8")
         except Exception:
             client.get_model_version(name, version)
     seen = None if ids is None else set(ids.split())

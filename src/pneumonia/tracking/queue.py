@@ -103,7 +103,7 @@ def _start_workers(repo: Repo, jobs: int) -> int:
     open, and one that waits for its end (a pipe, a program) would wait for theirs.
     """
     command = [sys.executable, "-m", "dvc", "queue", "start", "--jobs", str(jobs)]
-    with TemporaryFile("w+") as file:
+    with TemporaryFile("w+", encoding="utf-8") as file:
         subprocess.run(command, cwd=repo.root_dir, stdout=file, stderr=file, check=False)  # nosec B603 # ours
         file.seek(0)
         said = file.read()

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,17 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from pneumonia import intact
+from pneumonia.tracking import epochs
 from pneumonia.tracking.datasets import CONTEXTS, DIGEST, log_data
-from pneumonia.tracking.store import connect
+from pneumonia.tracking.store import answering, connect
+from pneumonia.tracking.unfinished import PLACE_TAG, TRAINING_TAG, place, tagged, to_go_on
 
 if TYPE_CHECKING:
     import mlflow
-    from mlflow.entities import Run
 
     from pneumonia.evaluation.operating_point import OperatingPoint
 
 WEIGHTS_TAG = "pneumonia.weights_sha256"
-TRAINING_TAG = "pneumonia.training"
 CACHED_TAG = "pneumonia.trained_in"
 EXPERIMENT_TAGS = ("dvc.exp_name", "dvc.exp_baseline_rev")
 
@@ -44,6 +43,7 @@ def training_run(
     key: str = "",
     history: Sequence[dict[str, float]] = (),
     further: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Iterator[Callable[[dict[str, float]], None]]:
     """Open a run for a training that is about to happen; yields what logs one epoch.
 
@@ -59,52 +59,45 @@ def training_run(
             were logged, and whichever is missing there (killed in between, or another store) is
             logged now.
         further: tags of the run besides those of every training.
+        folder: of the model, whose checkpoint this process holds: of former runs of that folder
+            those that are still open are ended, or gone on in.
+
+    Raises:
+        InputError: the store does not answer.
     """
     import mlflow
 
     connect()
-    earlier = _runs(TRAINING_TAG, key) if key and history else []
-    tags = _tags(stage) | ({TRAINING_TAG: key} if key else {}) | dict(further or {})
-    if earlier:
-        # What was killed may have been another experiment, of which nothing else is left.
-        run_id = earlier[0].info.run_id
-        mlflow.MlflowClient().update_run(run_id, name=_run_name(stage))
-        opened = mlflow.start_run(run_id=run_id, tags=tags)
-    else:
-        opened = mlflow.start_run(run_name=_run_name(stage), tags=tags)
-    with opened as run:
-        if not earlier:
+    with answering():
+        earlier = to_go_on(key, history, folder)
+        tags = _tags(stage) | ({TRAINING_TAG: key} if key else {}) | dict(further or {})
+        tags |= {PLACE_TAG: place(folder)} if folder else {}
+        if earlier:
+            # What was killed may have been another experiment, of which nothing else is left.
+            run_id = earlier.info.run_id
+            mlflow.MlflowClient().update_run(run_id, name=_run_name(stage))
+            opened = mlflow.start_run(run_id=run_id, tags=tags)
+        else:
+            opened = mlflow.start_run(run_name=_run_name(stage), tags=tags)
+        with opened:
+            # Also into an earlier one: it may have been killed before it had them all.
             mlflow.log_params(_flatten(params))
             mlflow.log_params({"data_digest": data_digest[:DIGEST], "image_size": image_size})
             log_data(films, data_digest, ("train", "val"))
-        points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "val_loss")
-        logged = {point.step for point in points}
-        for epoch in history:
-            if epoch["epoch"] not in logged:
-                _log_epoch(epoch)
-        yield _log_epoch
+            epochs.log_missing(history)
+            yield epochs.logger()
 
 
 def finish(folder: Path) -> None:
     """Tie the open run to the trained model in `folder`, and log its history and best epoch."""
     import mlflow
 
+    epochs.log_missing(epochs.read(folder))
     mlflow.set_tag(WEIGHTS_TAG, weights_sha256(folder))
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     mlflow.log_metrics({name: metrics[name] for name in ("best_epoch", "best_val_auc")})
     mlflow.log_artifact(str(folder / "history.csv"))
     mlflow.log_artifact(str(folder / "training.json"))
-
-
-def _runs(tag: str, value: str) -> list[Run]:
-    """Those with this tag, the latest first."""
-    import mlflow
-
-    return mlflow.search_runs(
-        filter_string=f"tags.`{tag}` = '{value}'",
-        order_by=["attributes.start_time DESC"],
-        output_format="list",
-    )
 
 
 @contextmanager
@@ -123,24 +116,22 @@ def open_run(folder: Path, films: pd.DataFrame) -> Iterator[mlflow.ActiveRun]:
     import mlflow
 
     connect()
-    record = json.loads((folder / "training.json").read_text())
+    record = intact.record(folder)
     stage = f"train_{record['model']}"
-    found = _runs(WEIGHTS_TAG, weights_sha256(folder))
+    found = tagged(WEIGHTS_TAG, weights_sha256(folder))
     own = [run for run in found if _experiment(run.data.tags) == _experiment(_tags(stage))]
     if own:
         with mlflow.start_run(run_id=own[0].info.run_id) as run:
             log_data(films, record["data_digest"], tuple(CONTEXTS))
             yield run
         return
-    rows = pd.read_csv(folder / "history.csv").to_dict("records")
-    history = [{str(key): value for key, value in row.items()} for row in rows]
     with training_run(
         stage,
         record["params"],
         record["data_digest"],
         record["image_size"],
         films,
-        history=history,
+        history=epochs.read(folder),
     ):
         if found:
             mlflow.set_tag(CACHED_TAG, found[-1].info.run_id)
@@ -156,7 +147,7 @@ def end_open_runs(name: str, baseline: str) -> None:
     import mlflow
 
     client = mlflow.MlflowClient()
-    for run in _runs(EXPERIMENT_TAGS[0], name):
+    for run in tagged(EXPERIMENT_TAGS[0], name):
         if run.info.status == "RUNNING" and _experiment(run.data.tags) == [name, baseline]:
             client.set_terminated(run.info.run_id, "KILLED")
 
@@ -225,7 +216,7 @@ def log_explanations(figures: dict[str, Any], report: Path) -> None:
 
 def weights_sha256(folder: Path) -> str:
     """SHA-256 of a trained model's weights file."""
-    return hashlib.sha256((folder / "weights.weights.h5").read_bytes()).hexdigest()
+    return hashlib.sha256(intact.read(folder / "weights.weights.h5")).hexdigest()
 
 
 def git_commit() -> str:
@@ -237,19 +228,6 @@ def git_commit() -> str:
         return repository.head.commit.hexsha + ("+" if repository.is_dirty() else "")
     except Exception:  # no git, no repository, no commit: the run is worth logging all the same
         return ""
-
-
-def _log_epoch(epoch: dict[str, float]) -> None:
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    # The frozen phase, epoch 0, has no training loss; in history.csv that is an empty cell.
-    values = {key: value for key, value in epoch.items() if not math.isnan(value)}
-    try:
-        mlflow.log_metrics(values, step=int(values.pop("epoch")))
-    except MlflowException as error:
-        # A store that stumbles must not cost a training; history.csv keeps the epoch.
-        print(f"MLflow did not take an epoch: {str(error).splitlines()[0]}", file=sys.stderr)
 
 
 def _run_name(stage: str) -> str:

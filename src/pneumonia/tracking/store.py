@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pneumonia.errors import InputError
+from pneumonia.errors import AGAIN, InputError, disk_trouble
 
 EXPERIMENT = "pneumonia"
 DEFAULT = "sqlite:///mlflow.db"
@@ -26,6 +26,17 @@ _REFUSED = {
     "MLFLOW_TRACKING_PASSWORD",
     "PERMISSION_DENIED": "user {user!r} may not do this; ask who runs the server for the "
     "permission",
+}
+_DAMAGED = (
+    "the database is damaged; move it away, and `make register` fills a new one from what DVC has"
+)
+# By what is in an error's text: SQLite's words, those of the library that speaks HTTP.
+_MENDS = {
+    "database is locked": "another process holds the database; let it end, or end it (`fuser` tells"
+    " which one)",
+    "database disk image is malformed": _DAMAGED,
+    "file is not a database": _DAMAGED,
+    "Max retries exceeded": "no server answers there; start it, or name another one",
 }
 
 
@@ -77,6 +88,8 @@ def connect() -> None:
                 # MLflow 3.17 makes the tables of a new file without looking for a second process
                 # that does: one of two queued experiments would fail.
                 stack.enter_context(FileLock(f"{file}.lock"))
+                if not file.exists():
+                    _make(file)
             mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
     except Exception as error:
         # Each kind of store has its own exceptions: files, SQL, HTTP.
@@ -89,6 +102,19 @@ def hush() -> None:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It logs the whole trace of what it raises, and that is told in a line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+def _make(file: Path) -> None:
+    """Make a database at once: one whose making was killed has tables that MLflow trips over."""
+    from mlflow import MlflowClient
+
+    new = file.with_name(f"{file.name}.writing")
+    for former in new.parent.glob(f"{new.name}*"):
+        former.unlink()  # with its journals
+    MlflowClient(f"{_SQLITE}{new}").search_experiments()
+    new.rename(file)
 
 
 @contextmanager
@@ -99,6 +125,17 @@ def connected() -> Iterator[None]:
         InputError: it did; repeating is safe, as runs and versions are found by content.
     """
     connect()
+    with answering():
+        yield
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Say in one line so when the store goes away within the block, or takes nothing.
+
+    Raises:
+        InputError: it did.
+    """
     from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
@@ -108,11 +145,13 @@ def connected() -> Iterator[None]:
     except (MlflowException, RequestException, SQLAlchemyError) as error:
         if refused(error):
             raise InputError(trouble(error)) from None
+        damaged = any(words in str(error) for words, told in _MENDS.items() if told is _DAMAGED)
         # What MLflow refuses with any other code is a mistake of ours, and keeps its trace.
-        if getattr(error, "error_code", _GONE[0]) not in _GONE:
+        if getattr(error, "error_code", _GONE[0]) not in _GONE and not damaged:
             raise
-        again = "run the same again when the store answers, nothing is done twice"
-        raise InputError(f"{trouble(error)}; {again}") from None
+        told = trouble(error)
+        again = f"{AGAIN} when the store answers, nothing is done twice"
+        raise InputError(told if AGAIN in told else f"{told}; {again}") from None
 
 
 def refused(error: Exception) -> bool:
@@ -124,10 +163,14 @@ def trouble(error: Exception) -> str:
     """What is wrong with the store, in one line that begins with its address."""
     import mlflow
 
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    said = str(error)
+    reason = disk_trouble(error) or (said.strip().splitlines() or [type(error).__name__])[0]
     if refused(error):
         user = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
         reason = _REFUSED[getattr(error, "error_code", "")].format(user=user)
+    for words, told in _MENDS.items():
+        if words in said:
+            reason = told
     return f"MLFLOW_TRACKING_URI: {mlflow.get_tracking_uri()}: {reason}"
 
 

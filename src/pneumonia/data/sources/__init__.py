@@ -6,6 +6,7 @@ A source is a module here with `open_source(params) -> list[SourceFilm]`, and it
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -70,5 +71,7 @@ def open_source(params: DataParams) -> list[SourceFilm]:
 
 def _unwritable(name: str) -> str:
     if name.encode(errors="replace").decode() != name:
+        if sys.getfilesystemencoding() != "utf-8":
+            return "this locale cannot read the name; set PYTHONUTF8=1"
         return "the name is not UTF-8"
     return "" if len(name.splitlines()) == 1 else "a line break in the name"
