@@ -116,7 +116,7 @@ serve: $(VENV)/.installed ## serve the champion: REST, and a page for people
 register: $(VENV)/.installed ## fill an empty MLflow store from cached outputs
 	@dvc repro --single-item --force evaluate gradcam_report
 
-mend: $(VENV)/.installed ## remove damaged outputs, for `make repro` to make anew
+mend: $(VENV)/.installed ## put damaged outputs aside, for `make repro` to make anew
 	@pneumonia mend
 
 promote: $(VENV)/.installed ## make a version the champion: make promote VERSION=2

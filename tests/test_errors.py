@@ -27,8 +27,8 @@ def of(number: int, *file: str | None) -> OSError:
         (of(errno.ENOSPC, "a/b"), "disk full while writing a/b: free some space"),
         (of(errno.ENOSPC), "disk full while writing reports: free some space"),
         (of(errno.ENOSPC, "from", None, "to"), "disk full while writing to: free some space"),
-        (of(errno.EROFS), "read-only disk while writing reports: mount it"),
-        (of(errno.EACCES), "permission denied while writing reports: give this user"),
+        (of(errno.EROFS), "read-only disk at reports: mount it"),
+        (of(errno.EACCES), "permission denied at reports: give this user"),
         # HDF5, and MLflow over SQLite, hand on words alone.
         (RuntimeError("Can't write (errno = 28, 'No space left on device')"), "disk full while"),
         (sqlite3.OperationalError("database or disk is full"), "disk full while"),
@@ -46,6 +46,13 @@ def test_what_a_full_disk_led_to_is_told_as_that() -> None:
     later.__context__ = of(errno.ENOSPC, "a")
     assert disk_trouble(later).startswith("disk full while writing a")
     assert disk_trouble(ValueError("no disk")) == ""
+
+
+def test_a_bug_in_what_handles_a_full_disk_keeps_its_trace() -> None:
+    for later in (KeyError("bug"), RuntimeError("meant")):
+        later.__context__ = of(errno.ENOSPC, "a")
+        later.__suppress_context__ = isinstance(later, RuntimeError)  # raised `from None`
+        assert disk_trouble(later) == ""
 
 
 def test_other_errors_pass() -> None:

@@ -18,7 +18,7 @@ COMMANDS = {
     "behaviour": (behaviour, "check what the champion does, on drawn films"),
     "compare": (revisions, "params and metrics of two revisions side by side"),
     "explain": (explain, "write the heat map of films laid over them"),
-    "mend": (mend, "remove damaged outputs, for `make repro` to make anew"),
+    "mend": (mend, "put damaged outputs aside, for `make repro` to make anew"),
     "queue": (queue, "run the queued experiments"),
     "score": (score, "score many films into a Parquet data set"),
     "search": (search, "look for better params of a training"),

@@ -11,17 +11,17 @@ from pathlib import Path
 
 AGAIN = "run the same again"
 _FULL = f"free some space and {AGAIN}"
-_CLOSED = f"give this user the right to write there and {AGAIN}"
+_CLOSED = f"give this user the right to it and {AGAIN}"
 # By what a system or a library says, as HDF5 and databases do not hand on the number.
 _MENDS = {
-    os.strerror(errno.ENOSPC): ("disk full", _FULL),
-    os.strerror(errno.EDQUOT): ("disk quota used up", _FULL),
-    os.strerror(errno.EFBIG): ("file too large", f"raise `ulimit -f` and {AGAIN}"),
-    "database or disk is full": ("disk full", _FULL),
-    os.strerror(errno.EROFS): ("read-only disk", f"mount it for writing and {AGAIN}"),
-    os.strerror(errno.EACCES): ("permission denied", _CLOSED),
-    os.strerror(errno.EPERM): ("not permitted", _CLOSED),
-    "attempt to write a readonly database": ("read-only database", _CLOSED),
+    os.strerror(errno.ENOSPC): ("disk full while writing", _FULL),
+    os.strerror(errno.EDQUOT): ("disk quota used up while writing", _FULL),
+    os.strerror(errno.EFBIG): ("file too large while writing", f"raise `ulimit -f` and {AGAIN}"),
+    "database or disk is full": ("disk full while writing", _FULL),
+    os.strerror(errno.EROFS): ("read-only disk at", f"mount it for writing and {AGAIN}"),
+    os.strerror(errno.EACCES): ("permission denied at", _CLOSED),
+    os.strerror(errno.EPERM): ("not permitted at", _CLOSED),
+    "attempt to write a readonly database": ("read-only database at", _CLOSED),
 }
 
 
@@ -30,7 +30,7 @@ class InputError(Exception):
 
 
 def disk_trouble(error: BaseException, place: Path | None = None) -> str:
-    """One line, if a disk that is full or closed to writing is behind an error; else "".
+    """One line, if a disk that is full or closed to this user is behind an error; else "".
 
     Args:
         error: or what it came from.
@@ -45,9 +45,20 @@ def disk_trouble(error: BaseException, place: Path | None = None) -> str:
                 # Of a copy the second one is what was written.
                 named = (getattr(cause, name, None) for name in ("filename2", "filename"))
                 where = next(filter(None, named), place)
-                return f"{what}{f' while writing {where}' if where else ''}: {mend}"
-        cause = cause.__cause__ or cause.__context__
+                # Where nobody knows the place: "disk full: ...".
+                told = f"{what} {where}" if where else what.removesuffix(" while writing")
+                return f"{told.removesuffix(' at')}: {mend}"
+        cause = _behind(cause)
     return ""
+
+
+def _behind(error: BaseException) -> BaseException | None:
+    """What an error came from. A bug in what handles a disk's error has not come from the disk."""
+    if error.__cause__ or error.__suppress_context__:
+        return error.__cause__
+    of_python = type(error).__module__ == "builtins"
+    known = isinstance(error, (OSError, RuntimeError))  # h5py has the second one
+    return error.__context__ if known or not of_python else None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 from pneumonia.errors import InputError
 
 RECORD = "training.json"
-MEND = "`make mend` throws damaged outputs out, then `dvc repro` makes them anew"
+MEND = "`make mend` puts damaged outputs aside, then `dvc repro` makes them anew"
 
 
 def sha256(path: Path) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from tests.faults import bench as bench_module
 from tests.faults import damage, disk, kills, stores, surroundings
 from tests.faults.bench import Bench, Fault, SkippedError, tree
+from tests.pipeline import clone
 from tests.pipeline.imports import ROOT
 
 FAULTS: list[Fault] = [
@@ -30,7 +31,8 @@ def key(fault: Fault, of: str) -> str:
     function = fault.inject
     what = function.func if isinstance(function, partial) else function
     given = function.args if isinstance(function, partial) else ()
-    source = inspect.getsource(what) + inspect.getsource(bench_module)
+    modules = (inspect.getmodule(what), bench_module, clone)
+    source = "".join(inspect.getsource(module) for module in modules if module)
     return hashlib.sha256(f"{of}{fault.name}{given}{source}".encode()).hexdigest()
 
 
@@ -75,7 +77,7 @@ def main() -> int:
     for number, fault in enumerate(faults, start=1):
         there = known.get(fault.name, {})
         name = key(fault, of)
-        if given.again or there.get("key") != name or there.get("result") == "failed":
+        if given.again or there.get("key") != name or there.get("result") != "held":
             known[fault.name] = put(fault, bench) | {"key": name}
             write(results, known)
         one = known[fault.name]
@@ -86,7 +88,10 @@ def main() -> int:
     told = {fault.name: known[fault.name] for fault in faults}
     print(table(told))
     failed = [name for name, one in told.items() if one["result"] == "failed"]
-    print(f"{len(told)} faults, {len(failed)} failed{': ' if failed else ''}{', '.join(failed)}")
+    skipped = sum(one["result"] == "skipped" for one in told.values())
+    print(
+        f"{len(told)} faults, {skipped} skipped, {len(failed)} failed: {', '.join(failed) or '-'}"
+    )
     return int(bool(failed))
 
 

@@ -72,7 +72,7 @@ def not_writable(bench: Bench) -> Outcome:
         path.chmod(0o555 if path.is_dir() else 0o444)
     line = bench.fails(
         "python", "stages/evaluate.py", user=True, PYTHONPATH="src",
-        says="^evaluate: permission denied while writing reports/evaluate.*: give this user",
+        says="^evaluate: permission denied at reports/evaluate.*: give this user",
     )  # fmt: skip
     for path in (reports, *reports.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)

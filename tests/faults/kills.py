@@ -33,11 +33,14 @@ def kill_after(bench: Bench, seconds: float, *command: str) -> bool:
 def chain(seed: int, bench: Bench) -> Outcome:
     bench.begin(fresh=True)
     moments = random.Random(seed)
-    killed = []
-    for _ in range(KILLS):
+    killed: list[int] = []
+    while len(killed) < KILLS:
         after = moments.uniform(1, LONGEST)
         if kill_after(bench, after, "dvc", "repro"):
             killed.append(round(after))
+        else:  # it had come to its end before
+            bench.check()
+            bench.begin(fresh=True)
     after = bench.heals()
     return Outcome(f"nothing (killed after {', '.join(map(str, killed))} s)", after)
 

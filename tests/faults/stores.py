@@ -97,9 +97,15 @@ def model_damaged(bench: Bench) -> Outcome:
     line = bench.fails(
         "python", "-m", "pneumonia.serving.app", "--port", str(free_port()),
         "--model", "models:/pneumonia-chest-xray/1", PYTHONPATH="src",
-        MLFLOW_TRACKING_URI="sqlite:///mlflow.db", says="graph.onnx: damaged.*make rollback",
+        MLFLOW_TRACKING_URI="sqlite:///mlflow.db", says="graph.onnx: damaged.*make register",
     )  # fmt: skip
-    return Outcome(line, bench.heals(()))
+    ran = bench.run(*REGISTER)
+    need(ran.returncode == 0, f"registering failed:\n{(ran.stdout + ran.stderr)[-3000:]}")
+    asked = ("python", "-m", "pneumonia", "behaviour", "--model")
+    champion = "models:/pneumonia-chest-xray@champion"
+    ran = bench.run(*asked, champion, PYTHONPATH="src", MLFLOW_TRACKING_URI="sqlite:///mlflow.db")
+    need("AUC" in ran.stdout, f"the model does not answer:\n{(ran.stdout + ran.stderr)[-3000:]}")
+    return Outcome(line, f"registered anew, answers; {bench.heals(())}")
 
 
 FAULTS = [

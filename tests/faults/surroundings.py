@@ -69,7 +69,7 @@ def reader(bench: Bench) -> Outcome:
     need(ran.returncode == 0, ran.stdout + ran.stderr)
     line = bench.fails(
         "python", "stages/visualize.py", user=True, PYTHONPATH="src",
-        says="^visualize: permission denied while writing reports/visualize.*: give this user",
+        says="^visualize: permission denied at reports/visualize.*: give this user",
     )  # fmt: skip
     for path in (bench.work, *bench.work.rglob("*")):
         os.chown(path, 0, 0, follow_symlinks=False)

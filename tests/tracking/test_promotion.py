@@ -10,6 +10,7 @@ from typing import Any
 import mlflow
 import pytest
 
+from pneumonia import intact
 from pneumonia.errors import InputError
 from pneumonia.predictor import Graph
 from pneumonia.tracking import promotion, registry
@@ -364,3 +365,37 @@ def test_the_sentence_has_it_all(store: mlflow.MlflowClient, tmp_path: Path, fil
     )
     assert told.startswith(start)
     assert "\n" not in told
+
+
+def damage(store: mlflow.MlflowClient, version: str) -> None:
+    """Change a byte of a registered graph."""
+    uri = store.get_model_version_download_uri(NAME, version)
+    folder = Path(mlflow.artifacts.download_artifacts(uri))  # of a local store, its own
+    [graph] = folder.rglob("graph.onnx")
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 1
+    graph.write_bytes(content)
+
+
+def test_a_model_that_the_store_has_damaged_is_registered_anew(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films, capsys: pytest.CaptureFixture[str]
+) -> None:
+    candidate = make_candidate(tmp_path / "first")
+    submit(candidate, NAME, films)
+    damage(store, "1")
+    decision = submit(candidate, NAME, films)
+    assert (decision.version, decision.alias) == ("2", "champion")
+    assert "version 1: its graph is damaged in the store" in capsys.readouterr().out
+    graph = f"models:/{NAME}@champion/artifacts/graph.onnx"
+    fetched = Path(mlflow.artifacts.download_artifacts(graph, dst_path=str(tmp_path)))
+    assert intact.sha256(fetched) == candidate.graph_sha256
+
+
+def test_a_damaged_champion_decides_nothing(
+    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+) -> None:
+    submit(make_candidate(tmp_path / "first"), NAME, films)
+    damage(store, "1")
+    with pytest.raises(InputError, match=r"graph\.onnx: damaged.*`make promote` another version"):
+        submit(make_candidate(tmp_path / "second", 2), NAME, films)
+    assert store.get_model_version_by_alias(NAME, "champion").version in (1, "1")

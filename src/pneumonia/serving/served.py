@@ -16,7 +16,10 @@ from pneumonia.predictor import Graph, Predictor
 from pneumonia.serving import plausibility
 from pneumonia.serving.cores import cores
 
-MEND = "fetch the model anew, or go back to the one before it: `make rollback`"
+MEND = (
+    "fetch the model anew; if the store has it so, `make register` registers it anew where it was"
+    " trained, and `make rollback` goes back to the one before it"
+)
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,9 @@ def _fetch(
     """A version's graph, the ids of its training films, and the digest of its data.
 
     None for what its files do not have: a version that other hands registered.
+
+    Raises:
+        InputError: its graph is not the one that was registered.
     """
     import mlflow
 
@@ -216,7 +219,11 @@ def _fetch(
         graph = ids = None
         try:
             file = f"models:/{name}/{version}/artifacts/graph.onnx"
-            graph = Graph(Path(mlflow.artifacts.download_artifacts(file, dst_path=folder)))
+            fetched = Path(mlflow.artifacts.download_artifacts(file, dst_path=folder))
+            mend = f"`make rollback`, or `make promote` another version than {version}"
+            graph = Graph(fetched, 0, found.tags.get("graph_sha256", ""), mend)
+        except InputError:
+            raise
         except Exception:
             # Every kind of artifact store has its own for a file that is not there, ONNX Runtime
             # for one that is no graph. This raises if it is the store that is not there.

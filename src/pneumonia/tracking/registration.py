@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 import pneumonia
+from pneumonia import intact
 from pneumonia.data.image import encode_png
 from pneumonia.tracking import runs
 from pneumonia.tracking.artifacts import Candidate, write_artifacts
@@ -65,7 +66,8 @@ def register(name: str, candidate: Candidate) -> str:
     so that none is without; they say nothing of where or when, and a repetition leaves them as they
     are. Of two versions that two processes made at once, the one with the lower number stays; both
     processes see that one, because the store gives out numbers in order. Files that were logged
-    without a version, by a process that died, are registered and not logged anew.
+    without a version, by a process that died, are registered and not logged anew. A version whose
+    graph was damaged in the store is deleted, with its files, and registered anew.
 
     Returns:
         the version.
@@ -79,6 +81,8 @@ def register(name: str, candidate: Candidate) -> str:
     if statistics:
         contents.append(hashlib.sha256(statistics.read_bytes()).hexdigest())
     fingerprint = hashlib.sha256("\0".join(contents).encode()).hexdigest()
+    for known in _same(client, name, fingerprint):
+        _delete_if_damaged(client, name, known, candidate.graph_sha256)
     if not _same(client, name, fingerprint):
         logged = _logged_model(fingerprint) or _log_model(candidate, fingerprint)
         tags = {FINGERPRINT: fingerprint} | _tags(candidate)
@@ -96,6 +100,21 @@ def _same(client: MlflowClient, name: str, fingerprint: str) -> list[str]:
         f"name = '{name}' and tags.{FINGERPRINT} = '{fingerprint}'"
     )
     return sorted((str(one.version) for one in found), key=int)
+
+
+def _delete_if_damaged(client: MlflowClient, name: str, known: str, sha256: str) -> None:
+    import mlflow
+
+    with TemporaryDirectory() as folder:
+        file = f"models:/{name}/{known}/artifacts/graph.onnx"
+        fetched = mlflow.artifacts.download_artifacts(file, dst_path=folder)
+        if intact.sha256(Path(fetched)) == sha256:
+            return
+    print(f"{name} version {known}: its graph is damaged in the store; it is registered anew")
+    # "models:/m-..."; were it left, `_logged_model` would find it.
+    source = client.get_model_version(name, known).source
+    _delete(client, name, known)
+    client.delete_logged_model(source.rpartition("/")[2])
 
 
 def _delete(client: MlflowClient, name: str, needless: str) -> None:
