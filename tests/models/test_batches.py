@@ -47,8 +47,11 @@ def test_the_parts_of_a_batch_are_the_batch_augmented_alike(parts: int, side: in
     assert len(turns) == len(whole)
     for batch, cut in zip(whole, turns, strict=True):
         assert {len(labels) for _, labels, _ in cut} <= {7 // parts, 7 // parts + 1}
-        for values, pieces in zip(batch, zip(*cut, strict=True), strict=True):
-            assert np.array_equal(values, np.concatenate(pieces))
+        films_of_it, labels, weights = map(np.concatenate, zip(*cut, strict=True))
+        # Another graph may round another way: one grey level, in hardly a pixel.
+        apart = np.abs(batch[0].astype(int) - films_of_it)
+        assert apart.max() <= 1 and (apart > 0).mean() < 1e-4
+        assert np.array_equal(batch[1], labels) and np.array_equal(batch[2], weights)
 
 
 def test_a_part_is_the_same_beside_others_and_after_a_restart() -> None:

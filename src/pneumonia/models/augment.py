@@ -24,19 +24,20 @@ if TYPE_CHECKING:
 
 
 def augment(
-    images: tf.Tensor, params: AugmentParams, seed: tf.Tensor, first: int = 0, of: int | None = None
+    images: tf.Tensor, params: AugmentParams, seed: tf.Tensor, first: int = 0, of: int = 0
 ) -> tf.Tensor:
     """Change each film of a batch in its own way.
 
     Every draw is stateless (Salmon et al. 2011), so seed and place in the batch alone decide what
-    becomes of a film, on any number of threads, devices and hosts, and after a resumption.
+    becomes of a film, on any number of threads, devices and hosts, and after a resumption. A part
+    of a batch is what it is in the whole, but for the rounding of a grey value in a million.
 
     Args:
         images: uint8, (N, S, S, 1).
         params: how far each change may go.
         seed: int32, (2,).
         first: place in the batch, from 0, of the first of `images`.
-        of: films in the batch; None: N.
+        of: films in the batch, of which `images` are a part; 0: they are all of it.
 
     Returns:
         uint8, (N, S, S, 1).
@@ -44,8 +45,9 @@ def augment(
     import tensorflow as tf
 
     count, side = tf.shape(images)[0], images.shape[1]
-    total = count if of is None else of
-    draws = tf.random.stateless_uniform((16, total), seed, -1.0, 1.0)[:, first : first + count]
+    draws = tf.random.stateless_uniform((16, of or count), seed, -1.0, 1.0)
+    if of:
+        draws = draws[:, first : first + count]
     angle = draws[0] * (params.rotation * math.pi / 180)
     zoom, aspect = 1 + draws[1] * params.zoom, tf.exp(draws[7] * params.aspect / 2)
     # From output to source pixels, about the centre: scale, rotate, shift.
@@ -80,7 +82,10 @@ def augment(
     films += a_film(draws[6] * params.brightness)
     # From none to the limit: were there noise on every film, a clean one would be a stranger.
     grain = a_film(tf.abs(draws[14]) * params.noise)
-    films += grain * _normal(tf.shape(films), seed + 1, first * side * side)
+    if of:
+        films += grain * _normal(tf.shape(films), seed + 1, first * side * side)
+    else:
+        films += grain * tf.random.stateless_normal(tf.shape(films), seed + 1)
     if params.collimator:
         # Half of the films: each blade covers up to the limit, or nothing.
         cover = tf.where(draws[13] > 0, tf.maximum(draws[9:13], 0.0) * params.collimator, 0.0)

@@ -134,7 +134,8 @@ def batches(
         def batch(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             # Two numbers a step: the noise takes the odd one.
             seed = tf.stack([tf.constant(params.seed, tf.int32), tf.cast(2 * step, tf.int32)])
-            films = augment(tf.gather(images, rows), params.augment, seed, start, cut.size)
+            whole = cut.size if parts > 1 else 0
+            films = augment(tf.gather(images, rows), params.augment, seed, start, whole)
             return films, tf.gather(labels, rows), tf.gather(weights, rows)
 
         mine = rows[:, start:end]
