@@ -35,7 +35,6 @@ def main(params: Params) -> None:
     from pneumonia.tracking.store import connected
 
     block = params.gradcam_report
-    devices.be_deterministic(block.seed)
     card = json.loads((EVALUATION / "operating_point.json").read_text(encoding="utf-8"))
     points = {name: OperatingPoint(**point) for name, point in card["models"].items()}
     table = read_manifest(DATA)
@@ -46,6 +45,7 @@ def main(params: Params) -> None:
     boxes = [film_box(width, height, images.shape[1]) for width, height in sides]
     films = Films(images, test, masks, boxes)
     ill = load_images(DATA, table[(table["split"] == "val") & (table["label"] == 1)])
+    devices.be_deterministic(block.seed)
     subjects = {
         name: read_subject(MODELS / name, images, ill, point.map_scale, block)
         for name, point in points.items()

@@ -20,16 +20,9 @@ def main(params: Params) -> None:
     Raises:
         InputError: the audit found leaks; all of them, one line each.
     """
-    import pandas as pd
-
     from pneumonia.data.audit import audit
-    from pneumonia.data.duplicates import closest_pairs, near_duplicates, pixel_groups
     from pneumonia.data.manifest import digest, read_manifest
-    from pneumonia.data.probes import run_probes
     from pneumonia.data.quarantine import as_dict, read_quarantine
-    from pneumonia.data.survey import survey
-    from pneumonia.reporting import data_figures, data_pictures, style
-    from pneumonia.reporting.data_page import write_data_page
 
     table = read_manifest(DATA)
     quarantined = read_quarantine(DATA)
@@ -38,6 +31,13 @@ def main(params: Params) -> None:
         raise InputError(
             "\n".join([*found.leaks, f"{len(found.leaks)} leaks between splits: training stops"])
         )
+    import pandas as pd
+
+    from pneumonia.data.duplicates import closest_pairs, near_duplicates, pixel_groups
+    from pneumonia.data.probes import run_probes
+    from pneumonia.data.survey import survey
+    from pneumonia.reporting import data_figures, data_pictures, style
+    from pneumonia.reporting.data_page import write_data_page
 
     block = params.visualize
     seen = survey(table, DATA)
