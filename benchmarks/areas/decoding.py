@@ -115,8 +115,13 @@ def _folder(folder: Path, files: list[Path], setting: Setting) -> list[Row]:
 
 def prepared(folder: Path, out: Path) -> float:
     """Seconds that `prepare` takes in a process that has not started any others yet."""
+    from joblib.externals.loky import get_reusable_executor
+
     params = load_params(Path("params.yaml")).prepare
-    return seconds(lambda: prepare(open_source(source(folder)), params, out))
+    took = seconds(lambda: prepare(open_source(source(folder)), params, out))
+    # A child of multiprocessing leaves without what would end them, and waits for their patience.
+    get_reusable_executor().shutdown(wait=True)
+    return took
 
 
 def pillow(payload: bytes) -> Image.Image:
