@@ -20,9 +20,12 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 T = TypeVar("T")
+if TYPE_CHECKING:
+    import keras
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -95,35 +98,45 @@ def common(data: Path, folders: Path, target: float, epochs: int) -> Outcome:
         keras.losses.BinaryCrossentropy(from_logits=True),
         metrics=[keras.metrics.AUC(num_thresholds=2000, from_logits=True, name="auc")],
     )
+    return fit_until("common", model, folders, params.batch_size, params.seed, target, epochs)
+
+
+def fit_until(
+    recipe: str, model: keras.Model, folders: Path, batch_size: int, seed: int, target: float,
+    epochs: int, *callbacks: keras.callbacks.Callback,
+) -> Outcome:  # fmt: skip
+    """Keras' `fit` of a compiled model with a metric `auc`, on folders of files, until it is there.
+
+    Args:
+        recipe: printed with each epoch.
+        folders: train/ and val/, with a folder a class.
+        target: validation AUC at which it stops.
+        epochs: after which it stops in any case.
+        callbacks: of the recipe's own.
+    """
+    import keras
+
     found: list[float] = []
     begin = time.perf_counter()
 
     def end(epoch: int, logs: dict[str, float]) -> None:
         found.append(logs["val_auc"])
         row = {"epoch": epoch + 1, "val_auc": logs["val_auc"]}
-        say("common", row, time.perf_counter() - begin)
+        say(recipe, row, time.perf_counter() - begin)
         model.stop_training = logs["val_auc"] >= target
 
     train, val = (
         keras.utils.image_dataset_from_directory(
-            folders / split,
-            label_mode="binary",
-            color_mode="grayscale",
-            image_size=(size, size),
-            batch_size=params.batch_size,
-            seed=params.seed,
-            shuffle=split == "train",
-            verbose=False,
+            folders / split, label_mode="binary", color_mode="grayscale",
+            image_size=model.input_shape[1:3], batch_size=batch_size, seed=seed,
+            shuffle=split == "train", verbose=False,
         ).prefetch(2)
         for split in ("train", "val")
-    )
+    )  # fmt: skip
     model.fit(
-        train,
-        validation_data=val,
-        epochs=epochs,
-        verbose=0,
-        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=end)],
-    )
+        train, validation_data=val, epochs=epochs, verbose=0,
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=end), *callbacks],
+    )  # fmt: skip
     return Outcome(max(found), len(found), time.perf_counter() - begin)
 
 

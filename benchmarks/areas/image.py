@@ -59,4 +59,6 @@ def _layers(image: str) -> list[tuple[float, str]]:
     told = _docker("history", "--human=false", "--no-trunc", "--format", "{{json .}}", image)
     lines = [json.loads(line) for line in told.splitlines()]
     made = [(float(line["Size"]) / 1e6, " ".join(line["CreatedBy"].split())) for line in lines]
-    return [(size, what[:60].replace("|", "/")) for size, what in sorted(made)[::-1][:LAYERS]]
+    # What the base was made by is not always kept.
+    named = [(size, what[:60].replace("|", "/") or "the base's") for size, what in made]
+    return sorted(named)[::-1][:LAYERS]

@@ -112,30 +112,8 @@ def notebook(_: Path, folders: Path, target: float, epochs: int) -> Outcome:
     model = _notebook_model()
     auc = keras.metrics.AUC(num_thresholds=2000, name="auc")
     model.compile("rmsprop", "binary_crossentropy", metrics=[auc])
-    found: list[float] = []
-    begin = time.perf_counter()
-
-    def end(epoch: int, logs: dict[str, float]) -> None:
-        found.append(logs["val_auc"])
-        row = {"epoch": epoch + 1, "val_auc": logs["val_auc"]}
-        say("notebook", row, time.perf_counter() - begin)
-        model.stop_training = logs["val_auc"] >= target
-
-    train, val = (
-        keras.utils.image_dataset_from_directory(
-            folders / split, label_mode="binary", color_mode="grayscale", image_size=(SIZE, SIZE),
-            batch_size=BATCH, seed=7, shuffle=split == "train", verbose=False,
-        ).prefetch(2)
-        for split in ("train", "val")
-    )  # fmt: skip
-    model.fit(
-        train, validation_data=val, epochs=epochs, verbose=0,
-        callbacks=[
-            keras.callbacks.LambdaCallback(on_epoch_end=end),
-            keras.callbacks.ReduceLROnPlateau("val_auc", 0.3, 2, mode="max", min_lr=1e-6),
-        ],
-    )  # fmt: skip
-    return Outcome(max(found), len(found), time.perf_counter() - begin)
+    slower = keras.callbacks.ReduceLROnPlateau("val_auc", 0.3, 2, mode="max", min_lr=1e-6)
+    return recipes.fit_until("notebook", model, folders, BATCH, 7, target, epochs, slower)
 
 
 def _notebook_model() -> keras.Model:
