@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +20,8 @@ DRAWN = 48  # films, of 28 patients
 def originals(folder: Path, count: int) -> list[Path]:
     """Write JPEG films of 1.3 megapixels in the layout of the source `folder`; their files.
 
-    Drawn films, enlarged and made grainy; from the 49th on hard links to the first ones, as other
-    patients' films.
+    Drawn films, enlarged and made grainy; from the 49th on the first ones again, as other patients'
+    films, each with a comment of its own, so that no two files are the same.
     """
     drawn = Parallel(n_jobs=cpu_count())(
         delayed(_original)(folder, index) for index in range(min(count, DRAWN))
@@ -31,9 +30,15 @@ def originals(folder: Path, count: int) -> list[Path]:
     for index in range(DRAWN, count):
         source = files[index % DRAWN]
         file = source.with_name(f"{index // DRAWN}-{source.name}")
-        os.link(source, file)
+        file.write_bytes(_commented(source.read_bytes(), index))
         files.append(file)
     return files
+
+
+def _commented(jpeg: bytes, number: int) -> bytes:
+    """A JPEG with a comment behind its start of image (ITU-T T.81, B.2.4.5)."""
+    comment = number.to_bytes(2)
+    return jpeg[:2] + b"\xff\xfe" + (2 + len(comment)).to_bytes(2) + comment + jpeg[2:]
 
 
 def _original(folder: Path, index: int) -> Path:

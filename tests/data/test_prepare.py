@@ -18,13 +18,14 @@ from PIL import Image
 from pneumonia.data.image import decode, encode_png, read_grey
 from pneumonia.data.manifest import (
     COLUMNS,
+    ManifestRow,
     digest,
     image_path,
     load_images,
     load_mask,
     read_manifest,
     require_audit,
-    validate,
+    write_manifest,
 )
 from pneumonia.data.prepare import draw_splits, prepare
 from pneumonia.data.quarantine import read_quarantine
@@ -384,23 +385,41 @@ def test_what_an_interrupted_run_left_is_no_hindrance(tmp_path: Path) -> None:
         ("patient_id", "", "patient_id is empty"),
     ],
 )
-def test_a_manifest_that_breaks_a_rule_is_refused(
-    prepared: Path, column: str, value: object, reason: str
+def test_a_manifest_that_breaks_a_rule_is_neither_written_nor_read(
+    prepared: Path, tmp_path: Path, column: str, value: object, reason: str
 ) -> None:
-    table = read_manifest(prepared)
-    table[column] = value
+    table = read_manifest(prepared).assign(**{column: value})
+    broken = [ManifestRow(**row) for row in table.to_dict("records")]
     with pytest.raises(InputError, match=rf"manifest\.csv: {reason}"):
-        validate(table, prepared / "manifest.csv")
+        write_manifest(tmp_path, broken)
+    assert not list(tmp_path.iterdir())
+    table.to_csv(tmp_path / "manifest.csv", index=False)
+    with pytest.raises(InputError, match=rf"manifest\.csv: {reason}"):
+        read_manifest(tmp_path)
 
 
-def test_an_unsorted_or_other_table_is_refused(prepared: Path) -> None:
+def test_an_unsorted_or_other_table_is_refused(prepared: Path, tmp_path: Path) -> None:
     table = read_manifest(prepared)
-    with pytest.raises(InputError, match="not sorted"):
-        validate(table[::-1], prepared)
-    with pytest.raises(InputError, match="columns are"):
-        validate(table.drop(columns="mask"), prepared)
-    with pytest.raises(InputError, match="no image"):
-        validate(table.head(0), prepared)
+    for other, reason in (
+        (table[::-1], "not sorted"),
+        (table.drop(columns="mask"), "columns are"),
+        (table.head(0), "no image"),
+    ):
+        other.to_csv(tmp_path / "manifest.csv", index=False)
+        with pytest.raises(InputError, match=reason):
+            read_manifest(tmp_path)
+
+
+def test_a_manifest_is_written_as_pandas_writes_it(tmp_path: Path) -> None:
+    rows = [
+        ManifestRow(f"{name:016x}", file, 0, "normal", patient, "train", 9, 8, "L", 7, "")
+        for name, (file, patient) in enumerate(
+            [("a,b.png", "0001"), ('the "left".png', " p"), ("é ü.png", "NA"), ("x\ty", "1.0")]
+        )
+    ]
+    write_manifest(tmp_path, rows[::-1])
+    written = (tmp_path / "manifest.csv").read_text(encoding="utf-8")
+    assert written == pd.DataFrame(rows).to_csv(index=False, lineterminator="\n")
 
 
 @pytest.mark.parametrize("content", [None, b"", b'a,b\n"1,2\n', b"\xff\xfe"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,10 +134,14 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
         return np.asarray(image, dtype=np.uint8)
 
 
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """Lossless PNG of grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4), uint8, without metadata."""
+def encode_png(pixels: NDArray[np.uint8], strategy: int = zlib.Z_DEFAULT_STRATEGY) -> bytes:
+    """Lossless PNG of grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4), uint8, without metadata.
+
+    A film comes out a percent smaller in half the time with the strategy `zlib.Z_RLE`, which looks
+    for runs alone: behind PNG's filters little else repeats.
+    """
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=4)
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=4, compress_type=strategy)
     return buffer.getvalue()
 
 

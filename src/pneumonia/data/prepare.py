@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -145,11 +146,12 @@ def _prepare_one(film: SourceFilm, size: int, folder: Path) -> Result:
         reason = reason_of(error)
         return QuarantinedFilm(film.file, film.label, film.split, film.patient_id, reason)
     image_id = hashlib.sha256(payload).hexdigest()[:16]
-    image_path(folder, image_id).write_bytes(encode_png(image.pixels))
+    image_path(folder, image_id).write_bytes(encode_png(image.pixels, zlib.Z_RLE))
     mask_file = ""
     if mask is not None and mask.any():
         mask_file = f"masks/{image_id}.png"
-        (folder / mask_file).write_bytes(encode_png(square_mask(mask, size).astype("uint8") * 255))
+        white = square_mask(mask, size).astype("uint8") * 255
+        (folder / mask_file).write_bytes(encode_png(white, zlib.Z_RLE))
     return ManifestRow(
         image_id=image_id,
         file=film.file,
