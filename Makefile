@@ -62,7 +62,7 @@ test-model: $(VENV)/.installed ## check what the champion does: invariance, dire
 mutants: $(VENV)/.installed-dev ## seed bugs, one at a time: do the tests catch them? one: make mutants ONLY=label-flip
 	@python -m tests.mutants --parallel="$(PARALLEL)" $(if $(ONLY),--only $(ONLY)) $(if $(FRESH),--fresh)
 
-bench: $(VENV)/.installed-bench ## measure side by side with what one would use instead; half an hour on idle cores
+bench: $(VENV)/.installed-bench ## measure side by side with what one would use instead; half an hour or more on idle cores
 	@python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(TURNS),--turns $(TURNS))
 
 faults: $(VENV)/.installed-dev ## break things on purpose, and look how the pipeline takes it: make faults ONLY=disk

@@ -25,7 +25,6 @@ AREAS = (
     "decoding", "batches", "training", "evaluation", "explaining", "serving", "scoring", "repro",
     "startup", "installation", "image",
 )  # fmt: skip
-BY_NAME_ALONE = ("installation",)  # gigabytes, and minutes of the network
 TURNS = 5
 
 
@@ -36,10 +35,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"Areas: {', '.join(AREAS)}.",
     )  # fmt: skip
-    parser.add_argument(
-        "--only", nargs="+", choices=AREAS, metavar="AREA",
-        help=f"these (all but {', '.join(BY_NAME_ALONE)})",
-    )  # fmt: skip
+    parser.add_argument("--only", nargs="+", choices=AREAS, metavar="AREA", help="these (all)")
     parser.add_argument("--turns", type=int, default=TURNS, help=f"of each way ({TURNS})")
     parser.add_argument(
         "--resume", action="store_true", help="leave out what was measured at this revision"
@@ -54,7 +50,7 @@ def main() -> int:
         return 0
     _require_repro()
     failed = []
-    for name in options.only or [area for area in AREAS if area not in BY_NAME_ALONE]:
+    for name in options.only or AREAS:
         former = table.kept(_file(options.kept, name)) if options.resume else None
         # A "+" says that files were changed, not which.
         if former and former.revision == table.revision(ROOT) and "+" not in former.revision:
