@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import imagecodecs
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pneumonia.data.image import decode, encode_png, film_box, square_mask
+from pneumonia.data.phantom import draw
 from tests.conftest import image_bytes
 
 SIDES = st.integers(16, 90)
@@ -255,12 +257,19 @@ def test_a_mask_neither_grows_nor_shrinks_with_its_size(size: int) -> None:
     assert not found[:, size // 2 :].any()
 
 
+@pytest.mark.parametrize("strategy", [zlib.Z_FILTERED, zlib.Z_RLE])
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
-def test_an_encoded_array_reads_back_as_it_was(shape: tuple[int, ...]) -> None:
+def test_an_encoded_array_reads_back_as_it_was(shape: tuple[int, ...], strategy: int) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
-    payload = encode_png(pixels)
+    payload = encode_png(pixels, strategy)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(payload))), pixels)
-    assert payload == encode_png(pixels.copy())
+    assert payload == encode_png(pixels.copy(), strategy)
+
+
+def test_the_bytes_that_name_a_drawn_film_are_pillows_own() -> None:
+    # README.md's figures hang on them: the films' names are the order in which they are trained on.
+    pixels = draw(7, 0).pixels
+    assert encode_png(pixels) == saved(Image.fromarray(pixels), "PNG", compress_level=4)
 
 
 @given(SIDES, SIDES, SIZES)
