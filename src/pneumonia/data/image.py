@@ -138,8 +138,8 @@ def encode_png(pixels: NDArray[np.uint8], strategy: int = zlib.Z_FILTERED) -> by
     """Lossless PNG of grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4), uint8, without metadata.
 
     A film comes out a percent smaller in half the time with the strategy `zlib.Z_RLE`, which looks
-    for runs alone: behind PNG's filters little else repeats. The default is Pillow's own: the bytes of
-    a drawn film name it, and with other names films go through training in another order.
+    for runs alone: behind PNG's filters little else repeats. The default is Pillow's own: the bytes
+    of a drawn film name it, and with other names films go through training in another order.
     """
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=4, compress_type=strategy)
