@@ -34,6 +34,7 @@ settings.load_profile("steady")
 TOGETHER = ("pipeline", "tracking")  # rooms with one clone, or servers, for all their files
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep what shares fixtures, or a clone's DVC, on one worker of a parallel run."""
     for item in items:
