@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def measure(setting: Setting) -> list[Row]:
         rows = [Row(f"`{image}`", "MB", [whole])]
     else:
         rows = [Row(f"`{image}`", "MB", [whole], limit=f"`{base}`", bound=[least])]
-    return rows + [Row(f"layer `{what}`", "MB", [size]) for size, what in layers]
+    return rows + [Row(f"layer {what}", "MB", [size]) for size, what in layers]
 
 
 def _said(error: OSError | subprocess.CalledProcessError) -> str:
@@ -58,7 +59,13 @@ def _layers(image: str) -> list[tuple[float, str]]:
     """The largest layers: megabytes, and the beginning of what made them."""
     told = _docker("history", "--human=false", "--no-trunc", "--format", "{{json .}}", image)
     lines = [json.loads(line) for line in told.splitlines()]
-    made = [(float(line["Size"]) / 1e6, " ".join(line["CreatedBy"].split())) for line in lines]
+    made = [(float(line["Size"]) / 1e6, _instruction(line["CreatedBy"])) for line in lines]
+    return sorted(made)[::-1][:LAYERS]
+
+
+def _instruction(created_by: str) -> str:
+    """As the Dockerfile has it: without the shell it ran in, and the hash of what was copied."""
+    told = re.sub(r"^/bin/sh -c (#\(nop\))?", "", " ".join(created_by.split())).strip()
+    told = re.sub(r"(dir|file|multi):[0-9a-f]{64} in ", "", told)[:60].replace("|", "/")
     # What the base was made by is not always kept.
-    named = [(size, what[:60].replace("|", "/") or "the base's") for size, what in made]
-    return sorted(named)[::-1][:LAYERS]
+    return f"`{told}`" if told else "of the base"
