@@ -123,6 +123,7 @@ def test_other_figures_of_the_data_do_not_train_again(reproduced: Clone, tmp_pat
     assert experiment.returncode == 0, experiment.stderr
     assert "Running stage 'visualize'" in experiment.stdout
     assert "Running stage 'train" not in experiment.stdout
+    assert "InitializeLog" not in experiment.stderr  # TensorFlow's greeting
 
 
 def make_folder(root: Path, films: int = 6) -> Path:

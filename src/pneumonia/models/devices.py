@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pneumonia.models import hosts
+from pneumonia.models.quiet import quiet
 from pneumonia.params import Precision
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ def be_deterministic(seed: int, precision: Precision = "float32") -> None:
             float32; weights, optimizer and what is exported stay float32. It is a rewrite of the
             graph for CPUs: on a GPU, and on a CPU without AVX512_BF16 or AMX, nothing is gained.
     """
-    with _quiet():
+    with quiet():
         import keras
         import tensorflow as tf
 
@@ -62,20 +60,3 @@ def strategy(devices: list[str] | None = None) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(
         devices, cross_device_ops=tf.distribute.ReductionToOneDevice()
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Send the file descriptor of standard error nowhere.
-
-    TensorFlow greets from C++ before any of its log settings count; an error that stops the import
-    is a Python exception and still comes through.
-    """
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

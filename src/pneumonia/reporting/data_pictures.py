@@ -65,9 +65,11 @@ def mean_films(means: NDArray[np.float64]) -> Figure:
 
 def augmentation(table: pd.DataFrame, folder: Path, params: AugmentParams, seed: int) -> Figure:
     """A film of each subtype, and what training may make of it."""
-    import tensorflow as tf
-
     from pneumonia.models.augment import augment
+    from pneumonia.models.quiet import quiet
+
+    with quiet():
+        import tensorflow as tf
 
     kinds = kinds_of(table)
     figure, axes = _grid(len(kinds), 1 + DRAWS)
