@@ -6,7 +6,8 @@ import pytest
 
 
 def test_xdist_heeds_the_rooms(request: pytest.FixtureRequest) -> None:
-    # It goes by the name, which it writes the group to. Without that all pass, in twice the time.
+    # It goes by the name, which it writes the group to. Without that all pass, but each worker
+    # makes every image for itself, and waits for the other.
     if not hasattr(request.config, "workerinput"):
         pytest.skip("one process")
     assert request.node.nodeid.endswith(f"@{request.path}")

@@ -1,7 +1,7 @@
 """The Docker image.
 
-What `make image` built, and of it the base, which is its limit, and the largest layers above that.
-DOCKER names the client, IMAGE the image, as they do for make.
+What `make image` built, the base below it, which is its limit, and the largest layers. DOCKER names
+the client, IMAGE the image, as they do for make.
 """
 
 from __future__ import annotations
