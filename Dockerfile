@@ -19,7 +19,7 @@ LABEL org.opencontainers.image.title=${NAME} \
       org.opencontainers.image.licenses=MIT
 COPY --from=environment /opt/venv /opt/venv
 COPY --from=environment /opt/model /opt/model
-# The code is the model's own, so that films are prepared as they were when it was evaluated.
+# The code is the model's own, so that images are prepared as they were when it was evaluated.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/model/code \
     PYTHONUNBUFFERED=1 \

@@ -15,7 +15,7 @@ STAGE ?= train_scratch
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 # Of the table of experiments: params that differ and the AUCs, none of the other metrics and files.
-HIDDEN := (.*/|scratch\.|transfer\.|films|patient|counts|copies|quarantine|near_duplicates|probes|Executor)
+HIDDEN := (.*/|scratch\.|transfer\.|images|patient|counts|copies|quarantine|near_duplicates|probes|Executor)
 ALWAYS := (scratch|transfer)\.(val|test)\.auc$$
 
 # Stages call `python`: the environment's comes first. Nothing calls home.
@@ -102,11 +102,11 @@ search: $(VENV)/.installed-search ## look for better params: make search STAGE=t
 queue: $(VENV)/.installed ## run the queued experiments: make queue JOBS=2
 	@pneumonia queue --jobs $(or $(JOBS),1)
 
-explain: $(VENV)/.installed ## heat maps of films: make explain FILES="a.png b.dcm"
+explain: $(VENV)/.installed ## heat maps of images: make explain FILES="a.png b.dcm"
 	@pneumonia explain $(FILES)
 
-score: $(VENV)/.installed ## score many films: make score INPUT=films OUTPUT=scores
-	@test -n "$(INPUT)" -a -n "$(OUTPUT)" || { echo "say what and where to: make score INPUT=films OUTPUT=scores" >&2; exit 1; }
+score: $(VENV)/.installed ## score many images: make score INPUT=images OUTPUT=scores
+	@test -n "$(INPUT)" -a -n "$(OUTPUT)" || { echo "say what and where to: make score INPUT=images OUTPUT=scores" >&2; exit 1; }
 	@pneumonia score "$(INPUT)" --output "$(OUTPUT)" $(if $(RAY),--ray $(RAY))
 
 serve: $(VENV)/.installed ## serve the champion: REST, and a page for people

@@ -1,16 +1,16 @@
-"""What one choice in the training of a network buys on films that are hard to tell by their look.
+"""What one choice in the training of a network buys on images that are hard to tell by their look.
 
-Any hold-out of the Kermany set saturates. So two parts of the films that are not test are held out:
+Any hold-out of the Kermany set saturates. So two parts of the images that are not test are held out:
 
 - easy: a tenth of the patients, as validation has them;
-- hard: patients drawn by how much their films' look misleads. A linear model on the films at 8x8
+- hard: patients drawn by how much their images' look misleads. A linear model on the images at 8x8
   and at 16x16 px, fitted to other patients, takes them for the other class, or nearly. On such
-  films framing and exposure, which it reads the label from everywhere else, are of no use.
+  images framing and exposure, which it reads the label from everywhere else, are of no use.
 
 A network is trained on the rest with the params as shipped but for what `--set` changes, and scored
 on both parts, on the hard one also under each medium shift of `pneumonia.evaluation.shifts`. The
 test split is not read. One line a run; the figures of docs/explanation/models.md come from it.
-`two views` is the hard part again, each logit the mean over the film and its inner nine tenths,
+`two views` is the hard part again, each logit the mean over the image and its inner nine tenths,
 enlarged.
 
 With `--average A B` nothing is trained: it scores the mean of the logits that two runs kept by
@@ -49,7 +49,7 @@ HARD = {0: (0.24, 2.5), 1: (0.13, 0.7)}
 def hold_out(
     images: NDArray[np.uint8], labels: NDArray[np.int64], patients: NDArray[np.str_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which films are hard and which are easy, each (N,); the rest is to train on."""
+    """Which images are hard and which are easy, each (N,); the rest is to train on."""
     misleading = _misleading(images, labels, patients)
     table = pd.DataFrame({"patient": patients, "label": labels, "misleading": misleading})
     by_patient = table.groupby("patient").agg({"label": "max", "misleading": "mean"})
@@ -69,7 +69,7 @@ def hold_out(
 def _misleading(
     images: NDArray[np.uint8], labels: NDArray[np.int64], patients: NDArray[np.str_]
 ) -> NDArray[np.float64]:
-    """How far a film's look stands on the side of the other class, (N,), in standard deviations."""
+    """How far an image's look stands on the side of the other class, (N,), in standard deviations."""
     total = np.zeros(len(labels))
     for side, penalty in ((8, 0.1), (16, 0.01)):
         seen = _resized(images, side).reshape(len(labels), -1)
@@ -89,11 +89,11 @@ def _resized(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
     if images.shape[1] == side:
         return images
-    films = [
+    squares = [
         Image.fromarray(image[..., 0]).resize((side, side), Image.Resampling.BOX)
         for image in images
     ]
-    return np.stack([np.asarray(film) for film in films])[..., None]
+    return np.stack([np.asarray(square) for square in squares])[..., None]
 
 
 def changed(block: dict[str, Any], changes: list[str]) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def changed(block: dict[str, Any], changes: list[str]) -> dict[str, Any]:
 
 
 def train(
-    name: str, block: dict[str, Any], films: tuple[Any, Any], size: int
+    name: str, block: dict[str, Any], images: tuple[Any, Any], size: int
 ) -> tuple[keras.Model, float]:
     """The trained network and its seconds."""
     from pneumonia.models import devices, scratch, training, transfer
@@ -134,15 +134,15 @@ def train(
             params = TransferParams.model_validate(block)
             devices.be_deterministic(params.seed, params.precision)
             model = transfer.build(params, size)
-            transfer.fit_head(model, films[0], params)
+            transfer.fit_head(model, images[0], params)
             groups = transfer.groups(model, params)
         if params.epochs:
-            training.fit(model, groups, films, params, params.epochs, history, checkpoint, say)
+            training.fit(model, groups, images, params, params.epochs, history, checkpoint, say)
     return model, time.perf_counter() - begin
 
 
 def figures(logits: dict[str, NDArray[Any]]) -> str:
-    """AUCs, and on the easy films the Brier score and how far probabilities exceed prevalence."""
+    """AUCs, and on the easy images the Brier score and how far probabilities exceed prevalence."""
     easy, hard = logits["easy_labels"], logits["hard_labels"]
     shifted = [roc_auc_score(hard, logits[shift]) for shift in SHIFTS]
     probability = 1 / (1 + np.exp(-logits["easy"].astype(np.float64)))
@@ -165,7 +165,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=ROOT / "data/prepared", help="prepared folder")
     parser.add_argument("--model", choices=("scratch", "transfer"), default="transfer")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="changes")
-    parser.add_argument("--size", type=int, default=160, help="side of the films, px (160)")
+    parser.add_argument("--size", type=int, default=160, help="side of the images, px (160)")
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     parser.add_argument("--logits", type=Path, help="where to keep the logits, .npz")
     parser.add_argument("--average", type=Path, nargs=2, metavar="NPZ", help="of two runs' logits")
@@ -190,13 +190,15 @@ def main() -> None:
 
     import tensorflow as tf
 
-    from pneumonia.models.batches import Films
+    from pneumonia.models.batches import LabelledImages
     from pneumonia.models.training import forward
 
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
     rest = ~hard & ~easy
-    films = tuple(Films(images[part], labels[part].astype(np.float32)) for part in (rest, easy))
-    model, seconds = train(arguments.model, block, films, arguments.size)
+    squares = tuple(
+        LabelledImages(images[part], labels[part].astype(np.float32)) for part in (rest, easy)
+    )
+    model, seconds = train(arguments.model, block, squares, arguments.size)
     infer = forward(model)
     logits = {part: infer(images[mask])[:, 0] for part, mask in (("easy", easy), ("hard", hard))}
     rim = arguments.size // 20
@@ -211,7 +213,7 @@ def main() -> None:
     what = f"{arguments.model} {' '.join(arguments.changes) or 'as shipped'}"
     print(
         f"{what}: {figures(logits)}, "
-        f"{rest.sum()} / {easy.sum()} / {hard.sum()} films, {seconds:.0f} s"
+        f"{rest.sum()} / {easy.sum()} / {hard.sum()} squares, {seconds:.0f} s"
     )
 
 

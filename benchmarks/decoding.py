@@ -1,11 +1,11 @@
-"""The decoder against bare Pillow on the same films, in the same run.
+"""The decoder against bare Pillow on the same images, in the same run.
 
 Rate: `decode` against full decode, grey and Lanczos resize to the same sides by Pillow alone, all
 cores busy, the two taking turns; the ratio is what counts.
 
 Difference: what JPEG's scaled decoding changes, in grey levels of the square against full decoding,
 by the margin that it leaves over the square's side; and beside it what Lanczos and bicubic resizing
-of the fully decoded film differ by.
+of the fully decoded image differ by.
 
 PYTHONPATH=src python benchmarks/decoding.py FOLDER
 """
@@ -31,28 +31,28 @@ from pneumonia.data import image
 from pneumonia.data.image import SUFFIXES, decode, inner_size
 
 MARGINS = (1, 2, 3, 4)
-FULL = 10**6  # a margin that no film has: scaled decoding is off
+FULL = 10**6  # a margin that no image has: scaled decoding is off
 
 
 def ours(size: int, file: Path) -> None:
-    """Decode one film as the pipeline does."""
+    """Decode one image as the pipeline does."""
     decode(file.read_bytes(), size)
 
 
 def bare(size: int, file: Path) -> None:
-    """Decode one film with Pillow alone; no bounds, no orientation, no padding."""
-    film = Image.open(io.BytesIO(file.read_bytes())).convert("L")
-    film.resize(inner_size(*film.size, size), Image.Resampling.LANCZOS)
+    """Decode one image with Pillow alone; no bounds, no orientation, no padding."""
+    image = Image.open(io.BytesIO(file.read_bytes())).convert("L")
+    image.resize(inner_size(*image.size, size), Image.Resampling.LANCZOS)
 
 
 def difference(size: int, file: Path) -> list[tuple[float, int]]:
     """Mean and largest difference from full decoding, by margin; then of bicubic from Lanczos."""
     payload = file.read_bytes()
     squares = [_square(payload, size, margin) for margin in (FULL, *MARGINS)]
-    film = Image.open(io.BytesIO(payload)).convert("L")
-    inner = inner_size(*film.size, size)
+    image = Image.open(io.BytesIO(payload)).convert("L")
+    inner = inner_size(*image.size, size)
     lanczos, bicubic = (
-        np.asarray(film.resize(inner, kind), int)
+        np.asarray(image.resize(inner, kind), int)
         for kind in (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC)
     )
     apart = [np.abs(square - squares[0]) for square in squares[1:]] + [np.abs(lanczos - bicubic)]
@@ -74,20 +74,20 @@ def main() -> None:
         nargs="?",
         type=Path,
         default=os.environ.get("CHEST_XRAY_ORIGINALS"),
-        help="JPEG and PNG films at original size, at any depth; default: CHEST_XRAY_ORIGINALS",
+        help="JPEG and PNG images at original size, at any depth; default: CHEST_XRAY_ORIGINALS",
     )
     parser.add_argument("--size", type=int, default=224, help="side of the square, px (224)")
     parser.add_argument("--turns", type=int, default=5, help="times that each is measured (5)")
     options = parser.parse_args()
     if options.folder is None or not Path(options.folder).is_dir():
-        sys.exit(f"benchmarks/decoding.py: no folder of films: {options.folder}")
+        sys.exit(f"benchmarks/decoding.py: no folder of images: {options.folder}")
     files = [f for f in sorted(Path(options.folder).rglob("*")) if f.suffix.lower() in SUFFIXES]
     if not files:
-        sys.exit(f"benchmarks/decoding.py: no film in {options.folder}")
+        sys.exit(f"benchmarks/decoding.py: no image in {options.folder}")
     cores = len(os.sched_getaffinity(0))
     megapixels = statistics.mean(np.prod(Image.open(file).size) / 1e6 for file in files)
     megabytes = sum(file.stat().st_size for file in files) / 1e6
-    print(f"{len(files)} films, {megabytes:.1f} MB, {megapixels:.2f} megapixels on average")
+    print(f"{len(files)} images, {megabytes:.1f} MB, {megapixels:.2f} megapixels on average")
     print(f"{cores} cores, {platform.machine()}, Python {platform.python_version()}, to the square")
     print(f"of {options.size} px\n")
     with ProcessPoolExecutor(cores) as pool:
@@ -101,17 +101,17 @@ def main() -> None:
                 rates[name].append(len(files) / (time.perf_counter() - start))
         rows = list(pool.map(partial(difference, options.size), files, chunksize=8))
     for name, found in rates.items():
-        print(f"{name:12} {statistics.median(found):7.1f} films/s")
+        print(f"{name:12} {statistics.median(found):7.1f} images/s")
     ratios = [a / b for a, b in zip(*rates.values(), strict=True)]
     print(
         f"ratio        {statistics.median(ratios):7.2f} ({min(ratios):.2f} to {max(ratios):.2f})\n"
     )
-    print("grey levels, over all films:  mean   largest mean of a film   largest")
+    print("grey levels, over all images:  mean   largest mean of an image   largest")
     names = [f"scaled decoding, margin {margin}" for margin in MARGINS] + [
         "Lanczos against bicubic"
     ]
-    for name, films in zip(names, zip(*rows, strict=True), strict=True):
-        means, largest = zip(*films, strict=True)
+    for name, images in zip(names, zip(*rows, strict=True), strict=True):
+        means, largest = zip(*images, strict=True)
         print(f"{name:28} {statistics.mean(means):5.3f} {max(means):24.3f} {max(largest):9}")
 
 

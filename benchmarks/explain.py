@@ -1,6 +1,6 @@
 """What a heat map costs: the exported graph against itself without maps, and the usual recipe.
 
-One film at a time, as a server gets them, the three taking turns on the same films:
+One image at a time, as a server gets them, the three taking turns on the same images:
 
 - *logit*: the exported graph with its map cut out, in ONNX Runtime;
 - *logit and map*: the exported graph as it is;
@@ -39,7 +39,7 @@ def without_map(graph: Path) -> Answer:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    return lambda film: session.run(["logit"], {"image": film})
+    return lambda image: session.run(["logit"], {"image": image})
 
 
 def usual(folder: Path) -> Answer:
@@ -50,10 +50,10 @@ def usual(folder: Path) -> Answer:
     model = load(folder)
     both = keras.Model(model.input, [model.get_layer("features").output, model.output])
 
-    def answer(film: NDArray[np.uint8]) -> object:
-        logit = model.predict(film, verbose=0)
+    def answer(image: NDArray[np.uint8]) -> object:
+        logit = model.predict(image, verbose=0)
         with tf.GradientTape() as tape:
-            activations, score = both(film)
+            activations, score = both(image)
             score = score[:, 0]
         gradient = tape.gradient(score, activations)
         weights = tf.reduce_mean(gradient, axis=(0, 1, 2))
@@ -63,12 +63,12 @@ def usual(folder: Path) -> Answer:
     return answer
 
 
-def seconds(answer: Answer, films: NDArray[np.uint8]) -> float:
-    """Time a film."""
+def seconds(answer: Answer, images: NDArray[np.uint8]) -> float:
+    """Time an image."""
     start = time.perf_counter()
-    for film in films:
-        answer(film[None])
-    return (time.perf_counter() - start) / len(films)
+    for image in images:
+        answer(image[None])
+    return (time.perf_counter() - start) / len(images)
 
 
 def main() -> None:
@@ -78,30 +78,30 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=Path("data/prepared"))
     parser.add_argument("--model", type=Path, default=Path("models/transfer"))
-    parser.add_argument("--films", type=int, default=1000, help="a turn of the graphs (1000)")
+    parser.add_argument("--images", type=int, default=1000, help="a turn of the graphs (1000)")
     parser.add_argument("--turns", type=int, default=5, help="times that each is measured (5)")
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     table = read_manifest(options.data)
-    some = load_images(options.data, table.head(options.films))
-    films = np.resize(some, (options.films, *some.shape[1:]))
+    some = load_images(options.data, table.head(options.images))
+    images = np.resize(some, (options.images, *some.shape[1:]))
     graph = Graph(options.model / "graph.onnx")
     answers: dict[str, tuple[Answer, int]] = {
-        "logit": (without_map(options.model / "graph.onnx"), len(films)),
-        "logit and map": (graph.run, len(films)),
-        "usual": (usual(options.model), max(1, len(films) // 50)),
+        "logit": (without_map(options.model / "graph.onnx"), len(images)),
+        "logit and map": (graph.run, len(images)),
+        "usual": (usual(options.model), max(1, len(images) // 50)),
     }
     taken: dict[str, list[float]] = {name: [] for name in answers}
     for turn in range(options.turns + 1):
         for name, (answer, count) in answers.items():
-            spent = seconds(answer, films[:count])
+            spent = seconds(answer, images[:count])
             if turn:  # the first one warms up
                 taken[name].append(spent)
     cores = len(os.sched_getaffinity(0))
-    print(f"{options.model}, {len(films)} films a turn; {cores} cores, {platform.machine()}")
+    print(f"{options.model}, {len(images)} images a turn; {cores} cores, {platform.machine()}")
     for name, times in taken.items():
         print(
-            f"{name:14} {1e3 * statistics.median(times):8.2f} ms a film "
+            f"{name:14} {1e3 * statistics.median(times):8.2f} ms an image "
             f"({1e3 * min(times):.2f} to {1e3 * max(times):.2f})"
         )
     for over, under in (("logit and map", "logit"), ("usual", "logit and map")):

@@ -2,7 +2,7 @@
 
     PYTHONPATH=src:. python -m benchmarks.hosts [--seeds 7 8 9] [--stages train_scratch ...]
 
-Prepares and audits the drawn films; then for each stage and seed trains with the shipped params
+Prepares and audits the drawn images; then for each stage and seed trains with the shipped params
 once in one process and once in two, which meet on loopback as two hosts do (the second seed, which
 only heat maps need, has one epoch). A row each: the validation AUC of either after the last epoch,
 and how far their losses are apart, as shares, in the first epoch and at most. How much seeds differ
@@ -39,15 +39,15 @@ def main() -> None:
     parser.add_argument("--stages", nargs="+", default=["train_scratch", "train_transfer"])
     arguments = parser.parse_args()
     with TemporaryDirectory() as temporary:
-        films = Path(temporary) / "films"
-        _checkout(films, {})
+        images = Path(temporary) / "images"
+        _checkout(images, {})
         for stage in ("prepare", "visualize"):
-            _wait([_start(films, stage)])
+            _wait([_start(images, stage)])
         for stage in arguments.stages:
             rows = []
             for seed in arguments.seeds:
-                one = _train(Path(temporary), films, stage, seed, hosts=1)
-                two = _train(Path(temporary), films, stage, seed, hosts=2)
+                one = _train(Path(temporary), images, stage, seed, hosts=1)
+                two = _train(Path(temporary), images, stage, seed, hosts=2)
                 apart = ((one["loss"] - two["loss"]).abs() / one["loss"]).dropna()
                 row = {
                     "seed": seed,
@@ -72,7 +72,7 @@ def _checkout(folder: Path, changes: dict[str, dict[str, int]]) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(blocks), encoding="utf-8")
 
 
-def _train(parent: Path, films: Path, stage: str, seed: int, hosts: int) -> pd.DataFrame:
+def _train(parent: Path, images: Path, stage: str, seed: int, hosts: int) -> pd.DataFrame:
     """The history of a training: a row an epoch."""
     folders = [parent / f"{stage}-{seed}-{hosts}-{index}" for index in range(hosts)]
     addresses = [f"127.0.0.1:{_free_port()}" for _ in folders] if hosts > 1 else []
@@ -80,7 +80,7 @@ def _train(parent: Path, films: Path, stage: str, seed: int, hosts: int) -> pd.D
     for index, folder in enumerate(folders):
         _checkout(folder, {stage: {"seed": seed}})
         for kept in ("data", "reports"):
-            (folder / kept).symlink_to(films / kept)
+            (folder / kept).symlink_to(images / kept)
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         started.append(_start(folder, stage, TF_CONFIG=json.dumps(config)))
     _wait(started)

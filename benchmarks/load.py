@@ -25,32 +25,32 @@ import psutil
 from benchmarks.clients import Tally, busy, post, server
 from pneumonia.data.image import SUFFIXES
 
-FILMS = 200
+IMAGES = 200
 CLIENTS = 32
 MINUTE = 60  # s
 
 
-def bad_requests(film: bytes) -> list[bytes]:
+def bad_requests(image: bytes) -> list[bytes]:
     """What senders get wrong."""
-    whole = post("/predict", film)
+    whole = post("/predict", image)
     return [
         post("/predict", b""),
-        post("/predict", b"no film at all"),
-        post("/predict", film[: len(film) // 2]),
-        post("/predict", film, "text/plain"),
-        post("/predict", film, "multipart/form-data; boundary=x"),
+        post("/predict", b"no image at all"),
+        post("/predict", image[: len(image) // 2]),
+        post("/predict", image, "text/plain"),
+        post("/predict", image, "multipart/form-data; boundary=x"),
         post("/invocations", b"{", "application/json"),
         post("/invocations", b'{"inputs": [1]}', "application/json"),
         post("/invocations", b'{"dataframe_records": [{"image": "?"}]}', "application/json"),
-        post("/nowhere", film),
+        post("/nowhere", image),
         whole.replace(b"POST /predict", b"PUT /predict", 1),
     ]
 
 
-def mixed(films: Sequence[bytes], seed: int = 0) -> list[bytes]:
+def mixed(images: Sequence[bytes], seed: int = 0) -> list[bytes]:
     """Good requests with a tenth of bad ones among them."""
-    bad = bad_requests(films[0])
-    good = [post("/predict", film) for film in films]
+    bad = bad_requests(images[0])
+    good = [post("/predict", image) for image in images]
     few = [bad[number % len(bad)] for number in range(max(1, len(good) // 9))]
     every = good + few
     random.Random(seed).shuffle(every)  # nosec B311 # a reproducible order
@@ -80,11 +80,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--films", type=Path, default=Path("data/prepared/images"))
+    parser.add_argument("--images", type=Path, default=Path("data/prepared/images"))
     parser.add_argument("--model", default="models:/pneumonia-chest-xray@champion")
     parser.add_argument("--minutes", type=float, default=10)
     options = parser.parse_args()
-    files = sorted(file for file in options.films.rglob("*") if file.suffix in SUFFIXES)[:FILMS]
+    files = sorted(file for file in options.images.rglob("*") if file.suffix in SUFFIXES)[:IMAGES]
     requests = mixed([file.read_bytes() for file in files])
     application = [sys.executable, "-m", "pneumonia.serving.app", "--model", options.model]
     with server(application) as (port, process):

@@ -1,11 +1,11 @@
 """What the warnings catch, and how often they are raised for nothing.
 
 The statistics are fitted as `evaluate` fits them, to train and val of a prepared folder. Then are
-asked: its test films, as they are and under each shift of `pneumonia.evaluation.shifts`; the same
+asked: its test images, as they are and under each shift of `pneumonia.evaluation.shifts`; the same
 turned, inverted, cropped, taken to pieces; drawings; photographs that come with scikit-learn and
 matplotlib, and those of further folders. A row a kind, in percent of its pictures.
 
-`not a chest film` and `inverted or turned` exclude each other; `exposure` is counted apart.
+`not a chest X-ray` and `inverted or turned` exclude each other; `exposure` is counted apart.
 
 PYTHONPATH=src:. python benchmarks/plausibility.py --data data/prepared
 """
@@ -26,12 +26,12 @@ from PIL import Image
 from pneumonia.data.image import DecodedImage, ImageError, decode, encode_png
 from pneumonia.data.manifest import load_images, read_manifest
 from pneumonia.evaluation.shifts import SHIFTS, STRENGTHS, shifted
-from pneumonia.serving.plausibility import FILMS, Plausibility, fit
+from pneumonia.serving.plausibility import IMAGES, Plausibility, fit
 from pneumonia.serving.warnings import warn
 from tests.serving.drawings import DRAWINGS
 
 ROOT = Path(__file__).parents[1]
-SOME = 200  # test films that are changed
+SOME = 200  # test images that are changed
 EACH = 40  # drawings of a kind
 Squares = list[NDArray[np.uint8]]
 
@@ -62,32 +62,32 @@ def photographs(folders: list[Path], size: int) -> Squares:
     return [_square(picture, size) for picture in found]
 
 
-def changed(films: NDArray[np.uint8]) -> Iterator[tuple[str, Squares]]:
-    """Test films, uint8, (N, S, S), made into what they should be warned of, by kind."""
-    side = films.shape[1]
+def changed(images: NDArray[np.uint8]) -> Iterator[tuple[str, Squares]]:
+    """Test images, uint8, (N, S, S), made into what they should be warned of, by kind."""
+    side = images.shape[1]
     rng = np.random.default_rng(0)
-    yield "inverted", [255 - film for film in films]
-    yield "turned a quarter, left", list(np.rot90(films, 1, (1, 2)))
-    yield "turned a quarter, right", list(np.rot90(films, -1, (1, 2)))
-    yield "turned by 180 degrees", list(np.rot90(films, 2, (1, 2)))
-    yield "upside down", list(films[:, ::-1])
-    yield "mirrored", list(films[:, :, ::-1])
+    yield "inverted", [255 - image for image in images]
+    yield "turned a quarter, left", list(np.rot90(images, 1, (1, 2)))
+    yield "turned a quarter, right", list(np.rot90(images, -1, (1, 2)))
+    yield "turned by 180 degrees", list(np.rot90(images, 2, (1, 2)))
+    yield "upside down", list(images[:, ::-1])
+    yield "mirrored", list(images[:, :, ::-1])
     for share in (0.8, 0.6, 0.5, 0.33):
         crop = round(share * side)
-        corners = rng.integers(0, side - crop + 1, (len(films), 2))
+        corners = rng.integers(0, side - crop + 1, (len(images), 2))
         yield (
             f"crop of {share:.0%} of the side",
             [
-                _square(film[top : top + crop, left : left + crop], side)
-                for film, (top, left) in zip(films, corners, strict=True)
+                _square(image[top : top + crop, left : left + crop], side)
+                for image, (top, left) in zip(images, corners, strict=True)
             ],
         )
     tile = side // 4
-    tiles = films[:, : 4 * tile, : 4 * tile].reshape(-1, 4, tile, 4, tile).swapaxes(2, 3)
-    shuffled = rng.permuted(tiles.reshape(len(films), 16, -1), axis=1)
+    tiles = images[:, : 4 * tile, : 4 * tile].reshape(-1, 4, tile, 4, tile).swapaxes(2, 3)
+    shuffled = rng.permuted(tiles.reshape(len(images), 16, -1), axis=1)
     back = shuffled.reshape(-1, 4, 4, tile, tile).swapaxes(2, 3)
     yield "tiles in disorder", list(back.reshape(-1, 4 * tile, 4 * tile))
-    matched = [rng.normal(film.mean(), film.std(), film.shape) for film in films]
+    matched = [rng.normal(image.mean(), image.std(), image.shape) for image in images]
     yield "noise of its mean and spread", [np.clip(one, 0, 255).astype(np.uint8) for one in matched]
 
 
@@ -99,7 +99,7 @@ def row(name: str, squares: Squares, statistics: Plausibility) -> None:
     ]
     shares = [
         sum(bool(kind & found) for found in codes) / len(codes)
-        for kind in ({"not_a_chest_film"}, {"inverted", "turned"}, {"exposure"})
+        for kind in ({"not_a_chest_xray"}, {"inverted", "turned"}, {"exposure"})
     ]
     print(f"| {name} | {len(codes)} | " + " | ".join(f"{100 * one:.1f}" for one in shares) + " |")
 
@@ -114,29 +114,31 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=ROOT / "data/prepared", help="prepared folder")
-    parser.add_argument("--films", type=Path, nargs="*", default=[], help="folders of other films")
+    parser.add_argument(
+        "--images", type=Path, nargs="*", default=[], help="folders of other images"
+    )
     parser.add_argument("--photographs", type=Path, nargs="*", default=[], help="further folders")
     options = parser.parse_args()
     table = read_manifest(options.data)
-    splits = {name: load_images(options.data, table[table["split"] == name].head(FILMS))
+    splits = {name: load_images(options.data, table[table["split"] == name].head(IMAGES))
               for name in ("train", "val", "test")}  # fmt: skip
     begin = time.perf_counter()
     statistics = fit(splits["train"], splits["val"])
-    print(f"fitted to {len(splits['train'])} and {len(splits['val'])} films "
+    print(f"fitted to {len(splits['train'])} and {len(splits['val'])} images "
           f"in {time.perf_counter() - begin:.0f} s")  # fmt: skip
     test = splits["test"]
     some, size = test[:SOME], test.shape[1]
     begin = time.perf_counter()
-    for film in test[..., 0]:
-        statistics.judge(film)
-    print(f"{1000 * (time.perf_counter() - begin) / len(test):.2f} ms a film\n")
-    print("| pictures | number | not a chest film | inverted or turned | exposure |")
+    for image in test[..., 0]:
+        statistics.judge(image)
+    print(f"{1000 * (time.perf_counter() - begin) / len(test):.2f} ms an image\n")
+    print("| pictures | number | not a chest X-ray | inverted or turned | exposure |")
     print("| --- | --- | --- | --- | --- |")
-    row("test films", list(test[..., 0]), statistics)
-    for folder in options.films:
+    row("test images", list(test[..., 0]), statistics)
+    for folder in options.images:
         files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
         found = [decode(file.read_bytes(), size).pixels for file in files]
-        row("other films", found, statistics)
+        row("other images", found, statistics)
     ids = [str(number) for number in range(len(some))]
     for strength in STRENGTHS:
         for shift in (name for name, spec in SHIFTS.items() if strength in spec.amounts):

@@ -1,6 +1,6 @@
-"""How fast `prepare` is, and whether its memory grows with the number of films.
+"""How fast `prepare` is, and whether its memory grows with the number of images.
 
-    PYTHONPATH=src python benchmarks/preparing.py [--films N] [--times K] [FOLDER ...]
+    PYTHONPATH=src python benchmarks/preparing.py [--images N] [--times K] [FOLDER ...]
 
 Draws N phantoms into a folder once, then prepares that folder and one that holds it K times, by
 hard links under other names and with other patients; and every FOLDER in the layout of the source
@@ -40,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--films", type=int, default=400, help="phantoms to draw (400)")
+    parser.add_argument("--images", type=int, default=400, help="phantoms to draw (400)")
     parser.add_argument("--times", type=int, default=8, help="how often to repeat them (8)")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
@@ -56,14 +56,16 @@ def main() -> None:
     print(
         f"{model}, {cpu_count()} of its cores, Python {platform.python_version()}, load {busy:.1f}"
     )
-    heads = f"{'films':>7}{'s':>8}{'films/s':>9}{'CPU s':>8}{'main MiB':>10}{'workers MiB':>13}"
+    heads = f"{'images':>7}{'s':>8}{'images/s':>9}{'CPU s':>8}{'main MiB':>10}{'workers MiB':>13}"
     print(f"{'data':<34}{heads}")
     with tempfile.TemporaryDirectory() as scratch:
         once, often = Path(scratch, "once"), Path(scratch, "often")
-        Parallel(n_jobs=cpu_count())(delayed(save)(once, index) for index in range(arguments.films))
+        Parallel(n_jobs=cpu_count())(
+            delayed(save)(once, index) for index in range(arguments.images)
+        )
         repeat(once, often, arguments.times)
         named = {
-            f"phantom, {arguments.films} films": once,
+            f"phantom, {arguments.images} images": once,
             f"the same {arguments.times} times": often,
         }
         named |= {folder.name: folder for folder in arguments.folders}
@@ -73,24 +75,24 @@ def main() -> None:
                 stdout=subprocess.PIPE, text=True, check=True,
             )  # fmt: skip
             found = json.loads(ran.stdout.splitlines()[-1])
-            rate = found["films"] / found["seconds"]
+            rate = found["images"] / found["seconds"]
             print(
-                f"{name:<34}{found['films']:>7,}{found['seconds']:>8.1f}{rate:>9.0f}"
+                f"{name:<34}{found['images']:>7,}{found['seconds']:>8.1f}{rate:>9.0f}"
                 f"{found['cpu']:>8.1f}{found['main']:>10.0f}{found['workers']:>13.0f}"
             )
 
 
 def save(folder: Path, index: int) -> None:
-    """Draw a film into a folder of the Kaggle layout."""
-    film = draw(SEED, index)
-    place = folder / film.split / LABELS[film.label]
+    """Draw an image into a folder of the Kaggle layout."""
+    image = draw(SEED, index)
+    place = folder / image.split / LABELS[image.label]
     place.mkdir(parents=True, exist_ok=True)
-    name = f"phantom-{film.patient:05d}-{index:05d}.png"
-    (place / name).write_bytes(encode_png(film.pixels))
+    name = f"phantom-{image.patient:05d}-{index:05d}.png"
+    (place / name).write_bytes(encode_png(image.pixels))
 
 
 def repeat(source: Path, folder: Path, times: int) -> None:
-    """Hard-link every film of a folder several times, each time as other patients."""
+    """Hard-link every image of a folder several times, each time as other patients."""
     for file in sorted(source.rglob("*.png")):
         place = folder / file.parent.relative_to(source)
         place.mkdir(parents=True, exist_ok=True)
@@ -114,18 +116,18 @@ def measure(folder: Path) -> dict[str, float]:
     try:
         with tempfile.TemporaryDirectory() as out:
             before, start = cpu_seconds(process), time.perf_counter()
-            films = open_source(data)
-            prepare(films, params.prepare, Path(out))
+            images = open_source(data)
+            prepare(images, params.prepare, Path(out))
             seconds = time.perf_counter() - start
             cpu = cpu_seconds(process) - before
     finally:
         done.set()
         watcher.join()
-    return {"films": len(films), "seconds": seconds, "cpu": cpu, **peaks}
+    return {"images": len(images), "seconds": seconds, "cpu": cpu, **peaks}
 
 
 def source(folder: Path) -> DataParams:
-    """The block `data` for a folder of films; who is on a drawn one, its name says."""
+    """The block `data` for a folder of images; who is on a drawn one, its name says."""
     pattern = r"(?P<patient>.*phantom-\d+)-" if any(folder.rglob("*phantom-*")) else ""
     return load_params(ROOT / "params.yaml").data.model_copy(
         update={"source": "folder", "path": str(folder), "patient_pattern": pattern}

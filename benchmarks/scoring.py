@@ -1,14 +1,14 @@
-"""How fast films are scored in number, against the bare loop, and whether memory grows with them.
+"""How fast images are scored in number, against the bare loop, and whether memory grows with them.
 
-- *bare*: one process decodes a film (`data.image.decode`) and runs its graph in ONNX Runtime on
+- *bare*: one process decodes an image (`data.image.decode`) and runs its graph in ONNX Runtime on
   one thread, and nothing else: no warnings, no rows, no files;
-- *bare, with warnings*: the same, and the doubts about the film, which `score` always writes;
-- *N threads*: `pneumonia score`, all of it from the first film to the last part file;
+- *bare, with warnings*: the same, and the doubts about the image, which `score` always writes;
+- *N threads*: `pneumonia score`, all of it from the first image to the last part file;
 - *Ray, N workers*: the same with `--ray`, the cluster's start apart (with `--ray`).
 
-All take turns on the same films, `--repeats` times: rates by the clock and by the CPU time that the
+All take turns on the same images, `--repeats` times: rates by the clock and by the CPU time that the
 process and its workers used, the median and the range. The bare loop's rate times N is what N cores
-could do. On a machine with other work CPU time is what to compare. Then `--many` films, ten times
+could do. On a machine with other work CPU time is what to compare. Then `--many` images, ten times
 as many as `--some`, by hard links: the peak of resident memory of each.
 
 PYTHONPATH=src:. python -m benchmarks.scoring [--ray], after `make repro`
@@ -39,7 +39,7 @@ from pneumonia.scoring.score import Counts
 
 MODEL = "models:/pneumonia-chest-xray@champion"
 WORKERS = (1, 2)
-PART = 100  # films
+PART = 100  # images
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--films", type=Path, default=Path("data/prepared/images"))
+    parser.add_argument("--images", type=Path, default=Path("data/prepared/images"))
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--some", type=int, default=2000)
@@ -63,34 +63,34 @@ def main() -> None:
     print(f"{processor()}, {len(os.sched_getaffinity(0))} cores, load {load:.1f}")
     with tempfile.TemporaryDirectory() as scratch:
         some, many = Path(scratch, "some"), Path(scratch, "many")
-        link(given.films, some, given.some)
+        link(given.images, some, given.some)
         ways = ["bare", "bare, with warnings", *(f"{n} threads" for n in WORKERS)]
         ways += [f"Ray, {n} workers" for n in WORKERS] if given.ray else []
         found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
         for _ in range(given.repeats):
             for way in ways:
                 found[way].append(apart(way, some, given.model))
-        print(f"{given.some:,} films, median of {given.repeats} [range]")
-        print(f"{'':<22}{'films/s':>22}{'CPU ms a film':>22}{'of bare, by CPU':>18}")
-        bare = statistics.median(one["cpu"] / one["films"] for one in found["bare"])
+        print(f"{given.some:,} images, median of {given.repeats} [range]")
+        print(f"{'':<22}{'images/s':>22}{'CPU ms an image':>22}{'of bare, by CPU':>18}")
+        bare = statistics.median(one["cpu"] / one["images"] for one in found["bare"])
         for way, ones in found.items():
-            rates = [one["films"] / one["seconds"] for one in ones]
-            costs = [1000 * one["cpu"] / one["films"] for one in ones]
+            rates = [one["images"] / one["seconds"] for one in ones]
+            costs = [1000 * one["cpu"] / one["images"] for one in ones]
             share = 1000 * bare / statistics.median(costs)
             print(f"{way:<22}{spread(rates, 0):>22}{spread(costs, 2):>22}{share:>17.0%}")
-        link(given.films, many, given.many)
-        print(f"{'peak MiB':<22}{f'{given.some:,} films':>22}{f'{given.many:,} films':>22}")
+        link(given.images, many, given.many)
+        print(f"{'peak MiB':<22}{f'{given.some:,} images':>22}{f'{given.many:,} images':>22}")
         for way in ways[3:]:
             peaks = [found[way][0], apart(way, many, given.model)]
             print(f"{way:<22}" + "".join(f"{told(peak):>22}" for peak in peaks))
 
 
 def link(source: Path, folder: Path, count: int) -> None:
-    """Fill a folder with so many films, hard links to those there are."""
+    """Fill a folder with so many images, hard links to those there are."""
     folder.mkdir()
-    films = sorted(source.glob("*.png"))
+    images = sorted(source.glob("*.png"))
     for number in range(count):
-        os.link(films[number % len(films)], folder / f"{number:06d}.png")
+        os.link(images[number % len(images)], folder / f"{number:06d}.png")
 
 
 def apart(way: str, folder: Path, model: str) -> dict[str, float]:
@@ -104,22 +104,22 @@ def apart(way: str, folder: Path, model: str) -> dict[str, float]:
 
 
 def measure(way: str, folder: Path, model: str) -> dict[str, float]:
-    """Score a folder in one way: films, seconds, CPU seconds, peaks in MiB.
+    """Score a folder in one way: images, seconds, CPU seconds, peaks in MiB.
 
     What comes before the first result, starting workers and loading the model, is not counted.
     """
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    from pneumonia.scoring.films import list_films
+    from pneumonia.scoring.images import list_images
     from pneumonia.scoring.model import fetch_model
     from pneumonia.scoring.score import Job, open_job, score_here, score_on_ray
 
-    films, files = list_films(str(folder)), fetch_model(model)
+    images, files = list_images(str(folder)), fetch_model(model)
     with tempfile.TemporaryDirectory() as out, watched() as seen:
         if way.startswith("bare"):
-            names = [folder / name for name in films.names.to_pylist()]
+            names = [folder / name for name in images.names.to_pylist()]
             return seen | timed(bare(files, names, "warnings" in way), seen)
         number = int(way.removeprefix("Ray, ").split()[0])
-        job = Job(films, files, out, PART, False)
+        job = Job(images, files, out, PART, False)
         left = open_job(job)
         if not way.startswith("Ray"):
             return seen | timed(score_here(job, left, number), seen)
@@ -140,7 +140,7 @@ def bare(files: Files, names: list[Path], with_warnings: bool) -> Iterator[Count
     from pneumonia.serving.warnings import warn
 
     served = load_model(files, 1)
-    graph, one = served.predictor.graph, Counter(["film"])
+    graph, one = served.predictor.graph, Counter(["image"])
     for name in names:
         payload = name.read_bytes()
         decoded = decode(payload, graph.size)
@@ -151,15 +151,15 @@ def bare(files: Files, names: list[Path], with_warnings: bool) -> Iterator[Count
 
 
 def timed(results: Iterator[Counts], seen: dict[str, float]) -> dict[str, float]:
-    """From the first result to the last: films, seconds, CPU seconds of all processes."""
+    """From the first result to the last: images, seconds, CPU seconds of all processes."""
     process = psutil.Process()
     next(results)
     before, begun = cpu_seconds(process), time.perf_counter()
-    films = sum(some.total() for some in results)
+    images = sum(some.total() for some in results)
     seconds = time.perf_counter() - begun
     # Workers end with the last result, and what they spent is then known from before alone.
     spent = max(cpu_seconds(process), seen["cpu"]) - before
-    return {"films": films, "seconds": seconds, "cpu": spent}
+    return {"images": images, "seconds": seconds, "cpu": spent}
 
 
 @contextmanager

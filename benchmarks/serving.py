@@ -1,13 +1,13 @@
-"""A film with its heat map over REST: this application, the common recipe, and the bare library.
+"""An image with its heat map over REST: this application, the common recipe, and the bare library.
 
 - *ours*: the application on the champion, `POST /predict`;
 - *recipe*: what most demonstrations do: a Flask application with `model.predict` for the
-  probability, Grad-CAM by a GradientTape, and Matplotlib's colours laid over the film;
+  probability, Grad-CAM by a GradientTape, and Matplotlib's colours laid over the image;
 - *bare*: decoding and a call of ONNX Runtime as it comes, in one process, without HTTP or a
   picture.
 
-Latency: one client, the three taking turns on the same films. Throughput: 16 clients on ours,
-against what the cores run of the champion's graph, one film a core with nothing around it: *graph*,
+Latency: one client, the three taking turns on the same images. Throughput: 16 clients on ours,
+against what the cores run of the champion's graph, one image a core with nothing around it: *graph*,
 and *graph and decoding*. The clients run on the same cores; what they take of them is told.
 
 PYTHONPATH=src:. python -m benchmarks.serving, after `make repro`
@@ -37,7 +37,7 @@ from benchmarks.clients import busy, post, server
 from pneumonia.data.image import SUFFIXES
 
 CLIENTS = 16
-FILMS = 50
+IMAGES = 50
 REST = 0.3  # s
 SOME = 10  # of them, for the recipe
 BOUNDS = ("graph", "graph and decoding")
@@ -65,17 +65,17 @@ def recipe(folder: Path, port: int) -> None:
     @app.post("/predict")
     def predict() -> Response:
         picture = Image.open(io.BytesIO(request.get_data())).convert("L").resize((side, side))
-        film = np.asarray(picture)[None, ..., None]
-        logit = float(model.predict(film, verbose=0)[0, 0])
+        image = np.asarray(picture)[None, ..., None]
+        logit = float(model.predict(image, verbose=0)[0, 0])
         with tf.GradientTape() as tape:
-            activations, score = both(film)
+            activations, score = both(image)
             score = score[:, 0]
         gradient = tape.gradient(score, activations)
         weights = tf.reduce_mean(gradient, axis=(0, 1, 2))
         heat = tf.maximum(tf.squeeze(activations[0] @ weights[..., None]), 0).numpy()
         heat = Image.fromarray(heat / max(heat.max(), 1e-9)).resize((side, side))
         colours = matplotlib.colormaps["jet"](np.asarray(heat))[..., :3]
-        laid = 255 * (0.6 * film[0] / 255 + 0.4 * colours)
+        laid = 255 * (0.6 * image[0] / 255 + 0.4 * colours)
         file = io.BytesIO()
         Image.fromarray(laid.astype(np.uint8)).save(file, "PNG")
         map_png = base64.b64encode(file.getvalue()).decode()
@@ -93,11 +93,11 @@ def bare(graph: Path) -> Callable[[bytes], object]:
 
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     side = session.get_inputs()[0].shape[1]
-    return lambda film: session.run(None, {"image": decode(film, side).pixels[None, ..., None]})
+    return lambda image: session.run(None, {"image": decode(image, side).pixels[None, ..., None]})
 
 
-def capacity(graph: Path, films: Sequence[bytes], seconds: float, with_decoding: bool) -> float:
-    """Films a second that the cores run of the graph, each core one film at a time."""
+def capacity(graph: Path, images: Sequence[bytes], seconds: float, with_decoding: bool) -> float:
+    """Images a second that the cores run of the graph, each core one image at a time."""
     import onnxruntime
 
     from pneumonia.data.image import decode
@@ -106,16 +106,16 @@ def capacity(graph: Path, films: Sequence[bytes], seconds: float, with_decoding:
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     side = session.get_inputs()[0].shape[1]
-    squares = [decode(film, side).pixels[None, ..., None] for film in films]
+    squares = [decode(image, side).pixels[None, ..., None] for image in images]
     end = time.perf_counter() + seconds
 
     def core(first: int) -> int:
         done = 0
         while time.perf_counter() < end:
-            row = (first + done) % len(films)
+            row = (first + done) % len(images)
             square = squares[row]
             if with_decoding:
-                square = decode(films[row], side).pixels[None, ..., None]
+                square = decode(images[row], side).pixels[None, ..., None]
             session.run(None, {"image": square})
             done += 1
         return done
@@ -126,9 +126,9 @@ def capacity(graph: Path, films: Sequence[bytes], seconds: float, with_decoding:
 
 
 def latency(
-    call: Callable[[bytes], object], ports: tuple[int, int], films: Sequence[bytes], turns: int
+    call: Callable[[bytes], object], ports: tuple[int, int], images: Sequence[bytes], turns: int
 ) -> dict[str, list[float]]:
-    """Median milliseconds of a film, a turn, of ours, the recipe and the bare call."""
+    """Median milliseconds of an image, a turn, of ours, the recipe and the bare call."""
     ours, recipes = (HTTPConnection("127.0.0.1", port) for port in ports)
     answers = {"ours": partial(_ask, ours), "recipe": partial(_ask, recipes), "bare": call}
     times: dict[str, list[float]] = {name: [] for name in answers}
@@ -137,18 +137,18 @@ def latency(
             # The libraries' threads spin for a while after a call, in the way of the next one.
             time.sleep(REST)
             spent = []
-            for film in films[: SOME if name == "recipe" else None]:
+            for image in images[: SOME if name == "recipe" else None]:
                 begun = time.perf_counter()
-                answer(film)
+                answer(image)
                 spent.append(time.perf_counter() - begun)
             if turn:  # the first one warms up
                 times[name].append(1000 * statistics.median(spent))
     return times
 
 
-def _ask(connection: HTTPConnection, film: bytes) -> None:
+def _ask(connection: HTTPConnection, image: bytes) -> None:
     """A request and its whole answer, on a connection that stays open if it can."""
-    connection.request("POST", "/predict", film, {"Content-Type": "application/octet-stream"})
+    connection.request("POST", "/predict", image, {"Content-Type": "application/octet-stream"})
     answer = connection.getresponse()
     answer.read()
     if answer.status != 200:
@@ -156,12 +156,12 @@ def _ask(connection: HTTPConnection, film: bytes) -> None:
 
 
 def throughput(
-    port: int, graph: Path, films: Sequence[bytes], turns: int, seconds: float
+    port: int, graph: Path, images: Sequence[bytes], turns: int, seconds: float
 ) -> dict[str, list[float]]:
-    """Films a second, a turn, of 16 clients and of the cores without a server; percent of the
+    """Images a second, a turn, of 16 clients and of the cores without a server; percent of the
     cores that the clients take.
     """
-    requests = [post("/predict", film) for film in films]
+    requests = [post("/predict", image) for image in images]
     rates: dict[str, list[float]] = {name: [] for name in ("ours", "clients", *BOUNDS)}
     for turn in range(turns + 1):
         begun, used = time.perf_counter(), time.process_time()
@@ -173,7 +173,7 @@ def throughput(
         found = {
             "ours": len(tally.statuses) / spent,
             "clients": 100 * used / spent / len(os.sched_getaffinity(0)),
-        } | {name: capacity(graph, films, seconds, name != "graph") for name in BOUNDS}
+        } | {name: capacity(graph, images, seconds, name != "graph") for name in BOUNDS}
         if turn:
             for name, rate in found.items():
                 rates[name].append(rate)
@@ -203,7 +203,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--films", type=Path, default=Path("data/prepared/images"))
+    parser.add_argument("--images", type=Path, default=Path("data/prepared/images"))
     parser.add_argument("--model", default="models:/pneumonia-chest-xray@champion")
     parser.add_argument(
         "--training", type=Path, default=Path("models/transfer"),
@@ -217,25 +217,25 @@ def main() -> None:
     if options.port:
         recipe(options.training, options.port)
         return
-    files = sorted(file for file in options.films.rglob("*") if file.suffix in SUFFIXES)[:FILMS]
-    films = [file.read_bytes() for file in files]
-    size, cores = sum(map(len, films)) / len(films) / 1000, len(os.sched_getaffinity(0))
-    print(f"{len(films)} films of {size:.0f} kB on average; {cores} cores, {platform.machine()}")
+    files = sorted(file for file in options.images.rglob("*") if file.suffix in SUFFIXES)[:IMAGES]
+    images = [file.read_bytes() for file in files]
+    size, cores = sum(map(len, images)) / len(images) / 1000, len(os.sched_getaffinity(0))
+    print(f"{len(images)} images of {size:.0f} kB on average; {cores} cores, {platform.machine()}")
     graph = options.training / "graph.onnx"
     application = [sys.executable, "-m", "pneumonia.serving.app", "--model", options.model]
     common = [sys.executable, "-m", "benchmarks.serving", "--training", str(options.training)]
     with server(application) as (ours, _), server(common) as (theirs, _):
-        times = latency(bare(graph), (ours, theirs), films, options.turns)
+        times = latency(bare(graph), (ours, theirs), images, options.turns)
     for name, seen in times.items():
         told(f"{name}, p50", seen, "ms")
     ratio(times, "recipe", "ours")
     ratio(times, "ours", "bare")
     with server(application) as (ours, _):
-        rates = throughput(ours, graph, films, options.turns, options.seconds)
-    told(f"ours, {CLIENTS} clients", rates["ours"], "films/s", 0)
+        rates = throughput(ours, graph, images, options.turns, options.seconds)
+    told(f"ours, {CLIENTS} clients", rates["ours"], "images/s", 0)
     told("the clients' share of the cores", rates["clients"], "%", 0)
     for name in BOUNDS:
-        told(name, rates[name], "films/s", 0)
+        told(name, rates[name], "images/s", 0)
         ratio(rates, "ours", name)
 
 

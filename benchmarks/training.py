@@ -1,9 +1,9 @@
 """Time to the same validation AUC: transfer as trained here, against the common recipe.
 
 The common recipe is what tutorials do: Keras `fit` on `image_dataset_from_directory`, the whole
-frozen backbone run over every film in every epoch under a head that learns by Adam at 1e-3. Both
-have the same backbone, weights, films, batch size and machine, each in a process of its own, one
-after the other; both are timed from films on disk to the end of the epoch that reaches the target,
+frozen backbone run over every image in every epoch under a head that learns by Adam at 1e-3. Both
+have the same backbone, weights, images, batch size and machine, each in a process of its own, one
+after the other; both are timed from images on disk to the end of the epoch that reaches the target,
 without the start of TensorFlow and the building of the network. The ratio is what counts: seconds
 are this machine's.
 """
@@ -45,7 +45,7 @@ class ReachedError(Exception):
 def ours(data: Path, _: Path, target: float, __: int) -> Outcome:
     """The frozen phase, and fine-tuning where that is not enough."""
     from pneumonia.models import devices, training, transfer
-    from pneumonia.models.batches import load_films
+    from pneumonia.models.batches import load_training_images
     from pneumonia.models.checkpoint import Checkpoint
     from pneumonia.params import load_params
 
@@ -60,16 +60,16 @@ def ours(data: Path, _: Path, target: float, __: int) -> Outcome:
         if row["val_auc"] >= target:
             raise ReachedError
 
-    films = load_films(data)
+    images = load_training_images(data)
     try:
-        transfer.fit_head(model, films[0], params)
-        history.append({"epoch": 0, **training.validate(training.forward(model), films[1])})
+        transfer.fit_head(model, images[0], params)
+        history.append({"epoch": 0, **training.validate(training.forward(model), images[1])})
         check(history[0])
         with tempfile.TemporaryDirectory() as folder:
             training.fit(
                 model,
                 transfer.groups(model, params),
-                films,
+                images,
                 params,
                 params.epochs,
                 history,
@@ -154,15 +154,15 @@ def side(data: Path) -> int:
     return int(load_images(data, read_manifest(data).head(1)).shape[1])
 
 
-def _subset(data: Path, films: int, folder: Path) -> Path:
-    """A prepared folder with the validation films of `data` and some of its training films."""
+def _subset(data: Path, images: int, folder: Path) -> Path:
+    """A prepared folder with the validation images of `data` and some of its training images."""
     import pandas as pd
 
     from pneumonia.data.manifest import image_path, read_manifest
 
     table = read_manifest(data)
     train = table[table["split"] == "train"]
-    kept = train.sample(min(films, len(train)), random_state=0)
+    kept = train.sample(min(images, len(train)), random_state=0)
     table = pd.concat([kept, table[table["split"] != "train"]]).sort_values("image_id")
     (folder / "images").mkdir(parents=True)
     table.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
@@ -184,14 +184,14 @@ def class_folders(data: Path, folder: Path) -> Path:
     return folder
 
 
-def phantom(films: int, folder: Path, size: int = 0) -> Path:
-    """Draw and prepare about so many training films; `size` 0 is the side that params.yaml has."""
+def phantom(images: int, folder: Path, size: int = 0) -> Path:
+    """Draw and prepare about so many training images; `size` 0 is the side that params.yaml has."""
     from pneumonia.data.prepare import prepare
     from pneumonia.data.sources import open_source
     from pneumonia.params import load_params
 
     params = load_params(ROOT / "params.yaml")
-    drawn = params.data.phantom.model_copy(update={"films": round(films / 0.7)})
+    drawn = params.data.phantom.model_copy(update={"images": round(images / 0.7)})
     source = params.data.model_copy(update={"source": "phantom", "phantom": drawn})
     block = params.prepare.model_copy(update={"size": size or params.prepare.size})
     folder.mkdir()
@@ -200,19 +200,19 @@ def phantom(films: int, folder: Path, size: int = 0) -> Path:
 
 
 def main() -> None:
-    """Prepare the films, run both recipes, print the ratio."""
+    """Prepare the images, run both recipes, print the ratio."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, help="prepared folder (default: draws the phantom)")
-    parser.add_argument("--films", type=int, default=500, help="training films at most (500)")
+    parser.add_argument("--images", type=int, default=500, help="training images at most (500)")
     parser.add_argument("--target", type=float, default=0.95, help="validation AUC (0.95)")
     parser.add_argument("--epochs", type=int, default=30, help="the common recipe's limit (30)")
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with tempfile.TemporaryDirectory() as scratch:
-        whole = arguments.data or phantom(arguments.films, Path(scratch) / "phantom")
-        data = _subset(whole, arguments.films, Path(scratch) / "prepared")
+        whole = arguments.data or phantom(arguments.images, Path(scratch) / "phantom")
+        data = _subset(whole, arguments.images, Path(scratch) / "prepared")
         folders = class_folders(data, Path(scratch) / "classes")
         outcomes = [
             alone(recipe, data, folders, arguments.target, arguments.epochs)

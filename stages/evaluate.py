@@ -41,7 +41,7 @@ def main(params: Params) -> None:
     graphs = {name: Graph(MODELS / name / "graph.onnx") for name in NAMES}
     outputs = {name: graph.run(images) for name, graph in graphs.items()}
     logits = {name: outputs[name][0] for name in NAMES}
-    seen = robustness.shifted_logits(graphs, logits, rows, images, block.shift_films, block.seed)
+    seen = robustness.shifted_logits(graphs, logits, rows, images, block.shift_images, block.seed)
     found = {
         name: evaluate.evaluate_model(
             name, outputs[name], graph.sha256, rows, kinds, robustness.pool(seen, name), block
@@ -53,9 +53,9 @@ def main(params: Params) -> None:
     chosen = evaluate.better(found, shifts)
     compared = evaluate.compare(found["scratch"], found["transfer"], block)
     with replaced(REPORT) as folder:
-        # Ids are hashes, so the first films of a split are as good as any.
-        train = load_images(DATA, table[table["split"] == "train"].head(plausibility.FILMS))
-        plausibility.fit(train, validation[: plausibility.FILMS]).save(folder / "plausibility.npz")
+        # Ids are hashes, so the first images of a split are as good as any.
+        train = load_images(DATA, table[table["split"] == "train"].head(plausibility.IMAGES))
+        plausibility.fit(train, validation[: plausibility.IMAGES]).save(folder / "plausibility.npz")
         write_files(folder, found, shifts, compared, audit["probes"])
         card = {name: asdict(points[name]) for name in NAMES}
         write_json(folder / "operating_point.json", {"better": chosen, "models": card})

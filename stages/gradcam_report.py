@@ -1,4 +1,4 @@
-"""Show where both models looked, on films picked by rule, and check what the heat maps are worth.
+"""Show where both models looked, on images picked by rule, and check what the heat maps are worth.
 
 Reads the block `gradcam_report` of params.yaml; writes reports/gradcam_report, and to the MLflow
 store. Fails, with the report written, where maps do not depend on the weights.
@@ -23,10 +23,10 @@ def main(params: Params) -> None:
     """
     import pandas as pd
 
-    from pneumonia.data.image import film_box
+    from pneumonia.data.image import image_box
     from pneumonia.data.manifest import load_images, load_mask, read_manifest
     from pneumonia.evaluation.operating_point import OperatingPoint
-    from pneumonia.explain.checks import Films, check
+    from pneumonia.explain.checks import MaskedImages, check
     from pneumonia.explain.subject import read_subject
     from pneumonia.models import devices
     from pneumonia.reporting.gradcam_galleries import exhibits
@@ -42,8 +42,8 @@ def main(params: Params) -> None:
     images = load_images(DATA, test)
     masks = [load_mask(DATA, mask) if mask else None for mask in test["mask"]]
     sides = zip(test["width"], test["height"], strict=True)
-    boxes = [film_box(width, height, images.shape[1]) for width, height in sides]
-    films = Films(images, test, masks, boxes)
+    boxes = [image_box(width, height, images.shape[1]) for width, height in sides]
+    xrays = MaskedImages(images, test, masks, boxes)
     ill = load_images(DATA, table[(table["split"] == "val") & (table["label"] == 1)])
     devices.be_deterministic(block.seed)
     subjects = {
@@ -51,10 +51,10 @@ def main(params: Params) -> None:
         for name, point in points.items()
     }
     others = dict(zip(subjects, [one.maps for one in reversed(subjects.values())], strict=True))
-    checked = {name: check(one, others[name], films, block) for name, one in subjects.items()}
+    checked = {name: check(one, others[name], xrays, block) for name, one in subjects.items()}
     predictions = pd.read_csv(EVALUATION / "predictions.csv", dtype={"image_id": str})
     better = card["better"]
-    shown = exhibits(films, subjects, points, predictions, better, block.films_per_group)
+    shown = exhibits(xrays, subjects, points, predictions, better, block.images_per_group)
     with replaced(REPORT) as folder:
         write_gradcam_report(folder, subjects, checked, shown, better, block)
     with connected():

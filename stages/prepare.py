@@ -1,4 +1,4 @@
-"""Turn a source's films into grey squares and a manifest, split by patient.
+"""Turn a source's images into grey squares and a manifest, split by patient.
 
 Reads the blocks `data`, `prepare` and `engine` of params.yaml; writes data/prepared.
 """
@@ -15,12 +15,12 @@ def main(params: Params) -> None:
     from pneumonia.data.prepare import prepare
     from pneumonia.data.sources import open_source
 
-    films = open_source(params.data)
+    images = open_source(params.data)
     with replaced(Path("data/prepared")) as folder:
-        done = prepare(films, params.prepare, folder, params.engine)
+        done = prepare(images, params.prepare, folder, params.engine)
     counts = Counter(row.split for row in done.rows)
     patients = len({row.patient_id for row in done.rows})
-    line = f"{len(done.rows)} films of {patients} patients: {dict(sorted(counts.items()))}"
+    line = f"{len(done.rows)} images of {patients} patients: {dict(sorted(counts.items()))}"
     if done.quarantined:
         line += f"; {len(done.quarantined)} quarantined, see data/prepared/quarantine.csv"
     print(f"prepare: {line}")

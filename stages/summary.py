@@ -14,7 +14,7 @@ def main() -> None:
     """Print the table."""
     metrics = json.loads(Path("reports/evaluate/metrics.json").read_text(encoding="utf-8"))
     points = json.loads(Path("reports/evaluate/operating_point.json").read_text(encoding="utf-8"))
-    print("\ntest films, 95 % interval by patient")
+    print("\ntest images, 95 % interval by patient")
     print(f"{'':10}" + "".join(f"{name:>24}" for name in METRICS))
     for model, splits in metrics.items():
         test = splits["test"]

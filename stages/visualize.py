@@ -50,13 +50,13 @@ def main(params: Params) -> None:
 
     style.apply()
     figures = {
-        "films": data_pictures.sample_grid(table, DATA, block.films_per_class),
-        "means": data_pictures.mean_films(seen.means),
+        "images": data_pictures.sample_grid(table, DATA, block.images_per_class),
+        "means": data_pictures.mean_images(seen.means),
         "near_duplicates": data_pictures.closest(table, DATA, pairs, block.near_duplicate_distance),
         "augmentation": data_pictures.augmentation(
             table, DATA, params.train_scratch.augment, block.seed
         ),
-        "balance_films": data_figures.balance(table, "films"),
+        "balance_images": data_figures.balance(table, "images"),
         "balance_patients": data_figures.balance(
             table.drop_duplicates(["patient_id", "split", "subtype"]), "patients"
         ),
@@ -92,7 +92,7 @@ def main(params: Params) -> None:
             },
         )
         write_data_page(folder, found, near, probes, quarantined)
-    print(f"visualize: {found.films} films, no leak between splits; reports/visualize/index.html")
+    print(f"visualize: {found.images} images, no leak between splits; reports/visualize/index.html")
 
 
 if __name__ == "__main__":

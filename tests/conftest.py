@@ -1,4 +1,4 @@
-"""What tests share: a steady Hypothesis, small films, a small prepared data set."""
+"""What tests share: a steady Hypothesis, small images, a small prepared data set."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def image_bytes(pixels: NDArray[Any], form: str = "JPEG", **options: Any) -> byt
     return buffer.getvalue()
 
 
-def some_film(seed: int, height: int = 48, width: int = 64) -> bytes:
+def some_image(seed: int, height: int = 48, width: int = 64) -> bytes:
     """A JPEG file of its own for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
     return image_bytes(pixels)
@@ -74,7 +74,7 @@ def kermany(names: Sequence[str] = ()) -> dict[str, bytes]:
         "test/PNEUMONIA/person100_bacteria_475.jpeg",
         *names,
     ]
-    return {name: some_film(number) for number, name in enumerate(files)}
+    return {name: some_image(number) for number, name in enumerate(files)}
 
 
 @pytest.fixture
@@ -95,19 +95,19 @@ def data_params(source: str, path: Path | str = "-", **given: Any) -> DataParams
     """The block `data`, with what is `given` of it."""
     block: dict[str, Any] = {
         "patient_pattern": "", "patient_csv": "",
-        "medmnist": MedmnistParams(size=28), "phantom": PhantomParams(films=40, seed=0),
+        "medmnist": MedmnistParams(size=28), "phantom": PhantomParams(images=40, seed=0),
     }  # fmt: skip
     return DataParams.model_validate({**block, "source": source, "path": str(path), **given})
 
 
 def folder_params(path: Path, **given: Any) -> DataParams:
-    """The block `data` for a folder of films."""
+    """The block `data` for a folder of images."""
     return data_params("folder", path, **given)
 
 
-def phantom_params(films: int = 40) -> DataParams:
-    """The block `data` for drawn films."""
-    return data_params("phantom", phantom=PhantomParams(films=films, seed=7))
+def phantom_params(images: int = 40) -> DataParams:
+    """The block `data` for drawn images."""
+    return data_params("phantom", phantom=PhantomParams(images=images, seed=7))
 
 
 def prepare_params(
@@ -121,7 +121,7 @@ def prepare_params(
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prepared folder of 40 drawn films at 64 px; read it, change nothing in it."""
+    """A prepared folder of 40 drawn images at 64 px; read it, change nothing in it."""
     folder = tmp_path_factory.mktemp("prepared")
     prepare(open_source(phantom_params()), prepare_params(0.3, seed=7), folder)
     return folder

@@ -61,48 +61,48 @@ def nodes() -> Iterator[Nodes]:
     cluster.close()
 
 
-def draw_films(folder: Path, count: int) -> None:
-    """Hard links to sixty phantoms, and a file that is no film."""
+def draw_images(folder: Path, count: int) -> None:
+    """Hard links to sixty phantoms, and a file that is no image."""
     (folder / "drawn").mkdir(parents=True)
-    for number, film in enumerate(open_source(phantom_params(60))):
-        read = film.read()
+    for number, image in enumerate(open_source(phantom_params(60))):
+        read = image.read()
         (folder / "drawn" / f"{number}.png").write_bytes(
             read[0] if isinstance(read, tuple) else read
         )
     drawn = list((folder / "drawn").iterdir())
     for number in range(len(drawn), count - 1):
-        os.link(drawn[number % len(drawn)], folder / f"film-{number:06d}.png")
-    (folder / "text.png").write_text("no film")
+        os.link(drawn[number % len(drawn)], folder / f"image-{number:06d}.png")
+    (folder / "text.png").write_text("no image")
 
 
-@pytest.mark.parametrize("films", [600, pytest.param(20_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("images", [600, pytest.param(20_000, marks=pytest.mark.long)])
 def test_with_a_node_killed_in_the_midst_no_row_is_lost_and_none_is_there_twice(
-    films: int, nodes: Nodes, small_model: Path, tmp_path: Path
+    images: int, nodes: Nodes, small_model: Path, tmp_path: Path
 ) -> None:
-    draw_films(tmp_path / "films", films)
-    part = films // 30
-    here = job(tmp_path / "films", small_model, tmp_path / "here", rows=part)
+    draw_images(tmp_path / "images", images)
+    part = images // 30
+    here = job(tmp_path / "images", small_model, tmp_path / "here", rows=part)
     list(score_here(here, open_job(here), 2))
-    there = job(tmp_path / "films", small_model, tmp_path / "there", rows=part)
+    there = job(tmp_path / "images", small_model, tmp_path / "there", rows=part)
     counts, killed = Counts(), False
     for some in score_on_ray(there, open_job(there), nodes.address):
         counts += some
         # Until the second node has a worker, the first one scores alone.
         killed = killed or nodes.kill_second_if_working()
     assert killed
-    assert counts == {DONE: films - 1, "not_an_image": 1}
+    assert counts == {DONE: images - 1, "not_an_image": 1}
     assert hashes(tmp_path / "there") == hashes(tmp_path / "here")
 
 
 def test_prepared_by_ray_a_folder_has_the_same_bytes(nodes: Nodes, tmp_path: Path) -> None:
-    films = open_source(phantom_params())
+    images = open_source(phantom_params())
     engines = {"local": "-", "ray": nodes.address}
     for name, address in engines.items():
         (tmp_path / name).mkdir()
         engine = EngineParams.model_validate({"prepare": name, "ray_address": address})
-        prepare(films, prepare_params(0.3, seed=7), tmp_path / name, engine)
+        prepare(images, prepare_params(0.3, seed=7), tmp_path / name, engine)
     local, ray = (contents(tmp_path / name) for name in engines)
-    assert len(local) > len(films)
+    assert len(local) > len(images)
     assert ray == local
 
 

@@ -46,7 +46,7 @@ def test_the_shipped_file_loads() -> None:
     [
         ("  validation:", "  valdation:", "prepare.valdation", "validation"),
         ("    rotation:", "    rotaton:", "train_scratch.augment.rotaton", "rotation"),
-        ("    films:", "    film:", "data.phantom.film", "films"),
+        ("    images:", "    image:", "data.phantom.image", "images"),
         ("evaluate:", "evalute:", "evalute", "evaluate"),
     ],
 )

@@ -25,7 +25,7 @@ def sbom(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
     docker = folder / "docker"
     docker.write_text(f"#!{sys.executable}\nimport sys\n{script}\n")
     docker.chmod(0o755)
-    command = [sys.executable, ROOT / ".ci/sbom.py", "films", "--docker", str(docker)]
+    command = [sys.executable, ROOT / ".ci/sbom.py", "images", "--docker", str(docker)]
     return subprocess.run(
         [*command, "--output", folder / "bill.json"],
         capture_output=True, text=True, check=False, env=os.environ,
@@ -33,10 +33,10 @@ def sbom(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_bill_has_what_the_image_says(tmp_path: Path) -> None:
-    ran = sbom(tmp_path, f"assert 'films' in sys.argv; print({json.dumps(FOUND)!r})")
+    ran = sbom(tmp_path, f"assert 'images' in sys.argv; print({json.dumps(FOUND)!r})")
     assert ran.returncode == 0, ran.stderr
     bill = json.loads((tmp_path / "bill.json").read_text())
-    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "films")
+    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "images")
     parts = {part["name"]: part for part in bill["components"]}
     assert parts["NumPy_x"]["purl"] == "pkg:pypi/numpy-x@2.0"
     assert parts["NumPy_x"]["licenses"] == [{"license": {"id": "BSD-3-Clause"}}]
@@ -50,7 +50,7 @@ def test_the_bill_has_what_the_image_says(tmp_path: Path) -> None:
 
 
 def test_without_an_image_there_is_no_bill(tmp_path: Path) -> None:
-    ran = sbom(tmp_path, "sys.exit('No such image: films')")
+    ran = sbom(tmp_path, "sys.exit('No such image: images')")
     assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr == "sbom: films: No such image: films; `make image` first\n"
+    assert ran.stderr == "sbom: images: No such image: images; `make image` first\n"
     assert not (tmp_path / "bill.json").exists()

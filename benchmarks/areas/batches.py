@@ -1,6 +1,6 @@
 """Augmented batches for training.
 
-The training films of `data/prepared`, 32 a batch, as `train_scratch` augments them, against
+The training images of `data/prepared`, 32 a batch, as `train_scratch` augments them, against
 `image_dataset_from_directory` and Keras' augmentation layers (rotation, zoom, shift, contrast,
 brightness; ours has aspect, gamma, blur, noise and the collimator too) in a parallel `map` with
 `prefetch`: from the files in every epoch, as it comes, and with `cache`. All cores.
@@ -24,14 +24,14 @@ BATCH = 32
 
 
 def measure(setting: Setting) -> list[Row]:
-    """Films a second of each."""
-    from pneumonia.models.batches import batches, load_films
+    """Images a second of each."""
+    from pneumonia.models.batches import batches, load_training_images
     from pneumonia.params import load_params
 
     folders = class_folders(setting.data, setting.scratch / "classes")
     params = load_params(Path("params.yaml")).train_scratch
     params = params.model_copy(update={"batch_size": BATCH})
-    train = load_films(setting.data)[0]
+    train = load_training_images(setting.data)[0]
     size = train.images.shape[1]
     # A training makes its stream once, so each way has one for all turns; the first is the warm-up.
     epochs = 1 + BATCH * STEPS * (setting.turns + 1) // len(train.labels) * 2
@@ -41,10 +41,10 @@ def measure(setting: Setting) -> list[Row]:
         "cache": iter(usual(folders / "train", size, True)),
     }
     found = take_turns({name: _rate(stream) for name, stream in streams.items()}, setting.turns)
-    what = f"batches of {BATCH} films of {size} px"
+    what = f"batches of {BATCH} images of {size} px"
     return [
-        Row(what, "films/s", found["ours"], "Keras, from files", found["files"]),
-        Row(what, "films/s", found["ours"], "Keras, `cache`", found["cache"]),
+        Row(what, "images/s", found["ours"], "Keras, from files", found["files"]),
+        Row(what, "images/s", found["ours"], "Keras, `cache`", found["cache"]),
     ]
 
 
@@ -80,7 +80,7 @@ def usual(folder: Any, size: int, cached: bool) -> tf.data.Dataset:
     if cached:
         dataset = dataset.cache()
     dataset = dataset.map(
-        lambda films, labels: (change(films, training=True), labels),
+        lambda images, labels: (change(images, training=True), labels),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return dataset.repeat().prefetch(tf.data.AUTOTUNE)

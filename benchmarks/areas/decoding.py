@@ -1,6 +1,6 @@
 """Decoding and preparing.
 
-Drawn films, enlarged to 1.3 megapixels, grainy JPEGs of 0.45 MB as those of the Kermany set. A
+Drawn images, enlarged to 1.3 megapixels, grainy JPEGs of 0.45 MB as those of the Kermany set. A
 square is grey, 224 px, padded; a Pillow loop squashes it, on one core. `prepare` also hashes each
 file, writes a PNG and the manifest, and starts a process a core each time. The limits:
 libjpeg-turbo's decoder alone, at the scale that leaves enough pixels for the square, and reading
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.films import DRAWN, originals
+from benchmarks.images import DRAWN, originals
 from benchmarks.preparing import source
 from benchmarks.rows import Row, Setting, seconds, take_turns
 from benchmarks.training import alone
@@ -28,14 +28,14 @@ from pneumonia.data.sources import open_source
 from pneumonia.params import load_params
 
 SIZE = 224  # px
-FILMS = 400  # in the folder
+IMAGES = 400  # in the folder
 BATCH = 32
 
 
 def measure(setting: Setting) -> list[Row]:
-    """Single films on one core, then a folder of them on all cores."""
+    """Single images on one core, then a folder of them on all cores."""
     folder = setting.scratch / "originals"
-    files = originals(folder, FILMS)
+    files = originals(folder, IMAGES)
     return [*_one_core(files[:DRAWN], setting.turns), *_folder(folder, files, setting)]
 
 
@@ -45,11 +45,11 @@ def _one_core(files: list[Path], turns: int) -> list[Row]:
     def rate(work: Callable[[bytes], object]) -> Callable[[], float]:
         return lambda: len(payloads) / seconds(lambda: [work(payload) for payload in payloads])
 
-    ways = {"decode": lambda film: decode(film, SIZE), "Pillow": pillow, "decoder": decoder}
+    ways = {"decode": lambda image: decode(image, SIZE), "Pillow": pillow, "decoder": decoder}
     found = take_turns({name: rate(way) for name, way in ways.items()}, turns)
     return [
         Row(
-            "a film to its square, one core", "films/s", found["decode"],
+            "an image to its square, one core", "images/s", found["decode"],
             "Pillow, `convert`, `resize`", found["Pillow"], "the decoder", found["decoder"],
         )
     ]  # fmt: skip
@@ -99,14 +99,14 @@ def _folder(folder: Path, files: list[Path], setting: Setting) -> list[Row]:
 
     ways = {"prepare": ours, "loop": loop, "Keras": first_pass, "decoders": decoders, "disk": disk}
     found = take_turns(ways, setting.turns)
-    what = f"a folder of {len(files)} films"
+    what = f"a folder of {len(files)} images"
     return [
         Row(
-            what, "films/s", found["prepare"], "a Pillow loop that writes PNG", found["loop"],
+            what, "images/s", found["prepare"], "a Pillow loop that writes PNG", found["loop"],
             "the decoder, all cores", found["decoders"],
         ),
         Row(
-            what, "films/s", found["prepare"],
+            what, "images/s", found["prepare"],
             "`image_dataset_from_directory`, first pass", found["Keras"],
             "the disk", found["disk"],
         ),
@@ -125,15 +125,15 @@ def prepared(folder: Path, out: Path) -> float:
 
 
 def pillow(payload: bytes) -> Image.Image:
-    """What a loop does with a film: squashed, Pillow's own choice of a filter."""
+    """What a loop does with an image: squashed, Pillow's own choice of a filter."""
     return Image.open(io.BytesIO(payload)).convert("L").resize((SIZE, SIZE))
 
 
 def decoder(payload: bytes) -> None:
-    """Decode a film's JPEG at the scale that `decode` takes, and no more."""
-    film = Image.open(io.BytesIO(payload))
-    film.draft("L", (DRAFT_MARGIN * SIZE, DRAFT_MARGIN * SIZE))
-    film.load()
+    """Decode an image's JPEG at the scale that `decode` takes, and no more."""
+    image = Image.open(io.BytesIO(payload))
+    image.draft("L", (DRAFT_MARGIN * SIZE, DRAFT_MARGIN * SIZE))
+    image.load()
 
 
 def forget(file: Path) -> None:

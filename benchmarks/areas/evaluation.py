@@ -1,6 +1,6 @@
 """Metrics with intervals.
 
-600 films of 400 patients with drawn logits, resampled by patient. Ours are all metrics of
+600 images of 400 patients with drawn logits, resampled by patient. Ours are all metrics of
 `evaluation.metrics.intervals`, calibration's slope and intercept among them; the loop calls
 scikit-learn on each resample for AUC, average precision, accuracy, balanced accuracy, sensitivity,
 specificity, PPV, NPV, F1, MCC and Brier score, and fits nothing.
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.rows import Row, Setting, seconds, take_turns
 
-FILMS, PATIENTS = 600, 400
+IMAGES, PATIENTS = 600, 400
 OURS, LOOP = 1000, 50  # resamples
 
 
@@ -22,8 +22,8 @@ def measure(setting: Setting) -> list[Row]:
     from pneumonia.evaluation.metrics import intervals
 
     rng = np.random.default_rng(7)
-    patients = np.array([f"p{number}" for number in rng.integers(0, PATIENTS, FILMS)])
-    labels = rng.integers(0, 2, FILMS)
+    patients = np.array([f"p{number}" for number in rng.integers(0, PATIENTS, IMAGES)])
+    labels = rng.integers(0, 2, IMAGES)
     logits = rng.normal(3.0 * labels - 1.5, 1.5)
     probability = 1 / (1 + np.exp(-logits))
     found = take_turns(

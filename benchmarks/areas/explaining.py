@@ -1,6 +1,6 @@
 """A heat map.
 
-One film after the other, as a server gets them, by the champion's network: the exported graph,
+One image after the other, as a server gets them, by the champion's network: the exported graph,
 which gives logit and map in one pass, against `model.predict` and Grad-CAM by a GradientTape, and
 against tf-keras-vis. The limit is the same graph with its map cut out. All cores.
 """
@@ -18,26 +18,26 @@ from numpy.typing import NDArray
 from benchmarks.explain import Answer, seconds, usual, without_map
 from benchmarks.rows import Row, Setting, take_turns
 
-FILMS = 400  # a turn of the graphs
+IMAGES = 400  # a turn of the graphs
 FEW = 12  # of the others
 
 
 def measure(setting: Setting) -> list[Row]:
-    """Milliseconds a film of each."""
+    """Milliseconds an image of each."""
     from pneumonia.data.manifest import load_images, read_manifest
     from pneumonia.predictor import Graph
 
-    some = load_images(setting.data, read_manifest(setting.data).head(FILMS))
-    films = np.resize(some, (FILMS, *some.shape[1:]))
+    some = load_images(setting.data, read_manifest(setting.data).head(IMAGES))
+    images = np.resize(some, (IMAGES, *some.shape[1:]))
     graph = setting.training / "graph.onnx"
     ways = {
-        "ours": partial(_milliseconds, Graph(graph).run, films),
-        "tape": partial(_milliseconds, usual(setting.training), films[:FEW]),
-        "graph": partial(_milliseconds, without_map(graph), films),
+        "ours": partial(_milliseconds, Graph(graph).run, images),
+        "tape": partial(_milliseconds, usual(setting.training), images[:FEW]),
+        "graph": partial(_milliseconds, without_map(graph), images),
     }
     alive = find_spec("tf_keras_vis") is not None
     if alive:
-        ways["library"] = partial(_milliseconds, library(setting.training), films[:FEW])
+        ways["library"] = partial(_milliseconds, library(setting.training), images[:FEW])
     found = take_turns(ways, setting.turns)
     what, limit = "logit and map", "the graph without a map"
     rows = [
@@ -53,8 +53,8 @@ def measure(setting: Setting) -> list[Row]:
     return rows
 
 
-def _milliseconds(answer: Answer, films: NDArray[np.uint8]) -> float:
-    return 1000 * seconds(answer, films)
+def _milliseconds(answer: Answer, images: NDArray[np.uint8]) -> float:
+    return 1000 * seconds(answer, images)
 
 
 def library(folder: Path) -> Callable[[NDArray[np.uint8]], object]:
@@ -72,8 +72,8 @@ def library(folder: Path) -> Callable[[NDArray[np.uint8]], object]:
     model.set_weights(trained.get_weights())
     explain = Gradcam(model, clone=False)
 
-    def answer(film: NDArray[np.uint8]) -> object:
-        pixels = film.astype(np.float32)
+    def answer(xray: NDArray[np.uint8]) -> object:
+        pixels = xray.astype(np.float32)
         logit = model.predict(pixels, verbose=0)
         return logit, explain(BinaryScore(1.0), pixels, penultimate_layer="features")
 

@@ -1,4 +1,4 @@
-"""Scoring many films.
+"""Scoring many images.
 
 Prepared squares, PNG, by hard links; from the first result to the last, without start and loading
 of the model. Ours is all of `pneumonia score`: decoding, the graph with its map, warnings, Parquet;
@@ -17,18 +17,18 @@ from benchmarks.rows import Row, Setting, seconds, take_turns
 from benchmarks.scoring import apart, link
 from benchmarks.training import alone
 
-FILMS = 2000  # what is read before the first result comes counts for little
+IMAGES = 2000  # what is read before the first result comes counts for little
 BATCH = 32
 
 
 def measure(setting: Setting) -> list[Row]:
-    """Films a second of each."""
-    folder, cores = setting.scratch / "films", len(os.sched_getaffinity(0))
-    link(setting.data / "images", folder, FILMS)
+    """Images a second of each."""
+    folder, cores = setting.scratch / "images", len(os.sched_getaffinity(0))
+    link(setting.data / "images", folder, IMAGES)
 
     def ours(way: str, times: int) -> float:
         found = apart(way, folder, setting.model)
-        return times * found["films"] / found["seconds"]
+        return times * found["images"] / found["seconds"]
 
     found = take_turns(
         {
@@ -41,14 +41,14 @@ def measure(setting: Setting) -> list[Row]:
     )
     return [
         Row(
-            f"{FILMS:,} films", "films/s", found["ours"], "`model.predict`", found["predict"],
+            f"{IMAGES:,} images", "images/s", found["ours"], "`model.predict`", found["predict"],
             "decoding and the graph", found["bare"],
         )
     ]  # fmt: skip
 
 
 def predict(folder: Path, training: Path) -> float:
-    """Films a second as tutorials score them."""
+    """Images a second as tutorials score them."""
     import keras
 
     from pneumonia.models.trained import load
@@ -60,4 +60,4 @@ def predict(folder: Path, training: Path) -> float:
         shuffle=False, verbose=False,
     )  # fmt: skip
     model.predict(dataset.take(1), verbose=0)  # the graph is compiled here
-    return FILMS / seconds(lambda: model.predict(dataset, verbose=0))
+    return IMAGES / seconds(lambda: model.predict(dataset, verbose=0))

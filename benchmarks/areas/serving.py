@@ -1,4 +1,4 @@
-"""A film over REST.
+"""An image over REST.
 
 The champion in this application, `POST /predict`, which answers with a heat map and warnings; a
 Flask application that answers with `model.predict` and an eager Grad-CAM, as most demonstrations
@@ -24,7 +24,7 @@ from pathlib import Path
 
 from benchmarks.clients import busy, post, server
 from benchmarks.rows import Row, Setting, take_turns
-from benchmarks.serving import CLIENTS, FILMS, SOME, bare, capacity
+from benchmarks.serving import CLIENTS, IMAGES, SOME, bare, capacity
 from pneumonia.data.image import decode
 
 SECONDS = 4  # of 16 clients, a turn
@@ -35,13 +35,13 @@ Ask = tuple[str, bytes, str]  # path, body, kind
 
 def measure(setting: Setting) -> list[Row]:
     """Latency and throughput of all three."""
-    files = sorted((setting.data / "images").glob("*.png"))[:FILMS]
-    films = [file.read_bytes() for file in files]
+    files = sorted((setting.data / "images").glob("*.png"))[:IMAGES]
+    images = [file.read_bytes() for file in files]
     graph = setting.training / "graph.onnx"
     asks = {
-        "ours": [("/predict", film, BINARY) for film in films],
-        FLASK: [("/predict", film, BINARY) for film in films],
-        MLFLOW: [("/invocations", _as_json(film, _side(graph)), JSON) for film in films],
+        "ours": [("/predict", image, BINARY) for image in images],
+        FLASK: [("/predict", image, BINARY) for image in images],
+        MLFLOW: [("/invocations", _as_json(image, _side(graph)), JSON) for image in images],
     }
     with ExitStack() as running:
         ports = {
@@ -52,16 +52,16 @@ def measure(setting: Setting) -> list[Row]:
             name: partial(_latency, ports[name], asks[name][: None if name == "ours" else SOME])
             for name in ports
         }
-        alone["bare"] = partial(_bare, bare(graph), films)
+        alone["bare"] = partial(_bare, bare(graph), images)
         one = take_turns(alone, setting.turns)
         ways = {name: partial(_throughput, ports[name], asks[name]) for name in ports}
-        ways["cores"] = partial(capacity, graph, films, SECONDS, True)
+        ways["cores"] = partial(capacity, graph, images, SECONDS, True)
         many = take_turns(ways, setting.turns)
     return [
         Row(what, unit, found["ours"], rival, found[rival], limit, found[bound])
         for what, unit, found, limit, bound in (
-            ("one film, p50", "ms", one, "decoding and the graph", "bare"),
-            (f"{CLIENTS} clients", "films/s", many, "decoding and the graph", "cores"),
+            ("one image, p50", "ms", one, "decoding and the graph", "bare"),
+            (f"{CLIENTS} clients", "images/s", many, "decoding and the graph", "cores"),
         )
         for rival in (FLASK, MLFLOW)
     ]
@@ -75,8 +75,8 @@ def _commands(setting: Setting) -> dict[str, Sequence[str]]:
     from pneumonia.models.trained import load
 
     model = load(setting.training)
-    film = np.zeros((1, *model.input.shape[1:]), np.uint8)
-    signature = mlflow.models.infer_signature(film, model.predict(film, verbose=0))
+    image = np.zeros((1, *model.input.shape[1:]), np.uint8)
+    signature = mlflow.models.infer_signature(image, model.predict(image, verbose=0))
     folder = setting.scratch / "keras"
     mlflow.keras.save_model(model, str(folder), signature=signature)
     return {
@@ -97,8 +97,8 @@ def _side(graph: Path) -> int:
     return Graph(graph, 1).size
 
 
-def _as_json(film: bytes, side: int) -> bytes:
-    return json.dumps({"inputs": decode(film, side).pixels[None, ..., None].tolist()}).encode()
+def _as_json(image: bytes, side: int) -> bytes:
+    return json.dumps({"inputs": decode(image, side).pixels[None, ..., None].tolist()}).encode()
 
 
 def _latency(port: int, asks: Sequence[Ask]) -> float:
@@ -117,17 +117,17 @@ def _latency(port: int, asks: Sequence[Ask]) -> float:
     return 1000 * statistics.median(spent)
 
 
-def _bare(call: Callable[[bytes], object], films: Sequence[bytes]) -> float:
+def _bare(call: Callable[[bytes], object], images: Sequence[bytes]) -> float:
     spent = []
-    for film in films:
+    for image in images:
         begun = time.perf_counter()
-        call(film)
+        call(image)
         spent.append(time.perf_counter() - begun)
     return 1000 * statistics.median(spent)
 
 
 def _throughput(port: int, asks: Sequence[Ask]) -> float:
-    """Films a second that 16 clients get."""
+    """Images a second that 16 clients get."""
     requests = [post(path, body, kind) for path, body, kind in asks]
     begun = time.perf_counter()
     tally = asyncio.run(

@@ -1,7 +1,7 @@
 """Training to the same validation AUC, and a step.
 
-Films drawn and prepared for this, 128 px, about 500 to train on and 70 to validate with. Seconds go
-from films on disk to the end of the first epoch that reaches the AUC, each training in a process of
+Images drawn and prepared for this, 128 px, about 500 to train on and 70 to validate with. Seconds go
+from images on disk to the end of the first epoch that reaches the AUC, each training in a process of
 its own, without the start of TensorFlow. *transfer* is held against the same backbone, frozen,
 under Keras' `fit` with a Dense head and Adam at 1e-3; *scratch* against the network of a notebook
 that many copied (five convolutions, 32 to 256 channels, RMSprop, augmentation, 12 epochs). Of a
@@ -32,7 +32,7 @@ from benchmarks.training import Outcome, ReachedError, class_folders, phantom, s
 if TYPE_CHECKING:
     import keras
 
-SIZE, FILMS, BATCH = 128, 500, 32
+SIZE, IMAGES, BATCH = 128, 500, 32
 TARGETS = {"transfer": 0.95, "scratch": 0.85}
 EPOCHS = {"transfer": 30, "scratch": 12}  # that a rival is given; the notebook has 12
 STEPS = 20  # a turn
@@ -41,7 +41,7 @@ SIDE = 2048  # of the matrices
 
 def measure(setting: Setting) -> list[Row]:
     """Both trainings, less often than the rest, and a step."""
-    data = phantom(FILMS, setting.scratch / "prepared", SIZE)
+    data = phantom(IMAGES, setting.scratch / "prepared", SIZE)
     folders = class_folders(data, setting.scratch / "classes")
     turns = max(1, setting.turns // 2)
     rows = [_to_auc("transfer", recipes.ours, recipes.common, (data, folders), turns)]
@@ -53,14 +53,14 @@ def _to_auc(
     name: str,
     ours: Callable[..., Outcome],
     theirs: Callable[..., Outcome],
-    films: tuple[Path, Path],
+    images: tuple[Path, Path],
     turns: int,
 ) -> Row:
     target = TARGETS[name]
     outcomes: dict[str, list[Outcome]] = {"ours": [], "theirs": []}
 
     def spent(way: str, recipe: Callable[..., Outcome]) -> float:
-        outcomes[way].append(recipes.alone(recipe, *films, target, EPOCHS[name]))
+        outcomes[way].append(recipes.alone(recipe, *images, target, EPOCHS[name]))
         return outcomes[way][-1].seconds
 
     ways = {"ours": partial(spent, "ours", ours), "theirs": partial(spent, "theirs", theirs)}
@@ -82,7 +82,7 @@ def _short(outcomes: list[Outcome], target: float) -> str:
 def scratch(data: Path, _: Path, target: float, __: int) -> Outcome:
     """The network from nothing as `train_scratch` trains it, until it is there."""
     from pneumonia.models import devices, scratch, training
-    from pneumonia.models.batches import load_films
+    from pneumonia.models.batches import load_training_images
     from pneumonia.models.checkpoint import Checkpoint
     from pneumonia.params import load_params
 
@@ -97,9 +97,9 @@ def scratch(data: Path, _: Path, target: float, __: int) -> Outcome:
         if row["val_auc"] >= target:
             raise ReachedError
 
-    films = load_films(data)
+    images = load_training_images(data)
     with tempfile.TemporaryDirectory() as folder, suppress(ReachedError):
-        scratch.train(model, films, params, history, Checkpoint(Path(folder), ""), check)
+        scratch.train(model, images, params, history, Checkpoint(Path(folder), ""), check)
     spent = time.perf_counter() - begin
     return Outcome(max(row["val_auc"] for row in history), len(history), spent)
 
@@ -153,13 +153,13 @@ def _step(turns: int) -> Row:
         turns,
         warm_up=False,
     )
-    what = f"a step of scratch, {BATCH} films of {SIZE} px"
+    what = f"a step of scratch, {BATCH} images of {SIZE} px"
     limit = "products of matrices"
-    return Row(what, "films/s", found["ours"], "`fit`", found["fit"], limit, found["bound"])
+    return Row(what, "images/s", found["ours"], "`fit`", found["fit"], limit, found["bound"])
 
 
 def our_step() -> float:
-    """Films a second of what `training.fit` calls for each batch."""
+    """Images a second of what `training.fit` calls for each batch."""
     import tensorflow as tf
 
     from pneumonia.models import devices, scratch, training
@@ -178,14 +178,14 @@ def our_step() -> float:
     averages = Averages(model.weights, params.average)
     # Private, but the public function would time its stream and its validation as well.
     learn = training._step(model, optimizer, averages, params.label_smoothing, BATCH)
-    films, labels = _batch()
-    batch = tuple(map(tf.constant, (films, labels, np.ones_like(labels))))
+    images, labels = _batch()
+    batch = tuple(map(tf.constant, (images, labels, np.ones_like(labels))))
     float(learn(batch))
     return STEPS * BATCH / seconds(lambda: [float(learn(batch)) for _ in range(STEPS)])
 
 
 def keras_step() -> float:
-    """Films a second of Keras' `fit`, as it comes."""
+    """Images a second of Keras' `fit`, as it comes."""
     import keras
     import tensorflow as tf
 
@@ -205,7 +205,7 @@ def keras_step() -> float:
 
 
 def products() -> float:
-    """Films a second, were a step but products of large matrices."""
+    """Images a second, were a step but products of large matrices."""
     import tensorflow as tf
 
     from pneumonia.models import scratch
@@ -216,18 +216,18 @@ def products() -> float:
     product = tf.function(lambda: tf.reduce_sum(matrix @ matrix))
     float(product())
     took = seconds(lambda: [float(product()) for _ in range(STEPS)])
-    # A film's multiplications, each with an addition, forward and twice as many back.
+    # An image's multiplications, each with an addition, forward and twice as many back.
     return STEPS * 2 * SIDE**3 / took / (3 * 2 * multiplications(model))
 
 
 def _batch() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     rng = np.random.default_rng(7)
-    films = rng.integers(0, 256, (BATCH, SIZE, SIZE, 1), np.uint8)
-    return films, rng.integers(0, 2, (BATCH, 1)).astype(np.float32)
+    images = rng.integers(0, 256, (BATCH, SIZE, SIZE, 1), np.uint8)
+    return images, rng.integers(0, 2, (BATCH, 1)).astype(np.float32)
 
 
 def multiplications(model: keras.Model) -> int:
-    """Of numbers, in the convolutions and dense layers of one film's forward pass."""
+    """Of numbers, in the convolutions and dense layers of one image's forward pass."""
     total = 0
     for layer in model.layers:
         if hasattr(layer, "kernel"):

@@ -15,14 +15,14 @@ from pneumonia.search import command as search
 from pneumonia.tracking import queue
 
 COMMANDS = {
-    "behaviour": (behaviour, "check what the champion does, on drawn films"),
+    "behaviour": (behaviour, "check what the champion does, on drawn images"),
     "compare": (revisions, "params and metrics of two revisions side by side"),
-    "explain": (explain, "write the heat map of films laid over them"),
+    "explain": (explain, "write the heat map of images laid over them"),
     "mend": (mend, "put damaged outputs aside, for `make repro` to make anew"),
     "queue": (queue, "run the queued experiments"),
-    "score": (score, "score many films into a Parquet data set"),
+    "score": (score, "score many images into a Parquet data set"),
     "search": (search, "look for better params of a training"),
-    "validate": (validate, "measure the champion on films of your own"),
+    "validate": (validate, "measure the champion on images of your own"),
 }
 
 

@@ -31,7 +31,7 @@ THRESHOLD_RULE = re.compile(
 class PhantomParams(Block):
     """The drawn data set."""
 
-    films: int = Field(ge=40, le=100_000)
+    images: int = Field(ge=40, le=100_000)
     seed: Seed
 
 
@@ -55,7 +55,7 @@ def _with_patient(pattern: str) -> str:
 
 
 class DataParams(Block):
-    """Where the films come from."""
+    """Where the images come from."""
 
     # Each a module in pneumonia.data.sources.
     source: Annotated[
@@ -83,14 +83,14 @@ class PrepareParams(Block):
 class VisualizeParams(Block):
     """The look at the data."""
 
-    films_per_class: int = Field(ge=1, le=24)
+    images_per_class: int = Field(ge=1, le=24)
     near_duplicate_distance: int = Field(ge=0, le=64)
     bootstrap: int = Field(ge=100, le=100_000)
     seed: Seed
 
 
 class AugmentParams(Block):
-    """Random changes to a training film; see `pneumonia.models.augment`."""
+    """Random changes to a training image; see `pneumonia.models.augment`."""
 
     plain: float = Field(ge=0, lt=1)
     rotation: float = Field(ge=0, le=45)
@@ -169,7 +169,7 @@ class EvaluateParams(Block):
     threshold: Annotated[str, AfterValidator(_threshold_rule)]
     calibration: Literal["platt", "temperature", "none"]
     bootstrap: int = Field(ge=100, le=100_000)
-    shift_films: int = Field(ge=20, le=1_000_000)
+    shift_images: int = Field(ge=20, le=1_000_000)
     promotion: PromotionParams
     seed: Seed
 
@@ -187,9 +187,9 @@ class GradcamReportParams(Block):
     method: Literal["gradcam", "gradcam++", "hirescam"]
     layer: LayerParams
     flips: bool
-    films_per_group: int = Field(ge=1, le=24)
+    images_per_group: int = Field(ge=1, le=24)
     opacity: float = Field(ge=0.1, le=1)
-    check_films: int = Field(ge=10, le=1_000_000)
+    check_images: int = Field(ge=10, le=1_000_000)
     randomisations: int = Field(ge=1, le=1000)
     max_rank_correlation: float = Field(gt=0, le=1)
     seed: Seed

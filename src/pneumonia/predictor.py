@@ -1,4 +1,4 @@
-"""One way from a film to an answer, for the reports and for whoever serves the model.
+"""One way from an image to an answer, for the reports and for whoever serves the model.
 
 Needs ONNX Runtime, NumPy, Pillow and, for DICOM, pydicom and imagecodecs; no TensorFlow.
 """
@@ -33,14 +33,14 @@ LABELS = ("NORMAL", "PNEUMONIA")
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one film.
+    """The answer for one image.
 
     Attributes:
         label: NORMAL or PNEUMONIA, by the threshold.
         probability: of pneumonia, calibrated on validation, 0 to 1.
         threshold: the operating point, 0 to 1.
         logit: what the graph gave.
-        film: the grey square that the graph saw, uint8, (S, S).
+        image: the grey square that the graph saw, uint8, (S, S).
         heat_map: class activation map, float32, (h, w), not negative, in the logit's units.
     """
 
@@ -48,14 +48,14 @@ class Prediction:
     probability: float
     threshold: float
     logit: float
-    film: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     heat_map: NDArray[np.float32]
 
 
 class Graph:
     """An exported graph in ONNX Runtime, loaded once and safe to call from several threads.
 
-    A film alone gets all cores. Several are run side by side, each on a core of its own: one pass
+    An image alone gets all cores. Several are run side by side, each on a core of its own: one pass
     over eight of them is a quarter slower on two cores, as its layers do not fit a core's cache.
     """
 
@@ -89,8 +89,8 @@ class Graph:
             return _run(self._beside, images)
         if len(images) == 1:
             return _run(self._alone, images)
-        films = (images[row : row + 1] for row in range(len(images)))
-        logits, maps = zip(*self._cores.map(partial(_run, self._beside), films), strict=True)
+        singly = (images[row : row + 1] for row in range(len(images)))
+        logits, maps = zip(*self._cores.map(partial(_run, self._beside), singly), strict=True)
         return np.concatenate(logits), np.concatenate(maps)
 
 
@@ -131,20 +131,20 @@ class Predictor:
         """
         if not payloads:
             return []
-        films = np.stack([decode(payload, self.graph.size).pixels for payload in payloads])
-        logits, maps = self.graph.run(films[..., None])
-        return [self.read(*outputs) for outputs in zip(films, logits, maps, strict=True)]
+        images = np.stack([decode(payload, self.graph.size).pixels for payload in payloads])
+        logits, maps = self.graph.run(images[..., None])
+        return [self.read(*outputs) for outputs in zip(images, logits, maps, strict=True)]
 
     def read(
-        self, film: NDArray[np.uint8], logit: np.float32, heat_map: NDArray[np.float32]
+        self, image: NDArray[np.uint8], logit: np.float32, heat_map: NDArray[np.float32]
     ) -> Prediction:
-        """The answer for one film, uint8 (S, S), of what the graph gave for it."""
+        """The answer for one image, uint8 (S, S), of what the graph gave for it."""
         probability = float(self.point.probability(np.asarray(logit)))
         return Prediction(
             label=LABELS[int(probability >= self.point.threshold)],
             probability=probability,
             threshold=self.point.threshold,
             logit=float(logit),
-            film=film,
+            image=image,
             heat_map=heat_map,
         )

@@ -1,15 +1,15 @@
-"""The films of the checks, fewer of them."""
+"""The images of the checks, fewer of them."""
 
 from __future__ import annotations
 
 import pytest
 
-from pneumonia.behaviour.films import Films, draw_films
+from pneumonia.behaviour.images import BehaviourImages, draw_images
 
 PATIENTS = 12
 
 
 @pytest.fixture(scope="session")
-def films() -> Films:
+def images() -> BehaviourImages:
     """At the shipped size, as smaller ones are not blurred by what blurs these mildly."""
-    return draw_films(224, PATIENTS)
+    return draw_images(224, PATIENTS)

@@ -1,4 +1,4 @@
-"""Stand-ins for a trained model: functions from films to probabilities, right and wrong ones."""
+"""Stand-ins for a trained model: functions from images to probabilities, right and wrong ones."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from scipy.ndimage import laplace
 
 from pneumonia.behaviour.checks import Answer, Probabilities
-from pneumonia.behaviour.films import MOVED, Films
+from pneumonia.behaviour.images import MOVED, BehaviourImages
 from pneumonia.evaluation.operating_point import sigmoid
 
 Images = NDArray[np.uint8]
 THRESHOLD = 0.5
-# Of the logit, by one of whatever a stand-in reads: sure of most films.
+# Of the logit, by one of whatever a stand-in reads: sure of most images.
 STEEP = 16
 
 
-def knowing(films: Films) -> Answer:
-    """What knows the films by heart: how far each is on the way to its version with an opacity."""
-    ill = (films.labels == 1)[:, None]
-    plain, other = _flat(films.plain), _flat(films.other)
+def knowing(xrays: BehaviourImages) -> Answer:
+    """What knows the xrays by heart: how far each is on the way to its version with an opacity."""
+    ill = (xrays.labels == 1)[:, None]
+    plain, other = _flat(xrays.plain), _flat(xrays.other)
     well = np.where(ill, other, plain)
     way = np.where(ill, plain, other) - well
     middle, length = well + way / 2, (way**2).sum(1)
@@ -45,19 +45,19 @@ def inverted(answer: Answer) -> Answer:
 
 
 def constant(probability: float) -> Answer:
-    """The same to every film."""
+    """The same to every image."""
     return lambda images: np.full(len(images), probability)
 
 
 def by_lot(images: Images) -> Probabilities:
-    """Another answer to every film that differs in a single pixel."""
+    """Another answer to every image that differs in a single pixel."""
     drawn = [hashlib.sha256(image.tobytes()).digest()[0] / 255 for image in images]
     return np.array(drawn)
 
 
-def reader(figure: Callable[[Images], NDArray[np.float64]], films: Films) -> Answer:
-    """What reads a single figure of a film, and calls pneumonia where it is above the median."""
-    known = figure(films.plain)
+def reader(figure: Callable[[Images], NDArray[np.float64]], xrays: BehaviourImages) -> Answer:
+    """What reads a single figure of an image, and calls pneumonia where it is above the median."""
+    known = figure(xrays.plain)
     return lambda images: sigmoid(STEEP * (figure(images) - np.median(known)) / known.std())
 
 
@@ -78,13 +78,13 @@ def sharpness(images: Images) -> NDArray[np.float64]:
 
 
 def _displaced(images: Images) -> list[Images]:
-    """Films as they are and moved in four directions."""
+    """Images as they are and moved in four directions."""
     step = round(MOVED * images.shape[1])
     ways = [(0, 0), (0, step), (0, -step), (step, 0), (-step, 0)]
     return [np.roll(images, way, axis=(1, 2)) for way in ways]
 
 
 def _flat(images: Images) -> NDArray[np.float32]:
-    """Films of one mean and spread, as rows, so that exposure and contrast do not count."""
+    """Images of one mean and spread, as rows, so that exposure and contrast do not count."""
     rows = images[:, ::2, ::2].reshape(len(images), -1).astype(np.float32)
     return (rows - rows.mean(1, keepdims=True)) / rows.std(1, keepdims=True)

@@ -9,7 +9,7 @@ import pytest
 
 from pneumonia.behaviour import checks
 from pneumonia.behaviour.checks import AT_LEAST, AT_MOST, CHECKS, INVARIANCE, KINDS, Answer, Outcome
-from pneumonia.behaviour.films import Films, draw_films
+from pneumonia.behaviour.images import BehaviourImages, draw_images
 from tests.behaviour.stand_ins import (
     THRESHOLD,
     border,
@@ -42,32 +42,32 @@ FAILS = {
 STEADY = {MOVED, TURNED, EXPOSURE, CONTRAST, BLURRED, NOISY, JPEG, LARGER, CHANGE}
 
 
-def stand_ins(films: Films) -> dict[str, Answer]:
+def stand_ins(images: BehaviourImages) -> dict[str, Answer]:
     return {
-        "inverted": inverted(knowing(films)),
+        "inverted": inverted(knowing(images)),
         "always pneumonia": constant(0.7),
         "never pneumonia": constant(0.3),
         "by lot": by_lot,
-        "reads the mean grey": reader(brightness, films),
-        "reads the border": reader(border, films),
-        "reads the finest detail": reader(sharpness, films),
+        "reads the mean grey": reader(brightness, images),
+        "reads the border": reader(border, images),
+        "reads the finest detail": reader(sharpness, images),
     }
 
 
-def names_of_failed(answer: Answer, films: Films) -> set[str]:
-    return {one.name for one in checks.check(answer, THRESHOLD, films) if not one.holds}
+def names_of_failed(answer: Answer, images: BehaviourImages) -> set[str]:
+    return {one.name for one in checks.check(answer, THRESHOLD, images) if not one.holds}
 
 
-def test_a_model_that_sees_the_opacities_passes(films: Films) -> None:
-    outcomes = checks.check(knowing(films), THRESHOLD, films)
+def test_a_model_that_sees_the_opacities_passes(images: BehaviourImages) -> None:
+    outcomes = checks.check(knowing(images), THRESHOLD, images)
     assert checks.failed(outcomes) == []
     assert [one.kind for one in outcomes] == [one.kind for one in CHECKS]
     assert {one.kind for one in outcomes} == set(KINDS)
 
 
 @pytest.mark.parametrize("name", FAILS)
-def test_a_broken_model_fails(name: str, films: Films) -> None:
-    failed = names_of_failed(stand_ins(films)[name], films)
+def test_a_broken_model_fails(name: str, images: BehaviourImages) -> None:
+    failed = names_of_failed(stand_ins(images)[name], images)
     assert failed >= FAILS[name]
     if name.endswith("pneumonia"):
         assert not failed & STEADY
@@ -78,10 +78,10 @@ def test_no_check_is_left_that_cannot_fail() -> None:
     assert len({one.name for one in CHECKS}) == len(CHECKS)
 
 
-def test_where_the_threshold_lies_decides(films: Films) -> None:
-    answer = knowing(films)
+def test_where_the_threshold_lies_decides(images: BehaviourImages) -> None:
+    answer = knowing(images)
     for threshold, failed in ((0.0, {SPECIFICITY}), (1.1, {SENSITIVITY})):
-        outcomes = checks.check(answer, threshold, films)
+        outcomes = checks.check(answer, threshold, images)
         assert {one.name for one in outcomes if not one.holds} == failed
 
 
@@ -103,8 +103,8 @@ def test_a_figure_at_the_bound_holds_and_none_does_not(
     assert checks.failed([outcome]) == told
 
 
-def test_films_are_the_same_each_time_and_differ_in_one_thing() -> None:
-    first, again = (draw_films(64, patients=2) for _ in range(2))
+def test_images_are_the_same_each_time_and_differ_in_one_thing() -> None:
+    first, again = (draw_images(64, patients=2) for _ in range(2))
     for name, images in first.changed.items():
         assert images.shape == (4, 64, 64, 1)
         assert images.dtype == np.uint8
@@ -116,8 +116,8 @@ def test_films_are_the_same_each_time_and_differ_in_one_thing() -> None:
     assert (first.other != first.plain).any(axis=(1, 2, 3)).all()
 
 
-def test_a_film_moves_by_a_fiftieth_of_its_side_in_each_direction(films: Films) -> None:
-    moved, plain = films.changed["moved"], films.plain
+def test_a_image_moves_by_a_fiftieth_of_its_side_in_each_direction(images: BehaviourImages) -> None:
+    moved, plain = images.changed["moved"], images.plain
     assert np.array_equal(moved[0, :, 4:], plain[0, :, :-4])
     assert np.array_equal(moved[1, :, :-4], plain[1, :, 4:])
     assert np.array_equal(moved[2, 4:], plain[2, :-4])
@@ -125,7 +125,7 @@ def test_a_film_moves_by_a_fiftieth_of_its_side_in_each_direction(films: Films) 
     assert not moved[0, :, :4].any()
 
 
-def test_every_change_changes_films_a_little(films: Films) -> None:
-    for name, images in films.changed.items():
-        far = np.abs(images.astype(int) - films.plain).mean()
+def test_every_change_changes_images_a_little(images: BehaviourImages) -> None:
+    for name, squares in images.changed.items():
+        far = np.abs(squares.astype(int) - images.plain).mean()
         assert 0 < far < 20, name

@@ -14,7 +14,7 @@ import pytest
 from pneumonia.__main__ import main
 from pneumonia.behaviour import checks, command
 from pneumonia.behaviour.checks import CHECKS, Answer
-from pneumonia.behaviour.films import Films, draw_films
+from pneumonia.behaviour.images import BehaviourImages, draw_images
 from pneumonia.evaluation.operating_point import OperatingPoint
 from pneumonia.predictor import Predictor
 from tests.behaviour.stand_ins import inverted, knowing
@@ -29,34 +29,34 @@ def behaviour(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
 
 
 @pytest.fixture
-def model(films: Films, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let the command find a stand-in for a model, and these films."""
+def model(images: BehaviourImages, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let the command find a stand-in for a model, and these images."""
 
     def use(answer: Answer) -> None:
-        def run(images: Any) -> tuple[Any, None]:
-            given = np.clip(answer(images), 1e-9, 1 - 1e-9)
+        def run(squares: Any) -> tuple[Any, None]:
+            given = np.clip(answer(squares), 1e-9, 1 - 1e-9)
             return np.log(given / (1 - given)), None
 
         graph: Any = SimpleNamespace(size=224, run=run, sha256="f" * 64)
         monkeypatch.setattr(command, "_model", lambda _: ("stand-in", Predictor(graph, POINT)))
-        monkeypatch.setattr(checks, "draw_films", lambda size: films)
+        monkeypatch.setattr(checks, "draw_images", lambda size: images)
 
     return use
 
 
 def test_a_good_model_ends_with_status_0(
     model: Any,
-    films: Films,
+    images: BehaviourImages,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    model(knowing(films))
+    model(knowing(images))
     assert behaviour(monkeypatch, "--json", tmp_path / "checks.json") == 0
     printed = capsys.readouterr()
     assert printed.err == ""
     lines = printed.out.splitlines()
-    assert lines[0] == "stand-in: 80 drawn films of 224 px"
+    assert lines[0] == "stand-in: 80 drawn images of 224 px"
     assert lines[-1] == f"all {len(CHECKS)} checks hold"
     assert sum(line.endswith("  holds") for line in lines) == len(CHECKS)
     assert max(map(len, lines)) <= 80
@@ -71,12 +71,12 @@ def test_a_good_model_ends_with_status_0(
 
 def test_a_broken_model_ends_with_status_1_and_what_to_do(
     model: Any,
-    films: Films,
+    images: BehaviourImages,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    model(inverted(knowing(films)))
+    model(inverted(knowing(images)))
     assert behaviour(monkeypatch, "--json", tmp_path / "checks.json") == 1
     printed = capsys.readouterr()
     failing = sum(line.endswith("  FAILS") for line in printed.out.splitlines())
@@ -91,22 +91,22 @@ def test_a_broken_model_ends_with_status_1_and_what_to_do(
 def test_a_folder_is_a_model_and_one_that_reads_the_mean_grey_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(checks, "draw_films", lambda size: draw_films(size, patients=4))
+    monkeypatch.setattr(checks, "draw_images", lambda size: draw_images(size, patients=4))
     folder = write_model(tmp_path / "model")
     assert behaviour(monkeypatch, "--model", folder) == 1
     printed = capsys.readouterr()
-    assert printed.out.splitlines()[0] == f"{folder}, small: 80 drawn films of 64 px"
+    assert printed.out.splitlines()[0] == f"{folder}, small: 80 drawn images of 64 px"
     assert "rollback" not in printed.err
 
 
 def test_nowhere_to_write_is_said_and_nothing_is_left(
     model: Any,
-    films: Films,
+    images: BehaviourImages,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    model(knowing(films))
+    model(knowing(images))
     file = tmp_path / "gone" / "checks.json"
     assert behaviour(monkeypatch, "--json", file) == 1
     assert capsys.readouterr().err == f"behaviour: --json {file}: No such file or directory\n"

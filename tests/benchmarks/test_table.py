@@ -16,8 +16,8 @@ from benchmarks.rows import Row, take_turns
 from benchmarks.table import Measured, keep, kept, text
 from tests.pipeline.imports import ROOT
 
-RATE = Row("films", "films/s", [20.0, 30.0], "a loop", [10.0, 10.0], "the disk", [40.0, 40.0])
-TIME = Row("a film", "ms", [2.0, 4.0], "a loop", [8.0, 8.0], "the graph", [1.0, 1.0])
+RATE = Row("images", "images/s", [20.0, 30.0], "a loop", [10.0, 10.0], "the disk", [40.0, 40.0])
+TIME = Row("an image", "ms", [2.0, 4.0], "a loop", [8.0, 8.0], "the graph", [1.0, 1.0])
 MEASURED = Measured([RATE, TIME], "abc1234", "a machine, 2 cores", "Python 3", 0.1, 1.5)
 
 
@@ -49,12 +49,12 @@ def test_ways_take_turns_and_the_first_turn_does_not_count(
 
 
 def test_a_line_has_medians_ranges_and_ratios() -> None:
-    told = text({"some": ("Some films.\n\nHow.\n", MEASURED)})
+    told = text({"some": ("Some images.\n\nHow.\n", MEASURED)})
     assert "Machine: a machine, 2 cores. Python 3. Revision abc1234." in told
-    assert "## Some films\n\nHow.\n" in told
+    assert "## Some images\n\nHow.\n" in told
     assert (
-        "| films | 25.0 films/s [20.0, 30.0] | a loop | 10.0 films/s [10.0, 10.0] "
-        "| 2.50 [2.00, 3.00] | the disk | 40.0 films/s [40.0, 40.0] | 62.5 % [50.0, 75.0] |"
+        "| images | 25.0 images/s [20.0, 30.0] | a loop | 10.0 images/s [10.0, 10.0] "
+        "| 2.50 [2.00, 3.00] | the disk | 40.0 images/s [40.0, 40.0] | 62.5 % [50.0, 75.0] |"
     ) in told
     assert "2 turns, 1.5 minutes, load before 0.1" in told
 

@@ -23,49 +23,49 @@ COMPRESSED = {
 
 
 def radiograph(pixels: NDArray[Any], **tags: Any) -> Dataset:
-    """A film of integers (H, W); `tags` come on top, None takes one away."""
-    film = Dataset()
+    """An image of integers (H, W); `tags` come on top, None takes one away."""
+    image = Dataset()
     bits = 8 * pixels.dtype.itemsize
-    film.SOPClassUID = uid.DigitalXRayImageStorageForPresentation
-    film.SOPInstanceUID = "1.2.3"
-    film.PatientName = "Nobody^Knows"
-    film.Modality = "DX"
-    film.Rows, film.Columns = pixels.shape
-    film.SamplesPerPixel = 1
-    film.PhotometricInterpretation = "MONOCHROME2"
-    film.BitsAllocated = film.BitsStored = bits
-    film.PixelRepresentation = int(pixels.dtype.kind == "i")
+    image.SOPClassUID = uid.DigitalXRayImageStorageForPresentation
+    image.SOPInstanceUID = "1.2.3"
+    image.PatientName = "Nobody^Knows"
+    image.Modality = "DX"
+    image.Rows, image.Columns = pixels.shape
+    image.SamplesPerPixel = 1
+    image.PhotometricInterpretation = "MONOCHROME2"
+    image.BitsAllocated = image.BitsStored = bits
+    image.PixelRepresentation = int(pixels.dtype.kind == "i")
     for keyword, value in tags.items():
         if value is None:
-            delattr(film, keyword)
+            delattr(image, keyword)
         else:
-            setattr(film, keyword, value)
+            setattr(image, keyword, value)
     if "HighBit" not in tags:
-        film.HighBit = film.BitsStored - 1
-    return film
+        image.HighBit = image.BitsStored - 1
+    return image
 
 
 def dicom_bytes(
     pixels: NDArray[Any], syntax: uid.UID = uid.ExplicitVRLittleEndian, **tags: Any
 ) -> bytes:
     """A DICOM file of integers (H, W) in a transfer syntax."""
-    film = radiograph(pixels, **tags)
+    image = radiograph(pixels, **tags)
     if syntax.is_encapsulated:
-        film.PixelData = encapsulate([compressed(pixels, syntax, int(film.BitsStored))])
-        film["PixelData"].VR = "OB"
+        image.PixelData = encapsulate([compressed(pixels, syntax, int(image.BitsStored))])
+        image["PixelData"].VR = "OB"
     else:
         order = "<" if syntax.is_little_endian else ">"
-        film.PixelData = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
-        film["PixelData"].VR = "OW" if pixels.itemsize == 2 else "OB"
-    return written(film, syntax)
+        image.PixelData = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+        image["PixelData"].VR = "OW" if pixels.itemsize == 2 else "OB"
+    return written(image, syntax)
 
 
-def written(film: Dataset, syntax: uid.UID = uid.ExplicitVRLittleEndian) -> bytes:
+def written(image: Dataset, syntax: uid.UID = uid.ExplicitVRLittleEndian) -> bytes:
     """The file of a data set, with preamble."""
-    film.file_meta = FileMetaDataset()
-    film.file_meta.TransferSyntaxUID = syntax
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = syntax
     buffer = io.BytesIO()
-    film.save_as(
+    image.save_as(
         buffer,
         enforce_file_format=True,
         implicit_vr=syntax.is_implicit_VR,

@@ -39,7 +39,7 @@ def test_a_drawn_set_has_no_leak_and_is_counted(prepared: Path) -> None:
     assert found.leaks == []
     assert found.label_conflicts == []
     assert found.copies == 0
-    assert found.films == 40
+    assert found.images == 40
     assert found.patients == len(set(table["patient_id"])) == found.patients_naive
     assert found.patients_naive_shared == 0
     counted = {
@@ -61,7 +61,7 @@ def test_a_patient_in_two_splits_is_a_leak_named_with_both_files(tmp_path: Path)
     assert audit(table, tmp_path).leaks == ["patient p1 is in test (b.png) and in train (a.png)"]
 
 
-def test_identical_films_in_two_splits_are_a_leak_named_with_both_files(tmp_path: Path) -> None:
+def test_identical_images_in_two_splits_are_a_leak_named_with_both_files(tmp_path: Path) -> None:
     table = make(
         tmp_path,
         ("a.png", "p1", "train", 0, 1),
@@ -69,7 +69,7 @@ def test_identical_films_in_two_splits_are_a_leak_named_with_both_files(tmp_path
         ("c.png", "p3", "train", 1, 3),
     )
     found = audit(table, tmp_path)
-    assert found.leaks == ["identical films in train (a.png) and in val (b.png)"]
+    assert found.leaks == ["identical images in train (a.png) and in val (b.png)"]
     assert found.copies == 1
     assert found.label_conflicts == []
 
@@ -81,7 +81,7 @@ def test_copies_within_a_split_are_counted_but_no_leak(tmp_path: Path) -> None:
     assert found.leaks == []
 
 
-def test_identical_films_of_both_labels_are_a_conflict(tmp_path: Path) -> None:
+def test_identical_images_of_both_labels_are_a_conflict(tmp_path: Path) -> None:
     table = make(
         tmp_path,
         ("z.png", "p1", "train", 0, 1),
@@ -127,8 +127,8 @@ def test_the_findings_are_json(prepared: Path) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.skipif(not REAL, reason="CHEST_XRAY_DIR names no folder of real films")
-def test_the_real_films_share_no_patient_between_splits(tmp_path: Path) -> None:
+@pytest.mark.skipif(not REAL, reason="CHEST_XRAY_DIR names no folder of real images")
+def test_the_real_images_share_no_patient_between_splits(tmp_path: Path) -> None:
     prepare(
         open_source(folder_params(Path(REAL))),
         prepare_params(size=64, validation=0.12, seed=7),
@@ -136,7 +136,7 @@ def test_the_real_films_share_no_patient_between_splits(tmp_path: Path) -> None:
     )
     table = read_manifest(tmp_path)
     found = audit(table, tmp_path)
-    assert found.films == 5232
+    assert found.images == 5232
     assert (table.groupby("patient_id")["split"].nunique() == 1).all()
     assert not [leak for leak in found.leaks if leak.startswith("patient")]
     # What published counts did: the first number in the file's name is the patient.

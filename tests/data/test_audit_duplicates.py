@@ -1,4 +1,4 @@
-"""Near duplicates are found where one film was saved twice, and nowhere else."""
+"""Near duplicates are found where one image was saved twice, and nowhere else."""
 
 from __future__ import annotations
 
@@ -21,43 +21,45 @@ from pneumonia.data.survey import perceptual_hash, survey
 from pneumonia.params import load_params
 from tests.pipeline.imports import ROOT
 
-Film = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 DISTANCE = load_params(ROOT / "params.yaml").visualize.near_duplicate_distance
 
 
-def recompressed(film: Film) -> Film:
+def recompressed(image: Pixels) -> Pixels:
     buffer = io.BytesIO()
-    Image.fromarray(film).save(buffer, "JPEG", quality=30)
+    Image.fromarray(image).save(buffer, "JPEG", quality=30)
     return np.asarray(Image.open(buffer).convert("L"))
 
 
-def brighter(film: Film) -> Film:
-    return np.clip(film.astype(int) + 20, 0, 255).astype(np.uint8)
+def brighter(image: Pixels) -> Pixels:
+    return np.clip(image.astype(int) + 20, 0, 255).astype(np.uint8)
 
 
-def darker(film: Film) -> Film:
-    return (255 * (film / 255) ** 1.25).astype(np.uint8)
+def darker(image: Pixels) -> Pixels:
+    return (255 * (image / 255) ** 1.25).astype(np.uint8)
 
 
-def flatter(film: Film) -> Film:
-    return (film * 0.8).astype(np.uint8)
+def flatter(image: Pixels) -> Pixels:
+    return (image * 0.8).astype(np.uint8)
 
 
-def smaller_and_back(film: Film) -> Film:
-    side = film.shape[0]
-    small = Image.fromarray(film).resize((side // 2, side // 2), Image.Resampling.LANCZOS)
+def smaller_and_back(image: Pixels) -> Pixels:
+    side = image.shape[0]
+    small = Image.fromarray(image).resize((side // 2, side // 2), Image.Resampling.LANCZOS)
     return np.asarray(small.resize((side, side), Image.Resampling.BICUBIC))
 
 
 @pytest.mark.parametrize("change", [recompressed, brighter, darker, flatter, smaller_and_back])
-def test_a_film_saved_again_is_near_itself(prepared: Path, change: Callable[[Film], Film]) -> None:
+def test_a_image_saved_again_is_near_itself(
+    prepared: Path, change: Callable[[Pixels], Pixels]
+) -> None:
     for image_id in read_manifest(prepared)["image_id"][:12]:
-        film = read_grey(image_path(prepared, image_id))
-        apart = (perceptual_hash(film) != perceptual_hash(change(film))).sum()
+        image = read_grey(image_path(prepared, image_id))
+        apart = (perceptual_hash(image) != perceptual_hash(change(image))).sum()
         assert apart <= DISTANCE, image_id
 
 
-def test_drawn_films_are_not_near_each_other(prepared: Path) -> None:
+def test_drawn_images_are_not_near_each_other(prepared: Path) -> None:
     table = read_manifest(prepared)
     seen = survey(table, prepared)
     assert closest_pairs(seen.hashes, np.arange(len(table)), DISTANCE, 0) == []
@@ -67,13 +69,13 @@ def test_a_pair_across_splits_is_listed_with_its_files(prepared: Path, tmp_path:
     table = read_manifest(prepared)
     (tmp_path / "images").mkdir()
     for image_id in table["image_id"]:
-        film = read_grey(image_path(prepared, image_id))
-        image_path(tmp_path, image_id).write_bytes(encode_png(film))
+        image = read_grey(image_path(prepared, image_id))
+        image_path(tmp_path, image_id).write_bytes(encode_png(image))
     changed = {"train": recompressed, "test": brighter}
     extra = []
     for number, (split, change) in enumerate(changed.items()):
         row = table[table["split"] == split].iloc[0].copy()
-        film = read_grey(image_path(prepared, row["image_id"]))
+        image = read_grey(image_path(prepared, row["image_id"]))
         row["image_id"], row["file"], row["patient_id"] = (
             f"g{number}",
             f"again-{split}",
@@ -81,7 +83,7 @@ def test_a_pair_across_splits_is_listed_with_its_files(prepared: Path, tmp_path:
         )
         row["split"] = "test"
         row["label"] = 1 - row["label"] if split == "train" else row["label"]
-        image_path(tmp_path, row["image_id"]).write_bytes(encode_png(change(film)))
+        image_path(tmp_path, row["image_id"]).write_bytes(encode_png(change(image)))
         extra.append(row)
     both = pd.concat([table, pd.DataFrame(extra)], ignore_index=True)[COLUMNS]
     seen = survey(both, tmp_path)
@@ -101,18 +103,18 @@ def test_a_pair_across_splits_is_listed_with_its_files(prepared: Path, tmp_path:
 
 
 @given(
-    films=st.integers(1, 700),
+    images=st.integers(1, 700),
     patterns=st.integers(1, 400),
     distance=st.integers(0, 12),
     count=st.integers(0, 8),
     seed=st.integers(0, 99),
 )
 def test_the_search_is_that_of_two_loops(
-    films: int, patterns: int, distance: int, count: int, seed: int
+    images: int, patterns: int, distance: int, count: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    hashes = rng.integers(0, 2, (films, 24)).astype(bool)
-    groups = rng.integers(0, patterns, films)
+    hashes = rng.integers(0, 2, (images, 24)).astype(bool)
+    groups = rng.integers(0, patterns, images)
     rows = sorted({int(group): row for row, group in reversed(list(enumerate(groups)))}.values())
     apart = (hashes[:, None] != hashes[None]).sum(axis=2)
     every = sorted(

@@ -60,7 +60,7 @@ def recount(folder: Path) -> dict[str, Any]:
         splits_of[row["patient_id"]].add(row["split"])
     modes = collections.Counter((row["label"], row["mode"]) for row in rows)
     return {
-        "films": len(rows),
+        "images": len(rows),
         "patients": len(splits_of),
         "shared_patients": sum(len(splits) > 1 for splits in splits_of.values()),
         "counts": nested(rows),
@@ -88,7 +88,7 @@ def recount(folder: Path) -> dict[str, Any]:
 def assert_right(folder: Path) -> None:
     found = json.loads(json.dumps(audit(read_manifest(folder), folder).as_dict()))
     right = recount(folder)
-    for key in ("films", "patients", "copies", "copies_across_patients", "copy_groups", "modes"):
+    for key in ("images", "patients", "copies", "copies_across_patients", "copy_groups", "modes"):
         assert found[key] == right[key], key
     for key in ("counts", "patient_counts"):
         assert without_zeros(found[key]) == right[key], key
@@ -103,7 +103,7 @@ def assert_right(folder: Path) -> None:
 
 
 def add_copies(prepared: Path, folder: Path) -> Path:
-    """The drawn set with three copies of a film (two of them another patient's) and one more."""
+    """The drawn set with three copies of an image (two of them another patient's) and one more."""
     table = read_manifest(prepared)
     extra = []
     for number, (source, patient) in enumerate([(0, "a"), (0, "b"), (0, ""), (5, "")]):
@@ -136,7 +136,7 @@ def test_every_figure_is_right_with_copies(prepared: Path, tmp_path: Path) -> No
     assert sorted(len(group) for group in found.copy_groups) == [2, 4]
 
 
-def test_a_missing_film_is_one_message(prepared: Path, tmp_path: Path) -> None:
+def test_a_missing_image_is_one_message(prepared: Path, tmp_path: Path) -> None:
     table = read_manifest(prepared)
     from pneumonia.errors import InputError
 
@@ -148,20 +148,20 @@ def test_a_missing_film_is_one_message(prepared: Path, tmp_path: Path) -> None:
 def test_a_survey_holds_what_a_plain_reading_gives(prepared: Path) -> None:
     table = read_manifest(prepared)
     seen = survey(table, prepared)
-    films = np.stack(
+    images = np.stack(
         [np.asarray(Image.open(image_path(prepared, name))) for name in table["image_id"]]
     ).astype(float)
-    side = films.shape[1]
-    cells = films.reshape(len(films), 32, side // 32, 32, side // 32).mean(axis=(2, 4))
+    side = images.shape[1]
+    cells = images.reshape(len(images), 32, side // 32, 32, side // 32).mean(axis=(2, 4))
     # Pillow rounds to 8 bits after each direction.
     assert np.abs(seen.thumbnails - cells).max() <= 1
     for label in (0, 1):
-        mean = films[table["label"] == label].mean(axis=0)
+        mean = images[table["label"] == label].mean(axis=0)
         np.testing.assert_allclose(seen.means[label], mean, atol=1e-9)
-    for row, film in enumerate(films):
-        counts = np.histogram(film, bins=np.arange(0, 257, 4))[0]
+    for row, image in enumerate(images):
+        counts = np.histogram(image, bins=np.arange(0, 257, 4))[0]
         assert (seen.histograms[row] == counts).all()
-    assert seen.frames.shape == (len(films), 432)
+    assert seen.frames.shape == (len(images), 432)
 
 
 def test_the_border_is_the_border(tmp_path: Path) -> None:
@@ -182,8 +182,8 @@ def test_the_border_is_the_border(tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.skipif(not REAL, reason="CHEST_XRAY_DIR names no folder of real films")
-def test_every_figure_is_right_on_the_real_films(tmp_path: Path) -> None:
+@pytest.mark.skipif(not REAL, reason="CHEST_XRAY_DIR names no folder of real images")
+def test_every_figure_is_right_on_the_real_images(tmp_path: Path) -> None:
     prepare(
         open_source(folder_params(Path(REAL))),
         prepare_params(size=224, validation=0.12, seed=7),
@@ -192,7 +192,7 @@ def test_every_figure_is_right_on_the_real_films(tmp_path: Path) -> None:
     assert_right(tmp_path)
     table = read_manifest(tmp_path)
     found = audit(table, tmp_path)
-    assert found.films == 5232
+    assert found.images == 5232
     assert found.leaks == []
     assert found.patients_naive < found.patients
     assert found.patients_naive_shared > 0
@@ -214,7 +214,7 @@ def test_every_figure_is_right_on_the_real_films(tmp_path: Path) -> None:
     assert near_duplicates(table, pairs, 24).pairs == sum(bits <= 24 for *_, bits in right)
 
 
-def test_encoded_films_with_equal_pixels_have_equal_bytes() -> None:
+def test_encoded_images_with_equal_pixels_have_equal_bytes() -> None:
     # What the search for copies rests on.
-    film = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
-    assert encode_png(film) == encode_png(np.asfortranarray(film.copy()))
+    image = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    assert encode_png(image) == encode_png(np.asfortranarray(image.copy()))

@@ -23,24 +23,24 @@ from pneumonia.params import load_params
 from tests.conftest import phantom_params, prepare_params
 from tests.pipeline.imports import ROOT
 
-FILMS = 400
-Film = NDArray[np.uint8]
+IMAGES = 400
+Image = NDArray[np.uint8]
 
 
 def probed(folder: Path, shortcut: str) -> dict[str, Probe]:
-    """Probes of noise films, one a patient, of which one trait may give the label away."""
+    """Probes of noise images, one a patient, of which one trait may give the label away."""
     rng = np.random.default_rng(3)
     (folder / "images").mkdir()
     rows = []
-    for number in range(FILMS):
+    for number in range(IMAGES):
         label = int(rng.integers(2))
-        film = rng.integers(0, 256, (64, 64), dtype=np.uint8)
+        image = rng.integers(0, 256, (64, 64), dtype=np.uint8)
         if shortcut == "border" and label:
-            film[:2] //= 4
+            image[:2] //= 4
         if shortcut == "thumbnail" and label:
-            film[24:40, 24:40] //= 2
+            image[24:40, 24:40] //= 2
         wide = 300 + 40 * label if shortcut == "file" else int(rng.integers(300, 340))
-        image_path(folder, f"{number:04}").write_bytes(encode_png(film))
+        image_path(folder, f"{number:04}").write_bytes(encode_png(image))
         split = ("train", "train", "val", "test")[number % 4]
         rows.append(
             [f"{number:04}", f"{number}.png", label, "virus" if label else "normal", f"p{number}",
@@ -98,7 +98,7 @@ def default_probes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Probe]
     """Of the phantom as params.yaml has it."""
     params = load_params(ROOT / "params.yaml")
     folder = tmp_path_factory.mktemp("default")
-    source = phantom_params(params.data.phantom.films)
+    source = phantom_params(params.data.phantom.images)
     assert source.phantom == params.data.phantom
     prepare(
         open_source(source),

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import uid
 
-from pneumonia.data.dicom import TAGS, read_film
+from pneumonia.data.dicom import TAGS, read_dicom
 from pneumonia.data.image import ImageError, decode
 from tests.conftest import image_bytes
 from tests.data.dicom_files import COMPRESSED, dicom_bytes, radiograph, written
-from tests.data.test_image import SIDES, SIZES, smooth_film
+from tests.data.test_image import SIDES, SIZES, smooth_image
 from tests.pipeline.imports import ROOT
 
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -67,7 +67,7 @@ def ramp(bits: int = 12) -> NDArray[np.uint16]:
 
 
 def shown(pixels: NDArray[Any], **tags: Any) -> NDArray[np.uint8]:
-    return read_film(dicom_bytes(pixels, **tags))[0]
+    return read_dicom(dicom_bytes(pixels, **tags))[0]
 
 
 @pytest.mark.parametrize("name", RADIOGRAPHS)
@@ -75,12 +75,12 @@ def test_the_radiographs_that_pydicom_ships_are_read(name: str) -> None:
     payload = (SHIPPED / name).read_bytes()
     image = decode(payload, 32)
     assert (image.width, image.height, image.mode) == (16, 16, "MONOCHROME1")
-    film = pydicom.dcmread(io.BytesIO(payload))
-    values = pydicom.pixels.apply_modality_lut(film.pixel_array, film)
+    xray = pydicom.dcmread(io.BytesIO(payload))
+    values = pydicom.pixels.apply_modality_lut(xray.pixel_array, xray)
     expected = 255 - 255 * np.clip(
-        (values - (film.WindowCenter - 0.5)) / (film.WindowWidth - 1) + 0.5, 0, 1
+        (values - (xray.WindowCenter - 0.5)) / (xray.WindowWidth - 1) + 0.5, 0, 1
     )
-    assert np.abs(read_film(payload)[0] - expected).max() <= 0.5001
+    assert np.abs(read_dicom(payload)[0] - expected).max() <= 0.5001
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -99,7 +99,7 @@ def test_the_others_that_pydicom_ships_are_refused_by_name(name: str) -> None:
 def test_any_size_and_depth_becomes_a_grey_square(
     kind: Any, height: int, width: int, size: int, modality: str, syntax: uid.UID
 ) -> None:
-    pixels = smooth_film(height, width).astype(kind)
+    pixels = smooth_image(height, width).astype(kind)
     image = decode(dicom_bytes(pixels, syntax, Modality=modality), size)
     assert image.pixels.shape == (size, size)
     assert image.pixels.dtype == np.uint8
@@ -107,10 +107,10 @@ def test_any_size_and_depth_becomes_a_grey_square(
 
 
 @given(SIDES, SIDES, SIZES)
-def test_a_film_that_uses_all_levels_gives_the_square_of_its_png(
+def test_a_image_that_uses_all_levels_gives_the_square_of_its_png(
     height: int, width: int, size: int
 ) -> None:
-    pixels = smooth_film(height, width)
+    pixels = smooth_image(height, width)
     pixels[0, :2] = (0, 255)
     expected = decode(image_bytes(pixels, "PNG"), size).pixels
     for deep in (pixels, pixels.astype(np.uint16) * 257, pixels.astype(np.int16) - 128):
@@ -125,40 +125,40 @@ def test_a_film_that_uses_all_levels_gives_the_square_of_its_png(
         *((name, bits) for name in ("JPEG lossless", "JPEG 2000", "RLE") for bits in (8, 12, 16)),
     ],
 )
-def test_a_compressed_film_gives_the_same_as_an_uncompressed(name: str, bits: int) -> None:
-    film = smooth_film(61, 83)
-    pixels = film if bits == 8 else (film.astype(np.uint16) << (bits - 8))
+def test_a_compressed_image_gives_the_same_as_an_uncompressed(name: str, bits: int) -> None:
+    image = smooth_image(61, 83)
+    pixels = image if bits == 8 else (image.astype(np.uint16) << (bits - 8))
     tags = {"BitsStored": bits, "WindowCenter": 2**bits / 2, "WindowWidth": 2**bits}
-    found = read_film(dicom_bytes(pixels, COMPRESSED[name], **tags))[0].astype(int)
+    found = read_dicom(dicom_bytes(pixels, COMPRESSED[name], **tags))[0].astype(int)
     lossy = name in ("JPEG baseline", "JPEG extended")
     assert np.abs(found - shown(pixels, **tags)).max() <= (2 if lossy else 0)
 
 
 @pytest.mark.parametrize("name", ["JPEG lossless", "JPEG 2000", "RLE"])
-def test_a_signed_compressed_film_gives_the_same_as_an_uncompressed(name: str) -> None:
-    pixels = (smooth_film(61, 83).astype(np.int16) - 128) * 16
+def test_a_signed_compressed_image_gives_the_same_as_an_uncompressed(name: str) -> None:
+    pixels = (smooth_image(61, 83).astype(np.int16) - 128) * 16
     tags = {"BitsStored": 16, "WindowCenter": 0, "WindowWidth": 4096}
     # JPEG and RLE carry bit patterns; a JPEG 2000 stream is itself signed.
     stream = pixels if name == "JPEG 2000" else pixels.view(np.uint16)
     payload = dicom_bytes(stream, COMPRESSED[name], PixelRepresentation=1, **tags)
-    assert np.array_equal(read_film(payload)[0], shown(pixels, **tags))
+    assert np.array_equal(read_dicom(payload)[0], shown(pixels, **tags))
 
 
 def test_a_lossy_codec_that_overshoots_stays_white() -> None:
     pixels = np.full((32, 32), 4095, np.uint16)
     pixels[:, :16] = 4100
-    found = read_film(dicom_bytes(pixels, COMPRESSED["JPEG 2000"], BitsStored=16))[0]
+    found = read_dicom(dicom_bytes(pixels, COMPRESSED["JPEG 2000"], BitsStored=16))[0]
     assert found.max() == 255
-    film = pydicom.dcmread(io.BytesIO(dicom_bytes(pixels, COMPRESSED["JPEG 2000"], BitsStored=16)))
-    film.BitsStored, film.HighBit, film.WindowCenter, film.WindowWidth = 12, 11, 2048, 4096
-    assert read_film(written(film, COMPRESSED["JPEG 2000"]))[0].min() == 255
+    image = pydicom.dcmread(io.BytesIO(dicom_bytes(pixels, COMPRESSED["JPEG 2000"], BitsStored=16)))
+    image.BitsStored, image.HighBit, image.WindowCenter, image.WindowWidth = 12, 11, 2048, 4096
+    assert read_dicom(written(image, COMPRESSED["JPEG 2000"]))[0].min() == 255
 
 
 def test_big_endian_of_16_bits_gives_the_same() -> None:
-    found = read_film(dicom_bytes(ramp(), uid.ExplicitVRBigEndian, BitsStored=12))[0]
+    found = read_dicom(dicom_bytes(ramp(), uid.ExplicitVRBigEndian, BitsStored=12))[0]
     assert np.array_equal(found, shown(ramp(), BitsStored=12))
     with pytest.raises(ImageError, match="big endian"):
-        read_film(dicom_bytes(smooth_film(20, 20), uid.ExplicitVRBigEndian))
+        read_dicom(dicom_bytes(smooth_image(20, 20), uid.ExplicitVRBigEndian))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_big_endian_of_16_bits_gives_the_same() -> None:
         ({"RescaleSlope": 0, "RescaleIntercept": 1}, "Rescale Slope 0"),
     ],
 )  # fmt: skip
-def test_what_is_no_single_grey_film_is_refused_by_name(tags: dict[str, Any], reason: str) -> None:
+def test_what_is_no_single_grey_image_is_refused_by_name(tags: dict[str, Any], reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         decode(dicom_bytes(ramp(), **tags), 32)
 
@@ -194,7 +194,7 @@ def test_a_file_without_pixels_is_refused() -> None:
 
 @pytest.mark.parametrize("name", COMPRESSED)
 @pytest.mark.parametrize("share", [0.6, 0.9])
-def test_a_truncated_film_is_refused(name: str, share: float) -> None:
+def test_a_truncated_image_is_refused(name: str, share: float) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     if name == "JPEG extended":
         pixels, bits = pixels.astype(np.uint16), 12
@@ -203,29 +203,29 @@ def test_a_truncated_film_is_refused(name: str, share: float) -> None:
     payload = dicom_bytes(pixels, COMPRESSED[name], BitsStored=bits)
     with pytest.raises(ImageError, match="truncated"):
         decode(payload[: int(share * len(payload))], 32)
-    film = pydicom.dcmread(io.BytesIO(payload))
-    stream = pydicom.encaps.get_frame(film.PixelData, 0, number_of_frames=1)
-    film.PixelData = pydicom.encaps.encapsulate([stream[: int(share * len(stream))]])
+    image = pydicom.dcmread(io.BytesIO(payload))
+    stream = pydicom.encaps.get_frame(image.PixelData, 0, number_of_frames=1)
+    image.PixelData = pydicom.encaps.encapsulate([stream[: int(share * len(stream))]])
     with pytest.raises(ImageError, match="truncated"):
-        decode(written(film, COMPRESSED[name]), 32)
+        decode(written(image, COMPRESSED[name]), 32)
 
 
 @pytest.mark.parametrize("name", ["JPEG extended", "JPEG lossless", "JPEG 2000"])
 def test_a_stream_of_another_size_than_the_header_is_refused_unread(name: str) -> None:
     payload = dicom_bytes(ramp(), COMPRESSED[name], BitsStored=12)
-    film = pydicom.dcmread(io.BytesIO(payload))
-    film.Rows = 32
+    image = pydicom.dcmread(io.BytesIO(payload))
+    image.Rows = 32
     with pytest.raises(ImageError, match="compressed picture has 64x64 px of 1 samples"):
-        decode(written(film, COMPRESSED[name]), 32)
+        decode(written(image, COMPRESSED[name]), 32)
 
 
 def test_a_colour_stream_behind_a_grey_header_is_refused() -> None:
-    film = radiograph(smooth_film(64, 64))
-    colour = image_bytes(np.asarray(Image.fromarray(smooth_film(64, 64)).convert("RGB")))
-    film.PixelData = pydicom.encaps.encapsulate([colour])
-    film["PixelData"].VR = "OB"
+    image = radiograph(smooth_image(64, 64))
+    colour = image_bytes(np.asarray(Image.fromarray(smooth_image(64, 64)).convert("RGB")))
+    image.PixelData = pydicom.encaps.encapsulate([colour])
+    image["PixelData"].VR = "OB"
     with pytest.raises(ImageError, match="of 3 samples"):
-        decode(written(film, uid.JPEGBaseline8Bit), 32)
+        decode(written(image, uid.JPEGBaseline8Bit), 32)
 
 
 def test_endless_elements_are_refused() -> None:
@@ -237,12 +237,12 @@ def test_endless_elements_are_refused() -> None:
 
 
 def test_an_element_of_endless_length_is_refused() -> None:
-    film = radiograph(ramp())
-    film.PixelData = ramp().tobytes()
-    film["PixelData"].VR = "OW"
-    film.add_new("WindowCenter", "UT", "1\\" * 1000)
+    image = radiograph(ramp())
+    image.PixelData = ramp().tobytes()
+    image["PixelData"].VR = "OW"
+    image.add_new("WindowCenter", "UT", "1\\" * 1000)
     with pytest.raises(ImageError, match=r"data element \(0028,1050\) that is too long"):
-        decode(written(film, uid.ImplicitVRLittleEndian), 32)
+        decode(written(image, uid.ImplicitVRLittleEndian), 32)
 
 
 def test_endless_tables_are_refused() -> None:

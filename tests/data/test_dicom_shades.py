@@ -1,4 +1,4 @@
-"""The grey that a DICOM film is shown in: windows, tables, inversion, padding."""
+"""The grey that a DICOM image is shown in: windows, tables, inversion, padding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from pneumonia.data.dicom import read_film
+from pneumonia.data.dicom import read_dicom
 from pneumonia.data.image import ImageError
 from tests.data.dicom_files import dicom_bytes, radiograph, written
 from tests.data.test_dicom import ramp, shown
@@ -46,7 +46,7 @@ def test_without_a_window_the_used_range_is_shown() -> None:
 
 
 @pytest.mark.parametrize("level", [0, 1000, 4095])
-def test_a_constant_film_is_grey_by_bits_stored(level: int) -> None:
+def test_a_constant_image_is_grey_by_bits_stored(level: int) -> None:
     found = shown(np.full((20, 30), level, np.uint16), BitsStored=12)
     assert np.unique(found).tolist() == [round(255 * level / 4095)]
 
@@ -78,13 +78,13 @@ def test_rescale_and_window_are_those_of_the_standard(
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 def test_each_window_function_agrees_with_pydicom(function: str) -> None:
-    film = radiograph(
+    image = radiograph(
         ramp(), BitsStored=12, WindowCenter=1800, WindowWidth=1100, VOILUTFunction=function
     )
-    expected = 255 * pydicom.pixels.apply_windowing(ramp(), film) / 4095
-    film.PixelData = ramp().tobytes()
-    film["PixelData"].VR = "OW"
-    assert np.abs(read_film(written(film))[0] - expected).max() <= 0.5001
+    expected = 255 * pydicom.pixels.apply_windowing(ramp(), image) / 4095
+    image.PixelData = ramp().tobytes()
+    image["PixelData"].VR = "OW"
+    assert np.abs(read_dicom(written(image))[0] - expected).max() <= 0.5001
 
 
 def test_the_first_of_several_windows_counts() -> None:
@@ -102,15 +102,15 @@ def test_a_voi_table_goes_before_a_window(form: str, syntax: uid.UID) -> None:
         VOILUTSequence=table(entries, 500, 10, form),
     )  # fmt: skip
     expected = 255 * entries.astype(float)[np.clip(ramp().astype(int) - 500, 0, 2999)] / 1023
-    assert np.abs(read_film(payload)[0] - expected).max() <= 0.5001
+    assert np.abs(read_dicom(payload)[0] - expected).max() <= 0.5001
 
 
 def test_a_table_in_big_endian_gives_the_same() -> None:
     entries = np.arange(4096, dtype=np.uint16)[::-1].copy()
-    film = {"BitsStored": 12, "VOILUTSequence": table(entries.byteswap(), 0, 12)}
-    found = read_film(dicom_bytes(ramp(), uid.ExplicitVRBigEndian, **film))[0]
-    film["VOILUTSequence"] = table(entries, 0, 12)
-    assert np.array_equal(found, shown(ramp(), **film))
+    image = {"BitsStored": 12, "VOILUTSequence": table(entries.byteswap(), 0, 12)}
+    found = read_dicom(dicom_bytes(ramp(), uid.ExplicitVRBigEndian, **image))[0]
+    image["VOILUTSequence"] = table(entries, 0, 12)
+    assert np.array_equal(found, shown(ramp(), **image))
     assert found[0, 0] == 255
 
 
@@ -128,7 +128,7 @@ def test_a_signed_table_begins_below_zero() -> None:
     assert np.array_equal(found, shown(ramp(), VOILUTSequence=table(entries, 0, 12)))
 
 
-def test_bits_above_bits_stored_are_not_the_films() -> None:
+def test_bits_above_bits_stored_are_not_the_images() -> None:
     overlay = ramp() | np.uint16(0x8000)
     assert np.array_equal(shown(overlay, BitsStored=12), shown(ramp(), BitsStored=12))
 
@@ -136,8 +136,10 @@ def test_bits_above_bits_stored_are_not_the_films() -> None:
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 @pytest.mark.parametrize("signed", [False, True])
 def test_padding_is_black_and_no_part_of_the_range(photometric: str, signed: bool) -> None:
-    film = np.linspace(500, 1500, 40 * 40).reshape(40, 40).astype(np.int16 if signed else np.uint16)
-    padded = film.copy()
+    image = (
+        np.linspace(500, 1500, 40 * 40).reshape(40, 40).astype(np.int16 if signed else np.uint16)
+    )
+    padded = image.copy()
     first, last = (-2000, -1990) if signed else (4000, 4010)
     padded[:, :5], padded[:, 5:9] = first, last
     tags = {"PhotometricInterpretation": photometric}

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from pneumonia.data.dicom_view import TAGS, View, read_view
+from pneumonia.data.dicom_view import TAGS, DicomView, read_view
 from tests.data.dicom_files import COMPRESSED, dicom_bytes
 from tests.data.test_dicom import RADIOGRAPHS, SHIPPED
-from tests.data.test_image import smooth_film
+from tests.data.test_image import smooth_image
 
 
-def view_of(**tags: Any) -> View:
-    return read_view(dicom_bytes(smooth_film(40, 40), **tags))
+def view_of(**tags: Any) -> DicomView:
+    return read_view(dicom_bytes(smooth_image(40, 40), **tags))
 
 
 def view_code(value: str) -> list[Dataset]:
@@ -27,9 +27,10 @@ def view_code(value: str) -> list[Dataset]:
 
 
 def test_nothing_is_made_of_a_header_that_says_nothing() -> None:
-    assert view_of() == View(lateral=False, chest=None, age=None)
+    assert view_of() == DicomView(lateral=False, chest=None, age=None)
     assert (
-        view_of(BodyPartExamined="", ViewPosition="", PatientAge="", ViewCodeSequence=[]) == View()
+        view_of(BodyPartExamined="", ViewPosition="", PatientAge="", ViewCodeSequence=[])
+        == DicomView()
     )
 
 
@@ -67,17 +68,17 @@ def test_the_age_is_read_in_years(written: str, years: float | None) -> None:
 
 
 @pytest.mark.parametrize("syntax", COMPRESSED)
-def test_compressed_films_have_headers_too(syntax: str) -> None:
+def test_compressed_images_have_headers_too(syntax: str) -> None:
     payload = dicom_bytes(
-        smooth_film(40, 40), COMPRESSED[syntax], ViewPosition="LL", PatientAge="040Y"
+        smooth_image(40, 40), COMPRESSED[syntax], ViewPosition="LL", PatientAge="040Y"
     )
-    assert read_view(payload) == View(lateral=True, chest=None, age=40)
+    assert read_view(payload) == DicomView(lateral=True, chest=None, age=40)
 
 
-def test_headers_of_real_films_are_read() -> None:
+def test_headers_of_real_images_are_read() -> None:
     lateral, *others = (read_view((SHIPPED / name).read_bytes()) for name in RADIOGRAPHS)
-    assert lateral == View(lateral=True, chest=False, age=47)
-    assert others == [View(lateral=False, chest=False, age=47)] * 2
+    assert lateral == DicomView(lateral=True, chest=False, age=47)
+    assert others == [DicomView(lateral=False, chest=False, age=47)] * 2
 
 
 def test_no_tag_names_a_patient() -> None:
@@ -88,8 +89,10 @@ def test_no_tag_names_a_patient() -> None:
 @given(st.data())
 def test_a_damaged_header_says_what_is_left_or_nothing(data: st.DataObject) -> None:
     payload = bytearray(
-        dicom_bytes(smooth_film(20, 20), ViewPosition="LL", ViewCodeSequence=view_code("x"))
+        dicom_bytes(smooth_image(20, 20), ViewPosition="LL", ViewCodeSequence=view_code("x"))
     )
     for _ in range(data.draw(st.integers(1, 4))):
         payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
-    assert isinstance(read_view(bytes(payload[: data.draw(st.integers(0, len(payload)))])), View)
+    assert isinstance(
+        read_view(bytes(payload[: data.draw(st.integers(0, len(payload)))])), DicomView
+    )

@@ -1,4 +1,4 @@
-"""A film of any size, depth and colour becomes the same grey square."""
+"""An image of any size, depth and colour becomes the same grey square."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumonia.data.image import decode, encode_png, film_box, square_mask
+from pneumonia.data.image import decode, encode_png, image_box, square_mask
 from pneumonia.data.phantom import draw
 from tests.conftest import image_bytes
 
@@ -26,7 +26,7 @@ def grey(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
 
 
-def smooth_film(height: int, width: int) -> NDArray[np.uint8]:
+def smooth_image(height: int, width: int) -> NDArray[np.uint8]:
     """Brighter to the right and the bottom: no two orientations are alike."""
     down, right = np.mgrid[0 : 1 : complex(height), 0 : 1 : complex(width)]
     return (40 + 120 * right + 60 * down).astype(np.uint8)
@@ -38,8 +38,8 @@ def saved(image: Image.Image, form: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def film_in_mode(mode: str, height: int, width: int) -> bytes:
-    pixels = smooth_film(height, width)
+def image_in_mode(mode: str, height: int, width: int) -> bytes:
+    pixels = smooth_image(height, width)
     if mode == "I;16":
         return image_bytes(pixels.astype(np.uint16) * 257, "PNG")
     return saved(Image.fromarray(pixels).convert(mode), "JPEG" if mode == "CMYK" else "PNG")
@@ -49,16 +49,16 @@ def film_in_mode(mode: str, height: int, width: int) -> bytes:
 def test_any_size_in_any_mode_becomes_a_grey_square(
     mode: str, height: int, width: int, size: int
 ) -> None:
-    image = decode(film_in_mode(mode, height, width), size)
+    image = decode(image_in_mode(mode, height, width), size)
     assert image.pixels.shape == (size, size)
     assert image.pixels.dtype == np.uint8
     assert (image.width, image.height, image.mode) == (width, height, mode)
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "1"])
-def test_the_same_film_in_any_mode_gives_nearly_the_same_square(mode: str) -> None:
-    expected = decode(film_in_mode("L", 60, 60), 60).pixels.astype(int)
-    found = decode(film_in_mode(mode, 60, 60), 60).pixels.astype(int)
+def test_the_same_image_in_any_mode_gives_nearly_the_same_square(mode: str) -> None:
+    expected = decode(image_in_mode("L", 60, 60), 60).pixels.astype(int)
+    found = decode(image_in_mode(mode, 60, 60), 60).pixels.astype(int)
     # A palette of 256 colours and JPEG round; nothing else may.
     assert np.abs(found - expected).max() <= {"P": 12, "CMYK": 6}.get(mode, 0)
 
@@ -80,7 +80,7 @@ def test_padding_is_black_centred_and_keeps_the_aspect(height: int, width: int, 
     white = np.full((height, width), 255, np.uint8)
     pixels = decode(image_bytes(white, "PNG"), size).pixels
     side = max(height, width)
-    assert set(np.unique(pixels)) <= {0, 255}  # the film's edge is its last pixel, unblended
+    assert set(np.unique(pixels)) <= {0, 255}  # the image's edge is its last pixel, unblended
     lit = pixels >= 128
     # Lit rows and columns form one centred rectangle of the source's proportions.
     for axis, length in ((1, height), (0, width)):
@@ -99,9 +99,9 @@ def test_padding_is_black_centred_and_keeps_the_aspect(height: int, width: int, 
 
 @given(SIDES, SIDES, st.integers(0, 2**31))
 def test_grey_stored_as_colour_gives_the_same_square(height: int, width: int, seed: int) -> None:
-    film = Image.fromarray(grey(height, width, seed))
-    plain = decode(saved(film, "JPEG"), 64).pixels.astype(int)
-    colour = decode(saved(film.convert("RGB"), "JPEG"), 64).pixels.astype(int)
+    image = Image.fromarray(grey(height, width, seed))
+    plain = decode(saved(image, "JPEG"), 64).pixels.astype(int)
+    colour = decode(saved(image.convert("RGB"), "JPEG"), 64).pixels.astype(int)
     assert np.abs(plain - colour).max() <= 1
 
 
@@ -128,13 +128,13 @@ def test_a_transparent_part_is_black() -> None:
 
 # The EXIF orientation, and what a viewer must do to the stored pixels.
 ORIENTATIONS = {
-    1: lambda film: film,
+    1: lambda image: image,
     2: np.fliplr,
-    3: lambda film: np.rot90(film, 2),
+    3: lambda image: np.rot90(image, 2),
     4: np.flipud,
     5: np.transpose,
-    6: lambda film: np.rot90(film, -1),
-    7: lambda film: np.rot90(film, 2).T,
+    6: lambda image: np.rot90(image, -1),
+    7: lambda image: np.rot90(image, 2).T,
     8: np.rot90,
 }
 
@@ -142,7 +142,7 @@ ORIENTATIONS = {
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_exif_orientation_is_applied(form: str, orientation: int) -> None:
-    stored, exif = smooth_film(40, 64), Image.Exif()
+    stored, exif = smooth_image(40, 64), Image.Exif()
     exif[0x0112] = orientation
     upright = np.ascontiguousarray(ORIENTATIONS[orientation](stored))
     found = decode(image_bytes(stored, form, exif=exif), 64)
@@ -152,16 +152,16 @@ def test_exif_orientation_is_applied(form: str, orientation: int) -> None:
 
 
 @given(st.sampled_from(list(ORIENTATIONS)), SIDES, SIDES, SIZES)
-def test_exif_orientation_equals_turning_the_film(
+def test_exif_orientation_equals_turning_the_image(
     orientation: int, height: int, width: int, size: int
 ) -> None:
-    stored, exif = smooth_film(height, width), Image.Exif()
+    stored, exif = smooth_image(height, width), Image.Exif()
     exif[0x0112] = orientation
     upright = np.ascontiguousarray(ORIENTATIONS[orientation](stored))
     found = decode(image_bytes(stored, "PNG", exif=exif), size)
     expected = decode(image_bytes(upright, "PNG"), size).pixels
     assert (found.height, found.width) == upright.shape
-    # An odd column of padding falls on the right, whichever way the film lay; rows and columns are
+    # An odd column of padding falls on the right, whichever way the image lay; rows and columns are
     # resized one after the other with rounding in between.
     shown = slice(size // 4, -size // 4)
     assert np.abs(found.pixels.astype(int) - expected)[shown, shown].max() <= 4
@@ -175,9 +175,9 @@ def test_scaled_decoding_of_a_large_jpeg_changes_next_to_nothing(
     # Not a multiple of the block of 8, nor of the scales.
     exif = Image.Exif()
     exif[0x0112] = orientation
-    film = Image.fromarray(smooth_film(605, 909))
-    stored = saved(film.convert(mode), "JPEG", quality=95, exif=exif)
-    upright = ORIENTATIONS[orientation](np.asarray(film))
+    image = Image.fromarray(smooth_image(605, 909))
+    stored = saved(image.convert(mode), "JPEG", quality=95, exif=exif)
+    upright = ORIENTATIONS[orientation](np.asarray(image))
     found = decode(stored, 64)
     expected = decode(image_bytes(np.ascontiguousarray(upright), "PNG"), 64).pixels
     assert (found.height, found.width) == upright.shape
@@ -199,7 +199,7 @@ def test_scaled_decoding_moves_nothing() -> None:
 
 
 @given(SIDES, SIDES, SIZES, st.integers(0, 255), st.sampled_from(MODES))
-def test_a_constant_film_stays_constant(
+def test_a_constant_image_stays_constant(
     height: int, width: int, size: int, level: int, mode: str
 ) -> None:
     level = 255 * (level // 128) if mode == "1" else level
@@ -212,14 +212,14 @@ def test_a_constant_film_stays_constant(
     shown = decode(payload, size).pixels
     rows, columns = (np.flatnonzero(shown.any(axis=axis)) for axis in (1, 0))
     if len(rows):
-        film = shown[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        assert np.unique(film).size == 1
+        image = shown[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert np.unique(image).size == 1
     assert abs(int(shown[size // 2, size // 2]) - level) <= (3 if mode in ("P", "CMYK") else 0)
 
 
 @pytest.mark.parametrize("space", ["CMYK", "YCCK"])
 def test_four_inks_as_adobe_writes_them(space: str) -> None:
-    pixels = smooth_film(60, 60)
+    pixels = smooth_image(60, 60)
     inks = np.repeat((255 - pixels)[..., None], 4, axis=2)
     inks[..., 3] = 0
     # Adobe stores how much is left of the paper.
@@ -238,14 +238,14 @@ def test_a_16_bit_level_may_be_transparent() -> None:
 
 
 @given(SIDES, SIDES, SIZES)
-def test_a_mask_lies_where_its_film_lies(height: int, width: int, size: int) -> None:
+def test_a_mask_lies_where_its_image_lies(height: int, width: int, size: int) -> None:
     mask = np.zeros((height, width), bool)
     mask[: (height + 1) // 2, : (width + 1) // 2] = True
-    film = decode(image_bytes(mask.astype(np.uint8) * 255, "PNG"), size).pixels >= 128
+    image = decode(image_bytes(mask.astype(np.uint8) * 255, "PNG"), size).pixels >= 128
     found = square_mask(mask, size)
     assert found.shape == (size, size)
     assert found.dtype == np.bool_
-    assert (found != film).mean() < 0.05
+    assert (found != image).mean() < 0.05
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
@@ -266,19 +266,19 @@ def test_an_encoded_array_reads_back_as_it_was(shape: tuple[int, ...], strategy:
     assert payload == encode_png(pixels.copy(), strategy)
 
 
-def test_the_bytes_that_name_a_drawn_film_are_pillows_own() -> None:
-    # README.md's figures hang on them: the films' names are the order in which they are trained on.
+def test_the_bytes_that_name_a_drawn_image_are_pillows_own() -> None:
+    # README.md's figures hang on them: the images' names are the order in which they are trained on.
     pixels = draw(7, 0).pixels
     assert encode_png(pixels) == saved(Image.fromarray(pixels), "PNG", compress_level=4)
 
 
 @given(SIDES, SIDES, SIZES)
-def test_the_box_of_a_film_is_all_of_it_and_nothing_else(
+def test_the_box_of_a_image_is_all_of_it_and_nothing_else(
     height: int, width: int, size: int
 ) -> None:
-    film = decode(image_bytes(np.full((height, width), 255, np.uint8), "PNG"), size).pixels
-    box = film_box(width, height, size)
-    assert (film[box] == 255).all()
-    outside = np.ones(film.shape, bool)
+    image = decode(image_bytes(np.full((height, width), 255, np.uint8), "PNG"), size).pixels
+    box = image_box(width, height, size)
+    assert (image[box] == 255).all()
+    outside = np.ones(image.shape, bool)
     outside[box] = False
-    assert (film[outside] == 0).all()
+    assert (image[outside] == 0).all()

@@ -12,7 +12,7 @@ from PIL import Image
 from pneumonia.data.bounds import MAX_BYTES, MAX_SCANS, MAX_SEGMENTS, ImageError, check_scans
 from pneumonia.data.image import decode
 from tests.conftest import image_bytes
-from tests.data.test_image import saved, smooth_film
+from tests.data.test_image import saved, smooth_image
 from tests.data.test_image_damaged import png
 
 
@@ -24,7 +24,7 @@ def blank_png(width: int, height: int, body: bytes = b"\0") -> bytes:
 
 def jpeg_of(width: int, height: int) -> bytes:
     """A JPEG that declares a size and holds another."""
-    payload = bytearray(image_bytes(smooth_film(40, 40)))
+    payload = bytearray(image_bytes(smooth_image(40, 40)))
     at = payload.index(b"\xff\xc0")
     payload[at + 5 : at + 9] = struct.pack(">HH", height, width)
     return bytes(payload)
@@ -32,7 +32,7 @@ def jpeg_of(width: int, height: int) -> bytes:
 
 def progressive(scans: int, side: int = 48) -> bytes:
     """A progressive JPEG whose last scan is repeated."""
-    payload = saved(Image.fromarray(smooth_film(side, side)), "JPEG", progressive=True)
+    payload = saved(Image.fromarray(smooth_image(side, side)), "JPEG", progressive=True)
     last = payload.rindex(b"\xff\xda")
     repeats = scans - payload.count(b"\xff\xda")
     return payload[:-2] + payload[last:-2] * repeats + payload[-2:]
@@ -66,7 +66,7 @@ def test_a_size_at_the_bounds_is_read(width: int, height: int) -> None:
     assert decode(blank_png(width, height, bytes(height * (width + 1))), 32).pixels.max() == 0
 
 
-def test_a_film_of_forty_megapixels_is_read() -> None:
+def test_a_image_of_forty_megapixels_is_read() -> None:
     found = decode(blank_png(8000, 5000, bytes(5000 * 8001)), 32)
     assert (found.width, found.height) == (8000, 5000)
 
@@ -89,7 +89,7 @@ def test_a_progressive_jpeg_of_too_many_scans_is_refused() -> None:
         decode(progressive(MAX_SCANS + 1), 32)
 
 
-def test_scans_of_a_large_film_weigh_more() -> None:
+def test_scans_of_a_large_image_weigh_more() -> None:
     check_scans(progressive(25), 40_000_000)
     with pytest.raises(ImageError, match="26 scans"):
         check_scans(progressive(26), 40_000_000)
@@ -98,13 +98,13 @@ def test_scans_of_a_large_film_weigh_more() -> None:
 def test_scans_of_a_thumbnail_do_not_count() -> None:
     # Within a segment, as EXIF holds it; and behind the end of the picture.
     inner = b"\xff\xda" * 20_000
-    film = saved(Image.fromarray(smooth_film(40, 40)), "JPEG", comment=inner[:60_000])
-    assert decode(film + inner, 32).mode == "L"
+    image = saved(Image.fromarray(smooth_image(40, 40)), "JPEG", comment=inner[:60_000])
+    assert decode(image + inner, 32).mode == "L"
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_a_file_of_endless_segments_is_refused(form: str) -> None:
-    payload = image_bytes(smooth_film(40, 40), form)
+    payload = image_bytes(smooth_image(40, 40), form)
     # An empty comment; an empty chunk that readers skip.
     empty = b"\xff\xfe\0\2" if form == "JPEG" else b"\0\0\0\0teSt" + zlib.crc32(b"teSt").to_bytes(4)
     at = 2 if form == "JPEG" else 33
@@ -116,7 +116,7 @@ def test_a_file_of_endless_segments_is_refused(form: str) -> None:
 
 @pytest.mark.parametrize("filler", [b"\xff", b"\xff\0", b"\0"])
 def test_a_jpeg_of_endless_filling_is_refused(filler: bytes) -> None:
-    payload = image_bytes(smooth_film(40, 40))
+    payload = image_bytes(smooth_image(40, 40))
     few, many = (payload[:2] + filler * n + payload[2:] for n in (4, MAX_SEGMENTS + 1))
     if filler != b"\0":  # which Pillow does not skip
         assert decode(few, 40).mode == "L"

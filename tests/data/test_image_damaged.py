@@ -33,17 +33,17 @@ def png(chunks: list[tuple[bytes, bytes]]) -> bytes:
 
 def samples() -> list[bytes]:
     """Files of every kind, with the metadata that a parser has to read."""
-    film = Image.fromarray(grey(23, 31))
+    image = Image.fromarray(grey(23, 31))
     exif = Image.Exif()
-    exif[0x0112], exif[0x010E], exif[0x011A] = 6, "film", 72.0
+    exif[0x0112], exif[0x010E], exif[0x011A] = 6, "image", 72.0
     return [
-        saved(film, "JPEG", exif=exif),
-        saved(film.convert("RGB"), "JPEG", progressive=True),
-        saved(film.convert("CMYK"), "JPEG"),
-        saved(film, "PNG", exif=exif),
-        saved(film.convert("P"), "PNG", transparency=3),
-        saved(film.convert("RGB"), "PNG", transparency=(1, 2, 3)),
-        saved(film.convert("LA"), "PNG"),
+        saved(image, "JPEG", exif=exif),
+        saved(image.convert("RGB"), "JPEG", progressive=True),
+        saved(image.convert("CMYK"), "JPEG"),
+        saved(image, "PNG", exif=exif),
+        saved(image.convert("P"), "PNG", transparency=3),
+        saved(image.convert("RGB"), "PNG", transparency=(1, 2, 3)),
+        saved(image.convert("LA"), "PNG"),
         image_bytes(grey(23, 31).astype(np.uint16) * 257, "PNG"),
     ]
 
@@ -62,14 +62,14 @@ def assert_square_or_image_error(payload: bytes) -> None:
 
 
 @pytest.mark.parametrize("payload", SAMPLES, ids=range(len(SAMPLES)))
-def test_a_file_truncated_anywhere_is_an_image_error_or_a_whole_film(payload: bytes) -> None:
+def test_a_file_truncated_anywhere_is_an_image_error_or_a_whole_image(payload: bytes) -> None:
     for end in range(0, len(payload), 5):
         assert_square_or_image_error(payload[:end])
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
-def test_a_truncated_film_is_refused(form: str, share: float) -> None:
+def test_a_truncated_image_is_refused(form: str, share: float) -> None:
     payload = image_bytes(grey(64, 64), form)
     with pytest.raises(ImageError, match="truncated or corrupt"):
         decode(payload[: int(share * len(payload))], 64)

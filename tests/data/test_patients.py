@@ -1,4 +1,4 @@
-"""A user's own rule for who is on a film."""
+"""A user's own rule for who is on an image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import MakeFolder, folder_params, kermany
 
 
 def patients(root: Path, **given: str) -> dict[str, str]:
-    return {film.file: film.patient_id for film in open_source(folder_params(root, **given))}
+    return {image.file: image.patient_id for image in open_source(folder_params(root, **given))}
 
 
 def complaint(root: Path, **given: str) -> list[str]:
@@ -36,7 +36,7 @@ def test_a_pattern_is_searched_for_in_the_name_alone(make_folder: MakeFolder) ->
     assert set(anchored.values()) == {"person", "IM", "NORMAL"}
 
 
-def test_films_that_a_pattern_leaves_without_a_patient_are_all_named(
+def test_images_that_a_pattern_leaves_without_a_patient_are_all_named(
     make_folder: MakeFolder,
 ) -> None:
     pattern = r"(?P<patient>person\d+)|IM-0117"
@@ -44,24 +44,24 @@ def test_films_that_a_pattern_leaves_without_a_patient_are_all_named(
     normal = [name for name in sorted(kermany()) if "/NORMAL/" in name]
     assert [line.split(": ")[0] for line in lines] == normal
     assert all(line.endswith(f"does not match data.patient_pattern {pattern!r}") for line in lines)
-    assert total == f"{len(normal)} of {len(kermany())} films have no patient"
+    assert total == f"{len(normal)} of {len(kermany())} images have no patient"
 
 
-def test_a_table_gives_every_film_its_patient(make_folder: MakeFolder) -> None:
+def test_a_table_gives_every_image_its_patient(make_folder: MakeFolder) -> None:
     root = make_folder(kermany())
     rows = {name: f"p{number // 2}" for number, name in enumerate(kermany())}
     lines = [f"./{name},{patient}" for name, patient in rows.items()]
-    path = write(root, "file,patient_id", *lines, "other/film.png,p9", lines[0])
+    path = write(root, "file,patient_id", *lines, "other/image.png,p9", lines[0])
     assert patients(root, patient_csv=path) == rows
 
 
-def test_films_missing_from_a_table_are_all_named(make_folder: MakeFolder) -> None:
+def test_images_missing_from_a_table_are_all_named(make_folder: MakeFolder) -> None:
     root = make_folder(kermany())
     kept, *gone = sorted(kermany())
     path = write(root, "file,patient_id", f"{kept},p1")
     *lines, total = complaint(root, patient_csv=path)
     assert lines == [f"{name}: not in data.patient_csv {path}" for name in gone]
-    assert total == f"{len(gone)} of {len(kermany())} films have no patient"
+    assert total == f"{len(gone)} of {len(kermany())} images have no patient"
 
 
 def test_rows_that_contradict_or_say_nothing_are_named_with_their_line(

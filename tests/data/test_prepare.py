@@ -41,12 +41,12 @@ from tests.conftest import (
     kermany,
     phantom_params,
     prepare_params,
-    some_film,
+    some_image,
 )
 
 
 def suitable_seed(patients: dict[str, int], validation: float = 0.4) -> int:
-    """The first seed with which both classes have films in both parts of the training set."""
+    """The first seed with which both classes have images in both parts of the training set."""
     for seed in range(10_000):
         parts = {(in_validation(p, validation, seed), label) for p, label in patients.items()}
         if len(parts) == 4:
@@ -102,7 +102,7 @@ def test_the_manifest_keeps_its_contract(prepared: Path) -> None:
 
 def test_a_row_describes_its_file(prepared: Path) -> None:
     table = read_manifest(prepared)
-    payloads = {film.file: film.read()[0] for film in open_source(phantom_params())[:5]}
+    payloads = {xray.file: xray.read()[0] for xray in open_source(phantom_params())[:5]}
     for row in table[table["file"].isin(payloads)].itertuples():
         payload = payloads[row.file]
         image = decode(payload, SIZE)
@@ -123,7 +123,7 @@ def test_pneumonia_and_only_that_has_a_square_mask(prepared: Path) -> None:
         assert 0 < mask.mean() < 0.5
 
 
-def test_the_same_films_give_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
+def test_the_same_images_give_the_same_bytes(prepared: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     again.mkdir()
     prepare(open_source(phantom_params()), prepare_params(0.3, seed=7), again)
@@ -181,14 +181,14 @@ def test_all_bad_files_are_listed_at_once_with_name_and_reason(
     bad = {
         "train/NORMAL/empty.jpeg": (b"", "the file is empty"),
         "train/PNEUMONIA/text.jpeg": (b"just text\n", "not a JPEG, PNG or DICOM image"),
-        "test/NORMAL/half.jpeg": (some_film(99)[:1000], "truncated or corrupt"),
+        "test/NORMAL/half.jpeg": (some_image(99)[:1000], "truncated or corrupt"),
     }
     root = make_folder(kermany() | {name: payload for name, (payload, _) in bad.items()})
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError) as caught:
         prepare(open_source(folder_params(root)), PARAMS, tmp_path / "out")
     *lines, total = str(caught.value).splitlines()
-    assert total == f"3 of {len(kermany()) + 3} films cannot be read"
+    assert total == f"3 of {len(kermany()) + 3} images cannot be read"
     assert sorted(line.split(": ")[0] for line in lines) == sorted(bad)
     for line in lines:
         name, reason = line.split(": ", 1)
@@ -198,7 +198,7 @@ def test_all_bad_files_are_listed_at_once_with_name_and_reason(
 BAD = {
     "train/PNEUMONIA/text.jpeg": b"just text\n",
     "train/NORMAL/IM-0117-0009.jpeg": b"",
-    'test/NORMAL/half, "quoted".jpeg': some_film(99)[:1000],
+    'test/NORMAL/half, "quoted".jpeg': some_image(99)[:1000],
 }
 
 
@@ -211,13 +211,13 @@ def test_bad_files_in_quarantine_are_listed_and_the_rest_goes_on(
         done = prepare(open_source(folder_params(root)), QUARANTINE, folder)
         assert sorted(row.file for row in done.rows) == sorted(kermany())
     listed = read_quarantine(tmp_path / "out")
-    assert [film.file for film in listed] == sorted(BAD)
-    assert sorted(done.quarantined, key=lambda film: film.file) == listed
-    by_file = {film.file: film for film in listed}
+    assert [image.file for image in listed] == sorted(BAD)
+    assert sorted(done.quarantined, key=lambda image: image.file) == listed
+    by_file = {image.file: image for image in listed}
     empty = by_file["train/NORMAL/IM-0117-0009.jpeg"]
     assert (empty.label, empty.patient_id) == (0, "IM-0117")
     assert empty.reason == "the file is empty (0 bytes)"
-    # Where it would be, had it been read: with the patient's other films.
+    # Where it would be, had it been read: with the patient's other images.
     table = read_manifest(tmp_path / "out").set_index("file")
     assert empty.split == table.loc["train/NORMAL/IM-0117-0001.jpeg", "split"]
     assert by_file["train/PNEUMONIA/text.jpeg"].label == 1
@@ -242,28 +242,28 @@ def test_a_quarantine_that_empties_a_class_stops(make_folder: MakeFolder, tmp_pa
     # No quarantine.csv is left to look into, so the reasons are said here.
     bad, total, problem = str(caught.value).splitlines()
     assert bad == "test/NORMAL/IM-0001-0001.jpeg: not a JPEG, PNG or DICOM image"
-    assert total == f"1 of {len(files)} films cannot be read"
-    assert problem.startswith("test: no NORMAL film")
+    assert total == f"1 of {len(files)} images cannot be read"
+    assert problem.startswith("test: no NORMAL image")
 
 
 def test_a_file_that_vanishes_is_named_without_its_place(
     make_folder: MakeFolder, tmp_path: Path
 ) -> None:
     root = make_folder(kermany(["train/NORMAL/gone.jpeg"]))
-    films = open_source(folder_params(root))
+    images = open_source(folder_params(root))
     (root / "train/NORMAL/gone.jpeg").unlink()
     (tmp_path / "out").mkdir()
-    done = prepare(films, QUARANTINE, tmp_path / "out")
-    assert [film.reason for film in done.quarantined] == ["No such file or directory"]
+    done = prepare(images, QUARANTINE, tmp_path / "out")
+    assert [image.reason for image in done.quarantined] == ["No such file or directory"]
 
 
-def test_a_folder_that_cannot_be_written_blames_no_film(
+def test_a_folder_that_cannot_be_written_blames_no_image(
     make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A full disk must not quarantine the films that it has no room for.
-    films = open_source(folder_params(make_folder(kermany())))
+    # A full disk must not quarantine the images that it has no room for.
+    images = open_source(folder_params(make_folder(kermany())))
     with pytest.raises(InputError, match=r"out: No such file or directory"):
-        prepare(films, QUARANTINE, tmp_path / "out")
+        prepare(images, QUARANTINE, tmp_path / "out")
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -273,20 +273,20 @@ def test_a_folder_that_cannot_be_written_blames_no_film(
     monkeypatch.setattr("pneumonia.data.prepare.encode_png", full)
     monkeypatch.setattr("pneumonia.data.prepare.delayed", lambda function: function)
     with pytest.raises(InputError, match=r"^disk full while writing .*out: free some space"):
-        prepare(films, QUARANTINE, tmp_path / "out")
+        prepare(images, QUARANTINE, tmp_path / "out")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_an_interrupted_preparation_leaves_what_was_there(
     make_folder: MakeFolder, tmp_path: Path, error: type[BaseException]
 ) -> None:
-    films = open_source(folder_params(make_folder(kermany())))
+    images = open_source(folder_params(make_folder(kermany())))
     former = tmp_path / "out"
     former.mkdir()
     (former / "kept").write_text("former")
-    films[-1] = replace(films[-1], read=partial(_raise, error))
+    images[-1] = replace(images[-1], read=partial(_raise, error))
     with pytest.raises(error), replaced(former) as folder:
-        prepare(films, PARAMS, folder)
+        prepare(images, PARAMS, folder)
     assert folder_hash(former).keys() == {"kept"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
 
@@ -301,12 +301,12 @@ def test_test_is_the_sources_own_or_drawn_by_patient(
 ) -> None:
     names = [f"train/NORMAL/IM-{n:04d}-0001.jpeg" for n in range(2, 102)]
     names += [f"test/PNEUMONIA/person{n}_virus_1.jpeg" for n in range(100)]
-    films = open_source(folder_params(make_folder(kermany(names))))
+    images = open_source(folder_params(make_folder(kermany(names))))
     params = prepare_params(0.12, official_test=official, test=0.2)
-    drawn = {film.file: film.split for film in draw_splits(films, params)}
+    drawn = {image.file: image.split for image in draw_splits(images, params)}
     test = {file for file, split in drawn.items() if split == "test"}
     if official:
-        assert test == {film.file for film in films if film.split == "test"}
+        assert test == {image.file for image in images if image.split == "test"}
     else:
         for kind in ("IM-0", "virus"):
             assert 16 <= sum(kind in file for file in test) <= 24
@@ -319,8 +319,8 @@ def test_a_test_split_that_the_source_lacks_is_drawn(
     names += [f"train/PNEUMONIA/person{n}_virus_1.jpeg" for n in range(40)]
     files = {n: d for n, d in kermany(names).items() if not n.startswith("test/")}
     (tmp_path / "out").mkdir()
-    films = open_source(folder_params(make_folder(files)))
-    prepare(films, prepare_params(0.3, test=0.3), tmp_path / "out")
+    images = open_source(folder_params(make_folder(files)))
+    prepare(images, prepare_params(0.3, test=0.3), tmp_path / "out")
     assert set(read_manifest(tmp_path / "out")["split"]) == {"train", "val", "test"}
 
 
@@ -331,7 +331,7 @@ def test_a_split_without_a_class_is_named(make_folder: MakeFolder, tmp_path: Pat
     patients = ["IM-0115", "NORMAL2-IM-0115"]
     seed = next(s for s in range(999) if not any(in_validation(p, 0.1, s) for p in patients))
     (tmp_path / "out").mkdir()
-    with pytest.raises(InputError, match=r"^val: no NORMAL film after the split by patient"):
+    with pytest.raises(InputError, match=r"^val: no NORMAL image after the split by patient"):
         prepare(open_source(folder_params(root)), prepare_params(0.1, seed), tmp_path / "out")
 
 

@@ -1,4 +1,4 @@
-"""Films in quarantine stay in sight: in their table, in audit.json and on the page."""
+"""Images in quarantine stay in sight: in their table, in audit.json and on the page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pneumonia.data.image import ImageError, encode_png
 from pneumonia.data.manifest import read_manifest
 from pneumonia.data.quarantine import (
     LISTED,
-    QuarantinedFilm,
+    QuarantinedImage,
     as_dict,
     read_quarantine,
     reason_of,
@@ -24,14 +24,14 @@ from pneumonia.errors import InputError
 from pneumonia.reporting.data_page import write_data_page
 
 HEADER = "file,label,split,patient_id,reason"
-FIGURES = ["films", "balance_films", "balance_patients", "probes", "source", "means"]
+FIGURES = ["images", "balance_images", "balance_patients", "probes", "source", "means"]
 FIGURES += ["grey_values", "near_duplicates", "embedding_class", "embedding_split", "augmentation"]
 
 
-def bad(count: int) -> list[QuarantinedFilm]:
-    """Films in reverse order."""
+def bad(count: int) -> list[QuarantinedImage]:
+    """Images in reverse order."""
     return [
-        QuarantinedFilm(f"{n:04d}, <b>.png", n % 2, "val", f"0{n}", "broken, \"here\"")
+        QuarantinedImage(f"{n:04d}, <b>.png", n % 2, "val", f"0{n}", "broken, \"here\"")
         for n in reversed(range(count))
     ]  # fmt: skip
 
@@ -68,11 +68,11 @@ def test_a_reason_is_one_line_without_addresses_and_paths(error: Exception, reas
 
 
 def test_the_audit_counts_all_and_lists_the_first() -> None:
-    films = bad(LISTED + 1)
-    found = json.loads(json.dumps(as_dict(films)))
-    assert found["films"] == LISTED + 1
+    images = bad(LISTED + 1)
+    found = json.loads(json.dumps(as_dict(images)))
+    assert found["images"] == LISTED + 1
     assert len(found["listed"]) == LISTED
-    assert found["listed"][0] == vars(films[0])
+    assert found["listed"][0] == vars(images[0])
 
 
 @pytest.mark.parametrize("count", [0, 2, LISTED + 1])
@@ -83,7 +83,7 @@ def test_the_page_shows_them(prepared: Path, tmp_path: Path, count: int) -> None
     found = audit(read_manifest(prepared), prepared)
     write_data_page(tmp_path, found, near, {}, bad(count))
     page = (tmp_path / "index.html").read_text()
-    left_out = "films in quarantine, not read"
+    left_out = "images in quarantine, not read"
     assert f'<th scope="row">{left_out}</th><td>{count}</td>' in page
     assert page.count(", &lt;b&gt;.png") == min(count, LISTED)
     assert (">Quarantine</h2>" in page) == (count > 0)

@@ -53,17 +53,17 @@ def wrapped(cause: BaseException) -> Exception:
 
 
 @pytest.mark.parametrize("nesting", ["", "chest_xray", "chest_xray/chest_xray"])
-def test_the_films_are_found_in_the_archive_that_was_pinned(
+def test_the_images_are_found_in_the_archive_that_was_pinned(
     monkeypatch: pytest.MonkeyPatch, make_folder: MakeFolder, nesting: str
 ) -> None:
     files = {str(Path(nesting, name)): payload for name, payload in kermany().items()}
     strangers = [f"__MACOSX/{split}/NORMAL/._IM-1-1.jpeg" for split in ("train", "test")]
     root = make_folder(files | dict.fromkeys(strangers, b"resource fork"))
     asked = install(monkeypatch, lambda handle: str(root))
-    films = open_source(data_params("kaggle"))
+    images = open_source(data_params("kaggle"))
     assert asked == [HANDLE] == ["paultimothymooney/chest-xray-pneumonia/versions/2"]
-    assert [film.file for film in films] == sorted(kermany())
-    assert films[0].read() == (kermany()[films[0].file], None)
+    assert [image.file for image in images] == sorted(kermany())
+    assert images[0].read() == (kermany()[images[0].file], None)
 
 
 def test_of_two_copies_the_outer_is_read(
@@ -77,7 +77,7 @@ def test_of_two_copies_the_outer_is_read(
     }
     root = make_folder(files)
     install(monkeypatch, lambda handle: str(root))
-    assert [film.file for film in open_source(data_params("kaggle"))] == sorted(kermany())
+    assert [image.file for image in open_source(data_params("kaggle"))] == sorted(kermany())
 
 
 def test_an_archive_of_another_layout_is_named(

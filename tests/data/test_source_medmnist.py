@@ -53,29 +53,29 @@ def write(folder: Path, payload: bytes) -> Path:
 @pytest.mark.parametrize("side", [28, 64])
 def test_a_file_is_listed_with_its_splits_and_labels(tmp_path: Path, side: int) -> None:
     held = arrays(side)
-    films = open_source(data_params("medmnist", write(tmp_path, npz(held))))
+    images = open_source(data_params("medmnist", write(tmp_path, npz(held))))
     names = [f"{split}/{n:05d}.png" for split, count in COUNTS.items() for n in range(count)]
-    assert [film.file for film in films] == sorted(names)
-    assert len({film.patient_id for film in films}) == len(films)
-    for film in films:
-        split, number = film.file.removesuffix(".png").split("/")
-        assert film.label == held[f"{split}_labels"][int(number), 0]
-        assert film.subtype == ("unknown" if film.label else "normal")
-        assert film.split == ("test" if split == "test" else "train")
-        payload, mask = pickle.loads(pickle.dumps(film)).read()
+    assert [image.file for image in images] == sorted(names)
+    assert len({image.patient_id for image in images}) == len(images)
+    for image in images:
+        split, number = image.file.removesuffix(".png").split("/")
+        assert image.label == held[f"{split}_labels"][int(number), 0]
+        assert image.subtype == ("unknown" if image.label else "normal")
+        assert image.split == ("test" if split == "test" else "train")
+        payload, mask = pickle.loads(pickle.dumps(image)).read()
         assert np.array_equal(Image.open(io.BytesIO(payload)), held[f"{split}_images"][int(number)])
         assert mask is None
 
 
-def test_a_film_takes_no_more_than_its_own_pixels_along(tmp_path: Path) -> None:
-    films = open_source(data_params("medmnist", write(tmp_path, npz(arrays(64)))))
-    assert max(len(pickle.dumps(film)) for film in films) < 64 * 64 + 2000
+def test_a_image_takes_no_more_than_its_own_pixels_along(tmp_path: Path) -> None:
+    images = open_source(data_params("medmnist", write(tmp_path, npz(arrays(64)))))
+    assert max(len(pickle.dumps(image)) for image in images) < 64 * 64 + 2000
 
 
 def test_a_file_is_prepared(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    films = open_source(data_params("medmnist", write(tmp_path, npz(arrays()))))
-    done = prepare(films, prepare_params(), tmp_path / "out")
+    images = open_source(data_params("medmnist", write(tmp_path, npz(arrays()))))
+    done = prepare(images, prepare_params(), tmp_path / "out")
     assert len(done.rows) == sum(COUNTS.values())
     assert {(row.width, row.height, row.mode) for row in done.rows} == {(28, 28, "L")}
 
@@ -182,7 +182,7 @@ def md5(payload: bytes) -> str:
 
 
 def get(server: Server, folder: Path) -> Path:
-    return fetch(f"{server.url}/films.npz?download=1", md5(server.payload), folder)
+    return fetch(f"{server.url}/images.npz?download=1", md5(server.payload), folder)
 
 
 def test_a_size_is_downloaded_once_into_the_users_cache(
@@ -196,8 +196,8 @@ def test_a_size_is_downloaded_once_into_the_users_cache(
         server.ranges.clear()
         params = data_params("medmnist", tmp_path, medmnist={"size": size})
         for _ in range(2):
-            films = open_source(params)
-            assert np.asarray(Image.open(io.BytesIO(films[0].read()[0]))).shape == (size, size)
+            images = open_source(params)
+            assert np.asarray(Image.open(io.BytesIO(images[0].read()[0]))).shape == (size, size)
         assert len(server.ranges) == 1
         assert (tmp_path / "cache" / "pneumonia" / name).read_bytes() == server.payload
 
@@ -211,15 +211,15 @@ def test_a_download_broken_off_is_kept_and_gone_on_with(server: Server, tmp_path
     server.cut_at = 1000
     with pytest.raises(InputError, match=r"broken off \(1,000 of .* bytes\); run again to go on"):
         get(server, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["films.npz.part"]
+    assert [path.name for path in tmp_path.iterdir()] == ["images.npz.part"]
     server.cut_at = None
     assert get(server, tmp_path).read_bytes() == server.payload
     assert server.ranges == [None, "bytes=1000-"]
-    assert [path.name for path in tmp_path.iterdir()] == ["films.npz"]
+    assert [path.name for path in tmp_path.iterdir()] == ["images.npz"]
 
 
 def test_a_server_that_cannot_resume_sends_all_again(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "films.npz.part").write_bytes(server.payload[:1000])
+    (tmp_path / "images.npz.part").write_bytes(server.payload[:1000])
     server.resumes = False
     assert get(server, tmp_path).read_bytes() == server.payload
 
@@ -228,28 +228,28 @@ def test_a_server_that_cannot_resume_sends_all_again(server: Server, tmp_path: P
 def test_a_part_as_long_as_the_file_is_taken_or_thrown_away(
     server: Server, tmp_path: Path, more: int
 ) -> None:
-    (tmp_path / "films.npz.part").write_bytes(server.payload + bytes(more))
+    (tmp_path / "images.npz.part").write_bytes(server.payload + bytes(more))
     assert get(server, tmp_path).read_bytes() == server.payload
     assert len(server.ranges) == (2 if more else 0)
 
 
 def test_a_file_of_another_md5_is_not_kept(server: Server, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"arrived damaged \(MD5 .*, not 0{32}\); run again"):
-        fetch(f"{server.url}/films.npz", "0" * 32, tmp_path)
+        fetch(f"{server.url}/images.npz", "0" * 32, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_damaged_file_in_the_cache_is_downloaded_anew(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "films.npz").write_bytes(server.payload[:-1])
+    (tmp_path / "images.npz").write_bytes(server.payload[:-1])
     assert get(server, tmp_path).read_bytes() == server.payload
 
 
 def test_a_refusal_and_no_connection_are_named(server: Server, tmp_path: Path) -> None:
     server.status = 404
-    with pytest.raises(InputError, match=r"films\.npz\?download=1: the server answers 404"):
+    with pytest.raises(InputError, match=r"images\.npz\?download=1: the server answers 404"):
         get(server, tmp_path)
     with pytest.raises(InputError, match=r"no connection \(.*refused\); check network and proxy"):
-        fetch("http://127.0.0.1:1/films.npz", "0" * 32, tmp_path)
+        fetch("http://127.0.0.1:1/images.npz", "0" * 32, tmp_path)
 
 
 def test_no_space_is_named(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittle
 
 from pneumonia.data.manifest import read_manifest
 from pneumonia.data.prepare import prepare
-from pneumonia.data.sources import SourceFilm, open_source
+from pneumonia.data.sources import SourceImage, open_source
 from pneumonia.errors import InputError
 from tests.conftest import data_params, prepare_params
 
@@ -26,17 +26,17 @@ def dicom_bytes(seed: int) -> bytes:
     meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[str(seed)])
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    film = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
-    film.SOPClassUID = meta.MediaStorageSOPClassUID
-    film.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    film.Modality, film.PatientID, film.PatientName = "DX", "secret", "Secret^Name"
-    film.PhotometricInterpretation, film.SamplesPerPixel = "MONOCHROME2", 1
-    film.Rows, film.Columns = 40, 48
-    film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = 16, 12, 11, 0
+    image = FileDataset("", {}, file_meta=meta, preamble=bytes(128))
+    image.SOPClassUID = meta.MediaStorageSOPClassUID
+    image.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+    image.Modality, image.PatientID, image.PatientName = "DX", "secret", "Secret^Name"
+    image.PhotometricInterpretation, image.SamplesPerPixel = "MONOCHROME2", 1
+    image.Rows, image.Columns = 40, 48
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 12, 11, 0
     pixels = np.random.default_rng(seed).integers(0, 4096, (40, 48), dtype=np.uint16)
-    film.PixelData = pixels.tobytes()
+    image.PixelData = pixels.tobytes()
     buffer = io.BytesIO()
-    pydicom.dcmwrite(buffer, film, enforce_file_format=True)
+    pydicom.dcmwrite(buffer, image, enforce_file_format=True)
     return buffer.getvalue()
 
 
@@ -49,8 +49,8 @@ def make(folder: Path, *lines: str, files: dict[str, bytes] | None = None) -> Pa
     return folder
 
 
-def listed(root: Path) -> dict[str, SourceFilm]:
-    return {film.file: film for film in open_source(data_params("table", root))}
+def listed(root: Path) -> dict[str, SourceImage]:
+    return {image.file: image for image in open_source(data_params("table", root))}
 
 
 def problems(root: Path) -> list[str]:
@@ -62,30 +62,30 @@ def problems(root: Path) -> list[str]:
 def test_labels_are_words_or_numbers_in_any_case(tmp_path: Path) -> None:
     labels = ["NORMAL", "normal", " 0 ", "PNEUMONIA", "Pneumonia", "1"]
     lines = [f"a/{n}.dcm,{label}" for n, label in enumerate(labels)]
-    films = listed(make(tmp_path, "file,label", *lines))
-    assert [films[f"a/{n}.dcm"].label for n in range(6)] == [0, 0, 0, 1, 1, 1]
-    assert {film.subtype for film in films.values()} == {"normal", "unknown"}
-    assert {film.split for film in films.values()} == {"train"}
+    images = listed(make(tmp_path, "file,label", *lines))
+    assert [images[f"a/{n}.dcm"].label for n in range(6)] == [0, 0, 0, 1, 1, 1]
+    assert {image.subtype for image in images.values()} == {"normal", "unknown"}
+    assert {image.split for image in images.values()} == {"train"}
 
 
-def test_without_patients_each_film_is_its_own(tmp_path: Path) -> None:
+def test_without_patients_each_image_is_its_own(tmp_path: Path) -> None:
     # The same name in two folders is, as a rule, two patients.
     lines = [f"{folder}/{n}.dcm,{n}" for folder in "ab" for n in (0, 1)]
-    films = listed(make(tmp_path, "file,label", *lines))
-    assert {film.patient_id for film in films.values()} == {"a/0", "a/1", "b/0", "b/1"}
+    images = listed(make(tmp_path, "file,label", *lines))
+    assert {image.patient_id for image in images.values()} == {"a/0", "a/1", "b/0", "b/1"}
 
 
 def test_files_named_by_a_uid_are_patients_of_their_own(tmp_path: Path) -> None:
     names = ["1.2.840.1", "1.2.840.2", "1.2.840.3.dcm", "1.2.840.4.DCM"]
     lines = [f"{name},{n % 2}" for n, name in enumerate(names)]
-    films = listed(make(tmp_path, "file,label", *lines, files=dict.fromkeys(names, b"")))
-    assert sorted(film.patient_id for film in films.values()) == [
+    images = listed(make(tmp_path, "file,label", *lines, files=dict.fromkeys(names, b"")))
+    assert sorted(image.patient_id for image in images.values()) == [
         "1.2.840.1", "1.2.840.2", "1.2.840.3", "1.2.840.4",
     ]  # fmt: skip
 
 
 def test_patients_splits_and_other_columns_in_any_order(tmp_path: Path) -> None:
-    films = listed(
+    images = listed(
         make(
             tmp_path,
             "\ufeffsplit,age,label,patient_id,file",
@@ -97,7 +97,7 @@ def test_patients_splits_and_other_columns_in_any_order(tmp_path: Path) -> None:
             "train,4,1,p2,b/4.dcm",
         )
     )
-    found = {file: (film.patient_id, film.split) for file, film in films.items()}
+    found = {file: (image.patient_id, image.split) for file, image in images.items()}
     assert found == {
         "a/0.dcm": ("p1", "train"),
         "a/1.dcm": ("p2", "train"),
@@ -107,21 +107,21 @@ def test_patients_splits_and_other_columns_in_any_order(tmp_path: Path) -> None:
     }
 
 
-def test_endings_of_films_are_not_part_of_the_patient(tmp_path: Path) -> None:
+def test_endings_of_images_are_not_part_of_the_patient(tmp_path: Path) -> None:
     names = ["a.dcm", "b.PNG", "c.jpeg", "d.jpg", "1.2.840.7"]
     lines = [f"{name},{n % 2}" for n, name in enumerate(names)]
-    films = listed(make(tmp_path, "file,label", *lines, files=dict.fromkeys(names, b"")))
-    assert {film.patient_id for film in films.values()} == {"a", "b", "c", "d", "1.2.840.7"}
+    images = listed(make(tmp_path, "file,label", *lines, files=dict.fromkeys(names, b"")))
+    assert {image.patient_id for image in images.values()} == {"a", "b", "c", "d", "1.2.840.7"}
 
 
-def test_films_that_no_row_names_are_counted(
+def test_images_that_no_row_names_are_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = ["a.dcm", "b.png", "sub/Miller^Ann.DCM", "sub/c.jpeg", "sub/.d.png", "notes.txt"]
     root = make(tmp_path, "file,label", "a.dcm,0", "b.png,1", files=dict.fromkeys(files, b""))
     assert set(listed(root)) == {"a.dcm", "b.png"}
     told = capsys.readouterr().err
-    assert told == f"{root}/labels.csv: films left out, as no row names them: 2\n"
+    assert told == f"{root}/labels.csv: images left out, as no row names them: 2\n"
 
 
 def test_the_former_name_of_the_source_opens_the_same(tmp_path: Path) -> None:
@@ -129,9 +129,9 @@ def test_the_former_name_of_the_source_opens_the_same(tmp_path: Path) -> None:
     assert data_params("dicom", root) == data_params("table", root)
 
 
-def test_a_film_reads_its_own_bytes(tmp_path: Path) -> None:
+def test_a_image_reads_its_own_bytes(tmp_path: Path) -> None:
     root = make(tmp_path, "file,label", "a.dcm,0", "b.dcm,1", files={"a.dcm": b"1", "b.dcm": b"2"})
-    assert {file: film.read() for file, film in listed(root).items()} == {
+    assert {file: image.read() for file, image in listed(root).items()} == {
         "a.dcm": (b"1", None),
         "b.dcm": (b"2", None),
     }
@@ -197,8 +197,8 @@ def test_a_set_is_prepared_with_its_test_drawn_by_patient(tmp_path: Path) -> Non
     lines = [f"{name},{n % 2},p{n // 2 * 2 + n % 2}" for n, name in enumerate(files)]
     root = make(tmp_path / "source", "file,label,patient_id", *lines, files=files)
     (tmp_path / "out").mkdir()
-    films = open_source(data_params("table", root))
-    prepare(films, prepare_params(0.3, test=0.3), tmp_path / "out")
+    images = open_source(data_params("table", root))
+    prepare(images, prepare_params(0.3, test=0.3), tmp_path / "out")
     table = read_manifest(tmp_path / "out")
     assert sorted(table["file"]) == sorted(files)
     assert set(table["split"]) == {"train", "val", "test"}

@@ -1,4 +1,4 @@
-"""Which films a source lists, and who is on them."""
+"""Which images a source lists, and who is on them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.conftest import MakeFolder, folder_params, kermany, phantom_params
         ("NORMAL2-IM-0115-0001-0002.jpeg", "NORMAL2-IM-0115", None),
         ("person12.jpeg", "person12", None),
         ("person12_fungus_1.jpeg", "person12_fungus_1", None),
-        ("my film.1.png", "my film.1", None),
+        ("my image.1.png", "my image.1", None),
         ("xperson12_virus_30.jpeg", "xperson12_virus_30", None),
     ],
 )
@@ -48,9 +48,9 @@ def test_the_series_tells_patients_of_one_number_apart() -> None:
 
 
 def test_a_folder_is_listed_sorted_with_what_names_and_places_say(make_folder: MakeFolder) -> None:
-    films = open_source(folder_params(make_folder(kermany())))
-    assert [film.file for film in films] == sorted(kermany())
-    by_file = {film.file: film for film in films}
+    images = open_source(folder_params(make_folder(kermany())))
+    assert [image.file for image in images] == sorted(kermany())
+    by_file = {image.file: image for image in images}
     virus = by_file["train/PNEUMONIA/person1_virus_6.jpeg"]
     assert (virus.label, virus.subtype, virus.split) == (1, "virus", "train")
     assert virus.patient_id == "person1_virus"
@@ -60,16 +60,16 @@ def test_a_folder_is_listed_sorted_with_what_names_and_places_say(make_folder: M
 
 def test_one_name_in_two_folders_is_one_patient(make_folder: MakeFolder) -> None:
     names = ["train/PNEUMONIA/SE0042.png", "test/PNEUMONIA/SE0042.jpeg"]
-    films = open_source(folder_params(make_folder(kermany(names))))
-    assert [film.patient_id for film in films if film.file in names] == ["SE0042"] * 2
+    images = open_source(folder_params(make_folder(kermany(names))))
+    assert [image.patient_id for image in images if image.file in names] == ["SE0042"] * 2
 
 
 def test_val_is_pooled_with_train(make_folder: MakeFolder) -> None:
     names = ["val/NORMAL/NORMAL2-IM-1427-0001.jpeg", "val/PNEUMONIA/person1946_bacteria_4874.jpeg"]
-    films = open_source(folder_params(make_folder(kermany(names))))
-    found = {film.file: film.split for film in films if film.file in names}
+    images = open_source(folder_params(make_folder(kermany(names))))
+    found = {image.file: image.split for image in images if image.file in names}
     assert found == dict.fromkeys(names, "train")
-    assert {film.split for film in films} == {"train", "test"}
+    assert {image.split for image in images} == {"train", "test"}
 
 
 def test_hidden_and_other_files_are_left_out(make_folder: MakeFolder) -> None:
@@ -78,31 +78,31 @@ def test_hidden_and_other_files_are_left_out(make_folder: MakeFolder) -> None:
         "train/NORMAL/._IM-0115-0001.jpeg",
         "train/NORMAL/.hidden.png",
         "train/NORMAL/notes.txt",
-        "train/NORMAL/film.dcm",
+        "train/NORMAL/image.dcm",
         "README.jpeg",
     ]
     welcome = ["train/NORMAL/a.PNG", "train/NORMAL/b.jpg", "train/PNEUMONIA/sub/c.JPEG"]
-    films = open_source(folder_params(make_folder(kermany([*strangers, *welcome]))))
-    assert [film.file for film in films] == sorted(kermany(welcome))
+    images = open_source(folder_params(make_folder(kermany([*strangers, *welcome]))))
+    assert [image.file for image in images] == sorted(kermany(welcome))
 
 
-def test_a_pneumonia_film_of_another_naming_is_of_unknown_subtype(make_folder: MakeFolder) -> None:
-    films = open_source(folder_params(make_folder(kermany(["train/PNEUMONIA/a.png"]))))
-    film = next(film for film in films if film.file.endswith("a.png"))
-    assert (film.subtype, film.patient_id) == ("unknown", "a")
+def test_a_pneumonia_image_of_another_naming_is_of_unknown_subtype(make_folder: MakeFolder) -> None:
+    images = open_source(folder_params(make_folder(kermany(["train/PNEUMONIA/a.png"]))))
+    image = next(image for image in images if image.file.endswith("a.png"))
+    assert (image.subtype, image.patient_id) == ("unknown", "a")
 
 
-def test_a_film_reads_its_own_bytes_after_pickling(make_folder: MakeFolder) -> None:
-    for film in open_source(folder_params(make_folder(kermany()))):
-        assert pickle.loads(pickle.dumps(film)).read() == (kermany()[film.file], None)
+def test_a_image_reads_its_own_bytes_after_pickling(make_folder: MakeFolder) -> None:
+    for image in open_source(folder_params(make_folder(kermany()))):
+        assert pickle.loads(pickle.dumps(image)).read() == (kermany()[image.file], None)
 
 
 def test_of_a_file_too_long_no_more_is_read_than_shows_it(make_folder: MakeFolder) -> None:
     root = make_folder(kermany())
-    film = open_source(folder_params(root))[0]
-    with (root / film.file).open("r+b") as file:
+    image = open_source(folder_params(root))[0]
+    with (root / image.file).open("r+b") as file:
         file.truncate(MAX_BYTES + 10)
-    payload, _ = film.read()
+    payload, _ = image.read()
     assert len(payload) == MAX_BYTES + 1
     with pytest.raises(ImageError, match="over 64 MiB"):
         decode(payload, 32)
@@ -127,9 +127,9 @@ def test_missing_and_empty_classes_are_all_named(make_folder: MakeFolder) -> Non
     assert "{train,val,test}/{NORMAL,PNEUMONIA}" in layout
 
 
-def test_without_a_test_folder_all_films_are_for_training(make_folder: MakeFolder) -> None:
+def test_without_a_test_folder_all_images_are_for_training(make_folder: MakeFolder) -> None:
     root = make_folder({n: d for n, d in kermany().items() if n.startswith("train/")})
-    assert {film.split for film in open_source(folder_params(root))} == {"train"}
+    assert {image.split for image in open_source(folder_params(root))} == {"train"}
 
 
 def test_a_source_is_a_module_and_its_name_in_the_params() -> None:
@@ -160,20 +160,22 @@ def test_a_val_with_one_class_missing_is_named(make_folder: MakeFolder) -> None:
         open_source(folder_params(root))
 
 
-def test_the_phantom_lists_as_many_films_as_asked_and_whole_patients() -> None:
-    films = open_source(phantom_params(45))
-    assert [film.file for film in films] == [f"phantom/{index:05d}.png" for index in range(45)]
+def test_the_phantom_lists_as_many_images_as_asked_and_whole_patients() -> None:
+    images = open_source(phantom_params(45))
+    assert [image.file for image in images] == [f"phantom/{index:05d}.png" for index in range(45)]
     by_patient: dict[str, set[tuple[str, int, str]]] = {}
-    for film in films:
-        by_patient.setdefault(film.patient_id, set()).add((film.split, film.label, film.subtype))
+    for image in images:
+        by_patient.setdefault(image.patient_id, set()).add(
+            (image.split, image.label, image.subtype)
+        )
     assert all(len(facts) == 1 for facts in by_patient.values())
-    assert {film.split for film in films} == {"train", "test"}
-    assert all((film.subtype == "normal") == (film.label == 0) for film in films)
+    assert {image.split for image in images} == {"train", "test"}
+    assert all((image.subtype == "normal") == (image.label == 0) for image in images)
 
 
 def test_the_phantom_numbers_patients_within_their_subtype() -> None:
-    ids = {film.subtype: set[str]() for film in open_source(phantom_params(70))}
-    for film in open_source(phantom_params(70)):
-        ids[film.subtype].add(film.patient_id)
+    ids = {image.subtype: set[str]() for image in open_source(phantom_params(70))}
+    for image in open_source(phantom_params(70)):
+        ids[image.subtype].add(image.patient_id)
     for subtype, count in (("normal", 16), ("bacteria", 12), ("virus", 12)):
         assert ids[subtype] == {f"phantom-{subtype}-{number:05d}" for number in range(count)}

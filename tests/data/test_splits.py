@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pneumonia.data.prepare import draw_splits
-from pneumonia.data.sources import SourceFilm
+from pneumonia.data.sources import SourceImage
 from pneumonia.data.splits import BLOCK, fold_of, in_test, in_validation, parse_id
 from tests.conftest import prepare_params
 
@@ -28,9 +28,9 @@ HoldOut = Callable[[str, float, int], bool]
 HELD_OUT = pytest.mark.parametrize("held_out", [in_test, in_validation])
 
 
-def films(patients: list[str], split: str = "train") -> list[SourceFilm]:
+def images(patients: list[str], split: str = "train") -> list[SourceImage]:
     return [
-        SourceFilm(
+        SourceImage(
             f"{split}/{patient}-{number}.png", 0, "normal", patient, split, lambda: (b"", None)
         )
         for patient in patients
@@ -58,18 +58,18 @@ def test_an_id_is_a_series_and_a_number(patient: str, series: str, number: int |
 
 
 @given(PATIENTS, PATIENTS, SHARES, SHARES, SEEDS, st.booleans())
-def test_nobody_moves_when_films_are_added(
+def test_nobody_moves_when_images_are_added(
     patients: list[str], others: list[str], test: float, validation: float, seed: int, pool: bool
 ) -> None:
     params = prepare_params(validation, seed, test=test, official_test=not pool)
-    held = films(["held out by the source"], "test")
-    before = {film.file: film.split for film in draw_splits(films(patients) + held, params)}
-    together = draw_splits(films(others) + held + films(patients), params)
-    after = {film.file: film.split for film in together}
+    held = images(["held out by the source"], "test")
+    before = {image.file: image.split for image in draw_splits(images(patients) + held, params)}
+    together = draw_splits(images(others) + held + images(patients), params)
+    after = {image.file: image.split for image in together}
     assert {file: after[file] for file in before} == before
     sides: dict[str, set[str]] = {}
-    for film in together:
-        sides.setdefault(film.patient_id, set()).add(film.split)
+    for image in together:
+        sides.setdefault(image.patient_id, set()).add(image.split)
     assert all(len(side) == 1 for side in sides.values())
 
 

@@ -21,7 +21,7 @@ _MACHINE = re.compile(r"on (\d+) cores of an? (\w+ \w+) with (AVX-512)")
 _CELL = re.compile(r"([\d.]+) \[([\d.]+), ([\d.]+)\]")
 _MAPS = re.compile(
     r"heat maps of transfer hold (\d+) % .* \(([\d.]+) times an even map's,"
-    r" ([\d.]+) times that of another film's map\) .* on (\d+) % of the films;"
+    r" ([\d.]+) times that of another image's map\) .* on (\d+) % of the images;"
     r" those of scratch do on (\d+) %"
 )
 

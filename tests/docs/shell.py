@@ -99,13 +99,13 @@ def check(opened: Shell, block: Block, where: str) -> None:
 
 
 @contextmanager
-def shell(clone: Clone, scratch: Path, films: Path) -> Iterator[Shell]:
+def shell(clone: Clone, scratch: Path, images: Path) -> Iterator[Shell]:
     """A shell in a clone with an environment; nothing is on its path before it is activated.
 
     Args:
         clone: that it works in.
         scratch: an empty folder.
-        films: of `CHEST_XRAY_DIR`.
+        images: of `CHEST_XRAY_DIR`.
     """
     _add_environment(clone.path / ".venv")
     tools = str(Path(sys.executable).parent)
@@ -118,7 +118,7 @@ def shell(clone: Clone, scratch: Path, films: Path) -> Iterator[Shell]:
             "PATH": os.pathsep.join(path),
             # The environment that all clones share has the package of another one.
             "PYTHONPATH": str(clone.path / "src"),
-            "CHEST_XRAY_DIR": str(films),
+            "CHEST_XRAY_DIR": str(images),
             "COLUMNS": "80",
             "GIT_AUTHOR_NAME": "Reader", "GIT_AUTHOR_EMAIL": "reader@example.org",
             "GIT_COMMITTER_NAME": "Reader", "GIT_COMMITTER_EMAIL": "reader@example.org",

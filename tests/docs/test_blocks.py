@@ -79,8 +79,8 @@ def opened(tmp_path: Path) -> Iterator[Shell]:
 
 
 def test_a_shell_remembers(opened: Shell) -> None:
-    check(opened, Block("sh", "mkdir a\ncd a\nfilm=1.png\n", 1, "", 0), "here")
-    check(opened, Block("console", "$ basename $PWD; echo $film\na\n1.png\n", 1, "", 0), "here")
+    check(opened, Block("sh", "mkdir a\ncd a\nimage=1.png\n", 1, "", 0), "here")
+    check(opened, Block("console", "$ basename $PWD; echo $image\na\n1.png\n", 1, "", 0), "here")
 
 
 @pytest.mark.parametrize(

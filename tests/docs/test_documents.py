@@ -59,19 +59,19 @@ def test_hardly_any_block_is_left_out() -> None:
 
 
 @pytest.fixture(scope="session")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Drawn films in the Kaggle layout, in the place of those that CHEST_XRAY_DIR names."""
-    folder = tmp_path_factory.mktemp("films") / "chest_xray"
-    for film in open_source(phantom_params(60)):
-        patient = film.patient_id.rpartition("-")[2]
-        name = f"person{patient}_{film.subtype}_{Path(film.file).stem}.png"
-        label = "PNEUMONIA" if film.label else "NORMAL"
-        if film.subtype == "normal":
-            name = f"IM-{patient}-{Path(film.file).stem}.png"
-        split = "test" if film.split == "test" else "train"
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn images in the Kaggle layout, in the place of those that CHEST_XRAY_DIR names."""
+    folder = tmp_path_factory.mktemp("images") / "chest_xray"
+    for image in open_source(phantom_params(60)):
+        patient = image.patient_id.rpartition("-")[2]
+        name = f"person{patient}_{image.subtype}_{Path(image.file).stem}.png"
+        label = "PNEUMONIA" if image.label else "NORMAL"
+        if image.subtype == "normal":
+            name = f"IM-{patient}-{Path(image.file).stem}.png"
+        split = "test" if image.split == "test" else "train"
         file = folder / split / label / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        read = film.read()
+        read = image.read()
         file.write_bytes(read[0] if isinstance(read, tuple) else read)
     return folder
 
@@ -80,14 +80,14 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
     "name",
-    # It trains on a clinic's films, a whole pipeline more.
+    # It trains on a clinic's images, a whole pipeline more.
     [
-        pytest.param(name, marks=[pytest.mark.long] if name.endswith("own-films.md") else [])
+        pytest.param(name, marks=[pytest.mark.long] if name.endswith("own-images.md") else [])
         for name in WITH_COMMANDS
     ],
 )
 def test_the_commands_do_what_the_document_says(
-    name: str, films: Path, tmp_path: Path, request: pytest.FixtureRequest
+    name: str, images: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     if name in FROM_A_CLEAN_CLONE:
         (tmp_path / "clone").mkdir()
@@ -97,6 +97,6 @@ def test_the_commands_do_what_the_document_says(
         clone = reproduced.copy(tmp_path / "clone")
     scratch = tmp_path / "shell"
     scratch.mkdir()
-    with shell(clone, scratch, films) as opened:
+    with shell(clone, scratch, images) as opened:
         for block in runnable(name):
             check(opened, block, f"{name}:{block.line}")

@@ -21,19 +21,19 @@ from pneumonia.evaluation.calibration import (
 )
 from pneumonia.evaluation.operating_point import OperatingPoint, sigmoid
 
-# 20 films, and what statsmodels 0.15 says of them: Logit(y, [1, x]).fit() has the slope, and
+# 20 images, and what statsmodels 0.15 says of them: Logit(y, [1, x]).fit() has the slope, and
 # GLM(y, 1, Binomial, offset=x).fit() the intercept.
 LABELS = np.array([0, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0, 1, 1, 1, 0, 1, 1])
 LOGITS = np.linspace(-2.5, 3.2, 20)
 
 
 def simulated(
-    slope: float, intercept: float, films: int = 20_000
+    slope: float, intercept: float, images: int = 20_000
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Films whose true log odds are slope * logit + intercept."""
+    """Images whose true log odds are slope * logit + intercept."""
     rng = np.random.default_rng(5)
-    honest = rng.normal(0.5, 2.0, films)
-    labels = (rng.random(films) < sigmoid(honest)).astype(np.int64)
+    honest = rng.normal(0.5, 2.0, images)
+    labels = (rng.random(images) < sigmoid(honest)).astype(np.int64)
     return labels, ((honest - intercept) / slope).astype(np.float32)
 
 
@@ -69,7 +69,7 @@ def test_the_slope_stays_within_its_bounds_and_above_zero(method: str) -> None:
     assert fit(method, labels, 0.001 * logits)[0] == pytest.approx(20)
 
 
-def test_one_logit_for_all_films_gets_the_share_of_pneumonia() -> None:
+def test_one_logit_for_all_images_gets_the_share_of_pneumonia() -> None:
     labels = np.repeat([0, 1], [10, 30])
     slope, intercept = fit("platt", labels, np.full(40, 3.0))
     # The mean of Platt's targets, 31 / 32 and 1 / 12.
@@ -88,7 +88,7 @@ def test_a_split_told_apart_without_error_gives_no_certainty(method: str, margin
     assert found == pytest.approx(sigmoid(np.array([-aim, aim])), rel=1e-3)
 
 
-def test_a_slope_that_turns_films_over_is_refused() -> None:
+def test_a_slope_that_turns_images_over_is_refused() -> None:
     for slope in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="not above 0"):
             OperatingPoint(slope, 0.0, 0.5, 1.0)
@@ -102,7 +102,7 @@ def test_the_point_scales_and_moves_the_logit() -> None:
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60))
-def test_bins_hold_films_of_equal_count_and_keep_ties_together(places: list[int]) -> None:
+def test_bins_hold_images_of_equal_count_and_keep_ties_together(places: list[int]) -> None:
     probability = np.array(places) / 30
     found = bins(probability)
     assert found.min() >= 0 and found.max() < BINS
@@ -132,7 +132,7 @@ def test_slope_and_intercept_are_statsmodels() -> None:
     assert calibration_intercept(LABELS, probability, weights) == pytest.approx(
         [-0.018124], abs=1e-6
     )
-    # The maximum of the likelihood; Firth's penalty takes some of it away, less with more films.
+    # The maximum of the likelihood; Firth's penalty takes some of it away, less with more images.
     many = np.tile(LABELS, 500), np.tile(probability, 500)
     assert calibration_slope(*many, np.ones((1, 10_000))) == pytest.approx([0.53385293], rel=1e-3)
     assert calibration_slope(LABELS, probability, 500 * weights) == pytest.approx(
@@ -160,7 +160,7 @@ def test_the_slope_maximises_firths_penalised_likelihood(separated: bool) -> Non
 
 
 @pytest.mark.parametrize("scale", [0.01, 1, 8])
-def test_measures_of_films_told_apart_are_finite(scale: float) -> None:
+def test_measures_of_images_told_apart_are_finite(scale: float) -> None:
     labels = np.repeat([0, 1], [5, 30])
     probability = sigmoid(scale * np.where(labels == 1, 3.0, -3.0))
     weights = np.random.default_rng(0).integers(0, 3, (50, 35)).astype(float)
@@ -170,12 +170,12 @@ def test_measures_of_films_told_apart_are_finite(scale: float) -> None:
     assert np.isfinite(calibration_intercept(labels, probability, weights)).all()
 
 
-def test_one_probability_for_all_films_has_a_slope_of_zero() -> None:
+def test_one_probability_for_all_images_has_a_slope_of_zero() -> None:
     assert calibration_slope(LABELS, np.full(20, 0.3), np.ones((3, 20))).tolist() == [0, 0, 0]
 
 
 @given(st.integers(0, 1000))
-def test_a_resample_is_measured_like_its_films(seed: int) -> None:
+def test_a_resample_is_measured_like_its_images(seed: int) -> None:
     counts = np.random.default_rng(seed).integers(0, 3, 20)
     counts[[0, -1]] += 1
     rows = np.repeat(np.arange(20), counts)

@@ -1,4 +1,4 @@
-"""Two models on the same films: McNemar as published, and words that fit the figures."""
+"""Two models on the same images: McNemar as published, and words that fit the figures."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from pneumonia.evaluation.comparison import (
 from pneumonia.evaluation.delong import PairedAuc, paired_auc
 
 
-def each_its_own(films: int) -> list[str]:
-    return [f"p{number:04d}" for number in range(films)]
+def each_its_own(images: int) -> list[str]:
+    return [f"p{number:04d}" for number in range(images)]
 
 
 def decided(both: int, first: int, second: int, neither: int) -> list[np.ndarray]:
-    """Which films each model has right."""
+    """Which images each model has right."""
     counts = [both, first, second, neither]
     return [
         np.repeat(column, counts)
@@ -69,8 +69,8 @@ def test_the_exact_test_is_scipys_binomial(first: int, second: int) -> None:
     assert exact_mcnemar(first, second) == pytest.approx(expected, rel=1e-9)
 
 
-def test_films_of_one_patient_count_as_durkalski_has_it() -> None:
-    # Three patients, of 3, 2 and 1 films; b - c is 2, -1 and 1.
+def test_images_of_one_patient_count_as_durkalski_has_it() -> None:
+    # Three patients, of 3, 2 and 1 images; b - c is 2, -1 and 1.
     first = np.array([1, 1, 1, 0, 1, 1], bool)
     second = np.array([0, 0, 1, 1, 1, 0], bool)
     found = compare_decisions(first, second, np.array(list("aaabbc")))
@@ -79,7 +79,7 @@ def test_films_of_one_patient_count_as_durkalski_has_it() -> None:
     assert found.clustered_p == pytest.approx(chi2.sf(statistic, 1))
 
 
-def test_repeating_each_film_of_its_patient_fools_only_the_plain_test() -> None:
+def test_repeating_each_image_of_its_patient_fools_only_the_plain_test() -> None:
     right = decided(20, 2, 9, 9)
     patients = np.array(each_its_own(40))
     once = compare_decisions(*right, patients)
@@ -102,14 +102,14 @@ def test_the_clustered_test_errs_as_often_as_it_says() -> None:
     assert 0.03 <= rejected / draws <= 0.07
 
 
-def predictions(model: str, seed: int, gap: float = 1.5, films: int = 80) -> pd.DataFrame:
+def predictions(model: str, seed: int, gap: float = 1.5, images: int = 80) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    labels = np.arange(films) // 2 % 2
+    labels = np.arange(images) // 2 % 2
     logits = rng.normal(gap * labels, 1)
     return pd.DataFrame(
         {
-            "image_id": each_its_own(films), "label": labels, "model": model, "logit": logits,
-            "patient_id": [f"p{number // 2}" for number in range(films)],
+            "image_id": each_its_own(images), "label": labels, "model": model, "logit": logits,
+            "patient_id": [f"p{number // 2}" for number in range(images)],
             "probability": 1 / (1 + np.exp(-logits)),
         }
     )  # fmt: skip
@@ -121,7 +121,7 @@ def test_a_comparison_joins_delong_bootstrap_and_decisions() -> None:
     labels, patients = first["label"].to_numpy(), first["patient_id"].to_numpy(str)
     expected = paired_auc(labels, first["logit"].to_numpy(), second["logit"].to_numpy(), patients)
     assert found.auc == expected
-    assert (found.names, found.films, found.patients) == (("scratch", "transfer"), 80, 40)
+    assert (found.names, found.images, found.patients) == (("scratch", "transfer"), 80, 40)
     # Two ways to the same interval.
     assert found.bootstrap == pytest.approx(expected.interval(0.95), abs=0.02)
     right = [
@@ -137,15 +137,15 @@ def test_a_comparison_joins_delong_bootstrap_and_decisions() -> None:
 
 
 def test_an_infinite_standard_error_is_written_as_null() -> None:
-    first, second = (predictions("a", 1, films=6), predictions("b", 2, films=6))
+    first, second = (predictions("a", 1, images=6), predictions("b", 2, images=6))
     for rows in (first, second):
         rows["patient_id"] = np.where(rows["label"] == 1, "one", rows["patient_id"])
     written = compare(first, second, (0.5, 0.5), 100, 7).as_dict()["auc"]
     assert (written["standard_error"], written["low"], written["p"]) == (None, -1, 1)
 
 
-def test_other_films_are_refused() -> None:
-    with pytest.raises(ValueError, match="different films"):
+def test_other_images_are_refused() -> None:
+    with pytest.raises(ValueError, match="different images"):
         compare(predictions("a", 1), predictions("b", 2)[::-1], (0.5, 0.5), 100, 7)
 
 
@@ -157,9 +157,9 @@ COMPARED = Comparison(
 
 def test_the_words_say_who_is_better() -> None:
     assert in_words(COMPARED) == (
-        "On 131 films of 70 patients, transfer ranks better than scratch: the AUC of transfer "
+        "On 131 images of 70 patients, transfer ranks better than scratch: the AUC of transfer "
         "differs by +0.020 (0.970 against 0.950; 95 % interval +0.010 to +0.030, p < 0.001). "
-        "At their operating points transfer alone is right on 11 and scratch alone on 3 films (a "
+        "At their operating points transfer alone is right on 11 and scratch alone on 3 images (a "
         "difference beyond chance, p = 0.030 by patient)."
     )
     worse = replace(COMPARED, auc=PairedAuc(0.97, 0.95, -0.02, 0.005))
@@ -179,7 +179,7 @@ def test_the_words_do_not_say_what_is_not_shown() -> None:
     assert "(no difference beyond chance, p = 0.400 by patient)" in text
     assert "better" not in text
     same = replace(COMPARED, decisions=Decisions(0, 0, 100, 31, 1, 1))
-    assert in_words(same).endswith("they are right on the same films.")
+    assert in_words(same).endswith("they are right on the same images.")
 
 
 def test_models_and_probes_stand_in_one_table() -> None:

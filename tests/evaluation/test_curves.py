@@ -24,7 +24,7 @@ from pneumonia.evaluation.resampling import bootstrap, percentile_interval
 
 
 def predictions(seed: int = 0, patients: int = 60, gap: float = 2.0) -> pd.DataFrame:
-    """One to three films a patient, alike within a patient."""
+    """One to three images a patient, alike within a patient."""
     rng = np.random.default_rng(seed)
     who = np.repeat(np.arange(patients), rng.integers(1, 4, patients))
     labels = who % 2
@@ -39,18 +39,18 @@ def predictions(seed: int = 0, patients: int = 60, gap: float = 2.0) -> pd.DataF
 
 
 @st.composite
-def ranked_films(draw: st.DrawFn) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    films = draw(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), max_size=40))
-    films += [(0, draw(st.integers(0, 8))), (1, draw(st.integers(0, 8)))]
-    labels, scores = zip(*films, strict=True)
+def ranked_images(draw: st.DrawFn) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    images = draw(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), max_size=40))
+    images += [(0, draw(st.integers(0, 8))), (1, draw(st.integers(0, 8)))]
+    labels, scores = zip(*images, strict=True)
     return np.array(labels), np.array(scores, float)
 
 
-@given(ranked_films())
+@given(ranked_images())
 def test_curves_are_scikit_learns_on_the_grid(
-    films: tuple[NDArray[np.int64], NDArray[np.float64]],
+    images: tuple[NDArray[np.int64], NDArray[np.float64]],
 ) -> None:
-    labels, scores = films
+    labels, scores = images
     tpr, precision = ranked_curves(labels, scores, np.ones((1, len(labels))))
     fprs, tprs, _ = roc_curve(labels, scores, drop_intermediate=False)
     expected = [tprs[fprs <= rate + 1e-9].max() for rate in FALSE_POSITIVE_RATES]
@@ -62,7 +62,7 @@ def test_curves_are_scikit_learns_on_the_grid(
     assert precision[0] == pytest.approx(expected)
 
 
-def test_a_weight_is_that_many_films() -> None:
+def test_a_weight_is_that_many_images() -> None:
     table = predictions()
     labels, scores = table["label"].to_numpy(), table["logit"].to_numpy()
     counts = np.random.default_rng(1).integers(0, 3, len(labels))
@@ -105,7 +105,7 @@ def test_each_curve_has_few_rows_in_a_band() -> None:
     assert shapes == {
         "roc": ["fpr", "tpr", "low", "high"],
         "precision_recall": ["recall", "precision", "low", "high"],
-        "reliability": ["bin", "films", "probability", "observed", "low", "high"],
+        "reliability": ["bin", "images", "probability", "observed", "low", "high"],
         "decision": ["threshold", "net_benefit", "low", "high", "treat_all", "treat_none"],
         "scores": ["probability", "normal", "pneumonia"],
         "confusion": ["actual", "predicted"],
@@ -124,7 +124,7 @@ def test_each_curve_has_few_rows_in_a_band() -> None:
         pd.testing.assert_frame_equal(curve, again[name])
 
 
-def test_histogram_and_confusion_count_every_film() -> None:
+def test_histogram_and_confusion_count_every_image() -> None:
     table = predictions()
     found = curves(table, 0.3, 100, 7)
     counted = found["scores"][["normal", "pneumonia"]].sum().tolist()
@@ -137,15 +137,15 @@ def test_histogram_and_confusion_count_every_film() -> None:
     assert found_matrix.tolist() == expected.tolist()
 
 
-def test_reliability_counts_the_films_of_each_tenth() -> None:
+def test_reliability_counts_the_images_of_each_tenth() -> None:
     table = predictions(patients=100).sample(100, random_state=0)
     found = reliability(table, 200, 7)
     ordered = table.sort_values("probability")
-    assert found["films"].sum() == 100
+    assert found["images"].sum() == 100
     start = 0
     for row in found.itertuples():
-        tenth = ordered.iloc[start : start + int(row.films)]
-        start += int(row.films)
+        tenth = ordered.iloc[start : start + int(row.images)]
+        start += int(row.images)
         assert 9 <= len(tenth) <= 11
         assert row.observed == pytest.approx(tenth["label"].mean())
         assert row.probability == pytest.approx(tenth["probability"].mean())

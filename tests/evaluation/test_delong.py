@@ -27,8 +27,8 @@ OVARIAN = """
 """
 
 
-def each_its_own(films: int) -> NDArray[np.str_]:
-    return np.array([f"p{number:04d}" for number in range(films)])
+def each_its_own(images: int) -> NDArray[np.str_]:
+    return np.array([f"p{number:04d}" for number in range(images)])
 
 
 def hanley() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -40,7 +40,7 @@ def hanley() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 def clustered(
     seed: int, patients: int = 90, gap: float = 1.9
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.str_]]:
-    """Two scores of one to four films a patient, alike within a patient; some patients get well.
+    """Two scores of one to four images a patient, alike within a patient; some patients get well.
 
     Both scores are normal with variance 2 and means `gap` apart: the AUC of either is
     Phi(gap / 2).
@@ -113,7 +113,7 @@ def test_the_standard_error_is_obuchowskis(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_with_one_film_a_patient_the_paired_error_is_delongs(seed: int) -> None:
+def test_with_one_image_a_patient_the_paired_error_is_delongs(seed: int) -> None:
     labels, first, second, _ = clustered(seed)
     ill, well = labels == 1, labels == 0
     tens, ones = [], []
@@ -172,7 +172,7 @@ def test_identical_scores_do_not_differ() -> None:
     assert found.interval(0.95) == (0.0, 0.0)
 
 
-def test_one_patient_with_all_films_of_a_class_says_nothing() -> None:
+def test_one_patient_with_all_images_of_a_class_says_nothing() -> None:
     labels, scores = np.array([1, 1, 0, 0, 0]), np.array([0.3, 0.9, 0.1, 0.4, 0.2])
     patients = np.array(["a", "a", "b", "c", "d"])
     found = paired_auc(labels, scores, -scores, patients)
@@ -183,7 +183,7 @@ def test_one_patient_with_all_films_of_a_class_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1]])
-def test_a_class_without_films_is_an_error(labels: list[int]) -> None:
+def test_a_class_without_images_is_an_error(labels: list[int]) -> None:
     with pytest.raises(ValueError, match="both classes"):
         standard_error(np.array(labels), np.arange(3.0), each_its_own(3))
 
@@ -202,13 +202,13 @@ def test_an_auc_of_one_still_has_an_interval() -> None:
     spread = low * (1 - low) * (1 + n * ((1 - low) / (2 - low) + low / (1 + low))) / 400
     assert (1 - low) / np.sqrt(spread) == pytest.approx(1.959964, abs=1e-5)
     assert auc_interval(labels, -labels.astype(float), each_its_own(40)) == (0.0, 1 - low)
-    # Films of the same patients add nothing.
+    # Images of the same patients add nothing.
     again = auc_interval(np.tile(labels, 3), np.tile(labels, 3) * 1.0, np.tile(each_its_own(40), 3))
     assert again == (low, high)
     assert auc_interval(labels[15:25], labels[15:25] * 1.0, each_its_own(10))[0] < low
 
 
-def test_films_of_one_patient_do_not_narrow_the_interval() -> None:
+def test_images_of_one_patient_do_not_narrow_the_interval() -> None:
     labels, first, _, _ = clustered(4)
     alone = standard_error(labels, first, each_its_own(len(labels)))
     thrice = standard_error(

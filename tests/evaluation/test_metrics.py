@@ -27,29 +27,29 @@ Scored = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
 @st.composite
 def scored(draw: st.DrawFn) -> Scored:
     """Labels of both classes, probabilities with ties, and counts that leave both classes some."""
-    films = draw(
+    images = draw(
         st.lists(
             st.tuples(st.integers(0, 1), st.integers(0, 20), st.integers(0, 3)),
             min_size=2,
             max_size=40,
         )
     )
-    films += [(0, draw(st.integers(0, 20)), 1), (1, draw(st.integers(0, 20)), 1)]
+    images += [(0, draw(st.integers(0, 20)), 1), (1, draw(st.integers(0, 20)), 1)]
     labels, places, counts = (
-        np.array(column, dtype=np.int64) for column in zip(*films, strict=True)
+        np.array(column, dtype=np.int64) for column in zip(*images, strict=True)
     )
     return labels, places / 20, counts
 
 
-def simulated(films: int = 120, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def simulated(images: int = 120, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Labels and probabilities of a model of AUC about 0.9."""
     rng = np.random.default_rng(seed)
-    labels = (np.arange(films) % 2).astype(np.int64)
-    return labels, 1 / (1 + np.exp(-(3.6 * labels - 1.8 + 1.9 * rng.standard_normal(films))))
+    labels = (np.arange(images) % 2).astype(np.int64)
+    return labels, 1 / (1 + np.exp(-(3.6 * labels - 1.8 + 1.9 * rng.standard_normal(images))))
 
 
-def each_its_own(films: int) -> NDArray[np.str_]:
-    return np.array([f"p{number:04d}" for number in range(films)])
+def each_its_own(images: int) -> NDArray[np.str_]:
+    return np.array([f"p{number:04d}" for number in range(images)])
 
 
 @given(scored(), st.integers(0, 20))
@@ -99,12 +99,12 @@ def test_auc_is_the_share_of_pairs_in_order(data: Scored) -> None:
 
 
 @given(scored(), st.integers(0, 20))
-def test_a_whole_weight_counts_as_that_many_films(data: Scored, place: int) -> None:
+def test_a_whole_weight_counts_as_that_many_images(data: Scored, place: int) -> None:
     labels, probability, counts = data
     weighted = score(labels, probability, place / 20, counts.astype(np.float64))
     rows = np.repeat(np.arange(len(labels)), counts)
     repeated = score(labels[rows], probability[rows], place / 20)
-    # Bins of equal count are those of the films that there are; see the calibration's own tests.
+    # Bins of equal count are those of the images that there are; see the calibration's own tests.
     for found in (weighted, repeated):
         del found["ece"]
     assert weighted == pytest.approx(repeated, rel=1e-5, abs=1e-7)
@@ -115,12 +115,12 @@ def test_no_weights_are_equal_weights(data: Scored) -> None:
     labels, probability, _ = data
     alike = score(labels, probability, 0.5, np.full(len(labels), 2.5))
     unweighted = score(labels, probability, 0.5)
-    # Firth's penalty gives way to more films.
+    # Firth's penalty gives way to more images.
     del alike["calibration_slope"], unweighted["calibration_slope"]
     assert alike == pytest.approx(unweighted, abs=1e-9)
 
 
-def test_a_film_at_the_threshold_is_called_pneumonia() -> None:
+def test_a_image_at_the_threshold_is_called_pneumonia() -> None:
     found = score(np.array([0, 1]), np.array([0.2, 0.7]), 0.7)
     assert (found["sensitivity"], found["specificity"]) == (1.0, 1.0)
 
@@ -141,29 +141,29 @@ def test_intervals_hold_the_point_estimate_and_are_those_of_a_bootstrap() -> Non
         low, high = found[key]
         assert low < value < high
         assert key not in SHARES or 0 <= low < high <= 1
-    # Accuracy is a share of independent films: its standard error is known.
+    # Accuracy is a share of independent images: its standard error is known.
     accuracy = score(labels, probability, 0.5)["accuracy"]
     width = 2 * 1.96 * np.sqrt(accuracy * (1 - accuracy) / len(labels))
     low, high = found["accuracy"]
     assert high - low == pytest.approx(width, rel=0.25)
 
 
-def test_films_of_one_patient_widen_the_interval() -> None:
+def test_images_of_one_patient_widen_the_interval() -> None:
     labels, probability = simulated(60)
     labels, probability = np.tile(labels, 4), np.tile(probability, 4)
     alone = intervals(labels, probability, 0.5, each_its_own(240), 200, 7)
     clustered = intervals(labels, probability, 0.5, np.tile(each_its_own(60), 4), 200, 7)
     for key in set(KEYS) - {"ece"}:  # whose width hangs on its bias
         width, wide = alone[key][1] - alone[key][0], clustered[key][1] - clustered[key][0]
-        assert 1.5 * width < wide < 2.7 * width  # four films that are one: twice as wide
+        assert 1.5 * width < wide < 2.7 * width  # four images that are one: twice as wide
 
 
-def test_repeating_every_film_of_its_patient_changes_no_interval() -> None:
+def test_repeating_every_image_of_its_patient_changes_no_interval() -> None:
     labels, probability = simulated(60)
     once = intervals(labels, probability, 0.5, each_its_own(60), 100, 7)
     names = np.tile(each_its_own(60), 3)
     thrice = intervals(np.tile(labels, 3), np.tile(probability, 3), 0.5, names, 100, 7)
-    for key in set(KEYS) - {"calibration_slope"}:  # Firth's penalty gives way to more films
+    for key in set(KEYS) - {"calibration_slope"}:  # Firth's penalty gives way to more images
         assert thrice[key] == pytest.approx(once[key], abs=1e-9)
 
 
@@ -177,7 +177,7 @@ def test_a_class_of_one_patient_still_gets_intervals(only: int) -> None:
     assert all(np.isfinite(pair).all() and pair[0] <= pair[1] for pair in found.values())
 
 
-def test_the_order_of_the_films_changes_no_interval() -> None:
+def test_the_order_of_the_images_changes_no_interval() -> None:
     labels, probability = simulated(60)
     patients = np.repeat(each_its_own(20), 3)
     order = np.random.default_rng(1).permutation(60)
@@ -186,7 +186,7 @@ def test_the_order_of_the_films_changes_no_interval() -> None:
         assert shuffled[key] == pytest.approx(pair, abs=1e-9)
 
 
-def test_films_are_ranked_by_their_logits_where_probabilities_are_equal() -> None:
+def test_images_are_ranked_by_their_logits_where_probabilities_are_equal() -> None:
     labels, logits = np.array([0, 1, 0, 1]), np.array([-2.0, 60.0, 50.0, 55.0])
     probability = np.array([0.1, 1.0, 1.0, 1.0])
     found = score(labels, probability, 0.5, ranking=logits)
@@ -207,7 +207,7 @@ def test_no_error_leaves_room_for_some() -> None:
     mean = (low_sensitivity + low_specificity) / 2
     assert found["balanced_accuracy"] == pytest.approx((mean, 1), abs=1e-6)
     assert found["auc"] == auc_interval(labels, probability, patients)
-    # As many normal films above all 60 ill ones as that AUC has pairs out of order.
+    # As many normal images above all 60 ill ones as that AUC has pairs out of order.
     above = 30 * (1 - found["auc"][0])
     recalled = np.arange(1, 61)
     low = np.mean(recalled / (recalled + above))
@@ -231,14 +231,14 @@ def test_resamples_are_the_same_in_blocks_of_any_size(monkeypatch: pytest.Monkey
         assert blocks[key] == pytest.approx(pair, rel=1e-6)
 
 
-def films_of(
+def images_of(
     seed: int, patients: int, slope: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.str_]]:
-    """One or two films a patient, alike within a patient, calibrated but for the slope."""
+    """One or two images a patient, alike within a patient, calibrated but for the slope."""
     rng = np.random.default_rng(seed)
     who = np.repeat(np.arange(patients), rng.integers(1, 3, patients))
     honest = 2.2 * rng.standard_normal(patients)[who] + 0.8 * rng.standard_normal(len(who)) + 0.4
-    # Films of a patient share their luck, too.
+    # Images of a patient share their luck, too.
     luck = norm.cdf(0.8 * rng.standard_normal(patients)[who] + 0.6 * rng.standard_normal(len(who)))
     return (luck < sigmoid(slope * honest)).astype(np.int64), sigmoid(honest), who.astype(str)
 
@@ -252,13 +252,13 @@ def films_of(
 )
 def test_intervals_cover_what_they_claim_to(patients: int, slope: float, keys: list[str]) -> None:
     # The truth is the figure of very many patients.
-    many = [films_of(seed, patients, slope) for seed in range(1000)]
+    many = [images_of(seed, patients, slope) for seed in range(1000)]
     labels, probability = (np.concatenate([draw[i] for draw in many]) for i in (0, 1))
     truth = score(labels, probability, 0.5)
     draws = 500
     covered = dict.fromkeys(KEYS, 0)
     for seed in range(draws):
-        labels, probability, names = films_of(20_000 + seed, patients, slope)
+        labels, probability, names = images_of(20_000 + seed, patients, slope)
         found = intervals(labels, probability, 0.5, names, 400, seed)
         for key, (low, high) in found.items():
             covered[key] += low <= truth[key] <= high

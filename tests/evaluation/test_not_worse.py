@@ -18,7 +18,7 @@ RULE = PromotionParams(margin=0.01, level=0.95, require_behaviour=False)
 def draw(
     rng: np.random.Generator, gap: float, patients: int = 120
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Two films a patient; two models' scores (3 conditions), the first better by `gap`."""
+    """Two images a patient; two models' scores (3 conditions), the first better by `gap`."""
     label = np.repeat(np.arange(patients) % 2, 2)
     patient = np.repeat(np.arange(patients), 2).astype(str)
     of_patient = np.repeat(rng.normal(size=patients), 2)
@@ -36,7 +36,7 @@ def test_the_figures_are_means_over_the_conditions() -> None:
     means = [np.mean([roc_auc_score(labels, row) for row in scores]) for scores in (ours, theirs)]
     assert (found.candidate, found.champion) == pytest.approx(means)
     assert found.difference == pytest.approx(means[0] - means[1])
-    assert (found.films, found.patients, found.conditions) == (240, 120, 3)
+    assert (found.images, found.patients, found.conditions) == (240, 120, 3)
 
 
 def test_one_condition_is_the_paired_auc_and_the_same_thrice_says_no_more() -> None:
@@ -55,9 +55,9 @@ def test_the_error_of_the_mean_is_that_of_resampled_patients() -> None:
     differences = []
     for _ in range(400):
         drawn = rng.integers(120, size=120)
-        films = np.concatenate([2 * drawn, 2 * drawn + 1])
+        images = np.concatenate([2 * drawn, 2 * drawn + 1])
         means = [
-            np.mean([roc_auc_score(labels[films], row[films]) for row in scores])
+            np.mean([roc_auc_score(labels[images], row[images]) for row in scores])
             for scores in (ours, theirs)
         ]
         differences.append(means[0] - means[1])
@@ -83,7 +83,7 @@ def test_both_have_to_hold_and_the_edge_is_within() -> None:
     assert not not_worse([bad, good], RULE)
 
 
-def test_films_of_one_patient_show_nothing() -> None:
+def test_images_of_one_patient_show_nothing() -> None:
     labels, _, ours, theirs = draw(np.random.default_rng(0), 3.0)
     alone = compare(labels, np.full(len(labels), "one"), ours, theirs, 0.95)
     assert alone.low == -1

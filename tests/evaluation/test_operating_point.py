@@ -27,7 +27,7 @@ from pneumonia.params import EvaluateParams, PromotionParams
 
 PARAMS = EvaluateParams(
     registered_model="any", threshold="youden", calibration="platt",
-    bootstrap=100, shift_films=400, seed=7,
+    bootstrap=100, shift_images=400, seed=7,
     promotion=PromotionParams(margin=0.01, level=0.95, require_behaviour=False),
 )  # fmt: skip
 
@@ -48,7 +48,7 @@ def test_the_point_joins_calibration_threshold_and_heat_scale() -> None:
     maps = np.zeros((4, 2, 3), np.float32)
     maps[:, 1, 2] = [100, 1, 2, 9]
     logits = np.array([-1, 1, 2, 0.5], np.float32)
-    # The clean films would be cut at -0.25; the pool has its gap elsewhere.
+    # The clean images would be cut at -0.25; the pool has its gap elsewhere.
     pool = Pool(np.array([0, 1]), np.array([0.6, 1.0]), np.ones(2))
     point = fix(labels, logits, maps, pool, "youden", "platt")
     assert point.map_scale == 2.0
@@ -59,7 +59,7 @@ def test_the_point_joins_calibration_threshold_and_heat_scale() -> None:
     assert fix(labels, logits, 0 * maps, pool, "youden", "none").map_scale == 1.0
 
 
-def test_a_threshold_at_either_end_calls_all_films_or_none() -> None:
+def test_a_threshold_at_either_end_calls_all_images_or_none() -> None:
     labels, logits = np.array([0, 1, 0, 1]), np.array([2.0, 1.0, -3.0, -4.0])
     pool = Pool(labels, logits, np.ones(4))
     for rule, threshold in (("sensitivity>=1", 0.0), ("cost 1:99", 1.0)):
@@ -99,7 +99,7 @@ def shifts_table(aucs: dict[tuple[str, str], float]) -> pd.DataFrame:
     conditions += [(shift, strength) for shift, spec in SHIFTS.items() for strength in spec.amounts]
     return pd.DataFrame(
         {
-            "model": model, "split": split, "shift": shift, "strength": strength, "films": 9,
+            "model": model, "split": split, "shift": shift, "strength": strength, "images": 9,
             "auc": auc if shift not in ("none", "inversion") else 1 - auc,
             "sensitivity": 1 - auc, "specificity": 1 - auc,
         }
@@ -139,16 +139,16 @@ GRAPHS: dict[str, Any] = {"scratch": FakeGraph(120), "transfer": FakeGraph(150)}
 
 
 @pytest.fixture(scope="module")
-def films(prepared: Path) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
+def images(prepared: Path) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
     table = read_manifest(prepared)
     return table, load_images(prepared, table[table["split"] != "train"])
 
 
 def evaluated(
-    films: tuple[pd.DataFrame, NDArray[np.uint8]], permute: str | None = None, **changed: Any
+    xrays: tuple[pd.DataFrame, NDArray[np.uint8]], permute: str | None = None, **changed: Any
 ) -> tuple[dict[str, evaluate.Evaluation], pd.DataFrame]:
     """Both graphs as `stages/evaluate.py` does; the labels of a split permuted."""
-    table, images = films
+    table, images = xrays
     labels = table["label"].to_numpy(copy=True)
     part = (table["split"] == permute).to_numpy()
     labels[part] = np.random.default_rng(3).permutation(labels[part])
@@ -158,7 +158,7 @@ def evaluated(
     kinds = attributes(rows, table[table["split"] == "train"], set())
     outputs = {name: graph.run(images) for name, graph in GRAPHS.items()}
     logits = {name: outputs[name][0] for name in GRAPHS}
-    seen = robustness.shifted_logits(GRAPHS, logits, rows, images, params.shift_films, params.seed)
+    seen = robustness.shifted_logits(GRAPHS, logits, rows, images, params.shift_images, params.seed)
     found = {
         name: evaluate.evaluate_model(
             name, outputs[name], graph.sha256, rows, kinds, robustness.pool(seen, name), params
@@ -169,7 +169,7 @@ def evaluated(
 
 
 def test_permuted_test_labels_change_no_point_no_calibration_and_no_choice(
-    films: tuple[pd.DataFrame, NDArray[np.uint8]],
+    images: tuple[pd.DataFrame, NDArray[np.uint8]],
 ) -> None:
     for calibrated, rule in (
         ("platt", "youden"),
@@ -177,8 +177,8 @@ def test_permuted_test_labels_change_no_point_no_calibration_and_no_choice(
         ("none", "cost 3:1"),
     ):
         changed = {"calibration": calibrated, "threshold": rule}
-        found, shifts = evaluated(films, **changed)
-        other, others = evaluated(films, "test", **changed)
+        found, shifts = evaluated(images, **changed)
+        other, others = evaluated(images, "test", **changed)
         for name, one in found.items():
             assert other[name].point == one.point
             assert other[name].metrics["val"] == one.metrics["val"]
@@ -186,17 +186,17 @@ def test_permuted_test_labels_change_no_point_no_calibration_and_no_choice(
             assert other[name].metrics["test"] != one.metrics["test"]
         assert evaluate.better(other, others) == evaluate.better(found, shifts)
     # Those of validation do.
-    fooled, _ = evaluated(films, "val", **changed)
+    fooled, _ = evaluated(images, "val", **changed)
     assert fooled["scratch"].point != found["scratch"].point
 
 
 def test_a_model_is_scored_on_validation_and_test(
-    films: tuple[pd.DataFrame, NDArray[np.uint8]],
+    images: tuple[pd.DataFrame, NDArray[np.uint8]],
 ) -> None:
-    found, _ = evaluated(films)
+    found, _ = evaluated(images)
     rows = found["scratch"].predictions
     assert set(rows["split"]) == {"val", "test"}
-    assert len(rows) == (films[0]["split"] != "train").sum()
+    assert len(rows) == (images[0]["split"] != "train").sum()
     assert rows.columns.tolist() == [
         *("image_id", "patient_id", "split", "label", "model", "logit", "probability")
     ]
@@ -215,9 +215,9 @@ def test_a_model_is_scored_on_validation_and_test(
 
 
 def test_the_files_say_what_was_found(
-    films: tuple[pd.DataFrame, NDArray[np.uint8]], tmp_path: Path
+    images: tuple[pd.DataFrame, NDArray[np.uint8]], tmp_path: Path
 ) -> None:
-    found, shifts = evaluated(films)
+    found, shifts = evaluated(images)
     compared = evaluate.compare(found["scratch"], found["transfer"], PARAMS)
     audit = tmp_path / "audit.json"
     with pytest.raises(InputError, match="dvc repro visualize"):

@@ -1,4 +1,4 @@
-"""Two revisions side by side: paired where the films are the same, and loud about noise."""
+"""Two revisions side by side: paired where the images are the same, and loud about noise."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from pneumonia.evaluation.revisions import (
     Revision,
     changed_params,
     changes,
-    same_films,
+    same_images,
 )
 from tests.pipeline.clone import Clone
 
-FILMS = 120
+IMAGES = 120
 
 
 def revision(
-    name: str, skill: float, seed: int = 0, films: int = FILMS, **params: object
+    name: str, skill: float, seed: int = 0, images: int = IMAGES, **params: object
 ) -> Revision:
-    """Two films a patient; films that are hard are hard for every skill."""
+    """Two images a patient; images that are hard are hard for every skill."""
     rng = np.random.default_rng(seed)
-    labels = np.arange(films) // 2 % 2
-    logits = skill * (2 * labels - 1) + rng.standard_normal(films)
+    labels = np.arange(images) // 2 % 2
+    logits = skill * (2 * labels - 1) + rng.standard_normal(images)
     tables = [
         pd.DataFrame(
             {
-                "image_id": [f"{seed}-{row:04}" for row in range(films)],
-                "patient_id": [f"patient {row // 2}" for row in range(films)],
+                "image_id": [f"{seed}-{row:04}" for row in range(images)],
+                "patient_id": [f"patient {row // 2}" for row in range(images)],
                 "split": "test", "label": labels, "model": model, "logit": logits,
                 "probability": sigmoid(logits),
             }
@@ -69,10 +69,10 @@ def test_a_paired_difference_is_that_of_the_comparison_of_two_models() -> None:
     assert change.difference[0] == pytest.approx(reference.auc.difference, abs=1e-12)
 
 
-def test_pairing_tells_apart_what_other_films_cannot() -> None:
+def test_pairing_tells_apart_what_other_images_cannot() -> None:
     first, second, others = revision("a", 0.8), revision("b", 1.0), revision("c", 1.0, seed=1)
-    assert same_films(first, second)
-    assert not same_films(first, others)
+    assert same_images(first, second)
+    assert not same_images(first, others)
     paired, apart = changes(first, second, "scratch")[0], changes(first, others, "scratch")[0]
     assert paired.metric == apart.metric == SHOWN[0] == "auc"
     assert paired.beyond_noise
@@ -80,10 +80,10 @@ def test_pairing_tells_apart_what_other_films_cannot() -> None:
     assert np.ptp(paired.difference[1:]) < np.ptp(apart.difference[1:]) / 2
 
 
-def test_another_label_is_not_the_same_film() -> None:
+def test_another_label_is_not_the_same_image() -> None:
     first = revision("a", 1.0)
     table = first.predictions.assign(label=1 - first.predictions["label"])
-    assert not same_films(first, replace(first, predictions=table))
+    assert not same_images(first, replace(first, predictions=table))
 
 
 def test_params_that_differ_are_named_with_both_values() -> None:

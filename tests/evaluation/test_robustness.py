@@ -27,14 +27,14 @@ CONDITIONS = [(shift, strength) for shift, spec in SHIFTS.items() for strength i
 
 
 class Toy:
-    """Answers with a band of the film, mostly: every shift moves that, inversion turns it over."""
+    """Answers with a band of the image, mostly: every shift moves that, inversion turns it over."""
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
 
     def run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        films = images.astype(np.float32)
-        logits = (films[:, 8:16].mean(axis=(1, 2, 3)) - films[:, 20:].mean(axis=(1, 2, 3)) / 2) / 10
+        xrays = images.astype(np.float32)
+        logits = (xrays[:, 8:16].mean(axis=(1, 2, 3)) - xrays[:, 20:].mean(axis=(1, 2, 3)) / 2) / 10
         return (logits - 7) * self.scale, np.zeros((len(images), 2, 2), np.float32)
 
 
@@ -42,27 +42,27 @@ GRAPHS: dict[str, Any] = {"plain": Toy(1), "reverse": Toy(-1)}
 POINTS = {"plain": OperatingPoint(0.7, 0.3, 0.6, 1), "reverse": OperatingPoint(1, 0, 0.5, 1)}
 
 
-def seen(rows: pd.DataFrame, images: NDArray[np.uint8], films: int) -> ShiftedLogits:
+def seen(rows: pd.DataFrame, images: NDArray[np.uint8], xrays: int) -> ShiftedLogits:
     unshifted = {model: graph.run(images)[0] for model, graph in GRAPHS.items()}
-    return shifted_logits(GRAPHS, unshifted, rows, images, films, SEED)
+    return shifted_logits(GRAPHS, unshifted, rows, images, xrays, SEED)
 
 
-def some_rows(films: int = 120) -> pd.DataFrame:
-    """A manifest's rows: patients of one to three films, a third of the patients normal."""
-    patients = np.repeat(np.arange(films), np.resize([1, 3, 2], films))[:films]
+def some_rows(images: int = 120) -> pd.DataFrame:
+    """A manifest's rows: patients of one to three images, a third of the patients normal."""
+    patients = np.repeat(np.arange(images), np.resize([1, 3, 2], images))[:images]
     return pd.DataFrame(
         {
-            "image_id": [f"film{number:03}" for number in range(films)],
+            "image_id": [f"image{number:03}" for number in range(images)],
             "patient_id": [f"p{patient}" for patient in patients],
             "split": np.where(patients % 2, "val", "test"),
             "label": (patients % 3 > 0).astype(int),
         },
-        index=np.arange(films) * 2 + 1,  # as `read_manifest` leaves it after a selection
+        index=np.arange(images) * 2 + 1,  # as `read_manifest` leaves it after a selection
     )
 
 
 def some_images(rows: pd.DataFrame) -> NDArray[np.uint8]:
-    """Noise, with a band that is brighter the likelier the film shows pneumonia."""
+    """Noise, with a band that is brighter the likelier the image shows pneumonia."""
     rng = np.random.default_rng(0)
     images = rng.integers(60, 160, (len(rows), SIDE, SIDE, 1))
     images[:, 8:16] += (40 * rows["label"].to_numpy() + rng.integers(-30, 30, len(rows)))[
@@ -80,7 +80,7 @@ def table() -> pd.DataFrame:
 def test_each_model_split_and_condition_has_a_row_and_unshifted_comes_first(
     table: pd.DataFrame,
 ) -> None:
-    columns = ["model", "split", "shift", "strength", "films", *METRICS]
+    columns = ["model", "split", "shift", "strength", "images", *METRICS]
     assert table.columns.tolist() == columns
     groups = table.groupby(["model", "split"])
     assert set(groups.groups) == {(model, split) for model in GRAPHS for split in ("test", "val")}
@@ -89,21 +89,21 @@ def test_each_model_split_and_condition_has_a_row_and_unshifted_comes_first(
         assert found == [("none", "none"), *CONDITIONS]
 
 
-def test_the_figures_are_scikit_learns_on_the_shifted_films(table: pd.DataFrame) -> None:
+def test_the_figures_are_scikit_learns_on_the_shifted_images(table: pd.DataFrame) -> None:
     rows = some_rows()
     images = some_images(rows)
     checked = 0
     for row in table.itertuples():
         part = (rows["split"] == row.split).to_numpy()
-        labels, films = rows["label"][part], images[part]
+        labels, xrays = rows["label"][part], images[part]
         if row.shift != "none":
             ids = rows["image_id"][part].tolist()
-            films = shifted(films, ids, str(row.shift), str(row.strength), SEED)
+            xrays = shifted(xrays, ids, str(row.shift), str(row.strength), SEED)
         model = str(row.model)
-        logits = GRAPHS[model].run(films)[0].astype(float)
+        logits = GRAPHS[model].run(xrays)[0].astype(float)
         point = POINTS[model]
         called = 1 / (1 + np.exp(-logits * point.slope - point.intercept)) >= point.threshold
-        assert row.films == part.sum()
+        assert row.images == part.sum()
         assert row.auc == pytest.approx(reference.roc_auc_score(labels, logits))
         assert row.sensitivity == pytest.approx(reference.recall_score(labels, called))
         assert row.specificity == pytest.approx(reference.recall_score(labels, called, pos_label=0))
@@ -121,7 +121,7 @@ def test_shifts_matter_to_the_toy(table: pd.DataFrame) -> None:
 def test_the_summary_is_a_plain_search(table: pd.DataFrame) -> None:
     found = summary(table, "plain", "val")
     rows = table[(table["model"] == "plain") & (table["split"] == "val")].to_dict("records")
-    assert found["films"] == rows[0]["films"]
+    assert found["images"] == rows[0]["images"]
     for metric in METRICS:
         assert found["unshifted"][metric] == rows[0][metric]
         counted = [row[metric] for row in rows[1:] if row["shift"] != "inversion"]
@@ -155,7 +155,7 @@ def test_the_draw_takes_whole_patients_and_keeps_the_shares_of_labels() -> None:
         assert share == pytest.approx(rows["label"][part].mean(), abs=0.02)
 
 
-def test_the_films_drawn_are_what_is_measured() -> None:
+def test_the_images_drawn_are_what_is_measured() -> None:
     rows = some_rows(200)
     images = some_images(rows)
     drawn = draw(rows, 30, SEED)
@@ -164,7 +164,7 @@ def test_the_films_drawn_are_what_is_measured() -> None:
     pd.testing.assert_frame_equal(some, alone)
 
 
-def test_the_pool_is_of_validation_films_and_their_milder_shifts() -> None:
+def test_the_pool_is_of_validation_images_and_their_milder_shifts() -> None:
     rows = some_rows()
     images = some_images(rows)
     found = pool(seen(rows, images, 1000), "plain")
@@ -176,14 +176,14 @@ def test_the_pool_is_of_validation_films_and_their_milder_shifts() -> None:
             versions.append(shifted(images[part], ids, shift, strength, SEED))
     assert len(versions) == 21
     assert found.logits == pytest.approx(
-        np.concatenate([GRAPHS["plain"].run(films)[0] for films in versions])
+        np.concatenate([GRAPHS["plain"].run(xrays)[0] for xrays in versions])
     )
     assert found.labels.tolist() == labels.tolist() * 21
-    # Each film counts 1 in all.
+    # Each image counts 1 in all.
     assert found.weights.reshape(21, -1).sum(axis=0) == pytest.approx(np.ones(part.sum()))
 
 
-def test_test_films_have_no_say_in_the_pool() -> None:
+def test_test_images_have_no_say_in_the_pool() -> None:
     rows = some_rows(200)
     images = some_images(rows)
     other = rows.assign(label=rows["label"].where(rows["split"] == "val", 1 - rows["label"]))

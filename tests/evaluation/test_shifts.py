@@ -1,4 +1,4 @@
-"""Each shift does what its table says, to each film alone, and the same every time."""
+"""Each shift does what its table says, to each image alone, and the same every time."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ GRADED = [shift for shift, spec in SHIFTS.items() if len(spec.amounts) == len(ST
 
 
 @pytest.fixture(scope="module")
-def films() -> NDArray[np.uint8]:
-    """Twelve drawn films, padded as `prepare` pads them."""
+def images() -> NDArray[np.uint8]:
+    """Twelve drawn images, padded as `prepare` pads them."""
     drawn = [decode(encode_png(phantom.draw(7, index).pixels), SIDE) for index in range(12)]
-    return np.stack([film.pixels for film in drawn])[..., None]
+    return np.stack([image.pixels for image in drawn])[..., None]
 
 
-def ids(films: NDArray[np.uint8]) -> list[str]:
-    return [f"film{number}" for number in range(len(films))]
+def ids(images: NDArray[np.uint8]) -> list[str]:
+    return [f"image{number}" for number in range(len(images))]
 
 
 def flat(grey: int, count: int = 1) -> NDArray[np.uint8]:
     return np.full((count, SIDE, SIDE, 1), grey, np.uint8)
 
 
-def seen(films: NDArray[np.uint8]) -> NDArray[np.float64]:
-    return films.astype(np.float64)
+def seen(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    return images.astype(np.float64)
 
 
 def test_the_suite_has_three_strengths_of_everything_but_inversion() -> None:
@@ -43,27 +43,27 @@ def test_the_suite_has_three_strengths_of_everything_but_inversion() -> None:
 
 
 @pytest.mark.parametrize(("shift", "strength"), CONDITIONS)
-def test_a_film_is_changed_alike_in_any_set_and_the_input_stays(
-    films: NDArray[np.uint8], shift: str, strength: str
+def test_a_image_is_changed_alike_in_any_set_and_the_input_stays(
+    images: NDArray[np.uint8], shift: str, strength: str
 ) -> None:
-    before = films.copy()
-    changed = shifted(films, ids(films), shift, strength, seed=3)
+    before = images.copy()
+    changed = shifted(images, ids(images), shift, strength, seed=3)
     assert changed.dtype == np.uint8
-    assert changed.shape == films.shape
-    assert (films == before).all()
-    assert (changed != films).any(axis=(1, 2, 3)).all()
+    assert changed.shape == images.shape
+    assert (images == before).all()
+    assert (changed != images).any(axis=(1, 2, 3)).all()
     some = [7, 2]
-    alone = shifted(films[some], [ids(films)[row] for row in some], shift, strength, seed=3)
+    alone = shifted(images[some], [ids(images)[row] for row in some], shift, strength, seed=3)
     assert (alone == changed[some]).all()
 
 
 @pytest.mark.parametrize("shift", ["exposure", "gamma", "contrast", "zoom", "rotation"])
 def test_both_directions_occur_and_the_seed_decides_which(
-    films: NDArray[np.uint8], shift: str
+    images: NDArray[np.uint8], shift: str
 ) -> None:
-    one = np.repeat(films[:1], 24, axis=0)
+    one = np.repeat(images[:1], 24, axis=0)
     results = {
-        seed: [film.tobytes() for film in shifted(one, ids(one), shift, "medium", seed)]
+        seed: [image.tobytes() for image in shifted(one, ids(one), shift, "medium", seed)]
         for seed in (1, 2)
     }
     assert [len(set(result)) for result in results.values()] == [2, 2]
@@ -71,9 +71,9 @@ def test_both_directions_occur_and_the_seed_decides_which(
 
 
 @pytest.mark.parametrize("shift", GRADED)
-def test_a_stronger_shift_changes_more(films: NDArray[np.uint8], shift: str) -> None:
+def test_a_stronger_shift_changes_more(images: NDArray[np.uint8], shift: str) -> None:
     changes = [
-        np.abs(seen(shifted(films, ids(films), shift, strength, 3)) - films).mean()
+        np.abs(seen(shifted(images, ids(images), shift, strength, 3)) - images).mean()
         for strength in STRENGTHS
     ]
     assert 0 < changes[0] < changes[1] < changes[2]
@@ -101,23 +101,23 @@ def test_gamma_keeps_black_and_white_and_bends_the_middle() -> None:
     assert set(np.unique(changed[:, : SIDE // 3])) == bent
 
 
-def test_contrast_stretches_about_the_mean(films: NDArray[np.uint8]) -> None:
-    squeezed = (films // 4 + 100).astype(np.uint8)  # far from where it would be clipped
-    changed = shifted(squeezed, ids(films), "contrast", "medium", 3)
+def test_contrast_stretches_about_the_mean(images: NDArray[np.uint8]) -> None:
+    squeezed = (images // 4 + 100).astype(np.uint8)  # far from where it would be clipped
+    changed = shifted(squeezed, ids(images), "contrast", "medium", 3)
     for before, after in zip(seen(squeezed), seen(changed), strict=True):
         assert after.mean() == pytest.approx(before.mean(), abs=0.2)
         assert abs(np.log(after.std() / before.std())) == pytest.approx(0.25, abs=0.02)
 
 
-def test_noise_has_its_standard_deviation_and_is_each_films_own() -> None:
+def test_noise_has_its_standard_deviation_and_is_each_images_own() -> None:
     changed = seen(shifted(flat(128, 2), ["a", "b"], "noise", "medium", 3)) - 128
     assert changed.std() == pytest.approx(0.03 * 255, rel=0.03)
     assert abs(np.corrcoef(changed[0].ravel(), changed[1].ravel())[0, 1]) < 0.05
 
 
-def test_inversion_twice_is_no_change(films: NDArray[np.uint8]) -> None:
-    once = shifted(films, ids(films), "inversion", "strong", 3)
-    assert (shifted(once, ids(films), "inversion", "strong", 3) == films).all()
+def test_inversion_twice_is_no_change(images: NDArray[np.uint8]) -> None:
+    once = shifted(images, ids(images), "inversion", "strong", 3)
+    assert (shifted(once, ids(images), "inversion", "strong", 3) == images).all()
 
 
 @pytest.mark.parametrize("shift", ["exposure", "gamma", "contrast", "noise", "inversion"])
@@ -130,25 +130,25 @@ def test_the_padding_stays_black(shift: str) -> None:
     assert changed[:, 20:-20].any()
 
 
-def test_an_all_black_film_is_no_accident() -> None:
+def test_an_all_black_image_is_no_accident() -> None:
     for shift, strength in CONDITIONS:
         assert shifted(flat(0), ["a"], shift, strength, 3).shape == flat(0).shape
 
 
-def test_jpeg_is_what_decode_reads_from_a_jpeg_file(films: NDArray[np.uint8]) -> None:
-    changed = shifted(films, ids(films), "jpeg", "strong", 3)
-    for before, after in zip(films[..., 0], changed[..., 0], strict=True):
+def test_jpeg_is_what_decode_reads_from_a_jpeg_file(images: NDArray[np.uint8]) -> None:
+    changed = shifted(images, ids(images), "jpeg", "strong", 3)
+    for before, after in zip(images[..., 0], changed[..., 0], strict=True):
         assert (decode(image_bytes(before, quality=15), SIDE).pixels == after).all()
 
 
-def test_blur_and_resolution_lose_detail_and_keep_the_mean(films: NDArray[np.uint8]) -> None:
+def test_blur_and_resolution_lose_detail_and_keep_the_mean(images: NDArray[np.uint8]) -> None:
     def detail(images: NDArray[np.uint8]) -> float:
         return float(np.abs(np.diff(seen(images), axis=1)).mean())
 
     for shift in ("blur", "resolution"):
-        changed = shifted(films, ids(films), shift, "strong", 3)
-        assert detail(changed) < 0.9 * detail(films)
-        assert changed.mean() == pytest.approx(films.mean(), abs=0.5)
+        changed = shifted(images, ids(images), shift, "strong", 3)
+        assert detail(changed) < 0.9 * detail(images)
+        assert changed.mean() == pytest.approx(images.mean(), abs=0.5)
 
 
 @pytest.mark.parametrize("strength", STRENGTHS)
@@ -157,10 +157,10 @@ def test_zoom_keeps_the_centre_and_has_its_factor(strength: str) -> None:
     y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     disc[:, y**2 + x**2 < 80**2] = 200
     areas = []
-    for film in seen(shifted(disc, ids(disc), "zoom", strength, 3))[..., 0]:
-        centre = (film * y).sum() / film.sum(), (film * x).sum() / film.sum()
+    for image in seen(shifted(disc, ids(disc), "zoom", strength, 3))[..., 0]:
+        centre = (image * y).sum() / image.sum(), (image * x).sum() / image.sum()
         assert centre == pytest.approx((0, 0), abs=0.05)
-        areas.append(film.sum() / disc[0].sum())
+        areas.append(image.sum() / disc[0].sum())
     amount = 1 + SHIFTS["zoom"].amounts[strength]
     for area in areas:
         assert min(abs(area - amount**2), abs(area - amount**-2)) < 0.02
@@ -172,24 +172,26 @@ def test_rotation_turns_about_the_centre_by_its_angle() -> None:
     y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     bar[:, (abs(y) < 8) & (abs(x) < 70)] = 200
     angles = []
-    for film in seen(shifted(bar, ids(bar), "rotation", "strong", 3))[..., 0]:
-        spread = np.array([[(film * a * b).sum() for a in (y, x)] for b in (y, x)])
+    for image in seen(shifted(bar, ids(bar), "rotation", "strong", 3))[..., 0]:
+        spread = np.array([[(image * a * b).sum() for a in (y, x)] for b in (y, x)])
         main = np.linalg.eigh(spread)[1][:, 1]
         angles.append(np.rad2deg(np.arctan(main[0] / main[1])))
     assert np.abs(angles) == pytest.approx(15, abs=0.3)
     assert max(angles) > 0 > min(angles)
 
 
-def test_the_collimator_blacks_out_the_rim_and_nothing_else(films: NDArray[np.uint8]) -> None:
+def test_the_collimator_blacks_out_the_rim_and_nothing_else(images: NDArray[np.uint8]) -> None:
     whole = flat(200, 20)
     changed = shifted(whole, ids(whole), "collimator", "strong", 3)[..., 0]
     least, most = round(0.06 * SIDE), round(0.12 * SIDE)
-    for film in changed:
-        assert set(np.unique(film)) == {0, 200}
-        rows, columns = np.flatnonzero(film.any(1)), np.flatnonzero(film.any(0))
+    for image in changed:
+        assert set(np.unique(image)) == {0, 200}
+        rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
         widths = rows[0], SIDE - 1 - rows[-1], columns[0], SIDE - 1 - columns[-1]
         assert all(least <= width <= most for width in widths)
-        assert (film[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 200).all()
+        assert (image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == 200).all()
     padded = np.where(np.arange(SIDE)[None, :, None, None] < 30, 0, whole).astype(np.uint8)
     inner = shifted(padded, ids(whole), "collimator", "strong", 3)
-    assert (inner[:, 30 : 30 + least - 2] == 0).all()  # the blades lie on the film, not the padding
+    assert (
+        inner[:, 30 : 30 + least - 2] == 0
+    ).all()  # the blades lie on the image, not the padding

@@ -1,4 +1,4 @@
-"""Figures and errors by kind of film are those of the films of that kind, counted."""
+"""Figures and errors by kind of image are those of the images of that kind, counted."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from pneumonia.evaluation.subgroups import (
 )
 
 COUNT = 120
-NEAR = {"film003", "film050"}
+NEAR = {"image003", "image050"}
 
 
 @pytest.fixture(scope="module")
 def rows() -> pd.DataFrame:
-    """A manifest's rows; films of pneumonia are small, and some are RGB."""
+    """A manifest's rows; images of pneumonia are small, and some are RGB."""
     rng = np.random.default_rng(0)
     labels = (np.arange(COUNT) // 2) % 2
     return pd.DataFrame(
         {
             "image_id": [f"id{number:03}" for number in range(COUNT)],
-            "file": [f"film{number:03}" for number in range(COUNT)],
+            "file": [f"image{number:03}" for number in range(COUNT)],
             "patient_id": [f"p{number // 2}" for number in range(COUNT)],
             "label": labels,
             "subtype": np.where(labels == 0, "normal", rng.choice(["bacteria", "virus"], COUNT)),
@@ -66,7 +66,7 @@ def test_attributes_are_read_from_the_manifest(rows: pd.DataFrame, kinds: pd.Dat
     assert kinds["aspect"].iloc[:90].value_counts().tolist() == [30, 30, 30]
 
 
-def test_other_films_do_not_move_the_terciles(rows: pd.DataFrame, kinds: pd.DataFrame) -> None:
+def test_other_images_do_not_move_the_terciles(rows: pd.DataFrame, kinds: pd.DataFrame) -> None:
     some = attributes(rows.iloc[100:], rows.iloc[:90], NEAR)
     pd.testing.assert_frame_equal(some, kinds.iloc[100:])
 
@@ -80,7 +80,7 @@ def test_modes_are_grey_or_colour(rows: pd.DataFrame, mode: str, kind: str) -> N
     assert set(found["mode"]) == {kind}
 
 
-def test_a_subtype_stands_against_all_normal_films(
+def test_a_subtype_stands_against_all_normal_images(
     predictions: pd.DataFrame, kinds: pd.DataFrame
 ) -> None:
     found = subgroups(predictions, kinds, 0.5, 100, 7).set_index(["attribute", "group"])
@@ -88,7 +88,7 @@ def test_a_subtype_stands_against_all_normal_films(
         part = predictions[(kinds["subtype"] == group) | (predictions["label"] == 0)]
         row = found.loc[("subtype", group)]
         called = part["probability"] >= 0.5
-        assert row["films"] == len(part)
+        assert row["images"] == len(part)
         assert row["pneumonia"] == (kinds["subtype"] == group).sum()
         assert row["auc"] == pytest.approx(roc_auc_score(part["label"], part["logit"]))
         assert row["sensitivity"] == called[part["label"] == 1].mean()
@@ -99,13 +99,13 @@ def test_a_subtype_stands_against_all_normal_films(
         for metric in ("auc", "brier"):
             assert (row[f"{metric}_low"], row[f"{metric}_high"]) == pytest.approx(bounds[metric])
     assert set(found.loc["size"].index) == {"low", "middle", "high"}
-    assert found.loc["size", "films"].sum() == COUNT
+    assert found.loc["size", "images"].sum() == COUNT
 
 
 def test_a_group_of_one_class_has_the_figures_it_can_have(
     predictions: pd.DataFrame, kinds: pd.DataFrame
 ) -> None:
-    # What the real set looks like: all small films have pneumonia.
+    # What the real set looks like: all small images have pneumonia.
     ill = predictions["label"] == 1
     sizes = kinds.assign(size=np.where(ill, "low", "high"))
     found = subgroups(predictions, sizes, 0.5, 100, 7).query("attribute == 'size'")
@@ -125,18 +125,18 @@ def test_a_group_told_apart_still_has_an_interval(
     assert ((found["auc_low"] < 1) & (found["auc_high"] == 1)).all()
 
 
-def test_every_film_is_in_one_group_of_each_attribute(
+def test_every_image_is_in_one_group_of_each_attribute(
     predictions: pd.DataFrame, kinds: pd.DataFrame
 ) -> None:
     found = errors(predictions, kinds, 0.5, 100, 7)
     called = predictions["probability"] >= 0.5
     wrong = called != (predictions["label"] == 1)
     for _, part in found.groupby("attribute"):
-        assert part["films"].sum() == COUNT
+        assert part["images"].sum() == COUNT
         assert part["missed"].sum() + part["false_alarms"].sum() == wrong.sum()
     for row in found.itertuples():
         own = (kinds[row.attribute] == row.group).to_numpy()
-        assert row.films == own.sum()
+        assert row.images == own.sum()
         assert row.rate == pytest.approx(wrong[own].mean())
         assert row.false_alarms == (wrong & called)[own].sum()
         assert row.low <= row.rate <= row.high and row.low < row.high
@@ -162,7 +162,7 @@ def test_the_most_confident_errors_come_first(
 def test_equally_confident_errors_go_by_their_logits(
     rows: pd.DataFrame, predictions: pd.DataFrame, kinds: pd.DataFrame
 ) -> None:
-    # Normal films all called, with probabilities of 1 in float64.
+    # Normal images all called, with probabilities of 1 in float64.
     table = predictions[predictions["label"] == 0]
     table = table.assign(probability=1.0, logit=np.linspace(40, 60, len(table)))
     found = confident_errors(table, rows.loc[table.index], kinds.loc[table.index], 0.5)

@@ -1,4 +1,4 @@
-"""Thresholds are the best by plain search, and the pool decides where clean films cannot."""
+"""Thresholds are the best by plain search, and the pool decides where clean images cannot."""
 
 from __future__ import annotations
 
@@ -24,38 +24,40 @@ def pool(labels: list[int], logits: list[float], weights: list[float] | None = N
 
 @st.composite
 def pools(draw: st.DrawFn) -> Pool:
-    """Films of both classes with ties and whole weights."""
-    film = st.tuples(st.integers(0, 1), st.integers(-6, 6), st.integers(1, 3))
-    films = draw(st.lists(film, max_size=30))
-    films += [(0, draw(st.integers(-6, 6)), 1), (1, draw(st.integers(-6, 6)), 1)]
-    labels, logits, weights = zip(*films, strict=True)
+    """Images of both classes with ties and whole weights."""
+    image = st.tuples(st.integers(0, 1), st.integers(-6, 6), st.integers(1, 3))
+    images = draw(st.lists(image, max_size=30))
+    images += [(0, draw(st.integers(-6, 6)), 1), (1, draw(st.integers(-6, 6)), 1)]
+    labels, logits, weights = zip(*images, strict=True)
     return pool(list(labels), list(logits), list(weights))
 
 
-def rates(films: Pool, threshold: float) -> tuple[float, float, float, float]:
-    """Sensitivity, specificity, weight of missed films, weight of false alarms."""
-    called, ill = films.logits >= threshold, films.labels == 1
-    w: NDArray[np.float64] = films.weights
+def rates(images: Pool, threshold: float) -> tuple[float, float, float, float]:
+    """Sensitivity, specificity, weight of missed images, weight of false alarms."""
+    called, ill = images.logits >= threshold, images.labels == 1
+    w: NDArray[np.float64] = images.weights
     hits, cleared = w[called & ill].sum(), w[~called & ~ill].sum()
     missed, alarms = w[ill].sum() - hits, w[~ill].sum() - cleared
     return hits / w[ill].sum(), cleared / w[~ill].sum(), missed, alarms
 
 
-def candidates(films: Pool) -> list[float]:
-    levels = np.unique(films.logits)
+def candidates(images: Pool) -> list[float]:
+    levels = np.unique(images.logits)
     return [-np.inf, *((levels[1:] + levels[:-1]) / 2), np.inf]
 
 
 @given(pools())
-def test_no_threshold_has_a_higher_j(films: Pool) -> None:
-    best = max(sum(rates(films, t)[:2]) for t in candidates(films))
-    assert sum(rates(films, choose("youden", films))[:2]) == pytest.approx(best, abs=1e-9)
+def test_no_threshold_has_a_higher_j(images: Pool) -> None:
+    best = max(sum(rates(images, t)[:2]) for t in candidates(images))
+    assert sum(rates(images, choose("youden", images))[:2]) == pytest.approx(best, abs=1e-9)
 
 
 @given(pools(), st.sampled_from(["0.5", "0.75", "0.9", "1", "1.0"]))
-def test_no_threshold_with_the_sensitivity_has_a_higher_specificity(films: Pool, x: str) -> None:
-    found = rates(films, choose(f"sensitivity>={x}", films))
-    enough = [rates(films, t) for t in candidates(films) if rates(films, t)[0] >= float(x) - 1e-12]
+def test_no_threshold_with_the_sensitivity_has_a_higher_specificity(images: Pool, x: str) -> None:
+    found = rates(images, choose(f"sensitivity>={x}", images))
+    enough = [
+        rates(images, t) for t in candidates(images) if rates(images, t)[0] >= float(x) - 1e-12
+    ]
     assert found[0] >= float(x) - 1e-12
     assert found[1] == pytest.approx(max(one[1] for one in enough), abs=1e-9)
     # Of equals, the more sensitive.
@@ -64,31 +66,31 @@ def test_no_threshold_with_the_sensitivity_has_a_higher_specificity(films: Pool,
 
 
 @given(pools(), st.sampled_from([(5, 1), (1, 1), (0.5, 3), (1, 100)]))
-def test_no_threshold_costs_less(films: Pool, costs: tuple[float, float]) -> None:
+def test_no_threshold_costs_less(images: Pool, costs: tuple[float, float]) -> None:
     def cost(threshold: float) -> float:
-        _, _, missed, alarms = rates(films, threshold)
+        _, _, missed, alarms = rates(images, threshold)
         return costs[0] * missed + costs[1] * alarms
 
-    found = choose(f"cost {costs[0]}:{costs[1]}", films)
-    assert cost(found) == pytest.approx(min(cost(t) for t in candidates(films)), abs=1e-6)
+    found = choose(f"cost {costs[0]}:{costs[1]}", images)
+    assert cost(found) == pytest.approx(min(cost(t) for t in candidates(images)), abs=1e-6)
 
 
 @given(pools(), st.sampled_from(["youden", "sensitivity>=0.8", "cost 2:1"]))
-def test_a_weight_is_that_many_films_and_no_threshold_lies_on_a_film(
-    films: Pool, rule: str
+def test_a_weight_is_that_many_images_and_no_threshold_lies_on_an_image(
+    images: Pool, rule: str
 ) -> None:
-    counts = films.weights.astype(int)
+    counts = images.weights.astype(int)
     repeated = Pool(
-        np.repeat(films.labels, counts), np.repeat(films.logits, counts), np.ones(counts.sum())
+        np.repeat(images.labels, counts), np.repeat(images.logits, counts), np.ones(counts.sum())
     )
-    found = choose(rule, films)
+    found = choose(rule, images)
     assert choose(rule, repeated) == pytest.approx(found, abs=1e-9)
-    assert found not in films.logits
+    assert found not in images.logits
 
 
 @pytest.mark.parametrize("rule", ["youden", "sensitivity>=0.5", "cost 5:1"])
 @pytest.mark.parametrize(("low", "high"), [(-2.0, 1.0), (-8.0, -3.0), (40.0, 40.5)])
-def test_films_told_apart_get_the_middle_of_the_gap(rule: str, low: float, high: float) -> None:
+def test_images_told_apart_get_the_middle_of_the_gap(rule: str, low: float, high: float) -> None:
     found = choose(rule, pool([0, 0, 1, 1], [low - 1, low, high, high + 6]))
     assert found == pytest.approx((low + high) / 2, abs=1e-9)
 
@@ -101,17 +103,17 @@ def test_of_equally_good_thresholds_the_one_in_the_widest_gap_is_taken() -> None
 def test_errors_in_the_gap_decide_within_it() -> None:
     clean = pool([0, 0, 1, 1], [-9, -8, 8, 9])
     assert choose("youden", clean) == pytest.approx(0)
-    # The ill films' shifted versions come down to -4, those of the normal ones stay below -5.
+    # The ill images' shifted versions come down to -4, those of the normal ones stay below -5.
     labels, logits = [0, 0, 1, 1] * 2, [-9, -8, 8, 9, -6, -5, -4, 2]
     assert choose("youden", pool(labels, logits)) == pytest.approx(-4.5)
-    # One normal film of three rises to 0; the rule says what it is worth.
+    # One normal image of three rises to 0; the rule says what it is worth.
     mixed = pool([0, 0, 0, 1, 1], [-9, -5, 0, -4, 2])
     assert choose("sensitivity>=1", mixed) == pytest.approx(-4.5)
     assert choose("cost 5:1", mixed) == pytest.approx(-4.5)
     assert choose("cost 1:5", mixed) == pytest.approx(1)
 
 
-def test_one_logit_for_all_films_calls_all() -> None:
+def test_one_logit_for_all_images_calls_all() -> None:
     assert choose("youden", pool([0, 1, 1], [2, 2, 2])) == -np.inf
 
 

@@ -1,4 +1,4 @@
-"""`pneumonia validate`: a registered model on films of one's own."""
+"""`pneumonia validate`: a registered model on images of one's own."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tests.serving.registered import POINT, register_model
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that answers with the mean of the middle of a film."""
+    """A model that answers with the mean of the middle of an image."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         return register_model(tmp_path_factory.mktemp("registered"), monkeypatch)
 
 
-def make_films(root: Path) -> Path:
-    """Two films a patient, brighter ones with the label PNEUMONIA, as a rule."""
+def make_images(root: Path) -> Path:
+    """Two images a patient, brighter ones with the label PNEUMONIA, as a rule."""
     rng, rows = np.random.default_rng(0), []
     for number in range(40):
-        film = rng.integers(0, 60, (SIZE, SIZE)) + 4 * number
-        (root / f"{number}.png").write_bytes(encode_png(film.astype(np.uint8)))
+        image = rng.integers(0, 60, (SIZE, SIZE)) + 4 * number
+        (root / f"{number}.png").write_bytes(encode_png(image.astype(np.uint8)))
         rows.append({"file": f"{number}.png", "label": int(number + rng.integers(-9, 9) > 20)})
     table = pd.DataFrame(rows).assign(patient_id=[f"Miller{n // 2}" for n in range(40)])
     table.to_csv(root / "labels.csv", index=False)
@@ -43,7 +43,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
 def test_figures_are_those_of_the_predictions_at_the_models_threshold(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder, output = make_films(tmp_path), tmp_path / "out.csv"
+    folder, output = make_images(tmp_path), tmp_path / "out.csv"
     assert run(monkeypatch, folder, "--model", model, "--output", output) == 0
     table = pd.read_csv(output)
     assert list(table.columns) == ["file", "label", "predicted", "probability", "logit"]
@@ -52,7 +52,7 @@ def test_figures_are_those_of_the_predictions_at_the_models_threshold(
     expected = score(table["label"].to_numpy(), probability, POINT.threshold)
     told = capsys.readouterr().out
     sick = table["label"].sum()
-    assert f"40 films of 20 patients, {sick} films with pneumonia" in told
+    assert f"40 images of 20 patients, {sick} images with pneumonia" in told
     figures = {line[:26].strip(): line[26:].split() for line in told.splitlines()[2:]}
     assert figures["AUC"][0] == f"{expected['auc']:.3f}"
     assert 0.5 < expected["auc"] < 1
@@ -63,15 +63,15 @@ def test_figures_are_those_of_the_predictions_at_the_models_threshold(
     assert "Miller" not in output.read_text() + told
 
 
-def test_films_that_cannot_be_read_are_named_and_the_others_count(
+def test_images_that_cannot_be_read_are_named_and_the_others_count(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make_films(tmp_path)
-    (folder / "3.png").write_bytes(b"no film")
+    folder = make_images(tmp_path)
+    (folder / "3.png").write_bytes(b"no image")
     arguments = (folder, "--model", model, "--output", tmp_path / "out.csv")
     assert run(monkeypatch, *arguments) == 1
     told = capsys.readouterr()
-    assert "39 films of 20 patients" in told.out
+    assert "39 images of 20 patients" in told.out
     assert "validate: 3.png: not a JPEG, PNG or DICOM image" in told.err
 
 
@@ -79,27 +79,27 @@ def test_films_that_cannot_be_read_are_named_and_the_others_count(
     ("folder", "model_name", "reason"),
     [
         ("nowhere", "models:/m/1", "FOLDER: nowhere: no such folder"),
-        ("films", "nowhere/at/all", "--model nowhere/at/all: "),
+        ("images", "nowhere/at/all", "--model nowhere/at/all: "),
     ],
 )
 def test_a_mistake_is_told_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     folder: str, model_name: str, reason: str,
 ) -> None:  # fmt: skip
-    (tmp_path / "films").mkdir()
-    make_films(tmp_path / "films")
+    (tmp_path / "images").mkdir()
+    make_images(tmp_path / "images")
     monkeypatch.chdir(tmp_path)
     assert run(monkeypatch, folder, "--model", model_name) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"validate: {reason}")
 
 
-def test_films_of_one_class_are_refused(
+def test_images_of_one_class_are_refused(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = make_films(tmp_path)
+    folder = make_images(tmp_path)
     table = pd.read_csv(folder / "labels.csv")
     for file in table.loc[table["label"] == 1, "file"]:
-        (folder / file).write_bytes(b"no film")
+        (folder / file).write_bytes(b"no image")
     assert run(monkeypatch, folder, "--model", model) == 1
-    assert "no film of one class could be read" in capsys.readouterr().err
+    assert "no image of one class could be read" in capsys.readouterr().err

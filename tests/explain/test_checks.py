@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import sobel
 
-from pneumonia.explain.checks import Checked, Films, check, films_to_check
+from pneumonia.explain.checks import Checked, MaskedImages, check, images_to_check
 from pneumonia.explain.gradcam import explainer
 from pneumonia.explain.subject import Subject
 from pneumonia.explain.verdicts import NO, YES, verdicts
@@ -26,12 +26,12 @@ Maps = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 def params() -> GradcamReportParams:
-    return shipped().gradcam_report.model_copy(update={"check_films": 20, "randomisations": 3})
+    return shipped().gradcam_report.model_copy(update={"check_images": 20, "randomisations": 3})
 
 
 @pytest.fixture(scope="module")
-def films() -> Films:
-    """Noise; on the films of PNEUMONIA a cell somewhere off the border is bright."""
+def images() -> MaskedImages:
+    """Noise; on the images of PNEUMONIA a cell somewhere off the border is bright."""
     rng = np.random.default_rng(3)
     images = rng.normal(90, 12, (COUNT, SIDE, SIDE, 1)).clip(0, 255).astype(np.uint8)
     masks: list[NDArray[np.bool_] | None] = []
@@ -45,7 +45,7 @@ def films() -> Films:
     table = pd.DataFrame({
         "label": np.arange(COUNT) % 2, "patient_id": [f"p{number // 2}" for number in range(COUNT)],
     })  # fmt: skip
-    return Films(images, table, masks, [(slice(0, SIDE), slice(0, SIDE))] * COUNT)
+    return MaskedImages(images, table, masks, [(slice(0, SIDE), slice(0, SIDE))] * COUNT)
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +76,13 @@ def graph(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Graph:
     return Graph(path)
 
 
-def checked(model: Any, graph: Graph, films: Films, explain: Maps) -> Checked:
-    maps = explain(films.images)
+def checked(model: Any, graph: Graph, images: MaskedImages, explain: Maps) -> Checked:
+    maps = explain(images.images)
     subject = Subject(
-        model=model, graph=graph, explain=explain, logits=graph.run(films.images)[0], maps=maps,
+        model=model, graph=graph, explain=explain, logits=graph.run(images.images)[0], maps=maps,
         against=maps, second_maps=maps, scale=1.0, val_auc=1.0, second_val_auc=1.0,
     )  # fmt: skip
-    return check(subject, maps, films, params())
+    return check(subject, maps, images, params())
 
 
 def answers(found: Checked) -> dict[str, str]:
@@ -94,17 +94,17 @@ def edge_detector(some: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.hypot(sobel(pixels, axis=1), sobel(pixels, axis=2))
 
 
-def test_grad_cam_passes(model: Any, graph: Graph, films: Films) -> None:
-    found = checked(model, graph, films, explainer(model))
+def test_grad_cam_passes(model: Any, graph: Graph, images: MaskedImages) -> None:
+    found = checked(model, graph, images, explainer(model))
     assert answers(found) == dict.fromkeys(answers(found), YES)
     figures = found.figures
     assert figures["energy_inside"] > 0.5
     assert figures["pointing_game"] == 1
     assert figures["mask_area"] == pytest.approx(1 / 64)
     assert figures["other_energy_inside"] < 0.2
-    assert figures["films"] == figures["patients"] == 20
+    assert figures["images"] == figures["patients"] == 20
     assert figures["road"]["map"]["20"] > 2 * figures["road"]["random"]["20"]
-    # Each patient has one film of PNEUMONIA, so that strangers' maps are of other places.
+    # Each patient has one image of PNEUMONIA, so that strangers' maps are of other places.
     assert figures["second_seed_rank"] == pytest.approx(1)
     assert abs(figures["second_seed_pair_rank"]) < 0.3
     assert list(figures["cascade"]) == ["trained", "evidence", "cells"]
@@ -119,40 +119,40 @@ def test_grad_cam_passes(model: Any, graph: Graph, films: Films) -> None:
     ids=["edges", "constant"],
 )
 def test_a_broken_explainer_fails(
-    model: Any, graph: Graph, films: Films, broken: Maps, failing: list[str]
+    model: Any, graph: Graph, images: MaskedImages, broken: Maps, failing: list[str]
 ) -> None:
-    found = answers(checked(model, graph, films, broken))
+    found = answers(checked(model, graph, images, broken))
     assert found["Do the maps depend on what the network learnt?"] == NO
     for word in failing:
         [question] = [one for one in found if word in one]
         assert found[question] != YES
 
 
-def test_maps_of_other_films_fail_where_the_film_counts(
-    model: Any, graph: Graph, films: Films
+def test_maps_of_other_images_fail_where_the_image_counts(
+    model: Any, graph: Graph, images: MaskedImages
 ) -> None:
     explain = explainer(model)
-    found = answers(checked(model, graph, films, lambda some: np.roll(explain(some), 4, axis=0)))
-    assert found["Does the logit rest on the hottest 20 % of the film?"] != YES
+    found = answers(checked(model, graph, images, lambda some: np.roll(explain(some), 4, axis=0)))
+    assert found["Does the logit rest on the hottest 20 % of the image?"] != YES
     assert found["Do they mark the opacity, where it is known?"] != YES
 
 
 def test_a_network_that_reads_the_border_is_found_out(
-    model: Any, graph: Graph, films: Films
+    model: Any, graph: Graph, images: MaskedImages
 ) -> None:
-    images = films.images.copy()
-    images[films.labels == 1, :6] = 250
-    read = Films(images, films.table, films.masks, films.boxes)
+    squares = images.images.copy()
+    squares[images.labels == 1, :6] = 250
+    read = MaskedImages(squares, images.table, images.masks, images.boxes)
     found = checked(model, graph, read, explainer(model))
-    assert answers(found)["Does the model need the centre of the film?"] == NO
+    assert answers(found)["Does the model need the centre of the image?"] == NO
     assert found.figures["border_energy"] > 0.5
     assert answers(found)["Do they stay off the border?"] == NO
 
 
 def test_pneumonia_is_checked_first_and_the_seed_decides() -> None:
     labels = np.array([0, 1] * 20 + [0] * 20)
-    assert labels[films_to_check(labels, 15, 7)].all()
-    assert labels[films_to_check(labels, 30, 7)].sum() == 20
-    assert list(films_to_check(labels, 1000, 7)) == list(range(60))
-    assert list(films_to_check(labels, 15, 7)) == list(films_to_check(labels, 15, 7))
-    assert list(films_to_check(labels, 15, 7)) != list(films_to_check(labels, 15, 8))
+    assert labels[images_to_check(labels, 15, 7)].all()
+    assert labels[images_to_check(labels, 30, 7)].sum() == 20
+    assert list(images_to_check(labels, 1000, 7)) == list(range(60))
+    assert list(images_to_check(labels, 15, 7)) == list(images_to_check(labels, 15, 7))
+    assert list(images_to_check(labels, 15, 7)) != list(images_to_check(labels, 15, 8))

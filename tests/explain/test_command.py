@@ -1,4 +1,4 @@
-"""`pneumonia explain` on films of all kinds, by the real pipeline's models."""
+"""`pneumonia explain` on images of all kinds, by the real pipeline's models."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from PIL import Image
 from tests.conftest import image_bytes
 from tests.pipeline.clone import Clone
 
-FILM = np.random.default_rng(0).integers(0, 256, (60, 90), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (60, 90), dtype=np.uint8)
 
 
 @pytest.fixture
-def films(tmp_path: Path) -> Path:
-    (tmp_path / "film.png").write_bytes(image_bytes(FILM, "PNG"))
-    (tmp_path / "film two.jpeg").write_bytes(image_bytes(FILM))
-    (tmp_path / "text.png").write_text("no film")
+def images(tmp_path: Path) -> Path:
+    (tmp_path / "image.png").write_bytes(image_bytes(IMAGE, "PNG"))
+    (tmp_path / "image two.jpeg").write_bytes(image_bytes(IMAGE))
+    (tmp_path / "text.png").write_text("no image")
     return tmp_path
 
 
@@ -37,53 +37,53 @@ def test_the_command_is_installed_and_tells_its_options() -> None:
     assert "--opacity" in ran.stdout
 
 
-def test_films_are_explained_in_their_own_proportions(reproduced: Clone, films: Path) -> None:
-    out = films / "out"
+def test_images_are_explained_in_their_own_proportions(reproduced: Clone, images: Path) -> None:
+    out = images / "out"
     code, lines, errors = explain(
-        reproduced, films / "film.png", films / "film two.jpeg", "--output", out
+        reproduced, images / "image.png", images / "image two.jpeg", "--output", out
     )
     assert (code, errors) == (0, [])
     assert [line.split(": ")[0] for line in lines] == [
-        str(films / name) for name in ("film.png", "film two.jpeg")
+        str(images / name) for name in ("image.png", "image two.jpeg")
     ]
     assert all("probability 0." in line for line in lines)
     pictures = sorted(out.iterdir())
-    assert [one.name for one in pictures] == ["film two.jpeg.heat.png", "film.png.heat.png"]
+    assert [one.name for one in pictures] == ["image two.jpeg.heat.png", "image.png.heat.png"]
     for picture in pictures:
         drawn = Image.open(io.BytesIO(picture.read_bytes()))
         assert (drawn.mode, drawn.size) == ("RGB", (90, 60))
 
 
-def test_without_opacity_the_picture_is_the_film(reproduced: Clone, films: Path) -> None:
+def test_without_opacity_the_picture_is_the_image(reproduced: Clone, images: Path) -> None:
     code, _, _ = explain(
-        reproduced, films / "film.png", "--opacity", "0", "--output", films / "out"
+        reproduced, images / "image.png", "--opacity", "0", "--output", images / "out"
     )
     assert code == 0
-    drawn = np.asarray(Image.open(films / "out" / "film.png.heat.png"))
-    assert np.abs(drawn.astype(int) - FILM[..., None]).max() <= 1
+    drawn = np.asarray(Image.open(images / "out" / "image.png.heat.png"))
+    assert np.abs(drawn.astype(int) - IMAGE[..., None]).max() <= 1
 
 
-def test_a_file_that_is_no_film_is_named_and_the_others_are_explained(
-    reproduced: Clone, films: Path
+def test_a_file_that_is_no_image_is_named_and_the_others_are_explained(
+    reproduced: Clone, images: Path
 ) -> None:
-    out = films / "out"
+    out = images / "out"
     code, lines, errors = explain(
-        reproduced, films / "text.png", films / "gone.png", films / "film.png", "--output", out
+        reproduced, images / "text.png", images / "gone.png", images / "image.png", "--output", out
     )
     assert code == 1
     assert len(lines) == 1
     assert errors == [
-        f"explain: {films / 'text.png'}: not a JPEG, PNG or DICOM image",
-        f"explain: {films / 'gone.png'}: No such file or directory",
+        f"explain: {images / 'text.png'}: not a JPEG, PNG or DICOM image",
+        f"explain: {images / 'gone.png'}: No such file or directory",
     ]
-    assert [one.name for one in out.iterdir()] == ["film.png.heat.png"]
+    assert [one.name for one in out.iterdir()] == ["image.png.heat.png"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["film.png", "--opacity", "2"], "--opacity: should be 0 to 1, not 2"),
-        (["a/film.png", "b/film.png"], "film.png: two files have this name"),
+        (["image.png", "--opacity", "2"], "--opacity: should be 0 to 1, not 2"),
+        (["a/image.png", "b/image.png"], "image.png: two files have this name"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
@@ -94,9 +94,9 @@ def test_what_cannot_be_meant_is_refused(
     assert message in error
 
 
-def test_without_a_model_the_mend_is_said(reproduced: Clone, films: Path, tmp_path: Path) -> None:
+def test_without_a_model_the_mend_is_said(reproduced: Clone, images: Path, tmp_path: Path) -> None:
     ran = reproduced.run(
-        "sh", "-c", f"cd '{tmp_path}' && python -m pneumonia explain film.png",
+        "sh", "-c", f"cd '{tmp_path}' && python -m pneumonia explain image.png",
         PYTHONPATH=str(reproduced.path / "src"),
     )  # fmt: skip
     assert ran.returncode == 1

@@ -1,4 +1,4 @@
-"""A gallery's films follow from a rule."""
+"""A gallery's images follow from a rule."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from pneumonia.explain.gallery import GROUPS, pick
 
 
-def predictions(*films: tuple[str, int, float]) -> pd.DataFrame:
-    return pd.DataFrame(films, columns=["image_id", "label", "probability"])
+def predictions(*images: tuple[str, int, float]) -> pd.DataFrame:
+    return pd.DataFrame(images, columns=["image_id", "label", "probability"])
 
 
 def test_every_outcome_is_its_group() -> None:
@@ -22,9 +22,9 @@ def test_every_outcome_is_its_group() -> None:
     }
 
 
-def test_films_go_from_most_to_least_confident_at_even_steps() -> None:
-    films = [(f"f{number:02d}", 1, 0.5 + number / 100) for number in range(21)]
-    table = predictions(*films).sample(frac=1, random_state=0)
+def test_images_go_from_most_to_least_confident_at_even_steps() -> None:
+    images = [(f"f{number:02d}", 1, 0.5 + number / 100) for number in range(21)]
+    table = predictions(*images).sample(frac=1, random_state=0)
     assert pick(table, 0.5, 5)["true_positive"] == ["f20", "f15", "f10", "f05", "f00"]
     assert pick(table, 0.5, 2)["true_positive"] == ["f20", "f00"]
     assert pick(table, 0.5, 1)["true_positive"] == ["f20"]
@@ -36,24 +36,24 @@ def test_confidence_is_the_distance_from_the_threshold_on_either_side() -> None:
 
 
 def test_ties_go_by_image_id_whatever_the_order_of_the_rows() -> None:
-    films = [(f"f{number}", number % 2, 1.0) for number in range(10)]
-    expected = pick(predictions(*films), 0.5, 3)
+    images = [(f"f{number}", number % 2, 1.0) for number in range(10)]
+    expected = pick(predictions(*images), 0.5, 3)
     assert expected["true_positive"] == sorted(expected["true_positive"])
     for seed in range(5):
-        shuffled = predictions(*films).sample(frac=1, random_state=seed)
+        shuffled = predictions(*images).sample(frac=1, random_state=seed)
         assert pick(shuffled, 0.5, 3) == expected
 
 
-def test_a_group_without_films_is_empty() -> None:
+def test_a_group_without_images_is_empty() -> None:
     found = pick(predictions(("a", 1, 0.9)), 0.5, 3)
     assert list(found) == list(GROUPS)
     assert found["false_negative"] == found["false_positive"] == found["true_negative"] == []
-    assert all(films == [] for films in pick(predictions(), 0.5, 3).values())
+    assert all(images == [] for images in pick(predictions(), 0.5, 3).values())
 
 
-@pytest.mark.parametrize("films", [1, 2, 3, 7])
-def test_no_film_is_shown_twice_and_no_more_than_asked(films: int) -> None:
+@pytest.mark.parametrize("images", [1, 2, 3, 7])
+def test_no_image_is_shown_twice_and_no_more_than_asked(images: int) -> None:
     table = predictions(*[(f"f{number}", 1, 0.5 + number / 20) for number in range(7)])
-    shown = pick(table, 0.5, films)["true_positive"]
-    assert len(shown) == len(set(shown)) == films
+    shown = pick(table, 0.5, images)["true_positive"]
+    assert len(shown) == len(set(shown)) == images
     assert len(pick(table, 0.5, 24)["true_positive"]) == 7

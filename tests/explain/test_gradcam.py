@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pneumonia.errors import InputError
 from pneumonia.explain.gradcam import explainer, layers_with_maps
-from tests.models.test_graphs import FILMS, network
+from tests.models.test_graphs import IMAGES, network
 
 SIDE = 6
 RNG = np.random.default_rng(1)
@@ -35,8 +35,8 @@ def logit_from(layer: str, activations: NDArray[np.float64]) -> float:
     return float(features.mean(axis=(0, 1)) @ HEAD - 4.0)
 
 
-def activations_of(layer: str, film: NDArray[np.uint8]) -> NDArray[np.float64]:
-    first = convolve(film.astype(np.float64) / 255, FIRST)
+def activations_of(layer: str, image: NDArray[np.uint8]) -> NDArray[np.float64]:
+    first = convolve(image.astype(np.float64) / 255, FIRST)
     return first if layer == "first" else convolve(first, LAST)
 
 
@@ -51,9 +51,9 @@ def gradient_at(layer: str, activations: NDArray[np.float64]) -> NDArray[np.floa
     return gradient
 
 
-def expected(method: str, layer: str, film: NDArray[np.uint8], sign: int) -> NDArray[np.float64]:
+def expected(method: str, layer: str, image: NDArray[np.uint8], sign: int) -> NDArray[np.float64]:
     """The formulas as pytorch-grad-cam has them."""
-    activations = activations_of(layer, film)
+    activations = activations_of(layer, image)
     gradient = sign * gradient_at(layer, activations)
     if method == "hirescam":
         return np.maximum((gradient * activations).sum(axis=-1), 0)
@@ -92,7 +92,7 @@ def test_the_maps_are_those_of_the_formulas(
     small: Any, method: str, layer: str, normal: bool
 ) -> None:
     maps = explainer(small, method, layer, normal)(SOME)
-    reference = [expected(method, layer, film, -1 if normal else 1) for film in SOME]
+    reference = [expected(method, layer, image, -1 if normal else 1) for image in SOME]
     assert np.max(reference) > 1e-3
     assert maps.dtype == np.float32
     assert np.abs(maps - reference).max() <= 1e-5
@@ -120,7 +120,7 @@ def test_a_frozen_network_has_maps_too() -> None:
     for layer in model.layers:
         layer.trainable = False
     try:
-        maps = explainer(model, "hirescam", "block_4_add")(FILMS)
+        maps = explainer(model, "hirescam", "block_4_add")(IMAGES)
     finally:
         for layer, value in zip(model.layers, before, strict=True):
             layer.trainable = value

@@ -1,4 +1,4 @@
-"""A heat map is drawn on a fixed scale and leaves the film readable."""
+"""A heat map is drawn on a fixed scale and leaves the image readable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from pneumonia.explain.overlay import colour, heat_layer, heat_scale, overlay, smooth
 
-FILM = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
 HOTTEST = (252, 255, 164)
 
 
@@ -33,10 +33,10 @@ def test_the_colours_keep_the_shape_and_get_lighter() -> None:
     assert tuple(colours[-1, -1]) == HOTTEST
 
 
-def test_a_map_of_zeros_leaves_the_film_as_it_is() -> None:
-    drawn = overlay(FILM, np.zeros((7, 7), np.float32), scale=1.0)
+def test_a_map_of_zeros_leaves_the_image_as_it_is() -> None:
+    drawn = overlay(IMAGE, np.zeros((7, 7), np.float32), scale=1.0)
     assert drawn.dtype == np.uint8
-    assert np.array_equal(drawn, np.repeat(FILM[..., None], 3, axis=2))
+    assert np.array_equal(drawn, np.repeat(IMAGE[..., None], 3, axis=2))
 
 
 @pytest.mark.parametrize("opacity", [0.1, 0.6, 1.0])
@@ -44,24 +44,24 @@ def test_a_map_of_zeros_leaves_the_film_as_it_is() -> None:
 def test_at_and_over_the_scale_the_hottest_colour_shows_at_full_opacity(
     value: float, opacity: float
 ) -> None:
-    drawn = overlay(FILM, np.full((4, 4), value, np.float32), scale=2.0, opacity=opacity)
-    expected = (1 - opacity) * FILM[..., None] + opacity * np.array(HOTTEST)
+    drawn = overlay(IMAGE, np.full((4, 4), value, np.float32), scale=2.0, opacity=opacity)
+    expected = (1 - opacity) * IMAGE[..., None] + opacity * np.array(HOTTEST)
     assert np.abs(drawn - expected).max() <= 0.51
 
 
 @given(st.floats(0.01, 100), st.integers(0, 2**31))
 def test_only_the_ratio_to_the_scale_counts(factor: float, seed: int) -> None:
     heat = np.random.default_rng(seed).random((5, 6)).astype(np.float32)
-    first = overlay(FILM, heat, scale=0.7).astype(int)
-    second = overlay(FILM, (heat * factor).astype(np.float32), scale=0.7 * factor)
+    first = overlay(IMAGE, heat, scale=0.7).astype(int)
+    second = overlay(IMAGE, (heat * factor).astype(np.float32), scale=0.7 * factor)
     assert np.abs(first - second).max() <= 1
 
 
 def test_a_fainter_map_looks_fainter() -> None:
     heat = np.random.default_rng(1).random((7, 7)).astype(np.float32)
-    plain = overlay(FILM, 0 * heat, scale=1.0).astype(int)
+    plain = overlay(IMAGE, 0 * heat, scale=1.0).astype(int)
     changes = [
-        np.abs(overlay(FILM, share * heat, scale=1.0) - plain).mean() for share in (0.1, 0.4, 1.0)
+        np.abs(overlay(IMAGE, share * heat, scale=1.0) - plain).mean() for share in (0.1, 0.4, 1.0)
     ]
     assert changes[0] < changes[1] < changes[2]
 
@@ -87,13 +87,13 @@ def test_enlarging_is_pillows(height: int, width: int, seed: int) -> None:
 
 
 @given(st.integers(0, 2**31))
-def test_the_layer_over_the_film_is_the_overlay(seed: int) -> None:
+def test_the_layer_over_the_image_is_the_overlay(seed: int) -> None:
     heat = np.random.default_rng(seed).random((7, 7)).astype(np.float32) * 2
     layer = heat_layer(heat, 1.5, 64)
     assert layer.shape == (64, 64, 4)
     alpha = layer[..., 3:] / 255 * 0.6
-    laid = (1 - alpha) * FILM[..., None] + alpha * layer[..., :3]
-    assert np.abs(laid - overlay(FILM, heat, 1.5, 0.6)).max() <= 1
+    laid = (1 - alpha) * IMAGE[..., None] + alpha * layer[..., :3]
+    assert np.abs(laid - overlay(IMAGE, heat, 1.5, 0.6)).max() <= 1
 
 
 def test_the_cells_are_drawn_as_they_are() -> None:

@@ -23,7 +23,7 @@ Maps = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @pytest.fixture(scope="module")
-def films(prepared: Any) -> NDArray[np.uint8]:
+def images(prepared: Any) -> NDArray[np.uint8]:
     return load_images(prepared, read_manifest(prepared))[:12]
 
 
@@ -83,8 +83,8 @@ def nearly_constant(some: NDArray[np.uint8]) -> NDArray[np.float32]:
     return (0.4 + 1e-7 * noise).astype(np.float32)
 
 
-def test_grad_cam_depends_on_the_weights(model: Any, films: NDArray[np.uint8]) -> None:
-    steps = cascade(model, explainer(model), films, OTHERS, draws=3, seed=7)
+def test_grad_cam_depends_on_the_weights(model: Any, images: NDArray[np.uint8]) -> None:
+    steps = cascade(model, explainer(model), images, OTHERS, draws=3, seed=7)
     assert stays_alike(steps) < ALLOWED
     assert steps["rank"][0] == steps["ssim"][0] == 1
     assert list(steps["step"]) == list(range(len(blocks(model)) + 2))
@@ -93,18 +93,18 @@ def test_grad_cam_depends_on_the_weights(model: Any, films: NDArray[np.uint8]) -
 
 @pytest.mark.parametrize("explain", [edge_detector, constant, nearly_constant])
 def test_maps_that_never_saw_the_network_are_caught(
-    model: Any, films: NDArray[np.uint8], explain: Maps
+    model: Any, images: NDArray[np.uint8], explain: Maps
 ) -> None:
-    assert stays_alike(cascade(model, explain, films, OTHERS, draws=1, seed=7)) == pytest.approx(1)
+    assert stays_alike(cascade(model, explain, images, OTHERS, draws=1, seed=7)) == pytest.approx(1)
 
 
-def test_guided_gradients_are_caught(model: Any, films: NDArray[np.uint8]) -> None:
+def test_guided_gradients_are_caught(model: Any, images: NDArray[np.uint8]) -> None:
     copy, explain = guided_gradients(model)
-    assert stays_alike(cascade(copy, explain, films, OTHERS, draws=3, seed=7)) > ALLOWED
+    assert stays_alike(cascade(copy, explain, images, OTHERS, draws=3, seed=7)) > ALLOWED
 
 
 def test_the_cascade_repeats_itself_and_leaves_the_network_as_it_was(
-    model: Any, films: NDArray[np.uint8]
+    model: Any, images: NDArray[np.uint8]
 ) -> None:
     trained, seen = model.get_weights(), []
 
@@ -112,7 +112,7 @@ def test_the_cascade_repeats_itself_and_leaves_the_network_as_it_was(
         seen.append(model.get_weights())
         return explainer(model)(some)
 
-    some, others = films[:4], np.array([1, 2, 3, 0])
+    some, others = images[:4], np.array([1, 2, 3, 0])
     steps = cascade(model, watched, some, others, draws=2, seed=1)
     assert all(map(np.array_equal, model.get_weights(), trained))
     last = seen[len(steps) - 1]
@@ -130,7 +130,7 @@ def test_the_cascade_repeats_itself_and_leaves_the_network_as_it_was(
     assert not cascade(model, explain, some, others, draws=2, seed=2).equals(steps)
 
 
-def test_maps_without_numbers_are_refused(model: Any, films: NDArray[np.uint8]) -> None:
+def test_maps_without_numbers_are_refused(model: Any, images: NDArray[np.uint8]) -> None:
     weights = model.get_weights()
 
     def broken(some: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -138,5 +138,5 @@ def test_maps_without_numbers_are_refused(model: Any, films: NDArray[np.uint8]) 
         return np.where(shuffled, np.nan, explainer(model)(some)).astype(np.float32)
 
     with pytest.raises(InputError, match="down to 'evidence' hold no numbers"):
-        cascade(model, broken, films, OTHERS, draws=1, seed=1)
+        cascade(model, broken, images, OTHERS, draws=1, seed=1)
     assert all(map(np.array_equal, model.get_weights(), weights))

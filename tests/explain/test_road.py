@@ -1,4 +1,4 @@
-"""Removing parts of a film, and what the logit makes of it."""
+"""Removing parts of an image, and what the logit makes of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIDE = 112
 
 
 def a_slope() -> NDArray[np.uint8]:
-    """A film that gets brighter evenly from left to right."""
+    """An image that gets brighter evenly from left to right."""
     return np.tile(np.linspace(20, 230, SIDE), (SIDE, 1)).round().astype(np.uint8)
 
 
@@ -53,40 +53,40 @@ def test_an_even_slope_is_filled_as_it_was() -> None:
 
 
 def test_a_spot_that_is_removed_is_gone() -> None:
-    film = a_slope()
-    film[50:60, 50:60] = 255
+    image = a_slope()
+    image[50:60, 50:60] = 255
     removed = np.zeros((road.CELLS, road.CELLS), bool)
     removed[24:31, 24:31] = True
-    filled = road.fill(film, removed, np.random.default_rng(0))
+    filled = road.fill(image, removed, np.random.default_rng(0))
     assert np.abs(filled[50:60, 50:60].astype(float) - a_slope()[50:60, 50:60]).mean() < 5
 
 
 def test_only_a_map_of_what_counts_costs_the_logit() -> None:
     rng = np.random.default_rng(0)
-    films = rng.normal(100, 5, (6, SIDE, SIDE, 1)).astype(np.uint8)
+    images = rng.normal(100, 5, (6, SIDE, SIDE, 1)).astype(np.uint8)
     true = np.zeros((6, 14, 14), np.float32)
     for number, (row, column) in enumerate(rng.integers(2, 12, (6, 2))):
         true[number, row, column] = 1
-        films[number, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 220
+        images[number, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 220
 
     def brightest(some: NDArray[np.uint8]) -> NDArray[np.float32]:
         cells = some.reshape(len(some), 14, 8, 14, 8).mean(axis=(2, 4))
         return cells.max(axis=(1, 2)).astype(np.float32)
 
     orders = {"map": true, "random": road.random_maps(true, 1), "wrong": 1 - true}
-    falls = road.falls(brightest, films, orders, seed=7)
+    falls = road.falls(brightest, images, orders, seed=7)
     assert list(falls["map"]) == list(road.SHARES)
     assert falls["map"][0.2].shape == (6,)
     assert falls["map"][0.2].min() > 90
     assert falls["random"][0.2].mean() < 60
     assert abs(falls["wrong"][0.2]).max() < 5
-    again = road.falls(brightest, films, orders, seed=7)
+    again = road.falls(brightest, images, orders, seed=7)
     assert all(np.array_equal(again[name][0.4], falls[name][0.4]) for name in orders)
 
 
-def test_edges_are_where_the_film_changes() -> None:
-    film = np.zeros((1, SIDE, SIDE, 1), np.uint8)
-    film[:, :, SIDE // 2 :] = 200
-    found = road.edges(film)
+def test_edges_are_where_the_image_changes() -> None:
+    image = np.zeros((1, SIDE, SIDE, 1), np.uint8)
+    image[:, :, SIDE // 2 :] = 200
+    found = road.edges(image)
     assert found.shape == (1, road.CELLS, road.CELLS)
     assert set(np.flatnonzero(found[0].sum(axis=0))) == {road.CELLS // 2 - 1, road.CELLS // 2}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pneumonia.data.image import film_box
+from pneumonia.data.image import image_box
 from pneumonia.explain.overlay import smooth
 from pneumonia.explain.truth import border_frame, energy_inside, hits, score_maps, strangers
 
@@ -77,7 +77,7 @@ def test_the_border_is_about_36_percent_and_alike_on_opposite_edges(
     assert frame[:, 0].all()
 
 
-def test_the_figures_are_those_of_each_film() -> None:
+def test_the_figures_are_those_of_each_image() -> None:
     maps = np.stack([spot(3, 3), spot(4, 4), spot(0, 0)])
     others = maps[[1, 2, 0]]
     masks = [cell_mask(3, 3, around=2), cell_mask(0, 0, around=1), None]
@@ -89,17 +89,17 @@ def test_the_figures_are_those_of_each_film() -> None:
     assert list(found["border_energy"]) == pytest.approx(expected)
     assert list(found["energy_inside"]) == pytest.approx([1, 0, np.nan], abs=1e-5, nan_ok=True)
     assert list(found["pointing_game"]) == pytest.approx([1, 0, np.nan], nan_ok=True)
-    # The first film's mask reaches to the second one's spot, the second's is the third one's.
+    # The first image's mask reaches to the second one's spot, the second's is the third one's.
     assert found["other_energy_inside"][0] > 0.9
     assert list(found["other_pointing_game"]) == pytest.approx([1, 1, np.nan], nan_ok=True)
     assert list(found["mask_area"]) == pytest.approx([25 / 64, 4 / 64, np.nan], nan_ok=True)
 
 
 def test_the_padding_has_no_part() -> None:
-    wide = film_box(80, 40, SIDE)
+    wide = image_box(80, 40, SIDE)
     heat = np.ones((8, 8), np.float32)
     found = score_maps(heat[None], heat[None], [None], [wide], SIDE)
-    # An even map has on the border of the film what the border covers of the film.
+    # An even map has on the border of the image what the border covers of the image.
     assert found["border_energy"][0] == pytest.approx(found["border_area"][0], abs=1e-5)
     assert found["border_area"][0] == border_frame(32, 64).mean()
     heat[:1] = 100

@@ -19,13 +19,13 @@ def centre(auc: float, low: float, high: float) -> dict[str, float]:
 
 
 GOOD: dict[str, Any] = {
-    "films": 64, "patients": 50, "empty": 0.0, "border_energy": 0.1, "border_area": 0.36,
+    "images": 64, "patients": 50, "empty": 0.0, "border_energy": 0.1, "border_area": 0.36,
     "energy_inside": 0.6, "pointing_game": 0.9, "mask_area": 0.1, "other_energy_inside": 0.3,
     "other_pointing_game": 0.4, "second_seed_rank": 0.7, "second_seed_pair_rank": 0.3,
     "other_model_rank": 0.5, "other_model_pair_rank": 0.2, "pair_rank": 0.3, "randomised_rank": 0.1,
     "val_auc": 0.99, "second_seed_val_auc": 0.98, "cascade": {},
     "road": {
-        "map": {"20": 4.0, "40": 4.1}, "other_film": {"20": 2.0, "40": 3.0},
+        "map": {"20": 4.0, "40": 4.1}, "other_image": {"20": 2.0, "40": 3.0},
         "edges": {"20": 1.5, "40": 4.4}, "random": {"20": 0.3, "40": 0.5},
     },
     **centre(0.5, 0.4, 0.6), **gain("border", 0.1, 0.3), **gain("road", 1, 3),
@@ -51,9 +51,9 @@ def test_good_maps_pass_every_check() -> None:
     found = verdicts(GOOD, 0.5)
     assert [one.answer for one in found] == [YES] * 7
     assert found[-1].finding == (
-        "60 % of the map lies inside, 6.0 times the opacity's share of the film, and 30 % of "
-        "another film's map; difference +0.30 (+0.20 to +0.40). The hottest point does on 90 % of "
-        "the films, that of another film's map on 40 %."
+        "60 % of the map lies inside, 6.0 times the opacity's share of the image, and 30 % of "
+        "another image's map; difference +0.30 (+0.20 to +0.40). The hottest point does on 90 % of "
+        "the images, that of another image's map on 40 %."
     )
 
 

@@ -61,8 +61,8 @@ def reader(bench: Bench) -> Outcome:
     bench.begin()
     for path in (bench.work, *bench.work.rglob("*")):
         os.chown(path, 65534, 65534, follow_symlinks=False)
-    film = next((bench.work / "data/prepared/images").iterdir())
-    explain = ("python", "-m", "pneumonia", "explain", str(film), "--output")
+    image = next((bench.work / "data/prepared/images").iterdir())
+    explain = ("python", "-m", "pneumonia", "explain", str(image), "--output")
     out = bench.folder / "maps"
     out.mkdir(exist_ok=True)
     ran = bench.run(*explain, str(out), user=True, PYTHONPATH="src")
@@ -83,19 +83,19 @@ ODD = (
 
 
 def written(bench: Bench, source: str, more: dict[bytes, bytes]) -> None:
-    """Films with odd names in data/raw, for a source, in the params as well."""
+    """Images with odd names in data/raw, for a source, in the params as well."""
     bench.begin(fresh=True)
     raw = bench.work / "data/raw"
     names = [f"train/PNEUMONIA/person{number + 10}_virus_1.jpeg" for number in range(30)]
     names += [f"train/NORMAL/IM-{number:04}-0001.jpeg" for number in range(200, 230)]
-    films = kermany([*names, *(f"train/NORMAL/{name}" for name in ODD)])
-    for name, content in films.items():
+    images = kermany([*names, *(f"train/NORMAL/{name}" for name in ODD)])
+    for name, content in images.items():
         (raw / name).parent.mkdir(parents=True, exist_ok=True)
         (raw / name).write_bytes(content)
     for odd, content in more.items():
         Path(os.fsdecode(os.fsencode(raw / "train/NORMAL") + b"/" + odd)).write_bytes(content)
     if source == "table":
-        rows = [f'"{name.replace(chr(34), chr(34) * 2)}",{name.split("/")[1]}' for name in films]
+        rows = [f'"{name.replace(chr(34), chr(34) * 2)}",{name.split("/")[1]}' for name in images]
         (raw / "labels.csv").write_text("\n".join(["file,label", *rows]) + "\n", encoding="utf-8")
     bench.clone.set_param("source", source)
 
@@ -105,7 +105,7 @@ def names(source: str, bench: Bench) -> Outcome:
     if source == "folder":
         for odd, says in ((b"a\nb.jpeg", "a line break in the name"),
                           (b"\xff.jpeg", "the name is not UTF-8")):  # fmt: skip
-            written(bench, source, {odd: b"no film"})
+            written(bench, source, {odd: b"no image"})
             # DVC itself cannot hash a name that is no UTF-8, and says so before the stage can.
             bench.fails("dvc", "repro", "prepare", says="failed to reproduce 'prepare'")
             stage = ("python", "stages/prepare.py")
@@ -135,7 +135,7 @@ FAULTS = [
     Fault("leftovers", "half-written folders of a stage that was killed", leftovers),
     Fault("clock", "time jumps back and forth by a year all the while", clock),
     Fault("locale", "LC_ALL=C, with Python's ways out of it switched off", locale),
-    Fault("names: folder", "blanks, other scripts, quotes, dashes, 255 bytes in names of films; "
+    Fault("names: folder", "blanks, other scripts, quotes, dashes, 255 bytes in names of images; "
           "a line break; bytes that are no UTF-8", partial(names, "folder")),
     Fault("names: table", "the same names in labels.csv", partial(names, "table")),
     Fault("umask 077", "files that no one else may read", partial(umask, 0o077)),

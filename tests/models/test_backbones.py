@@ -100,17 +100,19 @@ def test_an_exported_backbone_answers_as_keras_does(backbone: str, tmp_path: Pat
     model = network(backbone, 16)
     assert model.get_layer("features").output.shape[-1] == CHANNELS[backbone]
     side = model.input.shape[1]
-    films = np.random.default_rng(1).integers(0, 256, (2, side, side, 1), dtype=np.uint8)
+    images = np.random.default_rng(1).integers(0, 256, (2, side, side, 1), dtype=np.uint8)
     # A random backbone's activations can be tiny or huge: a head that gives logits about 1.
     import keras
 
-    pooled = keras.Model(model.input, model.get_layer("pool").output)(films, training=False).numpy()
+    pooled = keras.Model(model.input, model.get_layer("pool").output)(
+        images, training=False
+    ).numpy()
     kernel = pooled[0] - pooled[1] + pooled.mean(axis=0)
     kernel /= np.abs(pooled @ kernel).max()
     model.get_layer("evidence").set_weights([kernel[:, None]])
     export(model, tmp_path / "graph.onnx")
-    expected = model(films, training=False).numpy()[:, 0]
-    logits, maps = Graph(tmp_path / "graph.onnx").run(films)
+    expected = model(images, training=False).numpy()[:, 0]
+    logits, maps = Graph(tmp_path / "graph.onnx").run(images)
     assert maps.shape[1:] == (int(np.ceil(side / 16)),) * 2 or backbone in SIDES
     assert np.abs(expected - NOTHING_FOUND).max() > 0.5
     assert logits == pytest.approx(expected, abs=2e-3)
@@ -137,8 +139,8 @@ def test_grouped_convolutions_become_depthwise_ones_with_the_same_answers() -> N
     kinds = {layer.name: type(layer).__name__ for layer in plain.layers}
     assert kinds["grouped"] == "DepthwiseConv2D"
     assert list(kinds.values()).count("Conv2D") == 1
-    films = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
-    assert plain(films).numpy() == pytest.approx(model(films).numpy(), abs=1e-5)
+    images = np.random.default_rng(0).normal(size=(2, 16, 16, 3)).astype(np.float32)
+    assert plain(images).numpy() == pytest.approx(model(images).numpy(), abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 count, folder = int(sys.argv[1]), Path(sys.argv[2])
 from pneumonia.models import devices, scratch, training
-from pneumonia.models.batches import Films
+from pneumonia.models.batches import Images
 from pneumonia.models.checkpoint import Checkpoint
 from pneumonia.params import load_params
 
@@ -32,7 +32,7 @@ params = shipped.model_copy(update={"widths": [8], "batch_size": 8, "learning_ra
 labels = (np.arange(40) % 2).astype(np.float32)
 noise = np.random.default_rng(0).integers(0, 128, (40, 32, 32, 1))
 images = (noise + 60 * labels[:, None, None, None]).astype(np.uint8)
-films = Films(images[:32], labels[:32]), Films(images[32:], labels[32:])
+images = Images(images[:32], labels[:32]), Images(images[32:], labels[32:])
 strategy = devices.strategy([f"CPU:{number}" for number in range(count)])
 with strategy.scope():
     model = scratch.build(params, 32)
@@ -41,7 +41,7 @@ call = model.call
 model.call = lambda images, **options: (seen.append(images.shape[0]), call(images, **options))[1]
 history = []
 training.fit(
-    model, [training.Group(model.layers)], films, params, 3, history,
+    model, [training.Group(model.layers)], images, params, 3, history,
     Checkpoint(folder, ""), lambda _: None,
 )
 model.save_weights(folder / "a.weights.h5")

@@ -27,7 +27,7 @@ from pneumonia.predictor import Graph, Predictor
 SIDE = 64
 CLOSE = 5e-5  # two libraries, single precision, fifty layers
 NETWORKS = ("scratch", "EfficientNetLite0", "MobileNetV2")
-FILMS = np.random.default_rng(3).integers(0, 256, (3, SIDE, SIDE, 1), dtype=np.uint8)
+IMAGES = np.random.default_rng(3).integers(0, 256, (3, SIDE, SIDE, 1), dtype=np.uint8)
 
 
 @cache
@@ -60,14 +60,14 @@ def network(name: str) -> Any:
     for norm in norms:
         norm.trainable, norm.momentum = True, 0.0
     # Statistics that fit, or the signal would die on its way through so many random layers.
-    model(FILMS, training=True)
+    model(IMAGES, training=True)
     for norm, (norm.trainable, norm.momentum) in zip(norms, kept, strict=True):
         gamma, beta, mean, variance = norm.get_weights()
         beta += rng.normal(0, 0.1, beta.shape)
         norm.set_weights([gamma * rng.uniform(0.8, 1.2, gamma.shape), beta, mean, variance])
-    pooled = keras.Model(model.input, model.get_layer("pool").output)(FILMS).numpy().mean(axis=0)
+    pooled = keras.Model(model.input, model.get_layer("pool").output)(IMAGES).numpy().mean(axis=0)
     kernel = rng.normal(0, len(pooled) ** -0.5, len(pooled))
-    # No common evidence: every film has cells that speak for pneumonia and cells against it.
+    # No common evidence: every image has cells that speak for pneumonia and cells against it.
     kernel -= pooled * (kernel @ pooled) / (pooled @ pooled)
     model.get_layer("evidence").set_weights([kernel[:, None]])
     return model
@@ -82,13 +82,13 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return paths
 
 
-def parts(model: Any, films: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+def parts(model: Any, images: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Activations, and Keras' own gradient of the logit to them and logit, by GradientTape."""
     import keras
     import tensorflow as tf
 
     upto = keras.Model(model.input, model.get_layer("features").output)
-    activations = tf.convert_to_tensor(upto(films, training=False))
+    activations = tf.convert_to_tensor(upto(images, training=False))
     with tf.GradientTape() as tape:
         tape.watch(activations)
         evidence = model.get_layer("evidence")(model.get_layer("pool")(activations))
@@ -99,8 +99,8 @@ def parts(model: Any, films: NDArray[np.uint8]) -> tuple[NDArray[Any], NDArray[A
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_graph_gives_the_logit_of_its_network(graphs: dict[str, Path], name: str) -> None:
-    expected = network(name)(FILMS, training=False).numpy()[:, 0]
-    logits, maps = Graph(graphs[name]).run(FILMS)
+    expected = network(name)(IMAGES, training=False).numpy()[:, 0]
+    logits, maps = Graph(graphs[name]).run(IMAGES)
     assert logits.dtype == maps.dtype == np.float32
     assert np.ptp(expected) > 1e-3
     assert logits == pytest.approx(expected, abs=1e-4)
@@ -108,11 +108,11 @@ def test_the_graph_gives_the_logit_of_its_network(graphs: dict[str, Path], name:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_map_is_grad_cam(graphs: dict[str, Path], name: str) -> None:
-    activations, gradient, _ = parts(network(name), FILMS)
+    activations, gradient, _ = parts(network(name), IMAGES)
     # Selvaraju et al. 2017, eq. 1 and 2.
     weights = gradient.mean(axis=(1, 2))
     expected = np.maximum(np.einsum("nhwc,nc->nhw", activations, weights), 0)
-    _, maps = Graph(graphs[name]).run(FILMS)
+    _, maps = Graph(graphs[name]).run(IMAGES)
     assert maps.shape == expected.shape
     assert maps.min() >= 0
     assert maps.max() > 0
@@ -123,12 +123,12 @@ def test_the_map_is_grad_cam(graphs: dict[str, Path], name: str) -> None:
 def test_evidence_and_the_logit_of_nothing_add_up_to_the_logit(
     graphs: dict[str, Path], name: str
 ) -> None:
-    activations, _, logit = parts(network(name), FILMS)
+    activations, _, logit = parts(network(name), IMAGES)
     [kernel] = network(name).get_layer("evidence").get_weights()
     cells = activations.shape[1] * activations.shape[2]
     evidence = activations @ kernel[:, 0] / cells
     assert evidence.sum(axis=(1, 2)) + NOTHING_FOUND == pytest.approx(logit, abs=1e-4)
-    logits, maps = Graph(graphs[name]).run(FILMS)
+    logits, maps = Graph(graphs[name]).run(IMAGES)
     assert maps == pytest.approx(np.maximum(evidence, 0), abs=CLOSE)
     # What the map leaves out is what spoke against pneumonia.
     against = np.minimum(evidence, 0).sum(axis=(1, 2))
@@ -138,8 +138,8 @@ def test_evidence_and_the_logit_of_nothing_add_up_to_the_logit(
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_neither_company_nor_cores_change_an_answer(graphs: dict[str, Path], threads: int) -> None:
     graph = Graph(graphs["scratch"], threads)
-    logits, maps = graph.run(FILMS)
-    one = [graph.run(FILMS[row : row + 1]) for row in range(3)]
+    logits, maps = graph.run(IMAGES)
+    one = [graph.run(IMAGES[row : row + 1]) for row in range(3)]
     assert logits == pytest.approx(np.concatenate([each for each, _ in one]), abs=1e-5)
     assert maps == pytest.approx(np.concatenate([each for _, each in one]), abs=1e-5)
 
@@ -166,18 +166,18 @@ def test_a_network_built_anew_exports_the_same_bytes(
 
 def test_a_predictor_answers_as_its_graph_does(graphs: dict[str, Path]) -> None:
     graph = Graph(graphs["scratch"])
-    logits, maps = graph.run(FILMS)
+    logits, maps = graph.run(IMAGES)
     lowest, middle, _ = np.sort(1 / (1 + np.exp(-logits.astype(np.float64) / 2 - 0.25)))
     threshold = (lowest + middle) / 2
     predictor = Predictor(graph, OperatingPoint(0.5, 0.25, threshold, 1.0))
-    answers = predictor.predict([encode_png(film[..., 0]) for film in FILMS])
+    answers = predictor.predict([encode_png(image[..., 0]) for image in IMAGES])
     for row, answer in enumerate(answers):
         assert answer.logit == pytest.approx(logits[row], abs=1e-5)
         assert answer.probability == pytest.approx(
             1 / (1 + np.exp(-logits[row] / 2 - 0.25)), abs=1e-6
         )
         assert answer.label == ("PNEUMONIA" if answer.probability >= threshold else "NORMAL")
-        assert np.array_equal(answer.film, FILMS[row, ..., 0])
+        assert np.array_equal(answer.image, IMAGES[row, ..., 0])
         assert answer.heat_map == pytest.approx(maps[row], abs=1e-5)
     assert [answer.label for answer in answers].count("PNEUMONIA") == 2
     assert predictor.predict([]) == []
@@ -225,9 +225,9 @@ def test_the_imagenet_batch_norms_see_what_they_were_trained_to_see() -> None:
     model = transfer.build(transfer_params(weights="imagenet"), SIDE)
     # Soft blobs, which are nearer to photographs than noise is.
     coarse = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), dtype=np.uint8)
-    films = coarse.repeat(8, axis=1).repeat(8, axis=2)
+    images = coarse.repeat(8, axis=1).repeat(8, axis=2)
     pairs = {"conv_stem": "bn0", "block_7_project_conv": "block_7_bn2", "features": ""}
-    outputs = keras.Model(model.input, [model.get_layer(name).output for name in pairs])(films)
+    outputs = keras.Model(model.input, [model.get_layer(name).output for name in pairs])(images)
     for (norm, seen), (offset, low, high) in zip(
         zip(pairs.values(), (output.numpy() for output in outputs), strict=True),
         [(0.3, 0.8, 1.4), (0.8, 0.6, 1.4), (0, 0, 0)],

@@ -144,7 +144,7 @@ def start() -> Iterator[Start]:
 
 
 def working_folder(folder: Path, prepared: Path, **changes: Any) -> Path:
-    """A checkout with films and their audit, whose networks are tiny."""
+    """A checkout with images and their audit, whose networks are tiny."""
     folder.mkdir()
     for name in ("src", "stages", "dvc.yaml", "requirements.txt"):
         (folder / name).symlink_to(ROOT / name)
@@ -261,7 +261,7 @@ def test_a_worker_with_other_params_says_so_and_trains_nothing(
     )
     assert worker.status() == 1
     assert lines("train_scratch", worker.said("err")) == [
-        "train_scratch: host 1 has other params, films, code or libraries than the chief"
+        "train_scratch: host 1 has other params, images, code or libraries than the chief"
     ]
     assert chief.status() == LOST
     assert not (chief.folder / "models/scratch").exists()

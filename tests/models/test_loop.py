@@ -10,14 +10,14 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from pneumonia.models import scratch, training
-from pneumonia.models.batches import Films
+from pneumonia.models.batches import LabelledImages
 from pneumonia.models.checkpoint import Checkpoint
 from pneumonia.models.devices import be_deterministic
 from pneumonia.models.head import NOTHING_FOUND
 from pneumonia.params import ScratchParams
-from tests.models.test_training import NOTHING, some_films, tiny_params
+from tests.models.test_training import NOTHING, some_images, tiny_params
 
-TRAIN, VAL = some_films(32, 0), some_films(8, 1)
+TRAIN, VAL = some_images(32, 0), some_images(8, 1)
 
 
 class KilledError(Exception):
@@ -30,7 +30,7 @@ def built(params: ScratchParams) -> Any:
 
 
 def fit(
-    model: Any, params: ScratchParams, train: Films = TRAIN,
+    model: Any, params: ScratchParams, train: LabelledImages = TRAIN,
     checkpoint: Checkpoint | None = None, kill_after: int = 0,
 ) -> list[training.Epoch]:  # fmt: skip
     """Train a model; its history."""
@@ -58,14 +58,14 @@ def test_what_is_validated_is_the_model_that_is_handed_on() -> None:
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_smoothed_labels_lie_between_the_classes(smoothing: float) -> None:
     labels = (np.arange(32) % 4 == 0).astype(np.float32)
-    train = Films(TRAIN.images, labels)
+    train = LabelledImages(TRAIN.images, labels)
     params = tiny_params(batch_size=32, label_smoothing=smoothing, augment=NOTHING, balance="none")
     model = built(params)
-    # Without evidence every film has one logit, so the labels alone decide the first step's loss.
+    # Without evidence every image has one logit, so the labels alone decide the first step's loss.
     evidence = model.get_layer("evidence")
     evidence.set_weights([np.zeros_like(weight) for weight in evidence.get_weights()])
     [row] = fit(model, params, train)
-    # The share of ill films, a quarter, on its way to a half.
+    # The share of ill images, a quarter, on its way to a half.
     share = (1 - smoothing) * 0.25 + smoothing * 0.5
     assert row["loss"] == pytest.approx(np.logaddexp(0, NOTHING_FOUND) - share * NOTHING_FOUND)
 

@@ -13,7 +13,7 @@ from pneumonia.explain.gradcam import explainer
 from pneumonia.models import trained
 from pneumonia.models.saving import save_model
 from pneumonia.predictor import Graph
-from tests.models.test_graphs import FILMS, network, scratch_params, transfer_params
+from tests.models.test_graphs import IMAGES, network, scratch_params, transfer_params
 
 HISTORY = [{"epoch": 1.0, "loss": 0.5, "val_loss": 0.5, "val_auc": 0.9}]
 
@@ -32,10 +32,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("name", ["scratch", "transfer"])
 def test_it_answers_as_its_graph_does(folders: dict[str, Path], name: str) -> None:
     model = trained.load(folders[name])
-    logits, maps = Graph(folders[name] / "graph.onnx").run(FILMS)
-    assert model(FILMS, training=False).numpy()[:, 0] == pytest.approx(logits, abs=1e-4)
+    logits, maps = Graph(folders[name] / "graph.onnx").run(IMAGES)
+    assert model(IMAGES, training=False).numpy()[:, 0] == pytest.approx(logits, abs=1e-4)
     assert maps.max() > 0
-    assert explainer(model)(FILMS) == pytest.approx(maps, abs=1e-4)
+    assert explainer(model)(IMAGES) == pytest.approx(maps, abs=1e-4)
     second = trained.load(folders[name], "second_seed.weights.h5")
     # So that a layer named in params.yaml is the same one in both.
     assert [layer.name for layer in second.layers] == [layer.name for layer in model.layers]

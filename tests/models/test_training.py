@@ -15,7 +15,13 @@ from sklearn.metrics import roc_auc_score
 from pneumonia.data.manifest import read_manifest
 from pneumonia.models import scratch, training, transfer
 from pneumonia.models.augment import augment
-from pneumonia.models.batches import Films, batches, class_weights, epoch_order, load_films
+from pneumonia.models.batches import (
+    LabelledImages,
+    batches,
+    class_weights,
+    epoch_order,
+    load_training_images,
+)
 from pneumonia.models.checkpoint import Checkpoint
 from pneumonia.models.devices import be_deterministic
 from pneumonia.models.head import NOTHING_FOUND
@@ -37,11 +43,11 @@ def only(**knobs: float) -> AugmentParams:
     return NOTHING.model_copy(update=knobs)
 
 
-def some_films(count: int, seed: int) -> Films:
-    """Films whose class shows: the ill ones are brighter."""
+def some_images(count: int, seed: int) -> LabelledImages:
+    """LabelledImages whose class shows: the ill ones are brighter."""
     labels = (np.arange(count) % 2).astype(np.float32)
     noise = np.random.default_rng(seed).integers(0, 128, (count, 32, 32, 1))
-    return Films((noise + 100 * labels[:, None, None, None]).astype(np.uint8), labels)
+    return LabelledImages((noise + 100 * labels[:, None, None, None]).astype(np.uint8), labels)
 
 
 def tiny_params(**changes: Any) -> ScratchParams:
@@ -50,7 +56,7 @@ def tiny_params(**changes: Any) -> ScratchParams:
 
 
 def trained(folder: Path, params: ScratchParams) -> tuple[bytes, list[training.Epoch]]:
-    """The weights file and the history of a training of tiny films."""
+    """The weights file and the history of a training of tiny images."""
     import keras
 
     folder.mkdir()
@@ -58,10 +64,10 @@ def trained(folder: Path, params: ScratchParams) -> tuple[bytes, list[training.E
     be_deterministic(params.seed)
     model = scratch.build(params, 32)
     history: list[training.Epoch] = []
-    films = some_films(32, 0), some_films(8, 1)
+    images = some_images(32, 0), some_images(8, 1)
     checkpoint = Checkpoint(folder, "")
     training.fit(
-        model, [training.Group(model.layers)], films, params, params.epochs, history, checkpoint,
+        model, [training.Group(model.layers)], images, params, params.epochs, history, checkpoint,
         lambda _: None,
     )  # fmt: skip
     model.save_weights(folder / "weights.weights.h5")
@@ -78,30 +84,30 @@ def test_the_seed_decides_the_augmentation() -> None:
     assert not np.array_equal(first, augmented(params, 8, 3))
 
 
-def test_each_film_of_a_batch_changes_in_its_own_way() -> None:
+def test_each_image_of_a_batch_changes_in_its_own_way() -> None:
     same = np.repeat(IMAGES[:1], 4, axis=0)
     params = SHIPPED.train_scratch.augment.model_copy(update={"plain": 0.0})
     found = augmented(params, 7, 3, images=same)
-    assert len({film.tobytes() for film in found}) == 4
+    assert len({image.tobytes() for image in found}) == 4
 
 
-def test_without_any_change_a_film_stays_as_it_is() -> None:
+def test_without_any_change_a_image_stays_as_it_is() -> None:
     assert np.array_equal(augmented(NOTHING, 7, 3), IMAGES)
 
 
 @pytest.mark.parametrize("knob", sorted(set(AugmentParams.model_fields) - {"plain"}))
-def test_every_knob_changes_the_film_alone(knob: str) -> None:
+def test_every_knob_changes_the_image_alone(knob: str) -> None:
     assert not np.array_equal(
         augmented(only(**{knob: 0.2 if knob != "rotation" else 20}), 7, 3), IMAGES
     )
 
 
-def test_a_shift_moves_the_film_no_further_than_asked_and_fills_with_black() -> None:
+def test_a_shift_moves_the_image_no_further_than_asked_and_fills_with_black() -> None:
     dot = np.zeros((40, 64, 64, 1), np.uint8)
     dot[:, 30:34, 30:34] = 255
     found = augmented(only(shift=0.1), 7, 3, images=dot).astype(float)
-    place, films = np.arange(64), found[..., 0] / found.sum(axis=(1, 2, 3))[:, None, None]
-    centres = [films.sum(axis=1) @ place, films.sum(axis=2) @ place]
+    place, images = np.arange(64), found[..., 0] / found.sum(axis=(1, 2, 3))[:, None, None]
+    centres = [images.sum(axis=1) @ place, images.sum(axis=2) @ place]
     moved = np.abs(np.array(centres) - 31.5)
     assert moved.max() <= 6.4 + 0.1
     assert moved.max() > 4
@@ -109,14 +115,14 @@ def test_a_shift_moves_the_film_no_further_than_asked_and_fills_with_black() -> 
     assert (white == 0).any()
 
 
-def test_a_share_of_the_films_stays_as_it_is() -> None:
-    films = np.random.default_rng(0).integers(0, 256, (400, 16, 16, 1), dtype=np.uint8)
+def test_a_share_of_the_images_stays_as_it_is() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (400, 16, 16, 1), dtype=np.uint8)
     everything = SHIPPED.train_scratch.augment.model_copy(update={"plain": 0.25})
-    found = augmented(everything, 7, 3, images=films)
-    assert 0.18 < (found == films).all(axis=(1, 2, 3)).mean() < 0.32
+    found = augmented(everything, 7, 3, images=images)
+    assert 0.18 < (found == images).all(axis=(1, 2, 3)).mean() < 0.32
 
 
-def test_some_films_are_blurred_and_some_sharpened() -> None:
+def test_some_images_are_blurred_and_some_sharpened() -> None:
     edge = np.zeros((60, 32, 32, 1), np.uint8)
     edge[:, :, 16:] = 100
     steps = np.diff(augmented(only(blur=0.5), 7, 3, images=edge)[:, 16, :, 0].astype(int)).max(1)
@@ -124,7 +130,7 @@ def test_some_films_are_blurred_and_some_sharpened() -> None:
     assert steps.max() > 104
 
 
-def test_beside_an_edge_a_sharpened_film_is_no_hole() -> None:
+def test_beside_an_edge_a_sharpened_image_is_no_hole() -> None:
     edge = np.full((60, 32, 32, 1), 0, np.uint8)
     edge[:, :, 16:] = 160
     found = augmented(only(blur=0.9, gamma=0.3, brightness=0.4), 7, 3, images=edge)[:, 16, :, 0]
@@ -137,7 +143,7 @@ def test_beside_an_edge_a_sharpened_film_is_no_hole() -> None:
 def test_noise_goes_from_none_to_the_limit() -> None:
     grey = np.full((80, 32, 32, 1), 128, np.uint8)
     found = augmented(only(noise=0.1), 7, 3, images=grey).std(axis=(1, 2, 3)) / 255
-    # A clean film is what a trained network will see: it must have met some.
+    # A clean image is what a trained network will see: it must have met some.
     assert found.min() < 0.01
     assert 0.08 < found.max() < 0.1 * 1.1
     assert np.median(found) == pytest.approx(0.05, abs=0.015)
@@ -173,7 +179,7 @@ def test_an_aspect_stretches_one_way_and_squeezes_the_other() -> None:
     assert wide * high == pytest.approx(np.full(40, 24.0 * 24), rel=0.1)
 
 
-def test_blades_black_out_the_rim_of_half_of_the_films() -> None:
+def test_blades_black_out_the_rim_of_half_of_the_images() -> None:
     found = augmented(only(collimator=0.25), 7, 3, images=np.full((80, 64, 64, 1), 200, np.uint8))
     lit = found[..., 0] > 0
     assert (found[:, 16:48, 16:48] == 200).all()
@@ -184,7 +190,7 @@ def test_blades_black_out_the_rim_of_half_of_the_films() -> None:
 
 def test_balanced_weights_make_both_classes_count_alike() -> None:
     labels = np.array([1] * 9 + [0] * 3, np.float32)
-    train = Films(np.zeros((12, 8, 8, 1), np.uint8), labels)
+    train = LabelledImages(np.zeros((12, 8, 8, 1), np.uint8), labels)
     for balance in ("none", "weights", "sampling"):
         params = tiny_params(balance=balance, batch_size=12)
         [(_, found, counts)] = batches(train, params, 0, 1).as_numpy_iterator()
@@ -197,7 +203,7 @@ def test_balanced_weights_make_both_classes_count_alike() -> None:
     assert class_weights(labels).tolist() == pytest.approx([2 / 3] * 9 + [2] * 3)
 
 
-def test_sampling_takes_both_classes_equally_often_and_every_film_in_time() -> None:
+def test_sampling_takes_both_classes_equally_often_and_every_image_in_time() -> None:
     labels = np.array([1] * 90 + [0] * 11, np.float32)
     params = tiny_params(balance="sampling")
     epochs = [epoch_order(labels, params, epoch) for epoch in range(16)]
@@ -225,9 +231,9 @@ def test_the_seed_decides_weights_order_and_augmentation() -> None:
     def start(seed: int) -> tuple[bytes, bytes, bytes]:
         be_deterministic(seed)
         weights = scratch.build(tiny_params(), 32).get_weights()
-        found = batches(some_films(32, 0), tiny_params(seed=seed), 0, 1)
-        films, labels, _ = zip(*found.as_numpy_iterator(), strict=True)
-        return tuple(b"".join(one.tobytes() for one in part) for part in (weights, films, labels))
+        found = batches(some_images(32, 0), tiny_params(seed=seed), 0, 1)
+        images, labels, _ = zip(*found.as_numpy_iterator(), strict=True)
+        return tuple(b"".join(one.tobytes() for one in part) for part in (weights, images, labels))
 
     first, again, other = start(7), start(7), start(8)
     assert first == again
@@ -248,53 +254,53 @@ def test_training_learns_and_says_how_each_epoch_went(tmp_path: Path) -> None:
     assert rates[-1] == pytest.approx(0, abs=1e-4)
 
 
-def test_an_epoch_takes_every_film_once() -> None:
+def test_an_epoch_takes_every_image_once() -> None:
     count, params = 24, tiny_params(augment=NOTHING)
     images = np.broadcast_to(
         np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 8, 8, 1)
     )
     labels = (np.arange(count) % 2).astype(np.float32)
-    train = Films(np.ascontiguousarray(images), labels)
+    train = LabelledImages(np.ascontiguousarray(images), labels)
     found = list(batches(train, params, 0, 2).as_numpy_iterator())
     numbers = [batch[0][:, 0, 0, 0].tolist() for batch in found]
     epochs = [list(chain(*numbers[:3])), list(chain(*numbers[3:]))]
     assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
     assert epochs[0] != epochs[1]
-    for films, labels, weights in found:
-        assert np.array_equal(labels[:, 0], films[:, 0, 0, 0] % 2)
+    for xrays, labels, weights in found:
+        assert np.array_equal(labels[:, 0], xrays[:, 0, 0, 0] % 2)
         assert np.array_equal(weights, np.ones((8, 1)))
 
 
 def test_a_batch_is_the_same_from_whichever_epoch_one_begins() -> None:
-    whole = list(batches(some_films(32, 0), tiny_params(), 0, 3).as_numpy_iterator())
-    late = list(batches(some_films(32, 0), tiny_params(), 2, 3).as_numpy_iterator())
+    whole = list(batches(some_images(32, 0), tiny_params(), 0, 3).as_numpy_iterator())
+    late = list(batches(some_images(32, 0), tiny_params(), 2, 3).as_numpy_iterator())
     assert len(whole) == 12
     for one, other in zip(whole[8:], late, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-    assert list(batches(some_films(32, 0), tiny_params(), 3, 3)) == []
+    assert list(batches(some_images(32, 0), tiny_params(), 3, 3)) == []
 
 
-def test_the_films_of_a_prepared_folder_are_split_as_its_manifest_says(prepared: Path) -> None:
+def test_the_images_of_a_prepared_folder_are_split_as_its_manifest_says(prepared: Path) -> None:
     table = read_manifest(prepared)
-    for films, split in zip(load_films(prepared), ("train", "val"), strict=True):
-        assert films.labels.tolist() == table.loc[table["split"] == split, "label"].tolist()
-        assert len(films.images) == len(films.labels)
+    for images, split in zip(load_training_images(prepared), ("train", "val"), strict=True):
+        assert images.labels.tolist() == table.loc[table["split"] == split, "label"].tolist()
+        assert len(images.images) == len(images.labels)
 
 
 def test_the_frozen_head_is_the_optimum_on_the_pooled_features() -> None:
     import keras
 
     keras.utils.set_random_seed(0)
-    # With all of its features, of which some pull hard on films of 32 px.
+    # With all of its features, of which some pull hard on images of 32 px.
     whole = {"weights": "imagenet", "output_stride": 32}
     params = SHIPPED.train_transfer.model_copy(update=whole)
-    model, train = transfer.build(params, 32), some_films(24, 0)
+    model, train = transfer.build(params, 32), some_images(24, 0)
     transfer.fit_head(model, train, params)
     pooled = keras.Model(model.input, model.get_layer("pool").output)(train.images).numpy()
     logits = model(train.images).numpy()[:, 0]
     [kernel] = model.get_layer("evidence").get_weights()
     assert logits == pytest.approx(pooled @ kernel[:, 0] + NOTHING_FOUND, abs=1e-3)
-    # At the optimum of a penalised logistic regression the penalty pulls as hard as the films do.
+    # At the optimum of a penalised logistic regression the penalty pulls as hard as the images do.
     unit = pooled.std(axis=0)
     excess = 1 / (1 + np.exp(-logits)) - train.labels
     pull = (pooled / np.where(unit > 0, unit, 1)).T @ excess / 24
@@ -305,7 +311,7 @@ def test_the_frozen_head_is_the_optimum_on_the_pooled_features() -> None:
 
 
 @pytest.mark.parametrize("name", ["scratch", "transfer"])
-def test_a_film_without_evidence_is_normal(name: str) -> None:
+def test_a_image_without_evidence_is_normal(name: str) -> None:
     import keras
 
     if name == "scratch":

@@ -1,4 +1,4 @@
-"""A training stage from films to files: which checkpoint it goes on from."""
+"""A training stage from images to files: which checkpoint it goes on from."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_only_a_training_with_the_same_params_goes_on(
     found: list[int] = []
 
     def killed_after_an_epoch(
-        model: Any, films: Any, params: Any, history: list[Any], checkpoint: Checkpoint, _: Any
+        model: Any, images: Any, params: Any, history: list[Any], checkpoint: Checkpoint, _: Any
     ) -> None:
         found.append(len(history))
         checkpoint.save(State([{"epoch": 1.0}], []))

@@ -1,7 +1,7 @@
 """Twenty bugs, one at a time: all run, and all give figures that look like figures.
 
 They were written down before anybody looked which tests there are for them, along the way of a
-film: into the data, through training, evaluation and the maps, to the registry and to who asks.
+image: into the data, through training, evaluation and the maps, to the registry and to who asks.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ MUTANTS = (
         first=("tests/data/test_sources.py",),
     ),
     Mutant(
-        name="split-by-film",
+        name="split-by-image",
         file="src/pneumonia/data/prepare.py",
-        old='return "val" if in_validation(film.patient_id, params',
-        new='return "val" if in_validation(film.file, params',
+        old='return "val" if in_validation(image.patient_id, params',
+        new='return "val" if in_validation(image.file, params',
         why="a random split of the files is what most tutorials do",
         first=("tests/data/test_splits.py", "tests/data/test_prepare.py"),
     ),
@@ -31,14 +31,14 @@ MUTANTS = (
         old='return _opaque(strip).convert("L")',
         new='red, green, blue = _opaque(strip).convert("RGB").split()\n'
         '    return Image.merge("RGB", (blue, green, red)).convert("L")',
-        why="OpenCV reads BGR; a grey film in a colour file does not show it",
+        why="OpenCV reads BGR; a grey image in a colour file does not show it",
         first=("tests/data/test_image.py", "tests/data/test_image_colour.py"),
     ),
     Mutant(
         name="monochrome1-not-inverted",
         file="src/pneumonia/data/dicom_shades.py",
-        old='if film.PhotometricInterpretation == "MONOCHROME1":',
-        new='if film.PhotometricInterpretation == "MONOCHROME2":',
+        old='if image.PhotometricInterpretation == "MONOCHROME1":',
+        new='if image.PhotometricInterpretation == "MONOCHROME2":',
         why="of the two names 1 sounds like the ordinary one",
         first=("tests/data/test_dicom_shades.py", "tests/data/test_dicom.py"),
     ),
@@ -64,7 +64,7 @@ MUTANTS = (
         old="parts = stream(strategy, train, params, done, epochs)",
         new="parts = stream(strategy, train, params, max(done - 1, 0), epochs)",
         why="the history counts epochs from 1 and the stream from 0, so somebody takes one off: a "
-        "training that goes on sees its last epoch's films again",
+        "training that goes on sees its last epoch's images again",
         first=("tests/models/test_loop.py",),
     ),
     Mutant(
@@ -80,7 +80,7 @@ MUTANTS = (
         file="src/pneumonia/evaluation/robustness.py",
         old='is_val = (seen.rows["split"] == "val").to_numpy()',
         new='is_val = (seen.rows["split"] == "test").to_numpy()',
-        why="the threshold that looks best in the report is the one chosen on the report's films",
+        why="the threshold that looks best in the report is the one chosen on the report's images",
         first=("tests/evaluation/test_robustness.py", "tests/evaluation/test_threshold.py"),
     ),
     Mutant(
@@ -88,14 +88,14 @@ MUTANTS = (
         file="src/pneumonia/evaluation/evaluate.py",
         old="labels[is_val], logits[is_val], maps[is_val], pool,",
         new="labels, logits, maps, pool,",
-        why="more films make a steadier fit, and all of them are at hand",
+        why="more images make a steadier fit, and all of them are at hand",
         first=("tests/evaluation/test_operating_point.py", "tests/evaluation/test_calibration.py"),
     ),
     Mutant(
-        name="bootstrap-by-film",
+        name="bootstrap-by-image",
         file="src/pneumonia/evaluation/resampling.py",
-        old="names, patient_of_film = np.unique(patients, return_inverse=True)",
-        new="names = patient_of_film = np.arange(len(labels))",
+        old="names, patient_of_image = np.unique(patients, return_inverse=True)",
+        new="names = patient_of_image = np.arange(len(labels))",
         why="the ordinary bootstrap draws rows; its intervals are too narrow and look better",
         first=("tests/evaluation/test_metrics.py",),
     ),
@@ -104,23 +104,23 @@ MUTANTS = (
         file="src/pneumonia/evaluation/delong.py",
         old="error = _standard_error(labels, twos - ones, patients)",
         new="error = math.hypot(*(_standard_error(labels, of, patients) for of in (ones, twos)))",
-        why="variances add up, but for two models on the same films, which have a covariance",
+        why="variances add up, but for two models on the same images, which have a covariance",
         first=("tests/evaluation/test_delong.py",),
     ),
     Mutant(
-        name="statistics-of-all-films",
+        name="statistics-of-all-images",
         file="stages/evaluate.py",
-        old='load_images(DATA, table[table["split"] == "train"].head(plausibility.FILMS))',
-        new="load_images(DATA, table.head(plausibility.FILMS))",
-        why="a mean film needs no labels, so why not of all films: those of test are among them",
+        old='load_images(DATA, table[table["split"] == "train"].head(plausibility.IMAGES))',
+        new="load_images(DATA, table.head(plausibility.IMAGES))",
+        why="a mean image needs no labels, so why not of all images: those of test are among them",
         first=("tests/pipeline/test_evaluate.py",),
     ),
     Mutant(
         name="heat-by-its-own-maximum",
         file="src/pneumonia/explain/overlay.py",
-        old="heat = _steps(smooth(heat_map * np.float32(STEPS / scale), film.shape[0]))",
+        old="heat = _steps(smooth(heat_map * np.float32(STEPS / scale), image.shape[0]))",
         new="heat = _steps(\n"
-        "        smooth(heat_map * np.float32(STEPS / max(heat_map.max(), 1e-9)), film.shape[0])\n"
+        "        smooth(heat_map * np.float32(STEPS / max(heat_map.max(), 1e-9)), image.shape[0])\n"
         "    )",
         why="what every Grad-CAM snippet does; a map of nothing then glows like one of an opacity",
         first=("tests/explain/test_overlay.py",),
@@ -128,9 +128,9 @@ MUTANTS = (
     Mutant(
         name="mirror-kept",
         file="src/pneumonia/explain/gradcam.py",
-        old="mirrored = explain(films[:, :, ::-1])[:, :, ::-1]",
-        new="mirrored = explain(films[:, :, ::-1])",
-        why="turning the film is thought of, turning its map back is not",
+        old="mirrored = explain(images[:, :, ::-1])[:, :, ::-1]",
+        new="mirrored = explain(images[:, :, ::-1])",
+        why="turning the image is thought of, turning its map back is not",
         first=("tests/explain/test_gradcam.py",),
     ),
     Mutant(
@@ -148,7 +148,7 @@ MUTANTS = (
         file="src/pneumonia/evaluation/not_worse.py",
         old="one.low >= -params.margin",
         new="one.difference >= -params.margin",
-        why="the estimate is within the margin, so it is not worse; with few films anything is",
+        why="the estimate is within the margin, so it is not worse; with few images anything is",
         first=("tests/evaluation/test_not_worse.py", "tests/tracking/test_promotion.py"),
     ),
     Mutant(
@@ -156,16 +156,16 @@ MUTANTS = (
         file="src/pneumonia/scoring/output.py",
         old="_PART.fullmatch(name)",
         new="_PART.search(name)",
-        why="what a killed worker was writing has the part's name in its own; its films are lost",
+        why="what a killed worker was writing has the part's name in its own; its images are lost",
         first=("tests/scoring/test_score.py",),
     ),
     Mutant(
-        name="films-in-directory-order",
-        file="src/pneumonia/scoring/films.py",
+        name="images-in-directory-order",
+        file="src/pneumonia/scoring/images.py",
         old="names = pa.array(sorted(names), pa.large_string())",
         new="names = pa.array(list(names), pa.large_string())",
-        why="a listing looks sorted where one tries it; parts of two runs then mix their films",
-        first=("tests/scoring/test_films.py", "tests/scoring/test_score.py"),
+        why="a listing looks sorted where one tries it; parts of two runs then mix their images",
+        first=("tests/scoring/test_images.py", "tests/scoring/test_score.py"),
     ),
     Mutant(
         name="preprocessing-skew",
@@ -177,7 +177,7 @@ MUTANTS = (
         "    large = decode(payload, 2 * size, max_pixels)\n"
         "    small = Image.fromarray(large.pixels).resize((size, size))\n"
         "    decoded = replace(large, pixels=np.asarray(small))\n",
-        why="the page is to show films larger, so serving decodes them larger and makes them small "
+        why="the page is to show images larger, so serving decodes them larger and makes them small "
         "itself, by Pillow's own default",
         first=("tests/serving/test_app.py", "tests/serving/test_model.py"),
     ),

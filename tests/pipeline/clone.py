@@ -15,19 +15,19 @@ from filelock import FileLock
 
 from tests.pipeline.imports import ROOT
 
-# Small enough for seconds a stage: 60 films at 64 px, one epoch.
+# Small enough for seconds a stage: 60 images at 64 px, one epoch.
 TINY = {
-    "films": "60",
+    "images": "60",
     "size": "64",
     "validation": "0.3",
     "widths": "[8, 16]",
     "epochs": "1",
     "fine_tune_blocks": "1",
     "bootstrap": "100",
-    "films_per_class": "2",
-    "films_per_group": "2",
+    "images_per_class": "2",
+    "images_per_group": "2",
     "second_seed_epochs": "1",
-    "check_films": "10",
+    "check_images": "10",
     "randomisations": "1",
     # So small a network has learnt next to nothing: its maps may be like any other's.
     "max_rank_correlation": "1",

@@ -36,7 +36,7 @@ def test_a_stage_depends_on_the_locked_libraries(stage: str) -> None:
 
 def test_stages_share_name_with_file_and_params_block() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    # Of all stages: the films, and what they run on.
+    # Of all stages: the images, and what they run on.
     assert list(STAGES) == [name for name in params if name not in ("data", "engine")]
     assert all((ROOT / "stages" / f"{stage}.py").is_file() for stage in STAGES)
 

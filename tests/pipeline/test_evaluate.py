@@ -9,7 +9,7 @@ from pneumonia.serving import plausibility
 from tests.pipeline.clone import Clone
 
 
-def test_the_statistics_behind_the_warnings_are_of_training_and_validation_films(
+def test_the_statistics_behind_the_warnings_are_of_training_and_validation_images(
     reproduced: Clone,
 ) -> None:
     data = reproduced.path / "data/prepared"

@@ -54,7 +54,7 @@ def test_metrics_plots_and_params_are_declared(reproduced: Clone) -> None:
     assert 0 <= auc <= 1
     assert {"models/scratch/metrics.json", "reports/gradcam_report/metrics.json"} < set(files)
     plots = reproduced.run("dvc", "plots", "show", "--json", "--out", "plots").stdout
-    pictures = {"reports/visualize/films.png", "reports/evaluate/robustness.png"}
+    pictures = {"reports/visualize/images.png", "reports/evaluate/robustness.png"}
     assert {"ROC", "Loss", *pictures} <= set(json.loads(plots)["data"])
     changed = reproduced.run("dvc", "params", "diff", "--json").stdout
     assert json.loads(changed) == {}
@@ -84,15 +84,15 @@ AFTER_TRAINING = ["evaluate", "gradcam_report"]
     [
         ("validation", "0.31", "src/pneumonia/data/splits.py", STAGES),
         (
-            "films_per_class",
+            "images_per_class",
             "3",
             "src/pneumonia/reporting/data_figures.py",
             ["visualize", *AFTER_TRAINING],  # the stub changes the probes, which evaluate reads
         ),
         ("widths", "[8, 8]", "src/pneumonia/models/scratch.py", ["train_scratch", *AFTER_TRAINING]),
         ("head_l2", "0.3", "src/pneumonia/models/transfer.py", ["train_transfer", *AFTER_TRAINING]),
-        ("shift_films", "30", "src/pneumonia/evaluation/shifts.py", AFTER_TRAINING),
-        ("films_per_group", "3", "src/pneumonia/explain/gallery.py", ["gradcam_report"]),
+        ("shift_images", "30", "src/pneumonia/evaluation/shifts.py", AFTER_TRAINING),
+        ("images_per_group", "3", "src/pneumonia/explain/gallery.py", ["gradcam_report"]),
     ],
     ids=STAGES,
 )
@@ -119,24 +119,24 @@ def test_a_change_runs_exactly_what_it_touches(
 
 def test_other_figures_of_the_data_do_not_train_again(reproduced: Clone, tmp_path: Path) -> None:
     clone = reproduced.copy(tmp_path / "clone")
-    experiment = clone.run("dvc", "exp", "run", "-S", "visualize.films_per_class=3")
+    experiment = clone.run("dvc", "exp", "run", "-S", "visualize.images_per_class=3")
     assert experiment.returncode == 0, experiment.stderr
     assert "Running stage 'visualize'" in experiment.stdout
     assert "Running stage 'train" not in experiment.stdout
     assert "InitializeLog" not in experiment.stderr  # TensorFlow's greeting
 
 
-def make_folder(root: Path, films: int = 6) -> Path:
-    """Noise films in the Kaggle layout, each of a patient of its own."""
+def make_folder(root: Path, images: int = 6) -> Path:
+    """Noise images in the Kaggle layout, each of a patient of its own."""
     number = 0
     for split in ("train", "test"):
         for label in ("NORMAL", "PNEUMONIA"):
             (root / split / label).mkdir(parents=True)
-            for _ in range(films):
+            for _ in range(images):
                 number += 1
                 name = f"IM-{number:04}-0001" if label == "NORMAL" else f"person{number}_virus_1"
-                film = Image.effect_noise((40 + number, 40), 50 + number)
-                film.save(root / split / label / f"{name}.jpeg")
+                image = Image.effect_noise((40 + number, 40), 50 + number)
+                image.save(root / split / label / f"{name}.jpeg")
     return root
 
 
@@ -147,9 +147,9 @@ def use_folder(clone: Clone, folder: Path) -> None:
 
 def test_a_leak_between_splits_stops_before_training(reproduced: Clone, tmp_path: Path) -> None:
     clone = reproduced.copy(tmp_path / "clone")
-    folder = make_folder(tmp_path / "films")
-    film = folder / "train" / "NORMAL" / "IM-0001-0001.jpeg"
-    shutil.copy(film, folder / "test" / "NORMAL" / "IM-0001-0002.jpeg")
+    folder = make_folder(tmp_path / "images")
+    image = folder / "train" / "NORMAL" / "IM-0001-0001.jpeg"
+    shutil.copy(image, folder / "test" / "NORMAL" / "IM-0001-0002.jpeg")
     use_folder(clone, folder)
     before = outputs(clone)
     ran = clone.run("dvc", "repro")
@@ -158,7 +158,7 @@ def test_a_leak_between_splits_stops_before_training(reproduced: Clone, tmp_path
     where = "test (test/NORMAL/IM-0001-0002.jpeg) and in train (train/NORMAL/IM-0001-0001.jpeg)"
     in_val = where.replace("train (", "val (")
     lines = ran.stderr.splitlines()
-    for finding in ("visualize: patient IM-0001 is in", "visualize: identical films in"):
+    for finding in ("visualize: patient IM-0001 is in", "visualize: identical images in"):
         assert f"{finding} {where}" in lines or f"{finding} {in_val}" in lines
     after = outputs(clone)
     assert {name for name in before if after.get(name) != before[name]} <= {
@@ -166,17 +166,17 @@ def test_a_leak_between_splits_stops_before_training(reproduced: Clone, tmp_path
     }
 
 
-def break_film(folder: Path, kind: str) -> str:
-    """Spoil one film, and say what the message must hold."""
-    film = folder / "train" / "NORMAL" / "IM-0001-0001.jpeg"
+def break_image(folder: Path, kind: str) -> str:
+    """Spoil one image, and say what the message must hold."""
+    image = folder / "train" / "NORMAL" / "IM-0001-0001.jpeg"
     if kind == "truncated":
-        film.write_bytes(film.read_bytes()[:300])
+        image.write_bytes(image.read_bytes()[:300])
         return "prepare: train/NORMAL/IM-0001-0001.jpeg: truncated or corrupt image"
     if kind == "text":
-        film.write_text("not a film")
+        image.write_text("not an image")
         return "prepare: train/NORMAL/IM-0001-0001.jpeg: not a JPEG, PNG or DICOM image"
     if kind == "empty file":
-        film.write_bytes(b"")
+        image.write_bytes(b"")
         return "prepare: train/NORMAL/IM-0001-0001.jpeg: the file is empty (0 bytes)"
     shutil.rmtree(folder / "train" / "NORMAL")
     (folder / "train" / "NORMAL").mkdir()
@@ -196,10 +196,12 @@ def test_maps_that_do_not_depend_on_the_weights_stop_the_stage(
 
 
 @pytest.mark.parametrize("kind", ["truncated", "text", "empty file", "empty class"])
-def test_bad_films_are_named_and_cost_nothing(reproduced: Clone, tmp_path: Path, kind: str) -> None:
+def test_bad_images_are_named_and_cost_nothing(
+    reproduced: Clone, tmp_path: Path, kind: str
+) -> None:
     clone = reproduced.copy(tmp_path / "clone")
-    folder = make_folder(tmp_path / "films")
-    message = break_film(folder, kind)
+    folder = make_folder(tmp_path / "images")
+    message = break_image(folder, kind)
     use_folder(clone, folder)
     before = outputs(clone)
     ran = clone.run("dvc", "repro")

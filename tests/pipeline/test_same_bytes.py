@@ -1,4 +1,4 @@
-"""Two clean clones on real films end with one lock, though one was killed again and again."""
+"""Two clean clones on real images end with one lock, though one was killed again and again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from tests.pipeline.clone import Clone, clean_environment, make_clone
 
-FILMS, EPOCHS = 400, 12
+IMAGES, EPOCHS = 400, 12
 # Each after this epoch, from before the first one on; the last two in the second seed's training.
 KILLS = (0, 1, 5, EPOCHS + 1, EPOCHS + 2)
 CHANGES = {
@@ -29,16 +29,16 @@ CHANGES = {
 
 
 def subset(folder: Path) -> None:
-    """Every n-th film of the train split, of both classes, and of the test split."""
+    """Every n-th image of the train split, of both classes, and of the test split."""
     source = Path(os.environ["CHEST_XRAY_DIR"])
     for split, share in (("train", 0.75), ("test", 0.25)):
-        films = sorted((source / split).rglob("*.jp*g"))
-        count = round(FILMS * share)
+        images = sorted((source / split).rglob("*.jp*g"))
+        count = round(IMAGES * share)
         for number in range(count):
-            film = films[number * len(films) // count]
-            place = folder / film.relative_to(source)
+            image = images[number * len(images) // count]
+            place = folder / image.relative_to(source)
             place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(film, place)
+            shutil.copy(image, place)
 
 
 def process_of(stage: str, clone: Clone) -> int | None:
@@ -88,7 +88,7 @@ def kill_while_running(stage: str, clone: Clone, epoch: int, seconds: float) -> 
 @pytest.mark.long
 @pytest.mark.real
 @pytest.mark.skipif("CHEST_XRAY_DIR" not in os.environ, reason="CHEST_XRAY_DIR is not set")
-def test_two_clones_on_real_films_end_alike_though_one_was_killed(tmp_path: Path) -> None:
+def test_two_clones_on_real_images_end_alike_though_one_was_killed(tmp_path: Path) -> None:
     clones = []
     for name in ("whole", "killed"):
         clone = make_clone(tmp_path / name)

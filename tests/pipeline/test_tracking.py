@@ -44,7 +44,7 @@ def test_each_training_is_one_finished_run_with_its_params_and_data(reproduced: 
         assert len(run.data.tags["git.commit"]) == 40
         data = {one.dataset.name: one.dataset.digest for one in run.inputs.dataset_inputs}
         digest = run.data.params["data_digest"]
-        assert data == dict.fromkeys(("films_train", "films_val", "films_test"), digest)
+        assert data == dict.fromkeys(("images_train", "images_val", "images_test"), digest)
         assert str(reproduced.path) not in str(run.inputs)
 
 

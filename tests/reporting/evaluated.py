@@ -27,11 +27,11 @@ PROBES = {"file": {"auc": 0.61, "low": 0.5, "high": 0.7}, "border": {"auc": 0.7,
 
 
 def evaluated(root: Path, source: str = "phantom") -> Results:
-    """Write films, models and the files of `evaluate` under `root`, and read them back."""
-    films, models, folder = root / "prepared", root / "models", root / "evaluate"
-    (films / "images").mkdir(parents=True)
-    write_manifest(films, [_row(number, films) for number in range(210)])
-    table = read_manifest(films)
+    """Write images, models and the files of `evaluate` under `root`, and read them back."""
+    images, models, folder = root / "prepared", root / "models", root / "evaluate"
+    (images / "images").mkdir(parents=True)
+    write_manifest(images, [_row(number, images) for number in range(210)])
+    table = read_manifest(images)
     rows = table[table["split"].isin(evaluate.SPLITS)]
     kinds = attributes(rows, table[table["split"] == "train"], set())
     block = params()
@@ -62,7 +62,7 @@ def evaluated(root: Path, source: str = "phantom") -> Results:
     card = {"better": "transfer", "models": {name: asdict(one) for name, one in points.items()}}
     (folder / "operating_point.json").write_text(json.dumps(card))
     _write_models(models)
-    return read_results(folder, films, models, source, block)
+    return read_results(folder, images, models, source, block)
 
 
 def params() -> EvaluateParams:
@@ -71,13 +71,13 @@ def params() -> EvaluateParams:
     return EvaluateParams.model_validate(block | {"bootstrap": 100})
 
 
-def _row(number: int, films: Path) -> ManifestRow:
-    """A film of its own grey; two films a patient, seven of which are 3 of train, 2 val, 2 test."""
+def _row(number: int, images: Path) -> ManifestRow:
+    """An image of its own grey; two images a patient, seven of which are 3 of train, 2 val, 2 test."""
     patient, subtype = number // 2, SUBTYPES[number // 2 % 3]
     name = f"{number:016x}"
-    image_path(films, name).write_bytes(encode_png(np.full((SIZE, SIZE), 20 + number, np.uint8)))
+    image_path(images, name).write_bytes(encode_png(np.full((SIZE, SIZE), 20 + number, np.uint8)))
     return ManifestRow(
-        name, f"film{number}.png", int(subtype != "normal"), subtype, f"p{patient}",
+        name, f"image{number}.png", int(subtype != "normal"), subtype, f"p{patient}",
         ("train", "train", "train", "val", "val", "test", "test")[patient % 7],
         600 + number * 7 % 500, 500, "L" if number % 4 else "RGB", 9000, "",
     )  # fmt: skip
@@ -103,14 +103,14 @@ class Page(HTMLParser):
     Attributes:
         headings: id by text, in order.
         tables: by the heading above, its rows of cells.
-        films: by the heading above, source and caption of each picture in the gallery.
+        images: by the heading above, source and caption of each picture in the gallery.
         tags: every tag with its attributes.
         text: all of it.
     """
 
     headings: dict[str, str] = field(default_factory=dict)
     tables: dict[str, list[list[str]]] = field(default_factory=dict)
-    films: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    images: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
     text: str = ""
 
@@ -145,7 +145,7 @@ class Page(HTMLParser):
         if tag in ("td", "th"):
             self.tables[self._heading][-1].append(self._piece.replace("\xa0", " "))
         if tag == "figcaption" and "ul" in self._open:
-            self.films.setdefault(self._heading, []).append((self._source, self._piece))
+            self.images.setdefault(self._heading, []).append((self._source, self._piece))
 
 
 def read_page(path: Path) -> Page:

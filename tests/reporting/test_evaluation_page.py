@@ -1,4 +1,4 @@
-"""The page of `evaluate` prints the numbers of its files, shows the right films, and is whole."""
+"""The page of `evaluate` prints the numbers of its files, shows the right images, and is whole."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_subgroups_and_errors_are_those_of_the_files(root: Path, page: Page) -> 
         "size: low", "size: middle", "size: high",
     ]  # fmt: skip
     virus = errors[(errors["group"] == "virus") & (errors["model"] == "transfer")].iloc[0]
-    assert cells["subtype: virus"][0] == str(virus["films"])
+    assert cells["subtype: virus"][0] == str(virus["images"])
     assert cells["subtype: virus"][2].endswith(f"; {virus['missed']} + {virus['false_alarms']}")
 
 
@@ -180,15 +180,15 @@ def test_the_gallery_shows_the_most_confident_errors(root: Path, page: Page, mod
     threshold = points[model]["threshold"]
     wrong = rows[(rows["probability"] >= threshold) != (rows["label"] == 1)]
     far = (wrong["probability"] - wrong["label"]).abs().sort_values(ascending=False)
-    films = page.films[f"Most confident errors of {model}"]
-    assert len(films) == min(len(wrong), failure_page.SHOWN) >= 3
-    for (source, caption), row in zip(films, wrong.loc[far.index].itertuples(), strict=False):
-        # Each film is of one grey, which tells it from all others.
+    images = page.images[f"Most confident errors of {model}"]
+    assert len(images) == min(len(wrong), failure_page.SHOWN) >= 3
+    for (source, caption), row in zip(images, wrong.loc[far.index].itertuples(), strict=False):
+        # Each image is of one grey, which tells it from all others.
         assert set(pixels(source).ravel()) == {20 + int(row.image_id, 16)}
         assert f"probability {row.probability:.3f}" in caption
         assert f"threshold {threshold:.3f}" in caption
         assert caption.startswith("missed: " if row.label else "false alarm: normal")
-    counted = f"{len(wrong)} of {len(rows)} test films are decided wrongly"
+    counted = f"{len(wrong)} of {len(rows)} test images are decided wrongly"
     assert counted in page.text
 
 
@@ -201,8 +201,8 @@ def test_a_model_without_an_error_says_so(results: Results) -> None:
         confident_errors=none[none["model"] == "nobody"],
     )
     section = failure_page.sections(changed)[-1]
-    assert section.films == []
-    assert section.paragraphs == [f"None of the {len(right)} test films is decided wrongly."]
+    assert section.images == []
+    assert section.paragraphs == [f"None of the {len(right)} test images is decided wrongly."]
 
 
 @pytest.mark.parametrize("name", ["index.html", "model_card.html"])
@@ -287,7 +287,12 @@ def test_a_probability_is_not_rounded_to_certainty() -> None:
 
 def test_no_bar_of_a_subgroup_is_cut_off() -> None:
     def row(model: str, group: str, auc: float, sensitivity: float) -> dict[str, Any]:
-        found: dict[str, Any] = {"model": model, "attribute": "subtype", "group": group, "films": 9}
+        found: dict[str, Any] = {
+            "model": model,
+            "attribute": "subtype",
+            "group": group,
+            "images": 9,
+        }
         values = {"auc": auc, "sensitivity": sensitivity, "specificity": 0.99}
         for metric, value in values.items():
             found |= {metric: value, f"{metric}_low": value - 0.05, f"{metric}_high": 1.0}

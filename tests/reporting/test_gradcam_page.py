@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pneumonia.data.image import film_box
+from pneumonia.data.image import image_box
 from pneumonia.explain.verdicts import verdicts
 from pneumonia.reporting import gradcam_figures, style
 from pneumonia.reporting.gradcam_page import Report, write_gradcam_page
@@ -23,7 +23,7 @@ BAD = GOOD | {"randomised_rank": 0.9}
 
 
 def exhibit(number: int, probability: float, known: bool = True) -> gradcam_figures.Exhibit:
-    """A film of 80 by 60 px in its square, with a spot that both models found."""
+    """An image of 80 by 60 px in its square, with a spot that both models found."""
     rng = np.random.default_rng(number)
     mask = np.zeros((SIDE, SIDE), bool)
     mask[20:30, 20:40] = True
@@ -34,10 +34,10 @@ def exhibit(number: int, probability: float, known: bool = True) -> gradcam_figu
         )
         for model in ("scratch", "transfer")
     }  # fmt: skip
-    film = rng.integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
-    box = film_box(80, 60, SIDE)
+    image = rng.integers(0, 256, (SIDE, SIDE), dtype=np.uint8)
+    box = image_box(80, 60, SIDE)
     return gradcam_figures.Exhibit(
-        f"{number:016x}", "virus", film, box, mask if known else None, answers
+        f"{number:016x}", "virus", image, box, mask if known else None, answers
     )
 
 
@@ -90,25 +90,25 @@ def test_the_page_is_whole(page: str) -> None:
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", page)
     assert not re.findall(r"url\((?!data:)", page)
     assert "http" not in page
-    # The four figures, and of each of five films: itself, both models' maps over it, alone and in
+    # The four figures, and of each of five images: itself, both models' maps over it, alone and in
     # cells; outlines of four; of the two that are called NORMAL both models' maps for that.
     assert len(pictures(page)) == 4 + 5 * (1 + 2 * 3) + 4 + 2 * 2
     assert len(page) < 8_000_000
 
 
-def test_the_films_have_their_own_proportions(page: str) -> None:
-    films = [one for one in pictures(page) if one.width == SIDE]
-    assert len(films) == 5 * 7 + 4 + 4
-    assert {one.size for one in films} == {(64, 48)}
+def test_the_images_have_their_own_proportions(page: str) -> None:
+    images = [one for one in pictures(page) if one.width == SIDE]
+    assert len(images) == 5 * 7 + 4 + 4
+    assert {one.size for one in images} == {(64, 48)}
     assert page.count("aspect-ratio: 64 / 48") == page.count("aspect-ratio")
 
 
-def test_films_probabilities_and_ranks_are_named(page: str) -> None:
+def test_images_probabilities_and_ranks_are_named(page: str) -> None:
     for rank in ("most confident", "median", "least confident"):
         assert f"virus: {rank}" in page
     assert page.count("0.900 ≥ 0.500: PNEUMONIA") == 2
     assert page.count("0.200 &lt; 0.500: NORMAL") == 2
-    assert "transfer has none on the test films." in page
+    assert "transfer has none on the test images." in page
     assert "for NORMAL</div>" in page
 
 
@@ -116,7 +116,7 @@ def test_the_verdicts_are_plain(page: str) -> None:
     assert "scratch: 6 of 7 checks speak for its maps; transfer: 7 of 7 checks" in page
     assert "No. With weights in random order they correlate on average at most 0.90" in page
     assert "Yes. With weights in random order they correlate on average at most 0.10" in page
-    assert "64 films of 50 patients" in page
+    assert "64 images of 50 patients" in page
     for source in ("Saporta 2022", "Arun 2021", "Adebayo 2018", "Rong 2022", "Selvaraju 2017"):
         assert source in page
 
@@ -147,12 +147,12 @@ def test_hirescam_of_the_last_activations_is_the_served_map(tmp_path: Path) -> N
 def test_an_empty_gallery_has_a_picture_too() -> None:
     style.apply()
     [axis] = gradcam_figures.gallery([], 0.6).axes
-    assert axis.texts[0].get_text() == "no such film"
+    assert axis.texts[0].get_text() == "no such image"
 
 
-def test_a_gallery_has_a_row_a_film() -> None:
+def test_a_gallery_has_a_row_an_image() -> None:
     style.apply()
     figure = gradcam_figures.gallery([exhibit(1, 0.9), exhibit(2, 0.2)], 0.6)
     titles = [axis.get_title("left") for axis in figure.axes]
-    assert titles[0] == titles[5] == "film 00000000 (virus)"
+    assert titles[0] == titles[5] == "image 00000000 (virus)"
     assert titles.count("transfer  0.900 ≥ 0.500") == titles.count("scratch  0.200 < 0.500") == 1

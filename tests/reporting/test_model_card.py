@@ -82,7 +82,7 @@ def test_it_says_what_is_not_known(card: str) -> None:
         assert needed in card, needed
 
 
-def test_it_counts_the_films_of_each_split(results: Results, card: str) -> None:
+def test_it_counts_the_images_of_each_split(results: Results, card: str) -> None:
     for split, name in (("train", "train"), ("val", "validation"), ("test", "test")):
         part = results.manifest[results.manifest["split"] == split]
         ill = int(part["label"].sum())
@@ -91,7 +91,7 @@ def test_it_counts_the_films_of_each_split(results: Results, card: str) -> None:
 
 
 @pytest.mark.parametrize("source", sorted(SOURCES))
-def test_licence_and_source_of_the_films_are_told(
+def test_licence_and_source_of_the_images_are_told(
     results: Results, tmp_path: Path, source: str
 ) -> None:
     text = write_model_card(tmp_path, replace(results, source=source)).read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ CONDITIONS = [(shift, strength) for shift, spec in SHIFTS.items() for strength i
 def table() -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = [
-        {"model": model, "split": split, "shift": shift, "strength": strength, "films": 90}
+        {"model": model, "split": split, "shift": shift, "strength": strength, "images": 90}
         | dict(zip(METRICS, rng.uniform(0.4, 0.9, 3) if plain else (0.98, 0.95, 0.93), strict=True))
         for model in ("scratch", "transfer")
         for split in ("test", "val")

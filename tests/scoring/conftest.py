@@ -1,4 +1,4 @@
-"""A small model in the layout of MLflow, and films to score."""
+"""A small model in the layout of MLflow, and images to score."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ THRESHOLD = 0.5
 
 
 def write_model(folder: Path, threshold: float = THRESHOLD) -> Path:
-    """A model whose logit is the mean grey of the film less 0.4; no statistics for warnings."""
+    """A model whose logit is the mean grey of the image less 0.4; no statistics for warnings."""
     folder.mkdir(parents=True)
     write_graph(folder / "graph.onnx")
     point = {"slope": 4.0, "intercept": 0.0, "threshold": threshold, "map_scale": 1.0}
@@ -36,10 +36,10 @@ def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("model") / "small")
 
 
-def write_films(folder: Path, count: int, side: int = SIZE) -> list[str]:
-    """PNG films that brighten from one to the next, named in that order."""
+def write_images(folder: Path, count: int, side: int = SIZE) -> list[str]:
+    """PNG images that brighten from one to the next, named in that order."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = [f"film-{number:04d}.png" for number in range(count)]
+    names = [f"image-{number:04d}.png" for number in range(count)]
     for number, name in enumerate(names):
         grey = np.full((side, side), 40 + number * 160 // count, np.uint8)
         (folder / name).write_bytes(image_bytes(grey, "PNG"))
@@ -48,17 +48,17 @@ def write_films(folder: Path, count: int, side: int = SIZE) -> list[str]:
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """A folder with films of each kind, in folders, and files that are none."""
+    """A folder with images of each kind, in folders, and files that are none."""
     root = tmp_path / "mixed"
-    write_films(root, 3)
+    write_images(root, 3)
     (root / "below").mkdir()
     grey = np.random.default_rng(0).integers(0, 4096, (80, 70), np.uint16)
-    (root / "below" / "film.DCM").write_bytes(dicom_bytes(grey))
+    (root / "below" / "image.DCM").write_bytes(dicom_bytes(grey))
     (root / "below" / "small.jpg").write_bytes(image_bytes(np.full((40, 30), 90, np.uint8)))
-    (root / "below" / "text.png").write_text("no film")
+    (root / "below" / "text.png").write_text("no image")
     (root / "below" / "empty.jpeg").touch()
     (root / "notes.txt").write_text("passed over")
     (root / ".hidden.png").write_text("passed over")
     (root / ".cache").mkdir()
-    (root / ".cache" / "film.png").write_text("passed over")
+    (root / ".cache" / "image.png").write_text("passed over")
     return root

@@ -16,20 +16,20 @@ import pytest
 
 from pneumonia.errors import InputError
 from pneumonia.scoring import output, score
-from pneumonia.scoring.films import list_films
+from pneumonia.scoring.images import list_images
 from pneumonia.scoring.model import fetch_model, load_model
 from pneumonia.scoring.rows import schema
 from pneumonia.scoring.score import DONE, Job, open_job, score_here
-from pneumonia.serving.answers import Film
+from pneumonia.serving.answers import CheckedImage
 from tests.pipeline.clone import clean_environment
 from tests.pipeline.imports import ROOT
-from tests.scoring.conftest import THRESHOLD, write_films, write_model
+from tests.scoring.conftest import THRESHOLD, write_images, write_model
 
 
-def job(films: Path, model: Path, where: Path, **given: Any) -> Job:
-    """A job of parts of two films."""
+def job(images: Path, model: Path, where: Path, **given: Any) -> Job:
+    """A job of parts of two images."""
     options = {"rows": 2, "maps": False} | given
-    return Job(list_films(str(films)), fetch_model(str(model)), str(where), **options)
+    return Job(list_images(str(images)), fetch_model(str(model)), str(where), **options)
 
 
 def done(task: Job, threads: int = 2) -> tuple[list[int], dict[str, int]]:
@@ -43,11 +43,11 @@ def hashes(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
 
 
-def test_a_film_has_a_row_and_what_is_wrong_is_in_it(
+def test_a_image_has_a_row_and_what_is_wrong_is_in_it(
     mixed: Path, small_model: Path, tmp_path: Path
 ) -> None:
     (mixed / "list.csv").write_text(
-        "file\nfilm-0002.png\ngone.png\nbelow\nbelow/film.DCM\nbelow/text.png\nbelow/empty.jpeg\n"
+        "file\nimage-0002.png\ngone.png\nbelow\nbelow/image.DCM\nbelow/text.png\nbelow/empty.jpeg\n"
         "below/small.jpg\n"
     )
     task = job(mixed / "list.csv", small_model, tmp_path / "out")
@@ -56,13 +56,13 @@ def test_a_film_has_a_row_and_what_is_wrong_is_in_it(
         DONE: 3, "missing_file": 1, "unreadable_file": 1, "not_an_image": 1, "empty_file": 1
     }  # fmt: skip
     rows = pd.read_parquet(tmp_path / "out").set_index("file")
-    assert list(rows.index) == task.films.names.to_pylist()
-    bright = rows.loc["film-0002.png"]
+    assert list(rows.index) == task.images.names.to_pylist()
+    bright = rows.loc["image-0002.png"]
     grey = (40 + 2 * 160 // 3) / 255
     # The graph takes the mean of its float32 pixels, which is off by a little.
     assert bright["probability"] == pytest.approx(1 / (1 + math.exp(-4 * (grey - 0.4))), abs=1e-5)
     [predicted] = load_model(task.model, 1).predictor.predict(
-        [(mixed / "film-0002.png").read_bytes()]
+        [(mixed / "image-0002.png").read_bytes()]
     )
     assert bright["probability"] == predicted.probability
     assert bright["label"] == ("PNEUMONIA" if bright["probability"] >= THRESHOLD else "NORMAL")
@@ -86,13 +86,13 @@ def test_a_failure_nobody_foresaw_stays_in_its_row(
 ) -> None:
     whole = score.Scorer._answer
 
-    def answer(self: score.Scorer, name: str, film: Film) -> dict[str, Any]:
-        if name == "film-0001.png":
+    def answer(self: score.Scorer, name: str, image: CheckedImage) -> dict[str, Any]:
+        if name == "image-0001.png":
             raise RuntimeError("out of order")
-        return whole(self, name, film)
+        return whole(self, name, image)
 
     monkeypatch.setattr(score.Scorer, "_answer", answer)
-    (mixed / "list.csv").write_text("file\nbelow/small.jpg\nfilm-0001.png\n")
+    (mixed / "list.csv").write_text("file\nbelow/small.jpg\nimage-0001.png\n")
     _, counts = done(job(mixed / "list.csv", small_model, tmp_path / "out"))
     assert counts == {DONE: 1, "unexpected": 1}
     rows = pd.read_parquet(tmp_path / "out")
@@ -102,9 +102,9 @@ def test_a_failure_nobody_foresaw_stays_in_its_row(
 def test_part_files_are_the_same_bytes_whatever_the_threads(
     tmp_path: Path, small_model: Path
 ) -> None:
-    write_films(tmp_path / "films", 7)
+    write_images(tmp_path / "images", 7)
     for threads in (1, 3):
-        done(job(tmp_path / "films", small_model, tmp_path / f"out{threads}"), threads)
+        done(job(tmp_path / "images", small_model, tmp_path / f"out{threads}"), threads)
     assert hashes(tmp_path / "out1") == hashes(tmp_path / "out3")
     names = sorted(hashes(tmp_path / "out1"))
     assert names == ["_score.json", *(output.part_name(number) for number in range(4))]
@@ -113,18 +113,18 @@ def test_part_files_are_the_same_bytes_whatever_the_threads(
 
 
 def test_maps_come_on_demand(tmp_path: Path, small_model: Path) -> None:
-    write_films(tmp_path / "films", 2)
-    done(job(tmp_path / "films", small_model, tmp_path / "out", maps=True))
+    write_images(tmp_path / "images", 2)
+    done(job(tmp_path / "images", small_model, tmp_path / "out", maps=True))
     table = pq.read_table(tmp_path / "out")
     assert table.schema.equals(schema(maps=True))
-    # The small graph's map is the film.
+    # The small graph's map is the image.
     assert table["map"][0].as_py()[0] == pytest.approx([40 / 255] * 64)
 
 
 def test_finished_parts_are_not_scored_again(tmp_path: Path, small_model: Path) -> None:
-    write_films(tmp_path / "films", 7)
+    write_images(tmp_path / "images", 7)
     out = tmp_path / "out"
-    task = job(tmp_path / "films", small_model, out)
+    task = job(tmp_path / "images", small_model, out)
     done(task)
     whole = hashes(out)
     assert done(task) == ([], {})
@@ -139,8 +139,8 @@ def test_finished_parts_are_not_scored_again(tmp_path: Path, small_model: Path) 
 def test_nothing_is_left_of_a_part_that_cannot_be_finished(
     tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_films(tmp_path / "films", 7)
-    task = job(tmp_path / "films", small_model, tmp_path / "out")
+    write_images(tmp_path / "images", 7)
+    task = job(tmp_path / "images", small_model, tmp_path / "out")
     left = open_job(task)
     scored = score_here(task, left, 2)
     for _ in range(3):
@@ -154,22 +154,22 @@ def test_nothing_is_left_of_a_part_that_cannot_be_finished(
     ("change", "what"),
     [
         ("model", "of another model, small"),
-        ("films", "of another list of films, 3 of them"),
-        ("rows", "in parts of 2 films"),
+        ("images", "of another list of images, 3 of them"),
+        ("rows", "in parts of 2 images"),
         ("maps", "without maps"),
     ],
 )
 def test_an_output_of_something_else_is_refused(
     tmp_path: Path, small_model: Path, change: str, what: str
 ) -> None:
-    write_films(tmp_path / "films", 3)
-    task = job(tmp_path / "films", small_model, tmp_path / "out")
+    write_images(tmp_path / "images", 3)
+    task = job(tmp_path / "images", small_model, tmp_path / "out")
     done(task)
     before = hashes(tmp_path / "out")
-    write_films(tmp_path / "more", 4)
+    write_images(tmp_path / "more", 4)
     other = {
         "model": lambda: replace(task, model=fetch_model(str(write_model(tmp_path / "m", 0.6)))),
-        "films": lambda: replace(task, films=list_films(str(tmp_path / "more"))),
+        "images": lambda: replace(task, images=list_images(str(tmp_path / "more"))),
         "rows": lambda: replace(task, rows=3),
         "maps": lambda: replace(task, maps=True),
     }[change]()
@@ -182,10 +182,10 @@ def test_an_output_of_something_else_is_refused(
 
 
 def test_a_folder_of_other_files_is_refused_and_kept(tmp_path: Path, small_model: Path) -> None:
-    write_films(tmp_path / "films", 1)
+    write_images(tmp_path / "images", 1)
     with pytest.raises(InputError, match="holds other files than scores: name an empty folder"):
-        open_job(job(tmp_path / "films", small_model, tmp_path / "films"))
-    assert [file.name for file in (tmp_path / "films").iterdir()] == ["film-0000.png"]
+        open_job(job(tmp_path / "images", small_model, tmp_path / "images"))
+    assert [file.name for file in (tmp_path / "images").iterdir()] == ["image-0000.png"]
 
 
 def run(*arguments: object, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -204,13 +204,13 @@ def test_the_command_scores_with_a_registered_model_and_goes_on(
     first = run(*arguments, folder=tmp_path)
     assert (first.returncode, first.stderr) == (0, "")
     lines = first.stdout.splitlines()
-    assert lines[0].startswith("7 films; 7 in ")
+    assert lines[0].startswith("7 images; 7 in ")
     assert lines[1:] == ["2 could not be scored: 1 empty_file, 1 not_an_image"]
     rows = pd.read_parquet(tmp_path / "out")
     assert set(zip(rows["model"], rows["version"], strict=True)) == {("served", "1")}
     (tmp_path / "out" / output.part_name(1)).unlink()
     again = run(*arguments, folder=tmp_path)
-    assert again.stdout.startswith("7 films, 4 of them from before; 3 in ")
+    assert again.stdout.startswith("7 images, 4 of them from before; 3 in ")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out"), rows)
 
 

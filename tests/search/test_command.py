@@ -72,7 +72,7 @@ def test_help_and_mistakes_need_nothing_heavy(arguments: list[str], status: int,
         (["--params", "nowhere.yaml"], "search: nowhere.yaml: no such file"),
     ],
 )
-def test_what_is_wrong_is_said_before_a_film_is_read(arguments: list[str], told: str) -> None:
+def test_what_is_wrong_is_said_before_a_image_is_read(arguments: list[str], told: str) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "pneumonia", "search", "train_scratch", *arguments],
         cwd=ROOT, env=clean_environment() | {"PYTHONPATH": f"{ROOT}/src"},

@@ -54,7 +54,7 @@ class Training:
         self.seen.append((params.learning_rate, []))
 
     def train(
-        self, model: None, films: Any, params: ScratchParams, history: list[Epoch],
+        self, model: None, images: Any, params: ScratchParams, history: list[Epoch],
         checkpoint: Checkpoint, on_epoch: Any,
     ) -> None:  # fmt: skip
         rate, epochs = self.seen[-1]
@@ -165,7 +165,7 @@ def test_a_search_without_a_good_end_says_so(start: Start) -> None:
         start(training)
 
 
-def test_other_films_or_another_space_are_another_search(prepared: Path) -> None:
+def test_other_images_or_another_space_are_another_search(prepared: Path) -> None:
     training = Training()
 
     def key(plan: SearchParams = PLAN, digest: str = "d", **block: Any) -> str:
@@ -181,7 +181,7 @@ def test_other_films_or_another_space_are_another_search(prepared: Path) -> None
     )
 
 
-def test_no_film_of_test_is_read(
+def test_no_image_of_test_is_read(
     start: Start, prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = []

@@ -69,7 +69,7 @@ class Browser:
         )  # fmt: skip
 
     def choose(self, *files: Path) -> None:
-        """Give films to the page's button and wait for the answers."""
+        """Give images to the page's button and wait for the answers."""
         self.id("files").send_keys("\n".join(str(file) for file in files))
         self.settled()
 

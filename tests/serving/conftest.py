@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from pneumonia.data.image import encode_png
 from pneumonia.serving.app import create_app
 from pneumonia.serving.limits import Limits
-from tests.data.test_image import smooth_film
+from tests.data.test_image import smooth_image
 from tests.serving.browser import Browser, opened
 from tests.serving.registered import register_model
 
@@ -56,9 +56,9 @@ def client_with(model_folder: Path) -> Iterator[MakeClient]:
 
 
 @pytest.fixture(scope="session")
-def films() -> list[bytes]:
-    """PNG films, the first darker than the model's threshold, the others brighter."""
-    return [encode_png(smooth_film(70 + 9 * n, 90) // 2 + 40 * n) for n in range(4)]
+def images() -> list[bytes]:
+    """PNG images, the first darker than the model's threshold, the others brighter."""
+    return [encode_png(smooth_image(70 + 9 * n, 90) // 2 + 40 * n) for n in range(4)]
 
 
 @pytest.fixture(scope="module")

@@ -17,14 +17,14 @@ class Crowd:
     """Counts what becomes of requests.
 
     Attributes:
-        counts: "answered" with a label for the film; "refused" with a 503 that says when to come
+        counts: "answered" with a label for the image; "refused" with a 503 that says when to come
             again, after which the client stays away; "gone", no connection could be made; else
             what was wrong. A client ends with any but the first.
     """
 
-    def __init__(self, port: int, film: bytes, size: int) -> None:
+    def __init__(self, port: int, image: bytes, size: int) -> None:
         self.counts: Counter[str] = Counter()
-        self._port, self._film, self._size = port, film, size
+        self._port, self._image, self._size = port, image, size
         self._served = threading.Semaphore(0)
 
     def during(self, stop: Callable[[], None]) -> None:
@@ -59,7 +59,7 @@ class Crowd:
         except OSError as error:
             return f"connecting: {error!r}"
         try:
-            connection.request("POST", "/predict", self._film, {"Content-Type": "image/png"})
+            connection.request("POST", "/predict", self._image, {"Content-Type": "image/png"})
             response = connection.getresponse()
             answer = json.load(response)
         except (OSError, http.client.HTTPException, ValueError) as error:

@@ -14,7 +14,7 @@ from pneumonia.tracking import registration, runs
 from pneumonia.tracking.store import connected
 from tests.conftest import SIZE
 from tests.serving.test_model import write_graph
-from tests.tracking.candidates import make_candidate, some_films
+from tests.tracking.candidates import make_candidate, some_images
 from tests.tracking.conftest import use
 
 NAME = "served"
@@ -41,7 +41,7 @@ def register_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         candidate, graph_sha256=Graph(candidate.graph).sha256, point=POINT, report=report
     )
     with use(f"sqlite:///{folder}/mlflow.db", monkeypatch), connected():
-        with runs.open_run(candidate.folder, some_films(4).table):
+        with runs.open_run(candidate.folder, some_images(4).table):
             version = registration.register(NAME, candidate)
         fetched = mlflow.artifacts.download_artifacts(
             f"models:/{NAME}/{version}", dst_path=str(folder / "fetched")

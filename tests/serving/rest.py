@@ -86,7 +86,7 @@ def in_base64(file: Path) -> str:
 
 
 def champion_predictions(clone: Clone) -> pd.DataFrame:
-    """What `evaluate` wrote for the champion on the test films."""
+    """What `evaluate` wrote for the champion on the test images."""
     report = clone.path / "reports/evaluate"
     champion = json.loads((report / "operating_point.json").read_text())["better"]
     table = pd.read_csv(report / "predictions.csv", dtype={"image_id": str})
@@ -96,7 +96,7 @@ def champion_predictions(clone: Clone) -> pd.DataFrame:
 def records(clone: Clone, table: pd.DataFrame) -> dict[str, Any]:
     """A request with the source file of each row, as a client has it before any preprocessing."""
     params = load_params(clone.path / "params.yaml")
-    sources = {film.file: film for film in open_source(params.data)}
+    sources = {image.file: image for image in open_source(params.data)}
     manifest = read_manifest(clone.path / "data/prepared").set_index("image_id")
     files = [sources[manifest.loc[image_id, "file"]].read()[0] for image_id in table["image_id"]]
     return {"dataframe_records": [{"image": base64.b64encode(file).decode()} for file in files]}

@@ -19,7 +19,7 @@ import numpy as np
 from pneumonia.data.image import ImageError, decode, encode_png
 from pneumonia.explain.overlay import colour, smooth
 from pneumonia.predictor import NOTICE
-from tests.conftest import SIZE, some_film
+from tests.conftest import SIZE, some_image
 
 STATIC = Path(str(resources.files("pneumonia.serving") / "static"))
 POLICY = (
@@ -45,12 +45,12 @@ class StandIn(ThreadingHTTPServer):
     """The server.
 
     Attributes:
-        probabilities: of films by their names; 0.9 of others.
-        warnings: of films by their names.
+        probabilities: of images by their names; 0.9 of others.
+        warnings: of images by their names.
         refusals: what the next requests get instead of answers: status, body, headers; status 0
             hangs up.
-        most: films in a request; more get 413.
-        requests: names of the films of each request.
+        most: images in a request; more get 413.
+        requests: names of the images of each request.
     """
 
     def __init__(self) -> None:
@@ -73,9 +73,11 @@ class StandIn(ThreadingHTTPServer):
         """One row of the answer to /predict."""
         row: dict[str, Any] = {"file": name, "label": None, "probability": None, "error": None}
         try:
-            film = decode(payload, SIZE).pixels
+            image = decode(payload, SIZE).pixels
         except ImageError:
-            return row | {"error": {"code": "not_an_image", "message": "not a film: send another"}}
+            return row | {
+                "error": {"code": "not_an_image", "message": "not an image: send another"}
+            }
         heat = np.clip(smooth(GRID, SIZE) / SCALE, 0, 1)
         alpha = (255 * heat[..., None]).round().astype(np.uint8)
         layer = np.concatenate([colour(heat), alpha], axis=-1)
@@ -88,7 +90,7 @@ class StandIn(ThreadingHTTPServer):
             "warnings": self.warnings.get(name, []),
             "heat_map_png": "",
             "heat_map": {"grid": GRID.tolist(), "scale": SCALE},
-            "film_png": base64.b64encode(encode_png(film)).decode(),
+            "image_png": base64.b64encode(encode_png(image)).decode(),
             "heat_layer_png": base64.b64encode(encode_png(layer)).decode(),
         }
 
@@ -105,7 +107,7 @@ class Handler(BaseHTTPRequestHandler):
             samples = [{"name": "normal-1", "label": "NORMAL", "url": "/samples/normal-1.png"}]
             self._send(200, json.dumps(samples).encode())
         elif self.path == "/samples/normal-1.png":
-            self._send(200, some_film(1), {"Content-Type": "image/jpeg"})
+            self._send(200, some_image(1), {"Content-Type": "image/jpeg"})
         else:
             name = "index.html" if self.path == "/" else self.path.removeprefix("/static/")
             file = STATIC / name
@@ -117,20 +119,20 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         kind = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
         form = BytesParser(policy=HTTP).parsebytes(kind + body)
-        films = [
+        images = [
             (str(part.get_filename()), part.get_payload(decode=True)) for part in form.iter_parts()
         ]
-        self.server.requests.append([name for name, _ in films])
+        self.server.requests.append([name for name, _ in images])
         if self.server.refusals:
             status, told, headers = self.server.refusals.pop(0)
             if status:
                 self._send(status, told, headers)
             else:
                 self.close_connection = True
-        elif len(films) > self.server.most:
-            self._send(*refusal(413, "too many films: send fewer"))
+        elif len(images) > self.server.most:
+            self._send(*refusal(413, "too many images: send fewer"))
         else:
-            rows = [self.server.answer(name, payload) for name, payload in films]
+            rows = [self.server.answer(name, payload) for name, payload in images]
             self._send(
                 200, json.dumps({"model": MODEL, "notice": NOTICE, "predictions": rows}).encode()
             )

@@ -18,7 +18,7 @@ from pneumonia.data.image import decode
 from pneumonia.predictor import NOTICE, Graph
 from tests.conftest import SIZE
 from tests.data.dicom_files import dicom_bytes
-from tests.data.test_image import smooth_film
+from tests.data.test_image import smooth_image
 from tests.serving.registered import NAME, POINT
 
 
@@ -26,21 +26,21 @@ def picture(answer: dict[str, Any], key: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(answer[key])))
 
 
-def predict(client: TestClient, film: bytes, query: str = "") -> dict[str, Any]:
+def predict(client: TestClient, image: bytes, query: str = "") -> dict[str, Any]:
     response = client.post(
-        f"/predict{query}", content=film, headers={"Content-Type": "application/octet-stream"}
+        f"/predict{query}", content=image, headers={"Content-Type": "application/octet-stream"}
     )
     assert response.status_code == 200, response.text
     return response.json()["predictions"][0]
 
 
-def test_a_film_is_answered_by_what_the_graph_gives_for_its_square(
-    client: TestClient, model_folder: Path, films: list[bytes]
+def test_a_image_is_answered_by_what_the_graph_gives_for_its_square(
+    client: TestClient, model_folder: Path, images: list[bytes]
 ) -> None:
-    square = decode(films[1], SIZE).pixels
+    square = decode(images[1], SIZE).pixels
     graph = Graph(model_folder / "artifacts/graph.onnx")
     [logit], [heat_map] = graph.run(square[None, ..., None])
-    body = client.post("/predict", content=films[1], headers={"Content-Type": "image/png"}).json()
+    body = client.post("/predict", content=images[1], headers={"Content-Type": "image/png"}).json()
     assert body["model"] == {"name": NAME, "version": "1", "sha256": graph.sha256}
     assert body["notice"] == NOTICE
     [answer] = body["predictions"]
@@ -54,55 +54,55 @@ def test_a_film_is_answered_by_what_the_graph_gives_for_its_square(
     assert answer["error"] is None
 
 
-def test_both_labels_are_given(client: TestClient, films: list[bytes]) -> None:
-    assert [predict(client, film)["label"] for film in (films[0], films[3])] == [
+def test_both_labels_are_given(client: TestClient, images: list[bytes]) -> None:
+    assert [predict(client, image)["label"] for image in (images[0], images[3])] == [
         "NORMAL",
         "PNEUMONIA",
     ]
 
 
-def test_the_layers_are_the_film_and_the_map_that_make_the_overlay(
-    client: TestClient, films: list[bytes]
+def test_the_layers_are_the_image_and_the_map_that_make_the_overlay(
+    client: TestClient, images: list[bytes]
 ) -> None:
-    plain = predict(client, films[2])
-    assert "film_png" not in plain and "heat_layer_png" not in plain
-    answer = predict(client, films[2], "?layers=true")
-    film = np.asarray(picture(answer, "film_png"))
-    assert np.array_equal(film, decode(films[2], SIZE).pixels)
+    plain = predict(client, images[2])
+    assert "image_png" not in plain and "heat_layer_png" not in plain
+    answer = predict(client, images[2], "?layers=true")
+    image = np.asarray(picture(answer, "image_png"))
+    assert np.array_equal(image, decode(images[2], SIZE).pixels)
     layer = np.asarray(picture(answer, "heat_layer_png")).astype(float)
     assert layer.shape == (SIZE, SIZE, 4)
     opacity = 0.6 * layer[..., 3:] / 255
-    laid_over = (1 - opacity) * film[..., None] + opacity * layer[..., :3]
+    laid_over = (1 - opacity) * image[..., None] + opacity * layer[..., :3]
     shown = np.asarray(picture(answer, "heat_map_png")).astype(float)
     assert np.abs(laid_over - shown).max() <= 1
 
 
-def test_films_of_a_form_are_answered_in_order_by_their_names(
-    client: TestClient, films: list[bytes]
+def test_images_of_a_form_are_answered_in_order_by_their_names(
+    client: TestClient, images: list[bytes]
 ) -> None:
-    names = ["a.png", "ü ber.png", "../../etc/b.png", "C:\\films\\c.png"]
-    form = [("files", (name, film)) for name, film in zip(names, films, strict=True)]
+    names = ["a.png", "ü ber.png", "../../etc/b.png", "C:\\images\\c.png"]
+    form = [("files", (name, image)) for name, image in zip(names, images, strict=True)]
     answers = client.post("/predict", files=form).json()["predictions"]
     assert [answer["file"] for answer in answers] == ["a.png", "ü ber.png", "b.png", "c.png"]
-    alone = [predict(client, film)["probability"] for film in films]
+    alone = [predict(client, image)["probability"] for image in images]
     assert [answer["probability"] for answer in answers] == pytest.approx(alone, abs=1e-6)
 
 
-def test_a_dicom_film_is_answered_like_its_square(client: TestClient) -> None:
-    film = dicom_bytes(smooth_film(90, 70).astype(np.uint16) * 16, BitsStored=12)
+def test_a_dicom_image_is_answered_like_its_square(client: TestClient) -> None:
+    image = dicom_bytes(smooth_image(90, 70).astype(np.uint16) * 16, BitsStored=12)
     response = client.post(
-        "/predict", content=film, headers={"Content-Type": "application/dicom"}
+        "/predict", content=image, headers={"Content-Type": "application/dicom"}
     ).json()
-    form = client.post("/predict", files={"files": ("film", film)}).json()
+    form = client.post("/predict", files={"files": ("image", image)}).json()
     [answer], [other] = response["predictions"], form["predictions"]
     assert answer["label"] == "NORMAL"
     assert answer["probability"] == pytest.approx(other["probability"], abs=1e-6)
 
 
-def test_a_bad_film_has_its_reason_and_sinks_no_other(
-    client: TestClient, films: list[bytes]
+def test_a_bad_image_has_its_reason_and_sinks_no_other(
+    client: TestClient, images: list[bytes]
 ) -> None:
-    form = [("files", ("good.png", films[0])), ("files", ("bad.txt", b"no film"))]
+    form = [("files", ("good.png", images[0])), ("files", ("bad.txt", b"no image"))]
     good, bad = client.post("/predict", files=form).json()["predictions"]
     assert good["label"] == "NORMAL"
     assert bad["file"] == "bad.txt"
@@ -110,15 +110,15 @@ def test_a_bad_film_has_its_reason_and_sinks_no_other(
     assert {value for key, value in bad.items() if key not in ("file", "error")} == {None}
 
 
-def as_csv(films: list[str]) -> str:
+def as_csv(images: list[str]) -> str:
     text = io.StringIO()
-    csv.writer(text).writerows([["image"], *([film] for film in films)])
+    csv.writer(text).writerows([["image"], *([image] for image in images)])
     return text.getvalue()
 
 
-def test_every_way_of_asking_gives_the_same_answer(client: TestClient, films: list[bytes]) -> None:
-    expected = [predict(client, film) for film in films]
-    texts = [base64.b64encode(film).decode() for film in films]
+def test_every_way_of_asking_gives_the_same_answer(client: TestClient, images: list[bytes]) -> None:
+    expected = [predict(client, image) for image in images]
+    texts = [base64.b64encode(image).decode() for image in images]
     bodies = {
         "records": {"dataframe_records": [{"image": text} for text in texts]},
         "split": {"dataframe_split": {"columns": ["image"], "data": [[text] for text in texts]}},
@@ -164,18 +164,20 @@ def test_the_model_says_where_it_comes_from(client: TestClient, model_folder: Pa
     assert "script" not in page.headers["Content-Security-Policy"]
 
 
-def test_the_samples_are_drawn_films_of_both_classes(client: TestClient) -> None:
+def test_the_samples_are_drawn_images_of_both_classes(client: TestClient) -> None:
     samples = client.get("/samples/").json()
     assert [one["label"] for one in samples] == ["NORMAL"] * 3 + ["PNEUMONIA"] * 3
     for one in samples:
         response = client.get(one["url"])
         assert response.headers["Content-Type"] == "image/png"
-        film = decode(response.content, SIZE)
-        assert min(film.width, film.height) == 224
+        image = decode(response.content, SIZE)
+        assert min(image.width, image.height) == 224
     assert client.get("/samples/other.png").status_code == 404
 
 
-def test_prometheus_counts_requests_films_and_steps(client: TestClient, films: list[bytes]) -> None:
+def test_prometheus_counts_requests_images_and_steps(
+    client: TestClient, images: list[bytes]
+) -> None:
     def count(line: str) -> float:
         for found in client.get("/metrics").text.splitlines():
             if found.startswith(line):
@@ -184,13 +186,13 @@ def test_prometheus_counts_requests_films_and_steps(client: TestClient, films: l
 
     lines = [
         'pneumonia_requests_total{method="POST",route="/predict",status="200"}',
-        'pneumonia_films_total{answer="NORMAL"}',
-        'pneumonia_films_total{answer="not_an_image"}',
+        'pneumonia_images_total{answer="NORMAL"}',
+        'pneumonia_images_total{answer="not_an_image"}',
         'pneumonia_step_seconds_count{step="infer"}',
         'pneumonia_step_seconds_count{step="draw"}',
     ]
     before = [count(line) for line in lines]
-    client.post("/predict", files=[("files", ("a", films[0])), ("files", ("b", b"no film"))])
+    client.post("/predict", files=[("files", ("a", images[0])), ("files", ("b", b"no image"))])
     after = [count(line) for line in lines]
     assert [now - then for now, then in zip(after, before, strict=True)] == [1] * 5
     assert count('pneumonia_model_info{graph_sha256="') == 1
@@ -219,13 +221,13 @@ def test_every_answer_forbids_what_it_does_not_need(client: TestClient) -> None:
 
 
 def test_warnings_are_told_by_both_routes(
-    client: TestClient, films: list[bytes], monkeypatch: pytest.MonkeyPatch
+    client: TestClient, images: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = [{"code": "doubtful", "message": "take another"}]
     doubt = type("Doubt", (), told[0])
     monkeypatch.setattr("pneumonia.serving.answers.warn", lambda *_: [doubt])
-    assert predict(client, films[0])["warnings"] == told
-    text = base64.b64encode(films[0]).decode()
+    assert predict(client, images[0])["warnings"] == told
+    text = base64.b64encode(images[0]).decode()
     body = json.dumps({"dataframe_records": [{"image": text}]})
     response = client.post(
         "/invocations", content=body, headers={"Content-Type": "application/json"}

@@ -87,8 +87,8 @@ def container(image: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def film(reproduced: Clone) -> tuple[bytes, float]:
-    """A film's file as a client has it, and the probability that `evaluate` wrote for it."""
+def xray(reproduced: Clone) -> tuple[bytes, float]:
+    """An image's file as a client has it, and the probability that `evaluate` wrote for it."""
     table = champion_predictions(reproduced).head(1)
     [record] = records(reproduced, table)["dataframe_records"]
     return base64.b64decode(record["image"]), table["probability"].iloc[0]
@@ -115,17 +115,17 @@ def test_the_container_gives_the_probabilities_that_evaluate_wrote(
     )
 
 
-def test_a_film_is_answered_alike_whoever_asks(
+def test_a_image_is_answered_alike_whoever_asks(
     container: str,
     reproduced: Clone,
-    film: tuple[bytes, float],
+    xray: tuple[bytes, float],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    payload, written = film
+    payload, written = xray
     image = base64.b64encode(payload).decode()
     split = {"dataframe_split": {"columns": ["image"], "data": [[image]]}}
-    body = tmp_path / "film.json"
+    body = tmp_path / "image.json"
     body.write_text(json.dumps(split))
     store = f"sqlite:///{reproduced.path}/mlflow.db"
     command = reproduced.run(
@@ -154,15 +154,15 @@ def test_a_film_is_answered_alike_whoever_asks(
 
 
 @needs_browser
-def test_the_page_shows_the_film_with_its_map(
-    container: str, chromium: Browser, film: tuple[bytes, float], tmp_path: Path
+def test_the_page_shows_the_image_with_its_map(
+    container: str, chromium: Browser, xray: tuple[bytes, float], tmp_path: Path
 ) -> None:
     def shot() -> NDArray[np.int16]:
         png = chromium.id("picture").screenshot_as_png
         return np.array(Image.open(io.BytesIO(png)).convert("RGB"), np.int16)
 
-    payload, written = film
-    file = tmp_path / "film.png"
+    payload, written = xray
+    file = tmp_path / "image.png"
     file.write_bytes(payload)
     chromium.open(container)
     chromium.choose(file)
@@ -172,15 +172,15 @@ def test_the_page_shows_the_film_with_its_map(
     chromium.id("opacity").send_keys(Keys.HOME)
     chromium.next_frame()
     alone = shot()
-    # The film is grey, and what lies over it is in colour.
+    # The image is grey, and what lies over it is in colour.
     assert np.ptp(alone, axis=-1).max() <= 2
     assert (np.ptp(overlaid, axis=-1) > 30).mean() > 0.01
     assert chromium.complaints() == []
 
 
-def test_docker_stop_loses_no_request(image: str, film: tuple[bytes, float]) -> None:
+def test_docker_stop_loses_no_request(image: str, xray: tuple[bytes, float]) -> None:
     with started() as (server, name):
-        crowd = Crowd(int(server.rpartition(":")[2]), film[0], 16)
+        crowd = Crowd(int(server.rpartition(":")[2]), xray[0], 16)
         crowd.during(lambda: docker("stop", name))
     assert crowd.counts.keys() == {"answered", "refused"}
     assert crowd.counts["refused"] == 16

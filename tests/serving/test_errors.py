@@ -13,11 +13,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from pneumonia.data.image import ImageError
-from pneumonia.serving.errors import MENDS, film_error
+from pneumonia.serving.errors import MENDS, image_error
 from pneumonia.serving.limits import Limits
 from tests.conftest import image_bytes
 from tests.data.dicom_files import dicom_bytes
-from tests.data.test_image import grey, smooth_film
+from tests.data.test_image import grey, smooth_image
 from tests.pipeline.imports import ROOT
 from tests.serving.conftest import MakeClient
 
@@ -39,14 +39,14 @@ BAD = {
         "/predict", b"", {"Content-Type": "image/png", "Content-Encoding": "gzip"}, 415,
         "Content-Encoding",
     ),
-    "empty film": ("/predict", b"", {"Content-Type": "image/png"}, 422, "body"),
-    "no film": ("/predict", SECRET.encode(), {"Content-Type": "image/png"}, 422, "body"),
+    "empty image": ("/predict", b"", {"Content-Type": "image/png"}, 422, "body"),
+    "no image": ("/predict", SECRET.encode(), {"Content-Type": "image/png"}, 422, "body"),
     "form without boundary": (
         "/predict", PART, {"Content-Type": "multipart/form-data"}, 400, "body"
     ),
     "form that breaks off": ("/predict", PART + SECRET.encode(), FORM, 400, "body"),
     "no form": ("/predict", SECRET.encode(), FORM, 400, "body"),
-    "form without films": (
+    "form without images": (
         "/predict", PART.replace(b"files", SECRET.encode()) + b"\r\n--x--\r\n", FORM, 422, "files",
     ),
     "layers": (f"/predict?layers={SECRET}", b"", {"Content-Type": "image/png"}, 422, "layers"),
@@ -105,11 +105,11 @@ def test_another_method_is_refused(client: TestClient) -> None:
     assert_says_little(response.text)
 
 
-def test_more_films_than_allowed_are_refused(client_with: MakeClient, films: list[bytes]) -> None:
+def test_more_images_than_allowed_are_refused(client_with: MakeClient, images: list[bytes]) -> None:
     client = client_with(Limits(images=2))
-    form = [("files", (f"{n}.png", films[0])) for n in range(3)]
+    form = [("files", (f"{n}.png", images[0])) for n in range(3)]
     assert len(client.post("/predict", files=form[:2]).json()["predictions"]) == 2
-    text = base64.b64encode(films[0]).decode()
+    text = base64.b64encode(images[0]).decode()
     for response in (
         client.post("/predict", files=form),
         client.post("/invocations", json={"dataframe_records": [{"image": text}] * 3}),
@@ -118,62 +118,62 @@ def test_more_films_than_allowed_are_refused(client_with: MakeClient, films: lis
     ):
         assert response.status_code == 413
         assert response.json()["error"]["code"] == "too_many_images"
-        assert "at most 2 films" in response.json()["error"]["message"]
+        assert "at most 2 images" in response.json()["error"]["message"]
 
 
-def test_a_film_of_more_pixels_than_allowed_is_refused(client_with: MakeClient) -> None:
+def test_a_image_of_more_pixels_than_allowed_is_refused(client_with: MakeClient) -> None:
     client = client_with(Limits(pixels=5_000))
-    film = image_bytes(smooth_film(60, 90))
-    dicom = dicom_bytes(smooth_film(60, 90))
-    form = [("files", ("a", film)), ("files", ("b", dicom))]
-    form += [("files", ("c", image_bytes(smooth_film(60, 80))))]
+    image = image_bytes(smooth_image(60, 90))
+    dicom = dicom_bytes(smooth_image(60, 90))
+    form = [("files", ("a", image)), ("files", ("b", dicom))]
+    form += [("files", ("c", image_bytes(smooth_image(60, 80))))]
     answers = client.post("/predict", files=form).json()["predictions"]
     codes = [(answer["error"] or {}).get("code") for answer in answers]
     assert codes == ["too_large", "too_large", None]
-    row = {"image": base64.b64encode(film).decode()}
+    row = {"image": base64.b64encode(image).decode()}
     [answer] = client.post("/invocations", json={"dataframe_records": [row]}).json()["predictions"]
     assert "over 0.005 megapixels" in answer["error"]
 
 
 @pytest.mark.parametrize(
-    "film",
+    "image",
     [
-        dicom_bytes(smooth_film(40, 40), Modality="CT", PatientID=SECRET),
-        dicom_bytes(smooth_film(40, 40), Modality=SECRET),
-        dicom_bytes(smooth_film(40, 40), PhotometricInterpretation=SECRET),
+        dicom_bytes(smooth_image(40, 40), Modality="CT", PatientID=SECRET),
+        dicom_bytes(smooth_image(40, 40), Modality=SECRET),
+        dicom_bytes(smooth_image(40, 40), PhotometricInterpretation=SECRET),
         image_bytes(grey(40, 40), "PNG")[:60] + SECRET.encode(),
         SECRET.encode(),
     ],
 )
-def test_a_films_error_holds_nothing_of_the_film(client: TestClient, film: bytes) -> None:
-    told = client.post("/predict", files={"files": ("a", film)}).text
-    told += client.post("/predict", content=film, headers={"Content-Type": "image/png"}).text
-    row = {"image": base64.b64encode(film).decode()}
+def test_a_images_error_holds_nothing_of_the_image(client: TestClient, image: bytes) -> None:
+    told = client.post("/predict", files={"files": ("a", image)}).text
+    told += client.post("/predict", content=image, headers={"Content-Type": "image/png"}).text
+    row = {"image": base64.b64encode(image).decode()}
     told += client.post("/invocations", json={"dataframe_records": [row]}).text
     assert told.replace(" ", "").count('"error":{') == 2
     assert "1970" not in told
 
 
-def test_every_reason_of_a_bad_film_has_a_mend() -> None:
+def test_every_reason_of_a_bad_image_has_a_mend() -> None:
     sources = [path.read_text() for path in (ROOT / "src/pneumonia/data").glob("*.py")]
     for code in MENDS:
-        told = film_error(ImageError("12x3 px", code))
+        told = image_error(ImageError("12x3 px", code))
         assert told["message"].startswith("12x3 px: ") == code.startswith("too_")
         assert any(f'"{code}"' in source for source in sources)
 
 
 def test_a_mistake_of_ours_says_nothing_but_its_number(
-    client: TestClient, films: list[bytes], monkeypatch: pytest.MonkeyPatch,
+    client: TestClient, images: list[bytes], monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     def fail(*_: Any) -> None:
         raise ValueError(SECRET)
 
     monkeypatch.setattr("pneumonia.serving.answers.warn", fail)
-    row = {"image": base64.b64encode(films[0]).decode()}
+    row = {"image": base64.b64encode(images[0]).decode()}
     with caplog.at_level(logging.INFO, "pneumonia.access"):
         responses = [
-            client.post("/predict", files={"files": ("a", films[0])}),
+            client.post("/predict", files={"files": ("a", images[0])}),
             client.post("/invocations", json={"dataframe_records": [row]}),
         ]
     for response in responses:
@@ -184,7 +184,7 @@ def test_a_mistake_of_ours_says_nothing_but_its_number(
 
 
 def test_nothing_that_is_sent_is_written_to_disk(
-    client: TestClient, films: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: TestClient, images: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import sys
 
@@ -203,7 +203,7 @@ def test_nothing_that_is_sent_is_written_to_disk(
     large = image_bytes(np.random.default_rng(0).integers(0, 256, (2000, 2000), np.uint8), "PNG")
     assert len(large) > 3_000_000
     try:
-        form = [("files", ("a.png", large)), ("files", ("b.png", films[0]))]
+        form = [("files", ("a.png", large)), ("files", ("b.png", images[0]))]
         assert client.post("/predict", files=form).status_code == 200
         row = {"image": base64.b64encode(large).decode()}
         answer = client.post("/invocations", json={"dataframe_records": [row]})

@@ -29,7 +29,7 @@ def test_an_exception_is_told_by_type_and_place_alone() -> None:
 
 
 def test_a_request_is_a_line_without_what_was_sent(
-    client: TestClient, caplog: pytest.LogCaptureFixture, films: list[bytes]
+    client: TestClient, caplog: pytest.LogCaptureFixture, images: list[bytes]
 ) -> None:
     caplog.set_level(logging.DEBUG)
     for logger in ("pneumonia", "mlflow", "uvicorn"):
@@ -38,7 +38,7 @@ def test_a_request_is_a_line_without_what_was_sent(
         client.post(path, content=body, headers={**headers, "X-Request-ID": SECRET})
     body = {"dataframe_records": [{"image": SECRET}], "params": {SECRET: SECRET}}
     client.post("/invocations", json=body)
-    client.post(f"/predict?a={SECRET}", files={"files": (SECRET, films[0])})
+    client.post(f"/predict?a={SECRET}", files={"files": (SECRET, images[0])})
     ours = [one for one in caplog.records if one.name != "httpx2"]
     lines = [JsonLines().format(record) for record in ours]
     access = [json.loads(line) for line in lines if '"pneumonia.access"' in line]

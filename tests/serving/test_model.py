@@ -21,18 +21,18 @@ from pneumonia.serving.errors import MENDS
 from pneumonia.serving.model import PneumoniaModel
 from tests.conftest import SIZE
 from tests.data.dicom_files import COMPRESSED, dicom_bytes
-from tests.data.test_image import smooth_film
-from tests.serving.films import fitted, held_out
+from tests.data.test_image import smooth_image
+from tests.serving.images import fitted, held_out
 
 
 def write_graph(path: Path) -> None:
-    """A graph whose logit is the mean grey of the film less 0.4, and whose map is the film."""
+    """A graph whose logit is the mean grey of the image less 0.4, and whose map is the image."""
     nodes = [
         helper.make_node("Cast", ["image"], ["levels"], to=TensorProto.FLOAT),
-        helper.make_node("Div", ["levels", "white"], ["film"]),
-        helper.make_node("ReduceMean", ["film", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Div", ["levels", "white"], ["image"]),
+        helper.make_node("ReduceMean", ["image", "axes"], ["mean"], keepdims=0),
         helper.make_node("Sub", ["mean", "middle"], ["logit"]),
-        helper.make_node("Squeeze", ["film", "channel"], ["map"]),
+        helper.make_node("Squeeze", ["image", "channel"], ["map"]),
     ]
     constants = [
         helper.make_tensor("white", TensorProto.FLOAT, [], [255.0]),
@@ -43,7 +43,7 @@ def write_graph(path: Path) -> None:
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", SIZE, SIZE, 1])
     logit = helper.make_tensor_value_info("logit", TensorProto.FLOAT, ["N"])
     heat = helper.make_tensor_value_info("map", TensorProto.FLOAT, ["N", SIZE, SIZE])
-    graph = helper.make_graph(nodes, "film", [image], [logit, heat], constants)
+    graph = helper.make_graph(nodes, "image", [image], [logit, heat], constants)
     opset = [helper.make_opsetid("", 18)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
 
@@ -76,32 +76,32 @@ def model(tmp_path: Path) -> PneumoniaModel:
     return loaded(tmp_path)
 
 
-def test_the_statistics_of_films_are_loaded_where_the_model_has_them(tmp_path: Path) -> None:
+def test_the_statistics_of_images_are_loaded_where_the_model_has_them(tmp_path: Path) -> None:
     assert loaded(tmp_path).served.plausibility is None
     fitted().save(tmp_path / "plausibility.npz")
     found = loaded(tmp_path, plausibility=tmp_path / "plausibility.npz").served.plausibility
     assert found is not None
-    assert [found.judge(film) for film in held_out()] == [
-        fitted().judge(film) for film in held_out()
+    assert [found.judge(image) for image in held_out()] == [
+        fitted().judge(image) for image in held_out()
     ]
 
 
 def test_damaged_statistics_stop_the_server_before_it_answers(tmp_path: Path) -> None:
     (tmp_path / "plausibility.npz").write_bytes(b"PK\x03\x04 no archive")
-    with pytest.raises(InputError, match="no statistics of films"):
+    with pytest.raises(InputError, match="no statistics of images"):
         loaded(tmp_path, plausibility=tmp_path / "plausibility.npz")
 
 
 @pytest.mark.parametrize("syntax", [None, "JPEG lossless", "JPEG 2000", "RLE"])
 @pytest.mark.parametrize("as_base64", [False, True])
-def test_a_dicom_film_is_answered_from_the_square_that_decode_makes(
+def test_a_dicom_image_is_answered_from_the_square_that_decode_makes(
     model: PneumoniaModel, tmp_path: Path, syntax: str | None, as_base64: bool
 ) -> None:
-    pixels = smooth_film(61, 83).astype(np.uint16) * 16
+    pixels = smooth_image(61, 83).astype(np.uint16) * 16
     tags = {"BitsStored": 12, "PhotometricInterpretation": "MONOCHROME1"}
     payload = dicom_bytes(pixels, *([COMPRESSED[syntax]] if syntax else []), **tags)
-    film = base64.b64encode(payload) if as_base64 else payload
-    [answer] = model.predict(None, pd.DataFrame({"image": [film]})).to_dict("records")
+    image = base64.b64encode(payload) if as_base64 else payload
+    [answer] = model.predict(None, pd.DataFrame({"image": [image]})).to_dict("records")
     square = decode(payload, SIZE).pixels
     [logit], _ = Graph(tmp_path / "graph.onnx").run(square[None, ..., None])
     assert answer["error"] == ""
@@ -110,7 +110,7 @@ def test_a_dicom_film_is_answered_from_the_square_that_decode_makes(
 
 
 def test_a_dicom_that_is_no_radiograph_has_its_reason(model: PneumoniaModel) -> None:
-    payload = dicom_bytes(smooth_film(40, 40), Modality="CT")
+    payload = dicom_bytes(smooth_image(40, 40), Modality="CT")
     [answer] = model.predict(None, pd.DataFrame({"image": [payload]})).to_dict("records")
     assert answer["error"] == MENDS["not_a_radiograph"]
     assert answer["probability"] is None

@@ -40,11 +40,11 @@ def damaged(body: bytes, random: np.random.Generator) -> bytes:
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.slow)])
-def test_damaged_films_are_answered_or_refused(client: TestClient, count: int) -> None:
+def test_damaged_images_are_answered_or_refused(client: TestClient, count: int) -> None:
     outcomes: set[bool] = set()
     form: list[tuple[str, tuple[str, bytes]]] = []
-    for number, (kind, film) in enumerate(mutations(count, seed=count)):
-        form.append(("files", (kind, film)))
+    for number, (kind, image) in enumerate(mutations(count, seed=count)):
+        form.append(("files", (kind, image)))
         if len(form) == FILES_A_REQUEST or number == count - 1:
             response = client.post("/predict", files=form)
             assert_fine(response.text, response.status_code)
@@ -53,20 +53,20 @@ def test_damaged_films_are_answered_or_refused(client: TestClient, count: int) -
             outcomes |= {answer["error"] is None for answer in answers}
             form = []
         if number % 5 == 0:
-            alone = client.post("/predict", content=film, headers={"Content-Type": "image/jpeg"})
+            alone = client.post("/predict", content=image, headers={"Content-Type": "image/jpeg"})
             assert_fine(alone.text, alone.status_code)
     assert outcomes == {True, False}
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(5000, marks=pytest.mark.slow)])
 def test_damaged_bodies_are_answered_or_refused(
-    client: TestClient, films: list[bytes], count: int
+    client: TestClient, images: list[bytes], count: int
 ) -> None:
     random = np.random.default_rng(count)
-    text = base64.b64encode(films[0]).decode()
+    text = base64.b64encode(images[0]).decode()
     form = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
     bodies = [
-        ("/predict", "multipart/form-data; boundary=x", form + films[0] + b"\r\n--x--\r\n"),
+        ("/predict", "multipart/form-data; boundary=x", form + images[0] + b"\r\n--x--\r\n"),
         ("/invocations", "text/csv", f"image\n{text}\n".encode()),
     ]
     for body in (
@@ -81,7 +81,7 @@ def test_damaged_bodies_are_answered_or_refused(
     statuses = set()
     for number in range(count):
         path, kind, body = bodies[number % len(bodies)]
-        # A short body is changed in its structure, not within the film.
+        # A short body is changed in its structure, not within the image.
         short = body if number % 2 else body.replace(text.encode(), text[:20].encode())
         sent = damaged(short, random)
         response = client.post(path, content=sent, headers={"Content-Type": kind})

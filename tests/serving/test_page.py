@@ -48,15 +48,15 @@ def browser(chromium: Browser, server: str) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drawn film."""
-    file = tmp_path_factory.mktemp("films") / "film.png"
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn image."""
+    file = tmp_path_factory.mktemp("images") / "image.png"
     file.write_bytes(encode_png(draw(5, 0).pixels))
     return file
 
 
 def predict(server: str, file: Path) -> dict[str, Any]:
-    """What /predict answers for one film."""
+    """What /predict answers for one image."""
     request = urllib.request.Request(
         f"{server}/predict?layers=true", file.read_bytes(), {"Content-Type": "image/png"}
     )
@@ -72,17 +72,17 @@ def decoded(png: str, folder: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def test_the_page_shows_what_predict_answers(
-    browser: Browser, server: str, film: Path, tmp_path: Path
+    browser: Browser, server: str, image: Path, tmp_path: Path
 ) -> None:
-    answer = predict(server, film)
-    browser.choose(film)
+    answer = predict(server, image)
+    browser.choose(image)
     assert browser.id("label").text == answer["label"]
     assert float(browser.id("probability").get_attribute("value")) == answer["probability"]
     assert len(browser.all("#warnings li")) == len(answer["warnings"])
     overlaid = decoded(answer["heat_map_png"], tmp_path).astype(int)
     assert np.abs(browser.drawn().astype(int) - overlaid).max() <= 3
     browser.id("opacity").send_keys(Keys.HOME)
-    assert (browser.drawn() == decoded(answer["film_png"], tmp_path)[..., None]).all()
+    assert (browser.drawn() == decoded(answer["image_png"], tmp_path)[..., None]).all()
 
 
 def test_the_page_gives_the_probabilities_that_evaluate_wrote(
@@ -96,18 +96,18 @@ def test_the_page_gives_the_probabilities_that_evaluate_wrote(
     assert told == pytest.approx(written.to_dict(), abs=1e-6)
 
 
-def test_films_of_all_kinds_in_one_batch(browser: Browser, film: Path, tmp_path: Path) -> None:
-    (tmp_path / "film.dcm").write_bytes(dicom_bytes(draw(5, 1).pixels))
-    (tmp_path / "notes.txt").write_text("no film")
-    browser.choose(film, tmp_path / "film.dcm", tmp_path / "notes.txt")
-    assert browser.texts("#rows .name") == ["film.png", "film.dcm", "notes.txt"]
+def test_images_of_all_kinds_in_one_batch(browser: Browser, image: Path, tmp_path: Path) -> None:
+    (tmp_path / "image.dcm").write_bytes(dicom_bytes(draw(5, 1).pixels))
+    (tmp_path / "notes.txt").write_text("no image")
+    browser.choose(image, tmp_path / "image.dcm", tmp_path / "notes.txt")
+    assert browser.texts("#rows .name") == ["image.png", "image.dcm", "notes.txt"]
     assert set(browser.texts("#rows .answered")) <= {"NORMAL", "PNEUMONIA"}
     assert browser.id("summary").text.endswith("1 without an answer")
     browser.all("#rows .name")[2].send_keys(Keys.ENTER)
     assert "JPEG" in browser.id("problem-text").text
 
 
-def test_drawn_films_and_the_model_card_are_at_hand(browser: Browser, server: str) -> None:
+def test_drawn_images_and_the_model_card_are_at_hand(browser: Browser, server: str) -> None:
     browser.id("all-samples").click()
     browser.settled()
     assert len(browser.texts("#rows .answered")) == len(browser.all("#sample-list li"))
@@ -116,7 +116,7 @@ def test_drawn_films_and_the_model_card_are_at_hand(browser: Browser, server: st
         assert "<html" in response.read().decode()
 
 
-def test_the_page_is_accessible(browser: Browser, film: Path) -> None:
+def test_the_page_is_accessible(browser: Browser, image: Path) -> None:
     assert browser.axe() == []
-    browser.choose(film)
+    browser.choose(image)
     assert browser.axe() == []

@@ -46,17 +46,17 @@ def in_flight(port: int) -> int:
 
 
 def test_a_stop_finishes_what_is_in_flight(
-    server: tuple[subprocess.Popen[bytes], int, Path], films: list[bytes]
+    server: tuple[subprocess.Popen[bytes], int, Path], images: list[bytes]
 ) -> None:
     process, port, log = server
-    film = films[0]
+    image = images[0]
     head = (
         f"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\n"
-        f"Content-Length: {len(film)}\r\n\r\n"
+        f"Content-Length: {len(image)}\r\n\r\n"
     )
     senders = [socket.create_connection(("127.0.0.1", port), 60) for _ in range(IN_FLIGHT)]
     for sender in senders:
-        sender.sendall(head.encode() + film[:-10])
+        sender.sendall(head.encode() + image[:-10])
     until = time.monotonic() + 60
     while in_flight(port) < IN_FLIGHT:
         assert time.monotonic() < until
@@ -65,7 +65,7 @@ def test_a_stop_finishes_what_is_in_flight(
         assert time.monotonic() < until
         time.sleep(0.05)
     for sender in senders:
-        sender.sendall(film[-10:])
+        sender.sendall(image[-10:])
     for sender in senders:
         response = http.client.HTTPResponse(sender)
         response.begin()

@@ -15,7 +15,7 @@ from PIL import Image
 from pneumonia.data.image import decode, encode_png
 from pneumonia.serving.errors import MENDS
 from tests.data.dicom_files import dicom_bytes
-from tests.data.test_image import smooth_film
+from tests.data.test_image import smooth_image
 from tests.pipeline.clone import Clone
 from tests.serving.rest import (
     ask,
@@ -63,7 +63,7 @@ def test_rest_gives_the_probabilities_that_evaluate_wrote(server: str, reproduce
         assert "Not a medical device" in answer["notice"]
 
 
-def test_the_heat_map_is_a_picture_of_the_film(server: str, reproduced: Clone) -> None:
+def test_the_heat_map_is_a_picture_of_the_image(server: str, reproduced: Clone) -> None:
     name = champion_predictions(reproduced)["image_id"].iloc[0]
     file = reproduced.path / f"data/prepared/images/{name}.png"
     [answer] = ask(server, {"dataframe_split": {"columns": ["image"], "data": [[in_base64(file)]]}})
@@ -73,31 +73,31 @@ def test_the_heat_map_is_a_picture_of_the_film(server: str, reproduced: Clone) -
 
 def test_every_way_of_asking_gives_the_same_answer(server: str, reproduced: Clone) -> None:
     name = champion_predictions(reproduced)["image_id"].iloc[0]
-    film = in_base64(reproduced.path / f"data/prepared/images/{name}.png")
+    image = in_base64(reproduced.path / f"data/prepared/images/{name}.png")
     bodies: list[dict[str, Any]] = [
-        {"dataframe_records": [{"image": film}]},
-        {"dataframe_split": {"columns": ["image"], "data": [[film]]}},
-        {"inputs": {"image": [film]}},
-        {"instances": [{"image": film}]},
+        {"dataframe_records": [{"image": image}]},
+        {"dataframe_split": {"columns": ["image"], "data": [[image]]}},
+        {"inputs": {"image": [image]}},
+        {"instances": [{"image": image}]},
     ]
     first, *others = [ask(server, body) for body in bodies]
     assert all(other == first for other in others)
 
 
-def test_a_dicom_film_is_answered_like_its_square(server: str) -> None:
-    payload = dicom_bytes(smooth_film(90, 70).astype(np.uint16) * 16, BitsStored=12)
+def test_a_dicom_image_is_answered_like_its_square(server: str) -> None:
+    payload = dicom_bytes(smooth_image(90, 70).astype(np.uint16) * 16, BitsStored=12)
     square = encode_png(decode(payload, 64).pixels)
-    rows = [{"image": base64.b64encode(film).decode()} for film in (payload, square)]
-    film, expected = ask(server, {"dataframe_records": rows})
-    assert film["error"] == ""
-    assert film == expected
+    rows = [{"image": base64.b64encode(image).decode()} for image in (payload, square)]
+    image, expected = ask(server, {"dataframe_records": rows})
+    assert image["error"] == ""
+    assert image == expected
 
 
-def test_a_bad_film_has_its_reason_and_sinks_no_other(server: str, reproduced: Clone) -> None:
+def test_a_bad_image_has_its_reason_and_sinks_no_other(server: str, reproduced: Clone) -> None:
     name = champion_predictions(reproduced)["image_id"].iloc[0]
-    film = in_base64(reproduced.path / f"data/prepared/images/{name}.png")
-    text = base64.b64encode(b"no film").decode()
-    good, bad = ask(server, {"dataframe_records": [{"image": film}, {"image": text}]})
+    image = in_base64(reproduced.path / f"data/prepared/images/{name}.png")
+    text = base64.b64encode(b"no image").decode()
+    good, bad = ask(server, {"dataframe_records": [{"image": image}, {"image": text}]})
     assert good["label"] in ("NORMAL", "PNEUMONIA")
     assert bad["error"] == MENDS["not_an_image"]
     assert bad["label"] is None

@@ -1,4 +1,4 @@
-"""The registered model on films that sit in Spark, by MLflow's own `spark_udf`."""
+"""The registered model on images that sit in Spark, by MLflow's own `spark_udf`."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ def spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SparkSess
 
 
 def test_spark_answers_as_the_model_does(
-    spark: SparkSession, model_folder: Path, films: list[bytes]
+    spark: SparkSession, model_folder: Path, images: list[bytes]
 ) -> None:
-    images = [*films, b"no film"]
+    payloads = [*images, b"no image"]
     score = mlflow.pyfunc.spark_udf(
         spark, str(model_folder), result_type=ANSWER, env_manager="local"
     )
-    table = spark.createDataFrame(list(enumerate(images)), "number int, image binary")
+    table = spark.createDataFrame(list(enumerate(payloads)), "number int, image binary")
     answered = table.withColumn("answer", score("image")).select("number", "answer.*")
     rows = answered.toPandas().set_index("number").sort_index()
     model = mlflow.pyfunc.load_model(str(model_folder))
-    expected = model.predict(pd.DataFrame({"image": images}))
+    expected = model.predict(pd.DataFrame({"image": payloads}))
     for column in ("label", "error"):
         # What is missing is a text on the way through MLflow's function.
         assert rows[column].tolist() == expected[column].map(str).tolist()
     for column in ("probability", "threshold"):
         found = rows[column].astype(float)
         assert found.tolist()[:-1] == expected[column].tolist()[:-1]
-        assert found.isna().tolist() == [False] * len(films) + [True]
-    assert rows["error"][len(films)].startswith("the file is no image")
+        assert found.isna().tolist() == [False] * len(images) + [True]
+    assert rows["error"][len(images)].startswith("the file is no image")

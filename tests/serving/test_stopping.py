@@ -35,11 +35,11 @@ def stoppable(model_folder: Path, stop: Stop) -> TestClient:
 
 @pytest.mark.parametrize("probe", PROBES)
 def test_a_stop_is_told_to_probes_first_and_then_to_everybody(
-    probe: str, stoppable: TestClient, stop: Stop, films: list[bytes]
+    probe: str, stoppable: TestClient, stop: Stop, images: list[bytes]
 ) -> None:
     def statuses() -> list[int]:
         headers = {"Content-Type": "image/png"}
-        asked = stoppable.post("/predict", content=films[0], headers=headers)
+        asked = stoppable.post("/predict", content=images[0], headers=headers)
         return [stoppable.get(probe).status_code, asked.status_code]
 
     stop.begun, stop.refusing = False, False
@@ -53,11 +53,11 @@ def test_a_stop_is_told_to_probes_first_and_then_to_everybody(
     assert int(refused.headers["Retry-After"]) > 0
 
 
-def test_a_stop_loses_no_request(model_folder: Path, films: list[bytes], tmp_path: Path) -> None:
+def test_a_stop_loses_no_request(model_folder: Path, images: list[bytes], tmp_path: Path) -> None:
     command = [*COMMAND, str(model_folder)]
     environment = SOURCE | {"PNEUMONIA_DRAIN_SECONDS": "1"}
     with running(command, tmp_path, environment) as (address, process, _):
-        crowd = Crowd(int(address.rpartition(":")[2]), films[0], 16)
+        crowd = Crowd(int(address.rpartition(":")[2]), images[0], 16)
         crowd.during(process.terminate)
         assert process.wait(60) in (0, -signal.SIGTERM)
     assert crowd.counts.keys() == {"answered", "refused"}

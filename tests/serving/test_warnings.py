@@ -1,4 +1,4 @@
-"""Each warning is raised by what it is for, in plain words, and by no ordinary film."""
+"""Each warning is raised by what it is for, in plain words, and by no ordinary image."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pneumonia.serving.plausibility import Plausibility
 from pneumonia.serving.warnings import Warning, warn
 from tests.data.dicom_files import dicom_bytes
 from tests.serving.drawings import DRAWINGS
-from tests.serving.films import HELD_OUT, SIZE, fitted
+from tests.serving.images import HELD_OUT, SIZE, fitted
 
 Picture = NDArray[np.uint8]
 
 
-def film(number: int = 0, size: int = SIZE) -> Picture:
-    """A drawn film that nothing was fitted to, its shorter side `size` px."""
+def image(number: int = 0, size: int = SIZE) -> Picture:
+    """A drawn image that nothing was fitted to, its shorter side `size` px."""
     return phantom.draw(7, HELD_OUT.start + number, size).pixels
 
 
@@ -37,8 +37,8 @@ def codes(picture: Picture, **tags: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("number", range(10))
-def test_an_ordinary_film_gets_none_in_any_format(number: int) -> None:
-    picture = film(number)
+def test_an_ordinary_image_gets_none_in_any_format(number: int) -> None:
+    picture = image(number)
     assert codes(picture) == []
     assert codes(np.repeat(picture[..., None], 3, axis=2)) == []
     header = {"BodyPartExamined": "CHEST", "ViewPosition": "AP", "PatientAge": "003Y"}
@@ -48,11 +48,11 @@ def test_an_ordinary_film_gets_none_in_any_format(number: int) -> None:
 def test_a_photograph_in_colour_is_doubted_for_its_colour_and_for_what_it_shows() -> None:
     landscape = DRAWINGS["landscape"](np.random.default_rng(0))
     picture = np.stack([landscape, landscape[::-1], 255 - landscape], axis=-1)
-    assert codes(picture)[:2] == ["colour_photograph", "not_a_chest_film"]
+    assert codes(picture)[:2] == ["colour_photograph", "not_a_chest_xray"]
 
 
-def test_a_film_with_a_drawing_on_it_is_doubted_from_a_twentieth_on() -> None:
-    picture = np.repeat(film()[..., None], 3, axis=2)
+def test_a_image_with_a_drawing_on_it_is_doubted_from_a_twentieth_on() -> None:
+    picture = np.repeat(image()[..., None], 3, axis=2)
     width = picture.shape[1]
     for share, expected in ((0.02, False), (0.1, True)):
         drawn = picture.copy()
@@ -61,24 +61,24 @@ def test_a_film_with_a_drawing_on_it_is_doubted_from_a_twentieth_on() -> None:
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
-def test_other_things_are_no_chest_films(name: str) -> None:
-    assert "not_a_chest_film" in codes(DRAWINGS[name](np.random.default_rng(3)))
+def test_other_things_are_no_chest_images(name: str) -> None:
+    assert "not_a_chest_xray" in codes(DRAWINGS[name](np.random.default_rng(3)))
 
 
-def test_an_inverted_film_is_called_that_and_nothing_else() -> None:
-    assert codes(255 - film()) == ["inverted"]
+def test_an_inverted_image_is_called_that_and_nothing_else() -> None:
+    assert codes(255 - image()) == ["inverted"]
 
 
-def test_a_turned_film_is_said_how() -> None:
+def test_a_turned_image_is_said_how() -> None:
     for turns, words in ((1, "a quarter to the left"), (2, "by 180 degrees"), (3, "to the right")):
-        [warning] = of_file(encode_png(np.rot90(film(), turns)), fitted())
+        [warning] = of_file(encode_png(np.rot90(image(), turns)), fitted())
         assert warning.code == "turned"
         assert words in warning.message
 
 
 @given(st.integers(40, 2 * SIZE))
-def test_a_film_is_too_small_below_what_the_model_looks_at(side: int) -> None:
-    picture = np.tile(film(), (2, 2))[:side, :side]
+def test_a_image_is_too_small_below_what_the_model_looks_at(side: int) -> None:
+    picture = np.tile(image(), (2, 2))[:side, :side]
     found = {warning.code: warning.message for warning in of_file(encode_png(picture), None)}
     assert list(found) == (["too_small"] if side < SIZE else [])
     if found:
@@ -87,10 +87,10 @@ def test_a_film_is_too_small_below_what_the_model_looks_at(side: int) -> None:
 
 
 def test_exposure_out_of_range_is_doubted() -> None:
-    picture = film().astype(float)
+    picture = image().astype(float)
     for changed in (picture / 5, 255 - (255 - picture) / 5):
         assert "exposure" in codes(np.rint(changed).astype(np.uint8))
-    assert codes(np.zeros((SIZE, SIZE), np.uint8)) == ["not_a_chest_film", "exposure"]
+    assert codes(np.zeros((SIZE, SIZE), np.uint8)) == ["not_a_chest_xray", "exposure"]
 
 
 @pytest.mark.parametrize(
@@ -98,23 +98,23 @@ def test_exposure_out_of_range_is_doubted() -> None:
     [
         ({"ViewPosition": "LL"}, "lateral"),
         ({"PatientAge": "018Y"}, "adult"),
-        ({"BodyPartExamined": "HAND"}, "not_a_chest_film"),
+        ({"BodyPartExamined": "HAND"}, "not_a_chest_xray"),
     ],
 )
 def test_what_a_dicom_header_says_is_passed_on(tags: dict[str, str], code: str) -> None:
-    assert codes(film(), **tags) == [code]
+    assert codes(image(), **tags) == [code]
 
 
 @pytest.mark.parametrize("tags", [{"ViewPosition": "PA"}, {"PatientAge": "017Y"}])
-def test_a_child_s_frontal_film_is_not_doubted(tags: dict[str, str]) -> None:
-    assert codes(film(), **tags) == []
+def test_a_child_s_frontal_image_is_not_doubted(tags: dict[str, str]) -> None:
+    assert codes(image(), **tags) == []
 
 
 def test_no_code_comes_twice() -> None:
     page = DRAWINGS["page of text"](np.random.default_rng(0))
     found = codes(page, BodyPartExamined="HAND", ViewPosition="LL", PatientAge="070Y")
     assert [code for code in found if code != "exposure"] == [
-        "not_a_chest_film",
+        "not_a_chest_xray",
         "lateral",
         "adult",
     ]
@@ -123,22 +123,22 @@ def test_no_code_comes_twice() -> None:
 def test_without_statistics_only_the_file_is_judged() -> None:
     page = DRAWINGS["page of text"](np.random.default_rng(0))
     assert of_file(encode_png(page), None) == []
-    payload = dicom_bytes(film(), ViewPosition="LL")
+    payload = dicom_bytes(image(), ViewPosition="LL")
     assert [warning.code for warning in of_file(payload, None)] == ["lateral"]
 
 
 def test_messages_are_for_people_say_what_to_do_and_echo_nothing() -> None:
     header = {"BodyPartExamined": "SECRETPART", "ViewPosition": "RL", "PatientAge": "077Y"}
     pictures = [
-        dicom_bytes(film(size=64), **header),
-        encode_png(255 - film()),
-        encode_png(np.rot90(film())),
+        dicom_bytes(image(size=64), **header),
+        encode_png(255 - image()),
+        encode_png(np.rot90(image())),
         encode_png(np.zeros((SIZE, SIZE), np.uint8)),
         encode_png(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)),
     ]
     found = {one.code: one.message for payload in pictures for one in of_file(payload, fitted())}
     assert set(found) == {
-        "colour_photograph", "not_a_chest_film", "inverted", "turned", "exposure", "too_small",
+        "colour_photograph", "not_a_chest_xray", "inverted", "turned", "exposure", "too_small",
         "lateral", "adult",
     }  # fmt: skip
     for message in found.values():
@@ -153,6 +153,6 @@ def test_messages_are_for_people_say_what_to_do_and_echo_nothing() -> None:
 def test_the_same_file_gets_the_same_warnings_and_bytes_are_never_the_matter(
     payload: bytes, number: int
 ) -> None:
-    decoded = decode(encode_png(film(number, 64)), SIZE)
+    decoded = decode(encode_png(image(number, 64)), SIZE)
     dicom = bytes(128) + b"DICM" + payload
     assert warn(dicom, decoded, fitted()) == warn(payload, decoded, fitted())

@@ -17,7 +17,7 @@ import pytest
 from tests.pipeline.clone import clean_environment
 from tests.serving.rest import free_port
 
-BUCKET = "films"
+BUCKET = "images"
 SERVICES = ("account", "container", "object")
 PATIENCE = 60  # seconds until it is up
 RING = """[DEFAULT]

@@ -112,7 +112,7 @@ def champion(clone: Clone) -> ModelVersion:
 
 
 def answers(clone: Clone, table: pd.DataFrame) -> list[dict[str, object]]:
-    """What the champion that is served in a clone says of films."""
+    """What the champion that is served in a clone says of images."""
     command = [sys.executable, "-m", "pneumonia.serving.app", "--model", CHAMPION]
     with running(command, clone.path, {"PYTHONPATH": "src"}) as (address, _, _):
         urllib.request.urlopen(f"{address}/model", timeout=60).close()
@@ -141,7 +141,7 @@ def test_a_second_machine_has_the_same_champion(
     assert of_theirs["promotion.decision"] == "champion"
     assert {"graph_sha256", "weights_sha256", "data_digest"} < set(of_theirs)
 
-    films = champion_predictions(first).head(4)
-    said, expected = answers(second, films), answers(first, films)
+    images = champion_predictions(first).head(4)
+    said, expected = answers(second, images), answers(first, images)
     assert [one["probability"] for one in said] == [one["probability"] for one in expected]
-    assert [one["probability"] for one in said] == pytest.approx(list(films["probability"]))
+    assert [one["probability"] for one in said] == pytest.approx(list(images["probability"]))

@@ -108,12 +108,12 @@ def test_the_pipeline_works_on_the_teams_server(
     assert errors == []
     assert registry(clone, team.login("reader"), "promote", "1")[0].endswith("already\n")
 
-    films = champion_predictions(clone).head(2)
+    images = champion_predictions(clone).head(2)
     command = [sys.executable, "-m", "pneumonia.serving.app", "--model", CHAMPION]
     # Artifacts come through the server: who serves has no key of the S3 behind it.
     with running(command, clone.path, team.login("reader")) as (address, _, _):
-        said = ask(address, records(clone, films))
-    assert [one["probability"] for one in said] == pytest.approx(list(films["probability"]))
+        said = ask(address, records(clone, images))
+    assert [one["probability"] for one in said] == pytest.approx(list(images["probability"]))
 
 
 @pytest.mark.slow

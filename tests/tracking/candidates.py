@@ -1,4 +1,4 @@
-"""Small candidates for the registry, and validation films that they rank well or badly.
+"""Small candidates for the registry, and validation images that they rank well or badly.
 
 As a program it does what `evaluate` does with its better model, for tests with two processes:
 python -m tests.tracking.candidates FOLDER NAME BARRIER
@@ -37,15 +37,15 @@ PATIENCE = 60
 
 
 @dataclass(frozen=True)
-class Films:
-    """A manifest of train, val and test films, and the images of val."""
+class Images:
+    """A manifest of train, val and test images, and the images of val."""
 
     table: pd.DataFrame
     images: NDArray[np.uint8]
 
 
-def some_films(patients: int = 60, seed: int = 0) -> Films:
-    """Two films a patient; pneumonia is a bright spot in the middle, in noise."""
+def some_images(patients: int = 60, seed: int = 0) -> Images:
+    """Two images a patient; pneumonia is a bright spot in the middle, in noise."""
     rng = np.random.default_rng(seed)
     rows, images = [], []
     for split in ("train", "val", "test"):
@@ -58,7 +58,7 @@ def some_films(patients: int = 60, seed: int = 0) -> Films:
                 rows.append(key | {"split": split, "label": label})
                 if split == "val":
                     images.append(np.clip(image, 0, 255).astype(np.uint8)[..., None])
-    return Films(pd.DataFrame(rows), np.stack(images))
+    return Images(pd.DataFrame(rows), np.stack(images))
 
 
 def make_candidate(
@@ -69,7 +69,7 @@ def make_candidate(
     Args:
         folder: to write.
         looks_at: side of that square, px; 8 is the opacity's, of others AUC is lower.
-        size: side of the films that it is for, px.
+        size: side of the images that it is for, px.
         digest: of the data that it says it was trained on.
     """
     folder.mkdir(parents=True)
@@ -102,19 +102,19 @@ def evaluate_params(**promotion_params: float) -> EvaluateParams:
 def submit(
     candidate: registration.Candidate,
     name: str,
-    films: Films,
+    images: Images,
     digest: str = DIGEST,
     failed_checks: Callable[[], list[str]] = list,
     **promotion_params: float,
 ) -> promotion.Decision:
     """Register a candidate and give it its place, as `evaluate` does; no check of it fails."""
-    with connected(), runs.open_run(candidate.folder, films.table):
+    with connected(), runs.open_run(candidate.folder, images.table):
         version = registration.register(name, candidate)
         params = evaluate_params(**promotion_params)
-        rows = films.table[films.table["split"] == "val"]
-        scored = not_worse.score(Graph(candidate.graph), rows, films.images, params)
+        rows = images.table[images.table["split"] == "val"]
+        scored = not_worse.score(Graph(candidate.graph), rows, images.images, params)
         return promotion.decide(
-            name, version, scored, films.table, films.images, digest, failed_checks, params
+            name, version, scored, images.table, images.images, digest, failed_checks, params
         )
 
 
@@ -127,8 +127,8 @@ def _point() -> dict[str, Any]:
 def _write_graph(path: Path, weights: NDArray[np.float32]) -> None:
     size = weights.shape[1]
     nodes = [
-        helper.make_node("Cast", ["image"], ["film"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["film", "weights"], ["weighed"]),
+        helper.make_node("Cast", ["image"], ["image"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["image", "weights"], ["weighed"]),
         helper.make_node("ReduceSum", ["weighed", "axes"], ["logit"], keepdims=0),
         helper.make_node("Squeeze", ["weighed", "channel"], ["map"]),
     ]
@@ -140,7 +140,7 @@ def _write_graph(path: Path, weights: NDArray[np.float32]) -> None:
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", size, size, 1])
     logit = helper.make_tensor_value_info("logit", TensorProto.FLOAT, ["N"])
     heat = helper.make_tensor_value_info("map", TensorProto.FLOAT, ["N", size, size])
-    graph = helper.make_graph(nodes, "film", [image], [logit, heat], constants)
+    graph = helper.make_graph(nodes, "image", [image], [logit, heat], constants)
     opset = [helper.make_opsetid("", 18)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
 
@@ -167,7 +167,7 @@ def main() -> None:
         setattr(mlflow, call, meet)
     sha256 = Graph(folder / "graph.onnx").sha256
     candidate = registration.Candidate("scratch", folder, sha256, OperatingPoint(**_point()))
-    print(json.dumps(submit(candidate, name, some_films()).version))
+    print(json.dumps(submit(candidate, name, some_images()).version))
 
 
 if __name__ == "__main__":

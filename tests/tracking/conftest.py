@@ -10,7 +10,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from tests.tracking.candidates import Films, some_films
+from tests.tracking.candidates import Images, some_images
 from tests.tracking.servers import mlflow_server, postgresql
 
 
@@ -25,8 +25,8 @@ def use(uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[mlflow.MlflowClie
 
 
 @pytest.fixture(scope="session")
-def films() -> Films:
-    return some_films()
+def images() -> Images:
+    return some_images()
 
 
 @pytest.fixture(scope="session")

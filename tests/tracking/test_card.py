@@ -1,4 +1,4 @@
-"""Model card and statistics of films lie among the files of the registered version."""
+"""Model card and statistics of images lie among the files of the registered version."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 import mlflow
 
 from pneumonia.serving.plausibility import Plausibility, load
-from tests.serving.films import fitted
-from tests.tracking.candidates import Films, make_candidate, submit
+from tests.serving.images import fitted
+from tests.tracking.candidates import Images, make_candidate, submit
 
 
 def test_the_card_is_registered_with_the_model(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     (tmp_path / "model_card.md").write_text("# Model card\n")
     (tmp_path / "intervals.csv").write_text("model,split,metric,value,low,high\n")
     candidate = replace(make_candidate(tmp_path / "first"), report=tmp_path)
-    version = submit(candidate, "with-card", films).version
+    version = submit(candidate, "with-card", images).version
     folder = mlflow.artifacts.download_artifacts(f"models:/with-card/{version}")
     found = [path.read_text() for path in Path(folder).rglob("model_card.md")]
     assert found == ["# Model card\n"]
 
 
-def test_the_statistics_of_films_are_registered_with_the_model_and_tell_versions_apart(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+def test_the_statistics_of_images_are_registered_with_the_model_and_tell_versions_apart(
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     reports = []
     for name, statistics in (
@@ -39,7 +39,7 @@ def test_the_statistics_of_films_are_registered_with_the_model_and_tell_versions
     first, second = reports
     without = make_candidate(tmp_path / "model")
     versions = [
-        submit(replace(without, report=report), "with-statistics", films).version
+        submit(replace(without, report=report), "with-statistics", images).version
         for report in (None, first, first, second)
     ]
     assert versions == ["1", "2", "2", "3"]

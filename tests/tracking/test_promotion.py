@@ -14,7 +14,7 @@ from pneumonia import intact
 from pneumonia.errors import InputError
 from pneumonia.predictor import Graph
 from pneumonia.tracking import promotion, registry
-from tests.tracking.candidates import DIGEST, Films, make_candidate, some_films, submit
+from tests.tracking.candidates import DIGEST, Images, make_candidate, some_images, submit
 
 NAME = "pneumonia-chest-xray"
 
@@ -28,12 +28,12 @@ def state(client: mlflow.MlflowClient, name: str = NAME) -> object:
 
 
 def test_the_first_version_is_champion_and_says_where_it_comes_from(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films, monkeypatch: pytest.MonkeyPatch
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "heavy-hide")
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "abc")
     candidate = make_candidate(tmp_path / "first")
-    decision = submit(candidate, NAME, films)
+    decision = submit(candidate, NAME, images)
     assert (decision.alias, decision.reason) == ("champion", "there was no champion")
     version = store.get_model_version_by_alias(NAME, "champion")
     assert version.tags["model"] == "scratch"
@@ -51,22 +51,22 @@ def test_the_first_version_is_champion_and_says_where_it_comes_from(
 
 
 def test_the_same_model_again_changes_nothing(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     better, worse = (make_candidate(tmp_path / str(side), side) for side in (8, 2))
-    submit(better, NAME, films)
-    submit(worse, NAME, films)
+    submit(better, NAME, images)
+    submit(worse, NAME, images)
     before = state(store)
-    decisions = [submit(candidate, NAME, films) for candidate in (better, worse)]
+    decisions = [submit(candidate, NAME, images) for candidate in (better, worse)]
     assert [decision.alias for decision in decisions] == ["", "challenger"]
     assert state(store) == before
 
 
 def test_a_worse_model_is_challenger_and_the_figures_are_kept(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
-    submit(make_candidate(tmp_path / "better"), NAME, films)
-    decision = submit(make_candidate(tmp_path / "worse", 2), NAME, films)
+    submit(make_candidate(tmp_path / "better"), NAME, images)
+    decision = submit(make_candidate(tmp_path / "worse", 2), NAME, images)
     assert decision.alias == "challenger"
     aliases = store.get_registered_model(NAME).aliases
     assert {alias: str(version) for alias, version in aliases.items()} == {
@@ -74,11 +74,11 @@ def test_a_worse_model_is_challenger_and_the_figures_are_kept(
     }  # fmt: skip
     plain = decision.unshifted
     assert plain is not None and decision.shifted is not None
-    val = films.table[films.table["split"] == "val"]
-    logits = films.images[:, 15:17, 15:17, 0].mean(axis=(1, 2))
+    val = images.table[images.table["split"] == "val"]
+    logits = images.images[:, 15:17, 15:17, 0].mean(axis=(1, 2))
     ill, well = (logits[val["label"] == label] for label in (1, 0))
     assert plain.candidate == pytest.approx((ill[:, None] > well).mean(), abs=5e-3)
-    assert (plain.films, plain.patients, plain.conditions) == (120, 60, 1)
+    assert (plain.images, plain.patients, plain.conditions) == (120, 60, 1)
     assert decision.shifted.conditions == 30
     assert plain.low < plain.difference < -0.01
     version = store.get_model_version(NAME, "2")
@@ -90,122 +90,122 @@ def test_a_worse_model_is_challenger_and_the_figures_are_kept(
 
 
 def test_a_model_that_is_better_becomes_champion_and_no_challenger_is_left(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
-    submit(make_candidate(tmp_path / "poor", 2), NAME, films)
-    submit(make_candidate(tmp_path / "poorer", 32), NAME, films)
+    submit(make_candidate(tmp_path / "poor", 2), NAME, images)
+    submit(make_candidate(tmp_path / "poorer", 32), NAME, images)
     assert store.get_model_version_by_alias(NAME, "challenger").version in (2, "2")
-    decision = submit(make_candidate(tmp_path / "good"), NAME, films)
+    decision = submit(make_candidate(tmp_path / "good"), NAME, images)
     assert decision.alias == "champion"
     assert [event.why for event in registry.history(store, NAME)] == ["first", "rule"]
     registry.promote(store, NAME, "2")
     assert "challenger" not in store.get_registered_model(NAME).aliases
 
 
-def test_the_margin_decides(store: mlflow.MlflowClient, tmp_path: Path, films: Films) -> None:
-    submit(make_candidate(tmp_path / "better"), NAME, films)
+def test_the_margin_decides(store: mlflow.MlflowClient, tmp_path: Path, images: Images) -> None:
+    submit(make_candidate(tmp_path / "better"), NAME, images)
     candidate = make_candidate(tmp_path / "a bit worse", 6)
-    first = submit(candidate, NAME, films, margin=0.0)
+    first = submit(candidate, NAME, images, margin=0.0)
     assert first.alias == "challenger"
     assert first.unshifted is not None and first.shifted is not None
     needed = -min(first.unshifted.low, first.shifted.low)
-    assert submit(candidate, NAME, films, margin=needed - 1e-9).alias == "challenger"
-    assert submit(candidate, NAME, films, margin=needed).alias == "champion"
+    assert submit(candidate, NAME, images, margin=needed - 1e-9).alias == "challenger"
+    assert submit(candidate, NAME, images, margin=needed).alias == "champion"
 
 
-def test_shifted_films_can_keep_a_model_from_being_champion(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+def test_shifted_images_can_keep_a_model_from_being_champion(
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
-    submit(make_candidate(tmp_path / "better"), NAME, films)
-    decision = submit(make_candidate(tmp_path / "other", 11), NAME, films)
+    submit(make_candidate(tmp_path / "better"), NAME, images)
+    decision = submit(make_candidate(tmp_path / "other", 11), NAME, images)
     assert decision.unshifted is not None and decision.shifted is not None
     low, shifted = decision.unshifted.low, decision.shifted.low
     assert shifted < low
     between = -(low + shifted) / 2
-    again = submit(make_candidate(tmp_path / "again", 11), NAME, films, margin=between)
+    again = submit(make_candidate(tmp_path / "again", 11), NAME, images, margin=between)
     assert again.alias == "challenger"
 
 
 def test_the_same_graph_in_other_code_is_not_worse_by_nothing(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films, monkeypatch: pytest.MonkeyPatch
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     candidate = make_candidate(tmp_path / "model")
-    submit(candidate, NAME, films)
+    submit(candidate, NAME, images)
     monkeypatch.setattr("pneumonia.tracking.registration._code_sha256", lambda: "other")
-    decision = submit(candidate, NAME, films, margin=0.0)
+    decision = submit(candidate, NAME, images, margin=0.0)
     assert (decision.version, decision.alias) == ("2", "champion")
     assert decision.shifted is not None
     assert (decision.shifted.low, decision.shifted.high) == (0, 0)
 
 
 def test_a_model_that_was_taken_back_does_not_return_with_other_code(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films, monkeypatch: pytest.MonkeyPatch
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submit(make_candidate(tmp_path / "first"), NAME, films)
+    submit(make_candidate(tmp_path / "first"), NAME, images)
     second = make_candidate(tmp_path / "second", 9)
-    assert submit(second, NAME, films, margin=0.5).alias == "champion"
+    assert submit(second, NAME, images, margin=0.5).alias == "champion"
     registry.rollback(store, NAME)
     monkeypatch.setattr("pneumonia.tracking.registration._code_sha256", lambda: "other")
-    decision = submit(second, NAME, films, margin=0.5)
+    decision = submit(second, NAME, images, margin=0.5)
     assert (decision.version, decision.alias) == ("3", "")
     assert registry.champion(store, NAME) == "1"
 
 
-def test_a_champion_of_other_data_is_scored_anew_and_its_films_are_counted(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+def test_a_champion_of_other_data_is_scored_anew_and_its_images_are_counted(
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
-    others = some_films(seed=1)
+    others = some_images(seed=1)
     val = others.table["split"] == "val"
-    # Trained on 30 of the films that are now for validation.
+    # Trained on 30 of the images that are now for validation.
     others.table.loc[others.table.index[others.table["split"] == "train"][:30], "image_id"] = (
         others.table["image_id"][val].to_numpy()[:30]
     )
     old = make_candidate(tmp_path / "old", 2, digest="e" * 64)
     submit(old, NAME, others, "e" * 64)
-    decision = submit(make_candidate(tmp_path / "new"), NAME, films)
+    decision = submit(make_candidate(tmp_path / "new"), NAME, images)
     assert decision.alias == "champion"
     assert decision.same_data is False
     assert decision.trained_on == 30
-    assert "version 1 was trained on 30 of these 120 films" in decision.reason
-    val = films.table[films.table["split"] == "val"]
-    logits, _ = Graph(old.graph).run(films.images)
+    assert "version 1 was trained on 30 of these 120 images" in decision.reason
+    val = images.table[images.table["split"] == "val"]
+    logits, _ = Graph(old.graph).run(images.images)
     ill, well = (logits[(val["label"] == label).to_numpy()] for label in (1, 0))
     assert decision.unshifted is not None
     assert decision.unshifted.champion == pytest.approx((ill[:, None] > well).mean(), abs=5e-3)
 
 
-def test_a_champion_of_the_same_split_was_trained_on_none_of_the_films(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+def test_a_champion_of_the_same_split_was_trained_on_none_of_the_images(
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
-    submit(make_candidate(tmp_path / "old", 2), NAME, films)
-    decision = submit(make_candidate(tmp_path / "new"), NAME, films)
+    submit(make_candidate(tmp_path / "old", 2), NAME, images)
+    decision = submit(make_candidate(tmp_path / "new"), NAME, images)
     assert (decision.same_data, decision.trained_on) == (True, 0)
 
 
-def test_a_champion_for_smaller_films_is_compared_and_one_for_larger_ones_stays(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+def test_a_champion_for_smaller_images_is_compared_and_one_for_larger_ones_stays(
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     small = make_candidate(tmp_path / "small", 4, size=16)
-    submit(small, NAME, films)
-    decision = submit(make_candidate(tmp_path / "right"), NAME, films, margin=0.5)
+    submit(small, NAME, images)
+    decision = submit(make_candidate(tmp_path / "right"), NAME, images, margin=0.5)
     assert decision.alias == "champion"
     assert decision.unshifted is not None
     assert decision.unshifted.champion > 0.8
     large = make_candidate(tmp_path / "large", size=64)
-    submit(large, "large", films)
-    decision = submit(make_candidate(tmp_path / "again"), "large", films, margin=0.5)
+    submit(large, "large", images)
+    decision = submit(make_candidate(tmp_path / "again"), "large", images, margin=0.5)
     assert decision.alias == "challenger"
-    assert "looks at films of 64 px, these have 32 px" in decision.reason
+    assert "looks at images of 64 px, these have 32 px" in decision.reason
     assert "`make promote VERSION=2`" in decision.reason
 
 
 def test_a_champion_that_other_hands_registered_stays_if_it_cannot_be_compared(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     store.create_registered_model(NAME)
     store.create_model_version(NAME, str(tmp_path))
     store.set_registered_model_alias(NAME, "champion", "1")
-    decision = submit(make_candidate(tmp_path / "new"), NAME, films)
+    decision = submit(make_candidate(tmp_path / "new"), NAME, images)
     assert decision.alias == "challenger"
     assert "version 1, the champion, has no graph that can be read" in decision.reason
     assert [event.why for event in registry.history(store, NAME)] == ["found"]
@@ -213,28 +213,28 @@ def test_a_champion_that_other_hands_registered_stays_if_it_cannot_be_compared(
 
 @pytest.mark.parametrize("deleted", ["alias", "version"])
 def test_without_a_champion_the_candidate_becomes_it(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films, deleted: str
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images, deleted: str
 ) -> None:
-    submit(make_candidate(tmp_path / "good"), NAME, films)
+    submit(make_candidate(tmp_path / "good"), NAME, images)
     if deleted == "alias":
         store.delete_registered_model_alias(NAME, "champion")
     else:
         store.delete_model_version(NAME, "1")
-    assert submit(make_candidate(tmp_path / "worse", 2), NAME, films).alias == "champion"
+    assert submit(make_candidate(tmp_path / "worse", 2), NAME, images).alias == "champion"
     assert registry.champion(store, NAME) == "2"
 
 
 def test_promote_and_rollback_and_no_automatic_undoing(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     worse, good = (make_candidate(tmp_path / str(side), side) for side in (2, 8))
     for candidate in (worse, good):
-        submit(candidate, NAME, films)
+        submit(candidate, NAME, images)
     assert registry.champion(store, NAME) == "2"
     told = registry.rollback(store, NAME)
     assert told == f"version 1 of '{NAME}' is the champion again; before: 2"
     # Its rule would make version 2 the champion at every repro.
-    decision = submit(good, NAME, films)
+    decision = submit(good, NAME, images)
     assert decision.alias == ""
     assert "`make promote VERSION=2`" in decision.reason
     assert registry.champion(store, NAME) == "1"
@@ -291,10 +291,10 @@ def test_an_alias_set_by_other_hands_is_in_the_history(store: mlflow.MlflowClien
 
 
 def test_a_champion_made_meanwhile_is_the_one_to_be_held_against(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films, monkeypatch: pytest.MonkeyPatch
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submit(make_candidate(tmp_path / "poor", 2), NAME, films)
-    submit(make_candidate(tmp_path / "poorer", 32), NAME, films)
+    submit(make_candidate(tmp_path / "poor", 2), NAME, images)
+    submit(make_candidate(tmp_path / "poorer", 32), NAME, images)
     compared = promotion.differences
 
     def while_another_promotes(*arguments: Any) -> Any:
@@ -303,16 +303,16 @@ def test_a_champion_made_meanwhile_is_the_one_to_be_held_against(
         return compared(*arguments)
 
     monkeypatch.setattr(promotion, "differences", while_another_promotes)
-    decision = submit(make_candidate(tmp_path / "good"), NAME, films)
+    decision = submit(make_candidate(tmp_path / "good"), NAME, images)
     assert (decision.against, decision.alias) == ("2", "champion")
     assert registry.line_of_champions(registry.history(store, NAME)) == ["1", "2", "3"]
 
 
 def test_a_champion_that_never_rests_ends_in_one_line(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films, monkeypatch: pytest.MonkeyPatch
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for side in (2, 32):
-        submit(make_candidate(tmp_path / str(side), side), NAME, films)
+        submit(make_candidate(tmp_path / str(side), side), NAME, images)
 
     same = (promotion.Difference(1, 1, 1, 0.5, 0.5, 0.0, 0.0, 0.0),) * 2
 
@@ -322,20 +322,20 @@ def test_a_champion_that_never_rests_ends_in_one_line(
 
     monkeypatch.setattr(promotion, "differences", restless)
     with pytest.raises(InputError, match="the champion changed 5 times meanwhile; run this again"):
-        submit(make_candidate(tmp_path / "good"), NAME, films)
+        submit(make_candidate(tmp_path / "good"), NAME, images)
 
 
 def test_other_test_labels_decide_nothing(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
-    permuted = films.table.copy()
+    permuted = images.table.copy()
     test = permuted["split"] == "test"
     permuted.loc[test, "label"] = 1 - permuted.loc[test, "label"]
     found = []
-    for name, table in (("as-they-are", films.table), ("permuted", permuted)):
+    for name, table in (("as-they-are", images.table), ("permuted", permuted)):
         for side in (2, 6):
             candidate = make_candidate(tmp_path / f"{name}{side}", side)
-            found.append(asdict(submit(candidate, name, Films(table, films.images))))
+            found.append(asdict(submit(candidate, name, Images(table, images.images))))
     assert found[:2] == found[2:]
 
 
@@ -357,9 +357,11 @@ def test_a_row_that_another_process_inserts_meanwhile_is_written_at_the_second_a
         registry.write(refuse, "name")
 
 
-def test_the_sentence_has_it_all(store: mlflow.MlflowClient, tmp_path: Path, films: Films) -> None:
-    submit(make_candidate(tmp_path / "good"), NAME, films)
-    told = promotion.sentence(NAME, submit(make_candidate(tmp_path / "worse", 2), NAME, films))
+def test_the_sentence_has_it_all(
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
+) -> None:
+    submit(make_candidate(tmp_path / "good"), NAME, images)
+    told = promotion.sentence(NAME, submit(make_candidate(tmp_path / "worse", 2), NAME, images))
     start = (
         f"version 2 of '{NAME}', challenger: AUC not shown to be not worse than that of version 1"
     )
@@ -378,12 +380,12 @@ def damage(store: mlflow.MlflowClient, version: str) -> None:
 
 
 def test_a_model_that_the_store_has_damaged_is_registered_anew(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films, capsys: pytest.CaptureFixture[str]
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images, capsys: pytest.CaptureFixture[str]
 ) -> None:
     candidate = make_candidate(tmp_path / "first")
-    submit(candidate, NAME, films)
+    submit(candidate, NAME, images)
     damage(store, "1")
-    decision = submit(candidate, NAME, films)
+    decision = submit(candidate, NAME, images)
     assert (decision.version, decision.alias) == ("2", "champion")
     assert "version 1: its graph is damaged in the store" in capsys.readouterr().out
     graph = f"models:/{NAME}@champion/artifacts/graph.onnx"
@@ -392,10 +394,10 @@ def test_a_model_that_the_store_has_damaged_is_registered_anew(
 
 
 def test_a_damaged_champion_decides_nothing(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
-    submit(make_candidate(tmp_path / "first"), NAME, films)
+    submit(make_candidate(tmp_path / "first"), NAME, images)
     damage(store, "1")
     with pytest.raises(InputError, match=r"graph\.onnx: damaged.*`make promote` another version"):
-        submit(make_candidate(tmp_path / "second", 2), NAME, films)
+        submit(make_candidate(tmp_path / "second", 2), NAME, images)
     assert store.get_model_version_by_alias(NAME, "champion").version in (1, "1")

@@ -8,7 +8,7 @@ from typing import Any
 import mlflow
 
 from pneumonia.tracking import registry
-from tests.tracking.candidates import Films, make_candidate, submit
+from tests.tracking.candidates import Images, make_candidate, submit
 
 NAME = "pneumonia-chest-xray"
 CLAUSES = ["turned by 2 degrees 0.700, not >= 0.85", "AUC 0.500, not >= 0.75"]
@@ -19,32 +19,32 @@ def not_to_be_asked() -> list[str]:
 
 
 def test_behaviour_is_asked_only_where_it_is_required_and_matters(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     good, worse = (make_candidate(tmp_path / str(side), side) for side in (8, 2))
     ask: Any = {"failed_checks": not_to_be_asked}
-    assert submit(good, NAME, films, **ask).alias == "champion"
+    assert submit(good, NAME, images, **ask).alias == "champion"
     # The champion already, and one that is challenger whatever the checks say.
-    assert submit(good, NAME, films, **ask, require_behaviour=True).alias == ""
-    assert submit(worse, NAME, films, **ask, require_behaviour=True).alias == "challenger"
+    assert submit(good, NAME, images, **ask, require_behaviour=True).alias == ""
+    assert submit(worse, NAME, images, **ask, require_behaviour=True).alias == "challenger"
 
 
 def test_where_behaviour_is_required_a_version_whose_checks_hold_becomes_champion(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
-    submit(make_candidate(tmp_path / "poor", 2), NAME, films)
-    decision = submit(make_candidate(tmp_path / "good"), NAME, films, require_behaviour=True)
+    submit(make_candidate(tmp_path / "poor", 2), NAME, images)
+    decision = submit(make_candidate(tmp_path / "good"), NAME, images, require_behaviour=True)
     assert (decision.alias, decision.failed_checks) == ("champion", ())
     assert "checks" not in decision.reason
 
 
 def test_where_behaviour_is_required_failed_checks_keep_a_better_version_from_being_champion(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
-    submit(make_candidate(tmp_path / "poor", 2), NAME, films)
+    submit(make_candidate(tmp_path / "poor", 2), NAME, images)
     good = make_candidate(tmp_path / "good")
     fails: Any = {"failed_checks": lambda: CLAUSES}
-    decision = submit(good, NAME, films, **fails, require_behaviour=True)
+    decision = submit(good, NAME, images, **fails, require_behaviour=True)
     assert decision.alias == "challenger"
     assert decision.failed_checks == tuple(CLAUSES)
     # Why it would have been champion, what kept it from that, and how to do it all the same.
@@ -64,13 +64,13 @@ def test_where_behaviour_is_required_failed_checks_keep_a_better_version_from_be
 
 
 def test_the_requirement_taken_back_lets_the_rule_alone_decide(
-    store: mlflow.MlflowClient, tmp_path: Path, films: Films
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     good = make_candidate(tmp_path / "good")
     fails: Any = {"failed_checks": lambda: CLAUSES[1:]}
-    first = submit(good, NAME, films, **fails, require_behaviour=True)
+    first = submit(good, NAME, images, **fails, require_behaviour=True)
     assert first.alias == "challenger"
     assert first.reason.startswith("there was no champion; but it fails 1 of the checks")
     assert registry.champion(store, NAME) is None
-    assert submit(good, NAME, films, **fails).alias == "champion"
+    assert submit(good, NAME, images, **fails).alias == "champion"
     assert registry.champion(store, NAME) == "1"

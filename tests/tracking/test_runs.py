@@ -17,7 +17,7 @@ from pneumonia.errors import InputError
 from pneumonia.tracking import runs
 from pneumonia.tracking.store import connect, connected
 
-FILMS = pd.DataFrame(
+IMAGES = pd.DataFrame(
     {
         "image_id": ["0", "1", "2", "3"],
         "label": [0, 1, 0, 1],
@@ -48,7 +48,7 @@ def test_trainings_keep_runs_of_their_own(
         outer = store.create_run("0").info.run_id
         monkeypatch.setenv("MLFLOW_RUN_ID", outer)
         with runs.training_run(
-            stage, {"augment": {"gamma": 0.1}}, "d" * 64, 64, FILMS
+            stage, {"augment": {"gamma": 0.1}}, "d" * 64, 64, IMAGES
         ) as log_epoch:
             log_epoch({"epoch": 0, "val_auc": 0.5, "loss": float("nan")})
             log_epoch({"epoch": 1, "val_auc": 0.6, "loss": 0.1})
@@ -71,7 +71,7 @@ def test_trainings_keep_runs_of_their_own(
 def test_a_training_that_fails_leaves_a_failed_run(store: mlflow.MlflowClient) -> None:
     with (
         pytest.raises(RuntimeError, match="stop"),
-        runs.training_run("train_scratch", {}, "d" * 64, 64, FILMS),
+        runs.training_run("train_scratch", {}, "d" * 64, 64, IMAGES),
     ):
         raise RuntimeError("stop")
     experiment = store.get_experiment_by_name("pneumonia")
@@ -84,7 +84,7 @@ def test_a_resumed_training_goes_on_in_its_run_without_doubled_points(
     store: mlflow.MlflowClient,
 ) -> None:
     history = [{"epoch": epoch, "val_loss": 1 / (epoch + 1)} for epoch in range(5)]
-    arguments = ("train_scratch", {"rate": 0.1}, "d" * 64, 64, FILMS, "key")
+    arguments = ("train_scratch", {"rate": 0.1}, "d" * 64, 64, IMAGES, "key")
     with pytest.raises(RuntimeError, match="stop"), runs.training_run(*arguments) as log_epoch:
         for epoch in history[:2]:
             log_epoch(epoch)
@@ -116,7 +116,7 @@ def test_a_resumed_training_goes_on_in_its_run_without_doubled_points(
 def test_a_killed_experiment_leaves_its_run_to_the_one_that_goes_on(
     store: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ("train_scratch", {}, "d" * 64, 64, FILMS, "key")
+    arguments = ("train_scratch", {}, "d" * 64, 64, IMAGES, "key")
     history = [{"epoch": 0, "val_loss": 1.0}]
     ids = []
     for name, done in (("killed", []), ("again", history)):
@@ -139,7 +139,7 @@ def test_an_experiment_has_a_run_of_its_own_for_a_training_from_the_cache(
     def opened(name: str, baseline: str = "abc") -> str:
         monkeypatch.setenv("DVC_EXP_NAME", name)
         monkeypatch.setenv("DVC_EXP_BASELINE_REV", baseline)
-        with runs.open_run(folder, FILMS) as run:
+        with runs.open_run(folder, IMAGES) as run:
             return str(run.info.run_id)
 
     first = opened("first")
@@ -153,7 +153,7 @@ def test_an_experiment_has_a_run_of_its_own_for_a_training_from_the_cache(
     assert store.get_run(second).data.metrics == store.get_run(first).data.metrics
     monkeypatch.delenv("DVC_EXP_NAME")
     monkeypatch.delenv("DVC_EXP_BASELINE_REV")
-    with runs.open_run(folder, FILMS) as run:
+    with runs.open_run(folder, IMAGES) as run:
         assert run.info.run_id not in {first, second}
         assert run.info.run_name == "train_scratch"
 
@@ -179,12 +179,12 @@ def test_open_runs_of_a_dead_experiment_are_ended_and_no_others(
 
 
 def data_of(run: mlflow.entities.Run) -> dict[str, tuple[str, str, int]]:
-    """By context: the name, the digest and the number of films of each data set of a run."""
+    """By context: the name, the digest and the number of images of each data set of a run."""
     found = {}
     for one in run.inputs.dataset_inputs:
         [context] = [tag.value for tag in one.tags if tag.key == "mlflow.data.context"]
-        films = json.loads(one.dataset.profile)["num_rows"]
-        found[context] = (one.dataset.name, one.dataset.digest, films)
+        images = json.loads(one.dataset.profile)["num_rows"]
+        found[context] = (one.dataset.name, one.dataset.digest, images)
     return found
 
 
@@ -198,15 +198,15 @@ def trained(folder: Path) -> Path:
     return folder
 
 
-def test_the_films_are_inputs_of_the_run_by_what_they_are_for(
+def test_the_images_are_inputs_of_the_run_by_what_they_are_for(
     store: mlflow.MlflowClient, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    with runs.training_run("train_scratch", {}, "d" * 64, 64, FILMS):
+    with runs.training_run("train_scratch", {}, "d" * 64, 64, IMAGES):
         active = mlflow.active_run()
     assert active is not None
     digest = "d" * 16
     training = {
-        "training": ("films_train", digest, 2), "validation": ("films_val", digest, 1),
+        "training": ("images_train", digest, 2), "validation": ("images_val", digest, 1),
     }  # fmt: skip
     run = store.get_run(active.info.run_id)
     assert data_of(run) == training
@@ -216,10 +216,10 @@ def test_the_films_are_inputs_of_the_run_by_what_they_are_for(
     # The run of a cached training in an empty store, and once more: no input doubles.
     folder = trained(tmp_path)
     for _ in range(2):
-        with runs.open_run(folder, FILMS) as opened:
+        with runs.open_run(folder, IMAGES) as opened:
             pass
     again = store.get_run(opened.info.run_id)
-    assert data_of(again) == training | {"testing": ("films_test", digest, 1)}
+    assert data_of(again) == training | {"testing": ("images_test", digest, 1)}
     assert len(again.inputs.dataset_inputs) == 3
 
 

@@ -15,7 +15,7 @@ from pneumonia.errors import InputError
 from pneumonia.tracking import registry
 from tests.pipeline.clone import clean_environment
 from tests.pipeline.imports import ROOT
-from tests.tracking.candidates import Films, make_candidate, submit
+from tests.tracking.candidates import Images, make_candidate, submit
 from tests.tracking.conftest import use
 from tests.tracking.servers import Proxy
 
@@ -60,9 +60,9 @@ def test_two_processes_register_the_same_model_once(
 
 
 def test_two_processes_with_two_models_leave_the_better_one_champion(
-    client: mlflow.MlflowClient, server: str, name: str, tmp_path: Path, films: Films
+    client: mlflow.MlflowClient, server: str, name: str, tmp_path: Path, images: Images
 ) -> None:
-    submit(make_candidate(tmp_path / "first", 2), name, films)
+    submit(make_candidate(tmp_path / "first", 2), name, images)
     folders = [tmp_path / who / "model" for who in ("one", "other")]
     for folder, side in zip(folders, (8, 32), strict=True):
         make_candidate(folder, side)
@@ -105,7 +105,7 @@ EVERY = [
 
 @pytest.mark.parametrize(("write", "done"), EVERY)
 def test_a_server_that_goes_away_says_so_and_repeating_heals(
-    proxy: tuple[Proxy, str], name: str, tmp_path: Path, films: Films, write: str, done: bool,
+    proxy: tuple[Proxy, str], name: str, tmp_path: Path, images: Images, write: str, done: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     passing, address = proxy
@@ -113,11 +113,11 @@ def test_a_server_that_goes_away_says_so_and_repeating_heals(
     with use(address, monkeypatch) as client:
         passing.falls = (write, done)
         with pytest.raises(InputError, match="run the same again when the store answers") as caught:
-            submit(candidate, name, films)
+            submit(candidate, name, images)
         assert passing.fell
         assert len(str(caught.value).splitlines()) == 1
         passing.restore()
-        submit(candidate, name, films)
+        submit(candidate, name, images)
         assert places(client, name) == (["1"], {"champion": "1"})
         version = client.get_model_version(name, "1")
         assert version.tags["promotion.decision"] == "champion"
@@ -139,11 +139,11 @@ def test_the_commands_say_that_the_store_does_not_answer(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_the_commands_work_on_a_server(
-    client: mlflow.MlflowClient, server: str, name: str, tmp_path: Path, films: Films
+    client: mlflow.MlflowClient, server: str, name: str, tmp_path: Path, images: Images
 ) -> None:
     model = "pneumonia-chest-xray"
     for side in (2, 8):
-        submit(make_candidate(tmp_path / str(side), side), model, films)
+        submit(make_candidate(tmp_path / str(side), side), model, images)
     first, second = registry.versions(client, model)
     assert registry_command("rollback", server).stdout == (
         f"version {first} of '{model}' is the champion again; before: {second}\n"

@@ -14,7 +14,7 @@ from pneumonia.tracking import epochs, runs
 from pneumonia.tracking.store import connect
 from pneumonia.tracking.unfinished import PLACE_TAG, TRAINING_TAG, place
 
-FILMS = pd.DataFrame({"image_id": ["0", "1"], "label": [0, 1], "split": ["train", "val"]})
+IMAGES = pd.DataFrame({"image_id": ["0", "1"], "label": [0, 1], "split": ["train", "val"]})
 
 
 def killed(store: mlflow.MlflowClient, key: str, folder: Path) -> str:
@@ -30,7 +30,7 @@ def test_killed_before_its_first_epoch_it_goes_on_in_its_run(
     store: mlflow.MlflowClient, tmp_path: Path
 ) -> None:
     first = killed(store, "key", tmp_path / "scratch")
-    arguments = ("train_scratch", {"rate": 0.1}, "d" * 64, 64, FILMS, "key")
+    arguments = ("train_scratch", {"rate": 0.1}, "d" * 64, 64, IMAGES, "key")
     with runs.training_run(*arguments, folder=tmp_path / "scratch"):
         active = mlflow.active_run()
     assert active is not None
@@ -48,7 +48,7 @@ def test_a_run_of_another_training_of_that_folder_is_ended_and_no_other(
         name: killed(store, "former", tmp_path / name) for name in ("scratch", "elsewhere")
     }  # fmt: skip
     twice = [killed(store, "key", tmp_path / "scratch") for _ in range(2)]
-    arguments = ("train_scratch", {}, "d" * 64, 64, FILMS, "key")
+    arguments = ("train_scratch", {}, "d" * 64, 64, IMAGES, "key")
     with runs.training_run(*arguments, folder=tmp_path / "scratch"):
         pass
     assert store.get_run(ids["scratch"]).info.status == "KILLED"
@@ -72,7 +72,7 @@ def test_a_store_that_is_away_for_an_epoch_has_it_in_the_end(
         asked.append(1)
         raise MlflowException("(sqlite3.OperationalError) database is locked")
 
-    with runs.training_run("train_scratch", {}, "d" * 64, 64, FILMS) as log_epoch:
+    with runs.training_run("train_scratch", {}, "d" * 64, 64, IMAGES) as log_epoch:
         log_epoch(history[0])
         with monkeypatch.context() as patch:
             patch.setattr(mlflow, "log_metrics", away)
@@ -92,7 +92,7 @@ def test_a_store_that_is_away_for_an_epoch_has_it_in_the_end(
 def test_a_store_that_is_damaged_in_a_training_is_a_line(store: mlflow.MlflowClient) -> None:
     with (
         pytest.raises(InputError, match="the database is damaged; move it away") as caught,
-        runs.training_run("train_scratch", {}, "d" * 64, 64, FILMS),
+        runs.training_run("train_scratch", {}, "d" * 64, 64, IMAGES),
     ):
         raise MlflowException("(sqlite3.DatabaseError) file is not a database\n[SQL: SELECT]")
     assert len(str(caught.value).splitlines()) == 1

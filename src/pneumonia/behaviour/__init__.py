@@ -1,1 +1,1 @@
-"""Checks of what a model does: invariance, direction, minimum function, on drawn films."""
+"""Checks of what a model does: invariance, direction, minimum function, on drawn images."""

@@ -1,7 +1,7 @@
 """Three kinds of checks of a trained model, each a figure and a bound.
 
 - Invariance: what does not change the diagnosis should not change the answer.
-- Direction: an opacity put into a film raises the probability, taken out it lowers it.
+- Direction: an opacity put into an image raises the probability, taken out it lowers it.
 - Minimum function: what anybody would expect of the model, in figures that leave no doubt.
 
 They look for broken models, not for the best one: metrics with intervals do that. So a bound lies
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.behaviour.films import Films, draw_films
+from pneumonia.behaviour.images import BehaviourImages, draw_images
 from pneumonia.evaluation.metrics import ranked
 from pneumonia.evaluation.operating_point import OperatingPoint
 from pneumonia.predictor import Graph
@@ -29,15 +29,15 @@ AT_LEAST, AT_MOST = ">=", "<="
 INVARIANCE, DIRECTION, FUNCTION = "invariance", "direction", "minimum function"
 # By kind, what the figures are.
 KINDS = {
-    INVARIANCE: "share of the decisions that stay when the film is",
-    DIRECTION: "the probability of the same film, with and without the opacity",
-    FUNCTION: "on the films as they are",
+    INVARIANCE: "share of the decisions that stay when the image is",
+    DIRECTION: "the probability of the same image, with and without the opacity",
+    FUNCTION: "on the images as they are",
 }
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model says of films: probabilities in the place of each film of `Films`."""
+    """What a model says of images: probabilities in the place of each image of `BehaviourImages`."""
 
     labels: NDArray[np.int64]
     threshold: float
@@ -48,7 +48,7 @@ class Answers:
 
     @property
     def called(self) -> NDArray[np.bool_]:
-        """Which films are called pneumonia, (N,)."""
+        """Which images are called pneumonia, (N,)."""
         return self.plain >= self.threshold
 
 
@@ -97,31 +97,31 @@ class Outcome:
         }  # fmt: skip
 
 
-def check(answer: Answer, threshold: float, films: Films) -> list[Outcome]:
+def check(answer: Answer, threshold: float, images: BehaviourImages) -> list[Outcome]:
     """Make every check.
 
     Args:
         answer: uint8, (N, S, S, 1), to probabilities of pneumonia, float64, (N,).
-        threshold: a film is called pneumonia at or above it.
-        films: of the size that `answer` takes.
+        threshold: an image is called pneumonia at or above it.
+        images: of the size that `answer` takes.
     """
     given = Answers(
-        labels=films.labels,
+        labels=images.labels,
         threshold=threshold,
-        plain=answer(films.plain),
-        other=answer(films.other),
-        faint=answer(films.faint),
-        changed={name: answer(images) for name, images in films.changed.items()},
+        plain=answer(images.plain),
+        other=answer(images.other),
+        faint=answer(images.faint),
+        changed={name: answer(squares) for name, squares in images.changed.items()},
     )
     return [Outcome(one.kind, one.name, one.measure(given), one.sign, one.bound) for one in CHECKS]
 
 
 def check_model(graph: Graph, point: OperatingPoint) -> list[Outcome]:
-    """Make every check of a graph at its operating point, on films of its size."""
+    """Make every check of a graph at its operating point, on images of its size."""
     return check(
         lambda images: point.probability(graph.run(images)[0]),
         point.threshold,
-        draw_films(graph.size),
+        draw_images(graph.size),
     )
 
 
@@ -140,7 +140,7 @@ def failed_by(graph: Graph, point: OperatingPoint) -> list[str]:
 
 
 def _stays(change: str) -> Callable[[Answers], float]:
-    """Share of the films that are called the same as before a change."""
+    """Share of the images that are called the same as before a change."""
 
     def measure(given: Answers) -> float:
         return float(np.mean((given.changed[change] >= given.threshold) == given.called))
@@ -155,13 +155,13 @@ def _change(given: Answers) -> float:
 
 
 def _added(given: Answers) -> float:
-    """Share of the normal films whose probability rises."""
+    """Share of the normal images whose probability rises."""
     well = given.labels == 0
     return float(np.mean(given.other[well] > given.plain[well]))
 
 
 def _erased(given: Answers) -> float:
-    """Share of the films with pneumonia whose probability falls."""
+    """Share of the images with pneumonia whose probability falls."""
     ill = given.labels == 1
     return float(np.mean(given.other[ill] < given.plain[ill]))
 
@@ -186,11 +186,11 @@ def _specificity(given: Answers) -> float:
 
 # The bounds. Four networks were asked that `make repro` trains: scratch and transfer, and the other
 # seed of each. What the worst of them has stands here; it is an honest model and has to pass, as
-# have others: chance moves a share of 80 films, or of 40 of a class, by .03 to .08.
+# have others: chance moves a share of 80 images, or of 40 of a class, by .03 to .08.
 # - Decisions that stay: .925. By lot .5. A reader of the border keeps .72 under exposure, one of
 #   the finest detail .69 blurred, .61 as a JPEG file, .55 turned.
 # - Mean change: .046. By lot .36, the reader of the border .25, one of the mean grey .14.
-# - Added, erased: .975. By lot .5; the reader of the mean grey .38 and .25, because a normal film
+# - Added, erased: .975. By lot .5; the reader of the mean grey .38 and .25, because a normal image
 #   has lost as much air, blurred: only who sees the opacity itself tells them apart.
 # - Doubled: .23. Who reads anything else has .02 or less.
 # - AUC .87, sensitivity .90, specificity .68. By lot AUC is .5; sensitivity and specificity add up
@@ -205,8 +205,8 @@ CHECKS = (
     Check(INVARIANCE, "a JPEG file", _stays("jpeg"), AT_LEAST, 0.85),
     Check(INVARIANCE, "twice as large a file", _stays("larger"), AT_LEAST, 0.85),
     Check(INVARIANCE, "worst of these: mean change of probability", _change, AT_MOST, 0.1),
-    Check(DIRECTION, "opacity added: films that rise", _added, AT_LEAST, 0.9),
-    Check(DIRECTION, "opacity erased: films that fall", _erased, AT_LEAST, 0.9),
+    Check(DIRECTION, "opacity added: images that rise", _added, AT_LEAST, 0.9),
+    Check(DIRECTION, "opacity erased: images that fall", _erased, AT_LEAST, 0.9),
     Check(DIRECTION, "opacity doubled: mean rise", _stronger, AT_LEAST, 0.1),
     Check(FUNCTION, "AUC", _auc, AT_LEAST, 0.75),
     Check(FUNCTION, "sensitivity", _sensitivity, AT_LEAST, 0.7),

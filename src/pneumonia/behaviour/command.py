@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from pneumonia.behaviour.checks import Outcome
     from pneumonia.predictor import Predictor
 
-DESCRIPTION = """Check what a model does, on drawn films: what leaves the diagnosis leaves the
+DESCRIPTION = """Check what a model does, on drawn images: what leaves the diagnosis leaves the
 answer, an opacity raises the probability, the model works at all. Status 0 if every check holds.
 
-A model of real films may fail them honestly: drawn films are not what it knows."""
+A model of real images may fail them honestly: drawn images are not what it knows."""
 TRAINED = ("scratch", "transfer")
 CHAMPION = "@champion"
 
@@ -38,12 +38,12 @@ def run(arguments: argparse.Namespace) -> int:
         InputError: no such model, or nowhere to write.
     """
     from pneumonia.behaviour.checks import CHECKS, check_model, failed
-    from pneumonia.behaviour.films import PATIENTS
+    from pneumonia.behaviour.images import PATIENTS
 
     title, predictor = _model(arguments.model)
     size = predictor.graph.size
     # Before the seconds that drawing takes.
-    print(f"{title}: {2 * PATIENTS} drawn films of {size} px", flush=True)
+    print(f"{title}: {2 * PATIENTS} drawn images of {size} px", flush=True)
     outcomes = check_model(predictor.graph, predictor.point)
     print(table(outcomes))
     if arguments.json:
@@ -91,13 +91,13 @@ def _model(model: str | None) -> tuple[str, Predictor]:
 
 def _write(file: Path, title: str, predictor: Predictor, outcomes: list[Outcome]) -> None:
     """Write the outcomes as JSON, whole or not at all."""
-    from pneumonia.behaviour.films import PATIENTS
+    from pneumonia.behaviour.images import PATIENTS
     from pneumonia.stage import write_json
 
     record = {
         "model": title,
         "graph_sha256": predictor.graph.sha256,
-        "films": 2 * PATIENTS,
+        "images": 2 * PATIENTS,
         "size": predictor.graph.size,
         "threshold": predictor.point.threshold,
         "checks": [one.as_record() for one in outcomes],

@@ -1,1 +1,1 @@
-"""Where films come from, how they become grey squares, and what is wrong with them."""
+"""Where images come from, how they become grey squares, and what is wrong with them."""

@@ -1,7 +1,7 @@
 """The phantom's anatomy: attenuation of body, lungs, heart, bones and vessels, in chest units.
 
 Coordinates: x grows to the image's right (the patient's left), y grows downwards, the origin
-lies in the mid-chest, and 1.0 is about half the height of a film.
+lies in the mid-chest, and 1.0 is about half the height of an image.
 """
 
 import math
@@ -22,15 +22,15 @@ def soft_step(value: Map) -> Map:
     return out
 
 
-class View:
-    """The film's frame: its shape, its pixels' chest coordinates, and drawing in those."""
+class Projection:
+    """The image's frame: its shape, its pixels' chest coordinates, and drawing in those."""
 
     def __init__(self, size: int, body: dict[str, float], shot: dict[str, float]) -> None:
         aspect = shot["aspect"]
         self.height = size if aspect >= 1 else round(size / aspect)
         self.width = round(size * aspect) if aspect >= 1 else size
         self.dx, self.dy = shot["dx"], shot["dy"] - 0.08
-        # The lungs must stay inside, or the film's edge would show part of the disease.
+        # The lungs must stay inside, or the image's edge would show part of the disease.
         zoom = min(shot["zoom"], self.width / self.height / (body["wide"] + 0.14))
         zoom = min(zoom, -0.92 / (body["apex"] + self.dy))
         self.scale = zoom * self.height / 2  # pixels per chest unit
@@ -42,7 +42,7 @@ class View:
         self.y: Map = down * self.cos - right * self.sin - self.dy
 
     def to_pixels(self, x: float, y: float, factor: int) -> tuple[float, float]:
-        """Column and row, on a canvas `factor` times the film, of a point in chest units."""
+        """Column and row, on a canvas `factor` times the image, of a point in chest units."""
         x, y = x + self.dx, y + self.dy
         column = (x * self.cos - y * self.sin) * self.scale + (self.width - 1) / 2
         row = (x * self.sin + y * self.cos) * self.scale + (self.height - 1) / 2
@@ -60,7 +60,7 @@ class View:
         return np.asarray(canvas.reduce(factor), dtype=np.float32) / 255
 
     def grain(self, rng: np.random.Generator, low: int, high: int) -> Map:
-        """Noise of unit variance with `low` to `high` half-waves across the film, (H, W).
+        """Noise of unit variance with `low` to `high` half-waves across the image, (H, W).
 
         Amplitude falls with frequency, as in natural textures: a flat band looks woven.
         """
@@ -80,7 +80,7 @@ class View:
 
 
 def _outline(
-    body: dict[str, float], shot: dict[str, float], view: View, dome: float
+    body: dict[str, float], shot: dict[str, float], view: Projection, dome: float
 ) -> tuple[Map, Map, Map]:
     """Return soft tissue, the bones of the arms, and the trunk's depth (0 .. 1), each (H, W)."""
     x, y, side, wide = view.x, view.y, np.abs(view.x), body["wide"]
@@ -108,7 +108,7 @@ def _outline(
 
 
 def chest(
-    body: dict[str, float], shot: dict[str, float], view: View, rng: np.random.Generator
+    body: dict[str, float], shot: dict[str, float], view: Projection, rng: np.random.Generator
 ) -> tuple[Map, Map, Map]:
     """Return soft tissue thickness, air (0 .. 1) and added bone, each (H, W)."""
     x, y, side = view.x, view.y, np.abs(view.x)
@@ -174,7 +174,7 @@ def chest(
     return soft, air, bone + _bones(body, breath, view, wall, mid) * np.minimum(soft * 4, 1)
 
 
-def _bones(body: dict[str, float], breath: float, view: View, wall: Map, mid: Map) -> Map:
+def _bones(body: dict[str, float], breath: float, view: Projection, wall: Map, mid: Map) -> Map:
     """Ribs, clavicles, scapulae and spine as added attenuation, (H, W)."""
     x, y, side = view.x, view.y, np.abs(view.x)
     step, drop = body["rib_step"], body["rib_drop"]

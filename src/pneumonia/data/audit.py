@@ -25,27 +25,27 @@ class Audit:
     """The findings.
 
     Attributes:
-        films, patients: how many there are.
+        images, patients: how many there are.
         patients_naive: how many patients one counts when the series is left out of the id, as
             published studies did: person12_bacteria and person12_virus are two children.
         patients_naive_shared: how many of those then seem to be in test and outside it.
         patients_naive_why: the reason for two counts.
-        counts: films by split and subtype.
-        patient_counts: patients by split and subtype; one with films of two subtypes counts in
+        counts: images by split and subtype.
+        patient_counts: patients by split and subtype; one with images of two subtypes counts in
             both.
-        copies: redundant films, same pixels as another one.
-        copies_across_patients: groups of identical films that carry more than one patient's id.
-        copy_groups: the groups of identical films, by file.
-        label_conflicts: groups of films with the same pixels and both labels, by file.
+        copies: redundant images, same pixels as another one.
+        copies_across_patients: groups of identical images that carry more than one patient's id.
+        copy_groups: the groups of identical images, by file.
+        label_conflicts: groups of images with the same pixels and both labels, by file.
         sizes: of the source files, a row a label and measure (width, height, aspect, bytes):
             median, 2.5 and 97.5 percentile.
         modes: files by label and colour mode of the source.
-        leaks: a line for each patient, and each group of identical films, in more than one split.
+        leaks: a line for each patient, and each group of identical images, in more than one split.
 
     What nobody compares between experiments is in lists, which `dvc metrics` leaves out.
     """
 
-    films: int
+    images: int
     patients: int
     patients_naive: int
     patients_naive_shared: int
@@ -77,12 +77,14 @@ def audit(table: pd.DataFrame, folder: Path) -> Audit:
         if group["split"].nunique() > 1
     ]
     leaks += [
-        f"identical films in {_where(group)}" for group in identical if group["split"].nunique() > 1
+        f"identical images in {_where(group)}"
+        for group in identical
+        if group["split"].nunique() > 1
     ]
     seen_in_test = set(table.loc[table["split"] == "test", "naive"])
     seen_elsewhere = set(table.loc[table["split"] != "test", "naive"])
     return Audit(
-        films=len(table),
+        images=len(table),
         patients=int(table["patient_id"].nunique()),
         patients_naive=int(table["naive"].nunique()),
         patients_naive_shared=len(seen_in_test & seen_elsewhere),

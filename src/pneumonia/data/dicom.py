@@ -30,7 +30,7 @@ from pneumonia.data.bounds import (
 from pneumonia.data.dicom_shades import shades
 
 MODALITIES = ("CR", "DX", "RG")
-# Data elements are parsed one by one in Python, two or three reads each; a film has some hundreds.
+# Data elements are parsed one by one in Python, two or three reads each; an image has some hundreds.
 MAX_READS = 20_000
 # Bytes: of anything read but the pixels, of a sequence of tables (one of 16 bits has 2**17), and of
 # the other tags below, where a long list would take seconds.
@@ -98,7 +98,7 @@ class Reader(io.BytesIO):
         return found
 
 
-def read_film(payload: bytes, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], str]:
+def read_dicom(payload: bytes, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], str]:
     """Read a DICOM file (PS3.10, with preamble) of one radiograph.
 
     What its levels look like is in dicom_shades.py.
@@ -117,7 +117,7 @@ def read_film(payload: bytes, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _read_film(payload, max_pixels)
+            return _read_dicom(payload, max_pixels)
     except ImageError:
         raise
     except Exception as error:
@@ -125,7 +125,7 @@ def read_film(payload: bytes, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.
         raise ImageError(f"truncated or corrupt DICOM ({error})") from None
 
 
-def _read_film(payload: bytes, max_pixels: int) -> tuple[NDArray[np.uint8], str]:
+def _read_dicom(payload: bytes, max_pixels: int) -> tuple[NDArray[np.uint8], str]:
     reader = Reader(payload)
     reader.seek(132)
     meta = read_dataset(reader, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
@@ -134,18 +134,18 @@ def _read_film(payload: bytes, max_pixels: int) -> tuple[NDArray[np.uint8], str]
         raise ImageError("DICOM without a transfer syntax")
     if syntax not in TRANSFER_SYNTAXES:
         raise ImageError(f"DICOM transfer syntax {syntax.name} is not read", "unsupported_dicom")
-    film = read_dataset(
+    image = read_dataset(
         reader,
         syntax.is_implicit_VR,
         syntax.is_little_endian,
         stop_when=_at_pixels,
         specific_tags=TAGS,
     )
-    _check(film, syntax, max_pixels)
+    _check(image, syntax, max_pixels)
     reader.longest = len(payload)
-    codes = _codes(film, _pixel_data(reader, syntax), syntax)
-    grey = shades(film, codes, encapsulated=syntax.is_encapsulated)
-    return grey, str(film.PhotometricInterpretation)
+    codes = _codes(image, _pixel_data(reader, syntax), syntax)
+    grey = shades(image, codes, encapsulated=syntax.is_encapsulated)
+    return grey, str(image.PhotometricInterpretation)
 
 
 def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
@@ -173,40 +173,40 @@ def _pixel_data(reader: Reader, syntax: uid.UID) -> bytes:
     return get_frame(value, 0, number_of_frames=1) if syntax.is_encapsulated else value
 
 
-def _check(film: Dataset, syntax: uid.UID, max_pixels: int) -> None:
+def _check(image: Dataset, syntax: uid.UID, max_pixels: int) -> None:
     """Refuse by the header what is no single grey radiograph."""
-    modality = film.get("Modality") or "missing"
+    modality = image.get("Modality") or "missing"
     if modality not in MODALITIES:
         raise ImageError(f"DICOM modality {modality}, not CR, DX or RG", "not_a_radiograph")
-    if "Rows" not in film or "Columns" not in film:
+    if "Rows" not in image or "Columns" not in image:
         reason = "DICOM without a picture (no Rows and Columns)"
         raise ImageError(reason, "not_a_radiograph")
-    check_size(int(film.Columns), int(film.Rows), max_pixels)
-    if int(film.get("NumberOfFrames") or 1) != 1:
-        raise ImageError(f"DICOM of {film.NumberOfFrames} frames, not one", "not_a_radiograph")
-    photometric = film.get("PhotometricInterpretation")
-    if photometric not in ("MONOCHROME1", "MONOCHROME2") or film.get("SamplesPerPixel", 1) != 1:
+    check_size(int(image.Columns), int(image.Rows), max_pixels)
+    if int(image.get("NumberOfFrames") or 1) != 1:
+        raise ImageError(f"DICOM of {image.NumberOfFrames} frames, not one", "not_a_radiograph")
+    photometric = image.get("PhotometricInterpretation")
+    if photometric not in ("MONOCHROME1", "MONOCHROME2") or image.get("SamplesPerPixel", 1) != 1:
         reason = f"DICOM in colour ({photometric}), not MONOCHROME1 or MONOCHROME2"
         raise ImageError(reason, "not_a_radiograph")
-    allocated, stored = film.get("BitsAllocated"), film.get("BitsStored")
+    allocated, stored = image.get("BitsAllocated"), image.get("BitsStored")
     if allocated not in (8, 16):
         reason = f"DICOM Bits Allocated {allocated}, not 8 or 16"
         raise ImageError(reason, "unsupported_dicom")
     if not isinstance(stored, int) or not 1 <= stored <= allocated:
         reason = f"DICOM Bits Stored {stored}, not 1 to {allocated}"
         raise ImageError(reason, "unsupported_dicom")
-    if film.get("HighBit", stored - 1) != stored - 1:
-        reason = f"DICOM High Bit {film.HighBit}, not Bits Stored less one ({stored - 1})"
+    if image.get("HighBit", stored - 1) != stored - 1:
+        reason = f"DICOM High Bit {image.HighBit}, not Bits Stored less one ({stored - 1})"
         raise ImageError(reason, "unsupported_dicom")
     if syntax == uid.ExplicitVRBigEndian and allocated == 8:
         reason = "DICOM in big endian (retired) of 8 bits is not read"
         raise ImageError(reason, "unsupported_dicom")
 
 
-def _codes(film: Dataset, data: bytes, syntax: uid.UID) -> NDArray[Any]:
+def _codes(image: Dataset, data: bytes, syntax: uid.UID) -> NDArray[Any]:
     """The stored pixels as bit patterns: uint8 or uint16, (Rows, Columns)."""
-    shape = (int(film.Rows), int(film.Columns))
-    kind = np.dtype(f"u{film.BitsAllocated // 8}").newbyteorder(
+    shape = (int(image.Rows), int(image.Columns))
+    kind = np.dtype(f"u{image.BitsAllocated // 8}").newbyteorder(
         "<" if syntax.is_little_endian else ">"
     )
     needed = math.prod(shape) * kind.itemsize

@@ -1,4 +1,4 @@
-"""From the stored pixels of a DICOM film to the grey of a viewer (chapters of PS3.3, 2024)."""
+"""From the stored pixels of a DICOM image to the grey of a viewer (chapters of PS3.3, 2024)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pneumonia.data.bounds import ImageError
 STRIP_PIXELS = 2**20
 
 
-def shades(film: Dataset, codes: NDArray[Any], encapsulated: bool) -> NDArray[np.uint8]:
+def shades(image: Dataset, codes: NDArray[Any], encapsulated: bool) -> NDArray[np.uint8]:
     """Grey of stored pixels: a table over all bit patterns, made once, looked up in strips.
 
     Modality table or rescale (C.11.1), then the first VOI table, else the first window (C.11.2);
@@ -23,7 +23,7 @@ def shades(film: Dataset, codes: NDArray[Any], encapsulated: bool) -> NDArray[np
     MONOCHROME1 is inverted. Pixel padding (C.7.5.1.1.2) is black.
 
     Args:
-        film: what the file says of its pixels; Bits Allocated is 8 or 16.
+        image: what the file says of its pixels; Bits Allocated is 8 or 16.
         codes: the bit patterns, uint8 or uint16, (Rows, Columns).
         encapsulated: whether a codec gave them.
 
@@ -33,23 +33,23 @@ def shades(film: Dataset, codes: NDArray[Any], encapsulated: bool) -> NDArray[np
     Raises:
         ImageError: a window or table that cannot be.
     """
-    patterns = np.arange(2**film.BitsAllocated)
-    signed = film.get("PixelRepresentation") == 1
-    top = 2**film.BitsStored - 1
+    patterns = np.arange(2**image.BitsAllocated)
+    signed = image.get("PixelRepresentation") == 1
+    top = 2**image.BitsStored - 1
     # A lossy codec may overshoot; above Bits Stored an uncompressed pixel may hold other things.
     stored = np.minimum(patterns, top) if encapsulated and not signed else patterns & top
     if signed:
         stored = np.where(stored > top // 2, stored - (top + 1), stored)
-    padding = _padding(film, patterns)
-    values = _rescaled(film, stored)
-    grey = _windowed(film, values)
+    padding = _padding(image, patterns)
+    values = _rescaled(image, stored)
+    grey = _windowed(image, values)
     if grey is None:
         used = np.zeros(len(patterns), bool)
         for strip in _strips(codes):
             used[strip] = True
         low, high = _range(values[used & ~padding], values)
         grey = (values - low) / (high - low)
-    if film.PhotometricInterpretation == "MONOCHROME1":
+    if image.PhotometricInterpretation == "MONOCHROME1":
         grey = 1 - grey
     table = np.rint(255 * np.clip(np.where(padding, 0, grey), 0, 1)).astype(np.uint8)
     shown = np.empty(codes.shape, np.uint8)
@@ -72,38 +72,41 @@ def _range(used: NDArray[np.float64], possible: NDArray[np.float64]) -> tuple[fl
     return float(used.min()), float(used.max())
 
 
-def _padding(film: Dataset, patterns: NDArray[np.int_]) -> NDArray[np.bool_]:
-    """Which bit patterns are no part of the film."""
-    first = film.get("PixelPaddingValue")
+def _padding(image: Dataset, patterns: NDArray[np.int_]) -> NDArray[np.bool_]:
+    """Which bit patterns are no part of the image."""
+    first = image.get("PixelPaddingValue")
     if first is None:
         return np.zeros(len(patterns), bool)
-    last = film.get("PixelPaddingRangeLimit")
+    last = image.get("PixelPaddingRangeLimit")
     ends = [int(end) % len(patterns) for end in (first, first if last is None else last)]
-    if film.get("PixelRepresentation") == 1:
+    if image.get("PixelRepresentation") == 1:
         half = len(patterns) // 2
         patterns = (patterns + half) % len(patterns)
         ends = [(end + half) % len(patterns) for end in ends]
     return (min(ends) <= patterns) & (patterns <= max(ends))
 
 
-def _rescaled(film: Dataset, stored: NDArray[np.int_]) -> NDArray[np.float64]:
-    if film.get("ModalityLUTSequence"):
-        return _looked_up(film.ModalityLUTSequence[0], stored.astype(np.float64))[0]
-    slope = _number(film, "RescaleSlope", 1.0)
+def _rescaled(image: Dataset, stored: NDArray[np.int_]) -> NDArray[np.float64]:
+    if image.get("ModalityLUTSequence"):
+        return _looked_up(image.ModalityLUTSequence[0], stored.astype(np.float64))[0]
+    slope = _number(image, "RescaleSlope", 1.0)
     if slope == 0:
         raise ImageError("DICOM Rescale Slope 0")
-    return stored.astype(np.float64) * slope + _number(film, "RescaleIntercept", 0.0)
+    return stored.astype(np.float64) * slope + _number(image, "RescaleIntercept", 0.0)
 
 
-def _windowed(film: Dataset, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def _windowed(image: Dataset, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """Shades, 0 to 1 within the window; None where the file has neither table nor window."""
-    if film.get("VOILUTSequence"):
-        shades, bits = _looked_up(film.VOILUTSequence[0], values)
+    if image.get("VOILUTSequence"):
+        shades, bits = _looked_up(image.VOILUTSequence[0], values)
         return shades / (2**bits - 1)
-    center, width = _number(film, "WindowCenter", math.nan), _number(film, "WindowWidth", math.nan)
+    center, width = (
+        _number(image, "WindowCenter", math.nan),
+        _number(image, "WindowWidth", math.nan),
+    )
     if math.isnan(center) or math.isnan(width):
         return None
-    function = film.get("VOILUTFunction") or "LINEAR"
+    function = image.get("VOILUTFunction") or "LINEAR"
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         raise ImageError(f"DICOM VOI LUT function {function} is not known")
     if width <= 0 or (function == "LINEAR" and width < 1):
@@ -139,9 +142,9 @@ def _looked_up(item: Dataset, values: NDArray[np.float64]) -> tuple[NDArray[np.f
     return table[:count][index].astype(np.float64), bits
 
 
-def _number(film: Dataset, keyword: str, absent: float) -> float:
+def _number(image: Dataset, keyword: str, absent: float) -> float:
     """The first value of an element; infinite and nameless numbers are refused."""
-    value = film.get(keyword)
+    value = image.get(keyword)
     if isinstance(value, MutableSequence):
         value = value[0] if value else None
     if value is None or value == "":

@@ -29,7 +29,7 @@ YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1}  # PS3.5, 6.2, V
 
 
 @dataclass(frozen=True)
-class View:
+class DicomView:
     """What a header says; nothing where it does not.
 
     Attributes:
@@ -43,7 +43,7 @@ class View:
     age: float | None = None
 
 
-def read_view(payload: bytes) -> View:
+def read_view(payload: bytes) -> DicomView:
     """Read the header of a DICOM file, at most 64 MiB; a damaged one says nothing."""
     try:
         with warnings.catch_warnings():
@@ -51,7 +51,7 @@ def read_view(payload: bytes) -> View:
             return _view(_header(payload))
     except Exception:
         # pydicom raises nearly anything on a damaged file. Who decodes it has told its sender.
-        return View()
+        return DicomView()
 
 
 def _header(payload: bytes) -> Dataset:
@@ -73,12 +73,12 @@ def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
     return tag >= PIXEL_DATA or (tag in TAGS and MAX_VALUE < length < UNDEFINED)
 
 
-def _view(header: Dataset) -> View:
+def _view(header: Dataset) -> DicomView:
     part = str(header.get("BodyPartExamined") or "").upper()
     position = str(header.get("ViewPosition") or "").strip().upper()
     codes = [str(item.get("CodeValue")) for item in header.get("ViewCodeSequence") or []]
     age = re.fullmatch(r"(\d{3})([DWMY])", str(header.get("PatientAge") or "").strip())
-    return View(
+    return DicomView(
         lateral=position in LATERAL_POSITIONS or any(code in LATERAL_CODES for code in codes),
         chest=any(name in part for name in CHEST_PARTS) if part.strip() else None,
         age=int(age[1]) * YEARS[age[2]] if age else None,

@@ -12,19 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from pneumonia.data.anatomy import Map, View, bronchial_tree, soft_step
+from pneumonia.data.anatomy import Map, Projection, bronchial_tree, soft_step
 
 _HAZE = 0.11  # standard deviation of the smoothing, chest units: 12 px of 224, an eighth is 28
 
 
 @dataclass(frozen=True)
 class Opacity:
-    """What a film's lungs lose.
+    """What an image's lungs lose.
 
     lost: (H, W) float32, share of the air, 0 .. 0.95.
-    mask: (H, W) bool, True where disease took it; nowhere in a normal film.
+    mask: (H, W) bool, True where disease took it; nowhere in a normal image.
     pattern: "lobar" or "patchy" (bacteria), "interstitial" (virus), "none".
-    grade: 0 subtle .. 1 obvious; 0 in a normal film.
+    grade: 0 subtle .. 1 obvious; 0 in a normal image.
     """
 
     lost: Map
@@ -38,12 +38,12 @@ def opacity(
     fine: np.random.Generator,
     subtype: str,
     body: dict[str, float],
-    view: View,
+    view: Projection,
     air: Map,
 ) -> Opacity:
-    """Draw the opacity of a film, or the haze of a normal one, into lungs `air`, (H, W) 0 .. 1.
+    """Draw the opacity of an image, or the haze of a normal one, into lungs `air`, (H, W) 0 .. 1.
 
-    Place, pattern and grade come from `rng`, the patient's; the texture from `fine`, the film's.
+    Place, pattern and grade come from `rng`, the patient's; the texture from `fine`, the image's.
     """
     grade, kind = rng.uniform(0, 1), rng.random()
     focal = subtype == "bacteria" or (subtype == "normal" and kind < 0.5)
@@ -70,7 +70,7 @@ def _focal(
     fine: np.random.Generator,
     pattern: str,
     body: dict[str, float],
-    view: View,
+    view: Projection,
 ) -> tuple[Map, Map]:
     """One lung's consolidation with air bronchograms: share lost, and extent (0 .. 1), (H, W).
 
@@ -98,7 +98,7 @@ def _focal(
 
 
 def _interstitial(
-    rng: np.random.Generator, fine: np.random.Generator, body: dict[str, float], view: View
+    rng: np.random.Generator, fine: np.random.Generator, body: dict[str, float], view: Projection
 ) -> tuple[Map, Map]:
     """Lines, nets and cuffed bronchi around both hila: share lost, and extent (0 .. 1), (H, W)."""
     hilum = 0.22 * body["wide"] + 0.06, rng.uniform(-0.08, 0.08)

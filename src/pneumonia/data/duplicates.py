@@ -1,4 +1,4 @@
-"""Films that are the same: pixel for pixel, or to the eye."""
+"""Images that are the same: pixel for pixel, or to the eye."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pneumonia.data.manifest import image_path
 from pneumonia.errors import InputError
 
 LISTED = 200  # near-duplicate pairs written out one by one
-_ROWS = 512  # films compared with all others at a time; bounds the memory
+_ROWS = 512  # images compared with all others at a time; bounds the memory
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two films of other pixels that look alike.
+    """Two images of other pixels that look alike.
 
     Attributes:
         first, second: rows of the manifest, first < second.
@@ -57,10 +57,10 @@ class NearDuplicates:
 
 
 def pixel_groups(table: pd.DataFrame, folder: Path) -> pd.Series:
-    """Number of the group of identical films that each row belongs to, in order of appearance.
+    """Number of the group of identical images that each row belongs to, in order of appearance.
 
     Raises:
-        InputError: a film is missing.
+        InputError: an image is missing.
     """
     try:
         hashes = [
@@ -76,13 +76,13 @@ def pixel_groups(table: pd.DataFrame, folder: Path) -> pd.Series:
 def closest_pairs(
     hashes: NDArray[np.bool_], groups: NDArray[np.int64], distance: int, count: int
 ) -> list[Pair]:
-    """Every pair of films within `distance`, and the next closest up to `count` pairs in all.
+    """Every pair of images within `distance`, and the next closest up to `count` pairs in all.
 
-    Copies are compared once: of each group of identical films the first stands for all.
+    Copies are compared once: of each group of identical images the first stands for all.
 
     Args:
         hashes: bool, (N, B).
-        groups: (N,), equal for films of equal pixels.
+        groups: (N,), equal for images of equal pixels.
         distance: bits that may differ.
         count: pairs wanted even when fewer are within the distance.
 
@@ -97,7 +97,7 @@ def closest_pairs(
     found = np.empty((0, 3), np.int64)
     for start in range(0, len(rows), _ROWS):
         apart = ((bits - signs[start : start + _ROWS] @ signs.T) / 2).astype(np.int16)
-        # Each pair once, and no film with itself.
+        # Each pair once, and no image with itself.
         apart[np.arange(len(rows)) <= np.arange(start, start + len(apart))[:, None]] = bits + 1
         bound = distance
         if 0 < count <= apart.size:

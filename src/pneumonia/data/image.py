@@ -1,6 +1,6 @@
 """The one preprocessing: bytes of an image file to the grey square that every model sees.
 
-`prepare`, the served model and batch scoring call `decode`, so a film gets the same pixels
+`prepare`, the served model and batch scoring call `decode`, so an image gets the same pixels
 everywhere. Decoding a prepared square again gives that square.
 """
 
@@ -44,7 +44,7 @@ DRAFT_MARGIN = 2
 STRIP_PIXELS = 2**20  # converted at a time, so that colour costs no second whole picture
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "F")
 SAMPLE = 64  # px, side of the grid that colour is sampled on
-# Of 255, in ITU-R 601's Cb or Cr. Grey films in colour files depart by 0, at any quality of JPEG.
+# Of 255, in ITU-R 601's Cb or Cr. Grey images in colour files depart by 0, at any quality of JPEG.
 CHROMA = 12
 # EXIF 2.32, tag 0x0112: what a viewer does to the stored pixels.
 TURNS = {
@@ -60,15 +60,15 @@ TURNS = {
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """A film as the models see it, and what its file was.
+    """An image as the models see it, and what its file was.
 
     Attributes:
         pixels: uint8, (size, size), 0 black to 255 white.
         width, height: of the source as displayed, px.
-        mode: Pillow's name of the source's colour mode, for example "L" or "RGB"; of a DICOM film
+        mode: Pillow's name of the source's colour mode, for example "L" or "RGB"; of a DICOM image
             its photometric interpretation.
         colour: share of the picture whose colour departs from its most usual one, 0 to 1; 0 for a
-            grey film, however its file stores it, and for one that is tinted all over.
+            grey image, however its file stores it, and for one that is tinted all over.
     """
 
     pixels: NDArray[np.uint8]
@@ -82,8 +82,8 @@ def decode(payload: bytes, size: int, max_pixels: int = MAX_PIXELS) -> DecodedIm
     """Turn the bytes of a JPEG, PNG or DICOM file into a grey square.
 
     Colour becomes luma (ITU-R 601), of 16 bits in a PNG the high byte is kept (rounded down), a
-    transparent part is black, EXIF orientation is applied; for DICOM see `dicom.read_film`. The
-    film is resized with antialiasing (Lanczos) and padded with black to a square, not squashed: in
+    transparent part is black, EXIF orientation is applied; for DICOM see `dicom.read_dicom`. The
+    image is resized with antialiasing (Lanczos) and padded with black to a square, not squashed: in
     the Kermany set the aspect ratio gives the label away.
 
     Args:
@@ -92,14 +92,14 @@ def decode(payload: bytes, size: int, max_pixels: int = MAX_PIXELS) -> DecodedIm
         max_pixels: of the source; at most 40 million whatever is given.
 
     Raises:
-        ImageError: empty, none of the three, truncated, corrupt, no film, or out of bounds.py.
+        ImageError: empty, none of the three, truncated, corrupt, no image, or out of bounds.py.
     """
     check_bytes(payload)
     if payload[128:132] == b"DICM":
         # Half a second of imports that only DICOM needs.
-        from pneumonia.data.dicom import read_film
+        from pneumonia.data.dicom import read_dicom
 
-        pixels, mode = read_film(payload, max_pixels)
+        pixels, mode = read_dicom(payload, max_pixels)
         height, width = pixels.shape
         inner = inner_size(width, height, size)
         grey = Image.fromarray(pixels).resize(inner, Image.Resampling.LANCZOS)
@@ -122,7 +122,7 @@ def decode(payload: bytes, size: int, max_pixels: int = MAX_PIXELS) -> DecodedIm
 
 
 def square_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
-    """Take a mask (H, W) the way `decode` takes its film: resize, pad to a square of `size`."""
+    """Take a mask (H, W) the way `decode` takes its image: resize, pad to a square of `size`."""
     grey = Image.fromarray(mask.astype(np.uint8) * 255)
     inner = inner_size(grey.width, grey.height, size)
     return _padded(grey.resize(inner, Image.Resampling.BILINEAR), size) >= 128
@@ -137,9 +137,9 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
 def encode_png(pixels: NDArray[np.uint8], strategy: int = zlib.Z_FILTERED) -> bytes:
     """Lossless PNG of grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4), uint8, without metadata.
 
-    A film comes out a percent smaller in half the time with the strategy `zlib.Z_RLE`, which looks
+    An image comes out a percent smaller in half the time with the strategy `zlib.Z_RLE`, which looks
     for runs alone: behind PNG's filters little else repeats. The default is Pillow's own: the bytes
-    of a drawn film name it, and with other names films go through training in another order.
+    of a drawn image name it, and with other names images go through training in another order.
     """
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=4, compress_type=strategy)
@@ -153,7 +153,7 @@ def _decode_with_pillow(payload: bytes, size: int, max_pixels: int) -> DecodedIm
     check_size(width, height, max_pixels)
     check_scans(payload, width * height)
     inner = inner_size(width, height, size)
-    # The box is the film without the fraction of a pixel by which scaled decoding rounds up.
+    # The box is the image without the fraction of a pixel by which scaled decoding rounds up.
     drafted = image.draft(None, (DRAFT_MARGIN * inner[0], DRAFT_MARGIN * inner[1]))
     box = drafted[1] if drafted else None
     image.load()
@@ -208,13 +208,13 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def inner_size(width: int, height: int, size: int) -> tuple[int, int]:
-    """Width and height of the film within its square, px: the longer side fills it."""
+    """Width and height of the image within its square, px: the longer side fills it."""
     side = max(width, height)
     return max(1, round(width * size / side)), max(1, round(height * size / side))
 
 
-def film_box(width: int, height: int, size: int) -> tuple[slice, slice]:
-    """Rows and columns of a square of `size` px that a film of `width` by `height` px fills."""
+def image_box(width: int, height: int, size: int) -> tuple[slice, slice]:
+    """Rows and columns of a square of `size` px that an image of `width` by `height` px fills."""
     across, down = inner_size(width, height, size)
     top, left = (size - down) // 2, (size - across) // 2
     return slice(top, top + down), slice(left, left + across)

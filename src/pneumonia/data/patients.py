@@ -1,4 +1,4 @@
-"""Who is on a film, by a rule of the user's own instead of the source's."""
+"""Who is on an image, by a rule of the user's own instead of the source's."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from pneumonia.errors import InputError
 from pneumonia.params import DataParams
 
 if TYPE_CHECKING:
-    from pneumonia.data.sources import SourceFilm
+    from pneumonia.data.sources import SourceImage
 
 
-def override_patients(films: list[SourceFilm], params: DataParams) -> list[SourceFilm]:
-    """Give films the patients that `data.patient_pattern` or `data.patient_csv` say, if either.
+def override_patients(images: list[SourceImage], params: DataParams) -> list[SourceImage]:
+    """Give images the patients that `data.patient_pattern` or `data.patient_csv` say, if either.
 
     Raises:
-        InputError: both are given; a film to which neither gives a patient, one line each; a
+        InputError: both are given; an image to which neither gives a patient, one line each; a
             CSV file that is outside `data.path`, or broken.
     """
     if params.patient_pattern and params.patient_csv:
         raise InputError("data.patient_pattern and data.patient_csv: give one of them, not both")
     if params.patient_pattern:
-        found = _by_pattern(films, params.patient_pattern)
+        found = _by_pattern(images, params.patient_pattern)
         reason = f"the file name does not match data.patient_pattern {params.patient_pattern!r}"
     elif params.patient_csv:
         found = _by_csv(Path(params.patient_csv), Path(params.path))
         reason = f"not in data.patient_csv {params.patient_csv}"
     else:
-        return films
-    problems = [f"{film.file}: {reason}" for film in films if not found.get(film.file)]
+        return images
+    problems = [f"{image.file}: {reason}" for image in images if not found.get(image.file)]
     if problems:
-        total = f"{len(problems)} of {len(films)} films have no patient"
+        total = f"{len(problems)} of {len(images)} images have no patient"
         raise InputError("\n".join([*problems, total]))
-    return [replace(film, patient_id=found[film.file]) for film in films]
+    return [replace(image, patient_id=found[image.file]) for image in images]
 
 
-def _by_pattern(films: list[SourceFilm], pattern: str) -> dict[str, str]:
-    matches = {film.file: re.search(pattern, PurePosixPath(film.file).name) for film in films}
+def _by_pattern(images: list[SourceImage], pattern: str) -> dict[str, str]:
+    matches = {image.file: re.search(pattern, PurePosixPath(image.file).name) for image in images}
     return {file: match["patient"] or "" for file, match in matches.items() if match}
 
 

@@ -1,6 +1,6 @@
-"""Drawn chest films: a small synthetic stand-in for a paediatric radiograph collection.
+"""Drawn chest X-rays: a small synthetic stand-in for a paediatric radiograph collection.
 
-Every film is computed, not photographed: a map of X-ray attenuation is built from simple
+Every image is computed, not photographed: a map of X-ray attenuation is built from simple
 shapes (body, lungs, heart, ribs, vessels), disease is added to the lungs, and the map is
 exposed, blurred and made noisy.  It lets the whole pipeline run without a download and gives
 opacities whose true place is known.
@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from pneumonia.data.anatomy import Map, View, bronchial_tree, chest, soft_step
+from pneumonia.data.anatomy import Map, Projection, bronchial_tree, chest, soft_step
 from pneumonia.data.disease import opacity
 
-_CYCLE = (0, 1, 1, 2, 3, 3, 3)  # four patients with 1, 2, 1 and 3 films
+_CYCLE = (0, 1, 1, 2, 3, 3, 3)  # four patients with 1, 2, 1 and 3 images
 _BLOCK = ("normal",) * 4 + ("bacteria",) * 3 + ("virus",) * 3
-_SPLIT, _DIAGNOSIS, _ANATOMY, _VESSELS, _DISEASE, _FILM, _TEXTURE, _ASPECT = range(8)
+_SPLIT, _DIAGNOSIS, _ANATOMY, _VESSELS, _DISEASE, _IMAGE, _TEXTURE, _ASPECT = range(8)
 _GOLDEN = (5**0.5 - 1) / 2
 
 # Uniform ranges of what differs between patients: lengths, angles (radians), attenuations.
@@ -37,8 +37,8 @@ _PATIENT_RANGES = {
     "hila": (0.04, 0.10), "trachea": (0.036, 0.052),
 }  # fmt: skip
 
-# The same for what differs between films of one patient.
-_FILM_RANGES = {
+# The same for what differs between images of one patient.
+_IMAGE_RANGES = {
     "zoom": (1.04, 1.26), "dx": (-0.05, 0.05), "dy": (-0.06, 0.08), "turn": (-0.06, 0.06),
     "breath": (-0.08, 0.05), "black": (0.02, 0.16), "white": (1.22, 1.6),
     "gamma": (0.8, 1.2), "noise": (0.004, 0.015), "blur": (0.45, 0.8), "vignette": (0.0, 0.12),
@@ -63,12 +63,12 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
-class Film:
-    """One drawn film.
+class PhantomImage:
+    """One drawn image.
 
-    index, patient: counted from 0; a patient has one to three consecutive films.
+    index, patient: counted from 0; a patient has one to three consecutive images.
     label: 0 normal, 1 pneumonia.  subtype: "normal", "bacteria" or "virus".
-    split: "train" or "test", the same for all films of a patient.
+    split: "train" or "test", the same for all images of a patient.
     pattern: "lobar" or "patchy" (bacteria), "interstitial" (virus) or "none".
     grade: of the opacity, 0 subtle .. 1 obvious; 0 where there is none.
     pixels: (H, W) uint8, 0 black .. 255 white.  mask: (H, W) bool, True where disease was added.
@@ -86,7 +86,7 @@ class Film:
 
 
 def patient_of(index: int) -> int:
-    """Return the patient, from 0, whose film number `index` (from 0) is."""
+    """Return the patient, from 0, whose image number `index` (from 0) is."""
     return 4 * (index // len(_CYCLE)) + _CYCLE[index % len(_CYCLE)]
 
 
@@ -107,8 +107,8 @@ def diagnosis_of(seed: int, patient: int) -> Diagnosis:
 
 def draw(
     seed: int, index: int, size: int = 224, subtype: str | None = None, strength: float = 1.0
-) -> Film:
-    """Draw film number `index` (from 0) of the collection `seed`; same arguments, same bytes.
+) -> PhantomImage:
+    """Draw image number `index` (from 0) of the collection `seed`; same arguments, same bytes.
 
     `size` is the shorter side in pixels (64 or more); the longer is up to 1.35 times that.
     With a `subtype` the patient has this in place of its own, and with a `strength`, 0 none to 1,
@@ -120,10 +120,10 @@ def draw(
     # Disease has generators of its own: were they shared, a diagnosis would change what anatomy
     # and exposure draw next, and those could then give it away.
     body = _uniform(np.random.default_rng([seed, patient, _ANATOMY]), _PATIENT_RANGES)
-    rng = np.random.default_rng([seed, index, _FILM])
-    shot = _uniform(rng, _FILM_RANGES) | {"aspect": _aspect(seed, index, diagnosis)}
+    rng = np.random.default_rng([seed, index, _IMAGE])
+    shot = _uniform(rng, _IMAGE_RANGES) | {"aspect": _aspect(seed, index, diagnosis)}
     body["yaw"] += shot["twist"]
-    view = View(size, body, shot)
+    view = Projection(size, body, shot)
     thickness, air, ribs = chest(body, shot, view, rng)
     sick = opacity(
         np.random.default_rng([seed, patient, _DISEASE]),
@@ -141,7 +141,7 @@ def draw(
     density = thickness - body["air"] * shot["lucency"] * air * (1 - lost)
     vessels += 0.012 * view.grain(rng, 20, 60) * air
     density += ribs + body["marking"] * vessels * (1 - lost)
-    return Film(
+    return PhantomImage(
         index=index,
         patient=patient,
         label=int(subtype != "normal"),
@@ -155,14 +155,14 @@ def draw(
 
 
 def _aspect(seed: int, index: int, diagnosis: Diagnosis) -> float:
-    """Width by height of a film, 0.97 .. 1.35, spread evenly within each subtype.
+    """Width by height of an image, 0.97 .. 1.35, spread evenly within each subtype.
 
-    The padding to a square shows it, so not even chance may give one subtype the wider films: a
+    The padding to a square shows it, so not even chance may give one subtype the wider images: a
     golden-ratio sequence over its patients leaves no gap and no cluster.
     """
     start = np.random.default_rng([seed, *diagnosis.subtype.encode(), _ASPECT]).random()
-    film = _CYCLE[: index % len(_CYCLE)].count(_CYCLE[index % len(_CYCLE)])
-    return float(0.97 + 0.38 * ((start + _GOLDEN * diagnosis.number + film / 3) % 1))
+    image = _CYCLE[: index % len(_CYCLE)].count(_CYCLE[index % len(_CYCLE)])
+    return float(0.97 + 0.38 * ((start + _GOLDEN * diagnosis.number + image / 3) % 1))
 
 
 def _uniform(rng: np.random.Generator, ranges: dict[str, tuple[float, float]]) -> dict[str, float]:
@@ -173,7 +173,7 @@ def _expose(
     density: Map,
     body: dict[str, float],
     shot: dict[str, float],
-    view: View,
+    view: Projection,
     rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
     """Turn attenuation into grey values: marks, noise, blur, exposure and collimation."""
@@ -188,7 +188,7 @@ def _expose(
     density += shot["heel"] * across - shot["vignette"] * (across**2 + down**2) / 2
     tone = np.clip((density - shot["black"] + 0.06) / (shot["white"] - shot["black"]), 0, 1)
     tone = tone ** (shot["gamma"] * 0.95)
-    tone = tone * tone * (3 - 2 * tone) * 0.45 + tone * 0.55  # the toe and shoulder of film
+    tone = tone * tone * (3 - 2 * tone) * 0.45 + tone * 0.55  # the toe and shoulder of image
     if shot["shutter"] < 0.25:
         near, far, above, below = 1 - rng.uniform(0.0, 0.10, 4).astype(np.float32)
         lit = soft_step((across + near) / 0.006) * soft_step((far - across) / 0.006)
@@ -198,8 +198,8 @@ def _expose(
     return grey
 
 
-def _marks(shot: dict[str, float], view: View, rng: np.random.Generator) -> Map:
-    """A lead side marker and monitor leads, on some films, as added attenuation (H, W)."""
+def _marks(shot: dict[str, float], view: Projection, rng: np.random.Generator) -> Map:
+    """A lead side marker and monitor leads, on some images, as added attenuation (H, W)."""
     out = np.zeros_like(view.x)
     edge = 0.9 * view.width / 2 / view.scale
     if shot["marker"] < 0.5:
@@ -223,8 +223,8 @@ def _marks(shot: dict[str, float], view: View, rng: np.random.Generator) -> Map:
     return out
 
 
-def _tubes(body: dict[str, float], shot: dict[str, float], view: View) -> Map:
-    """On some films a feeding tube, a tube in the windpipe or a central line; (H, W)."""
+def _tubes(body: dict[str, float], shot: dict[str, float], view: Projection) -> Map:
+    """On some images a feeding tube, a tube in the windpipe or a central line; (H, W)."""
     t = np.linspace(0, 1, 25)
     dome, yaw = body["dome"] + shot["breath"], body["yaw"]
     if shot["tube"] < 0.06:  # through the gullet and under the left dome

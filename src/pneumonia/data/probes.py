@@ -1,6 +1,6 @@
 """How much of the label can be read without looking at the lungs.
 
-A linear model on what no diagnosis should rest on. A network's figure on the same test films is to
+A linear model on what no diagnosis should rest on. A network's figure on the same test images is to
 be read next to these: what a probe reaches, the network may have got in the same way.
 """
 
@@ -21,15 +21,15 @@ from pneumonia.data.survey import Survey
 # What each probe sees, in the words of the report.
 PROBES = {
     "file": "size, aspect and bytes of the source file",
-    "border": "the outer 8 px of a 224 px film",
-    "thumbnail": "the film at 8x8 px",
+    "border": "the outer 8 px of a 224 px image",
+    "thumbnail": "the image at 8x8 px",
 }
-_PENALTY = 0.1  # C of scikit-learn; holds 400 columns down on a few hundred films
+_PENALTY = 0.1  # C of scikit-learn; holds 400 columns down on a few hundred images
 
 
 @dataclass(frozen=True)
 class Probe:
-    """AUC of a probe on the test films with its 95 % interval, each 0 to 1."""
+    """AUC of a probe on the test images with its 95 % interval, each 0 to 1."""
 
     auc: float
     low: float
@@ -37,11 +37,11 @@ class Probe:
 
 
 def run_probes(table: pd.DataFrame, seen: Survey, resamples: int, seed: int) -> dict[str, Probe]:
-    """Train each probe on the train films and score it on the test films.
+    """Train each probe on the train images and score it on the test images.
 
     Args:
         table: the manifest; both labels in train and in test.
-        seen: of its films.
+        seen: of its images.
         resamples, seed: of the bootstrap behind the intervals.
 
     Returns:
@@ -54,7 +54,7 @@ def run_probes(table: pd.DataFrame, seen: Survey, resamples: int, seed: int) -> 
 
 
 def features(table: pd.DataFrame, seen: Survey) -> dict[str, NDArray[np.float64]]:
-    """What each probe sees of N films: (N, columns)."""
+    """What each probe sees of N images: (N, columns)."""
     count = len(table)
     size = table[["width", "height", "bytes"]].assign(aspect=table["width"] / table["height"])
     eighths = seen.thumbnails.reshape(count, 8, 4, 8, 4).mean(axis=(2, 4))
@@ -96,19 +96,19 @@ def auc_interval(
     Args:
         labels: (N,), 0 or 1; both present.
         scores: (N,), higher for 1.
-        patients: (N,), drawn with replacement, each with all of its films.
+        patients: (N,), drawn with replacement, each with all of its images.
         resamples, seed: of the bootstrap.
 
     Returns:
         low, high.
     """
     rng = np.random.default_rng(seed)
-    names, patient_of_film = np.unique(patients, return_inverse=True)
+    names, patient_of_image = np.unique(patients, return_inverse=True)
     values, rank = np.unique(scores, return_inverse=True)
     aucs: list[float] = []
     while len(aucs) < resamples:
         counts = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-        weights = counts[patient_of_film].astype(np.float64)
+        weights = counts[patient_of_image].astype(np.float64)
         positive = np.bincount(rank, weights * (labels == 1), minlength=len(values))
         negative = np.bincount(rank, weights * (labels == 0), minlength=len(values))
         if min(positive.sum(), negative.sum()) > 0:

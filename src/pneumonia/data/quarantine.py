@@ -1,7 +1,7 @@
-"""Films that could not be read: the table that `prepare` leaves and the report shows.
+"""Images that could not be read: the table that `prepare` leaves and the report shows.
 
 Columns of `quarantine.csv`, sorted by `file`: `file`, `label`, `split` and `patient_id` as in the
-manifest, had the film been read, and `reason`. A header alone where every film was read.
+manifest, had the image been read, and `reason`. A header alone where every image was read.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pneumonia.data.rows import read_rows
 from pneumonia.errors import InputError
 
 NAME = "quarantine.csv"
-LISTED = 200  # films written out one by one in the report
+LISTED = 200  # images written out one by one in the report
 
 
 @dataclass(frozen=True)
-class QuarantinedFilm:
-    """One film; the fields are the columns above."""
+class QuarantinedImage:
+    """One image; the fields are the columns above."""
 
     file: str
     label: int
@@ -30,26 +30,26 @@ class QuarantinedFilm:
     reason: str
 
 
-COLUMNS = [field.name for field in fields(QuarantinedFilm)]
+COLUMNS = [field.name for field in fields(QuarantinedImage)]
 
 
 def reason_of(error: Exception) -> str:
-    """Why a film cannot be read: one line, the same in every run and on every machine."""
+    """Why an image cannot be read: one line, the same in every run and on every machine."""
     # An OSError's own text has the path on this machine; libraries name objects by their address.
     reason = getattr(error, "strerror", None) or str(error)
     return " ".join(re.sub(r" at 0x[0-9a-f]+", "", reason).split())
 
 
-def write_quarantine(folder: Path, films: list[QuarantinedFilm]) -> None:
+def write_quarantine(folder: Path, images: list[QuarantinedImage]) -> None:
     """Write `quarantine.csv` into a prepared folder."""
     with (folder / NAME).open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
-        for film in sorted(films, key=lambda film: film.file):
-            table.writerow(asdict(film))
+        for image in sorted(images, key=lambda image: image.file):
+            table.writerow(asdict(image))
 
 
-def read_quarantine(folder: Path) -> list[QuarantinedFilm]:
+def read_quarantine(folder: Path) -> list[QuarantinedImage]:
     """Read `quarantine.csv` of a prepared folder.
 
     Raises:
@@ -58,7 +58,7 @@ def read_quarantine(folder: Path) -> list[QuarantinedFilm]:
     path = folder / NAME
     try:
         return [
-            QuarantinedFilm(
+            QuarantinedImage(
                 row["file"], int(row["label"]), row["split"], row["patient_id"], row["reason"]
             )
             for _, row in read_rows(path, COLUMNS, empty=True)
@@ -67,6 +67,6 @@ def read_quarantine(folder: Path) -> list[QuarantinedFilm]:
         raise InputError(f"{error}; `dvc repro -f prepare` makes {path} anew") from None
 
 
-def as_dict(films: list[QuarantinedFilm]) -> dict[str, Any]:
+def as_dict(images: list[QuarantinedImage]) -> dict[str, Any]:
     """For audit.json: how many, and the first of them."""
-    return {"films": len(films), "listed": [asdict(film) for film in films[:LISTED]]}
+    return {"images": len(images), "listed": [asdict(image) for image in images[:LISTED]]}

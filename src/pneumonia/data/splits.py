@@ -1,6 +1,6 @@
 """Who goes into test, validation or a fold: decided from each patient's id alone.
 
-Nobody moves when others are added, and all of a patient's films go together. A plain hash of the
+Nobody moves when others are added, and all of a patient's images go together. A plain hash of the
 id would do that too, but its shares scatter like coin tosses. Here ids are drawn in permuted blocks
 (stratified randomisation, as trials allot patients; Pocock 1983, *Clinical Trials*, ch. 5): an id
 is read as a series and a number (`person12_bacteria`: the 12th of `person#_bacteria`), each run of

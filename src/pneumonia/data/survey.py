@@ -1,6 +1,6 @@
-"""One pass over the prepared films: what the audit's searches and the figures need of each.
+"""One pass over the prepared images: what the audit's searches and the figures need of each.
 
-Keeps a few kB a film instead of the film, so that memory does not grow with the pictures.
+Keeps a few kB an image instead of the image, so that memory does not grow with the pictures.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ HASH_SIDE = 16
 HASH_BITS = HASH_SIDE**2
 THUMBNAIL = 32  # px; the smallest side that `prepare` makes
 GREY_STEP = 4  # grey values that share a bin of the histograms
-_CHUNK = 256  # films read ahead; bounds the memory
+_CHUNK = 256  # images read ahead; bounds the memory
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Of N films of side S, in the order of the manifest.
+    """Of N images of side S, in the order of the manifest.
 
     Attributes:
         hashes: bool, (N, 256), perceptual hash.
         thumbnails: uint8, (N, 32, 32), means over areas.
         frames: float32, (N, F), the border; see `border`.
         histograms: int64, (N, 64), pixels by grey value in steps of 4.
-        means: float64, (2, S, S), the mean film of each label.
+        means: float64, (2, S, S), the mean image of each label.
     """
 
     hashes: NDArray[np.bool_]
@@ -48,10 +48,10 @@ class Survey:
 
 
 def survey(table: pd.DataFrame, folder: Path) -> Survey:
-    """Look once at every film of a prepared folder whose manifest is `table`.
+    """Look once at every image of a prepared folder whose manifest is `table`.
 
     Raises:
-        InputError: a film is missing, unreadable or of another size than the first.
+        InputError: an image is missing, unreadable or of another size than the first.
     """
     paths = [image_path(folder, image_id) for image_id in table["image_id"]]
     labels = table["label"].to_numpy()
@@ -73,22 +73,22 @@ def survey(table: pd.DataFrame, folder: Path) -> Survey:
     except (OSError, ValueError) as error:
         raise InputError(f"{folder}: {error}; `dvc repro -f prepare` makes it anew") from None
     hashes, thumbnails, frames, histograms = (np.stack(kind) for kind in zip(*looks, strict=True))
-    films = np.maximum(np.bincount(labels, minlength=2), 1)
-    return Survey(hashes, thumbnails, frames, histograms, sums / films[:, None, None])
+    images = np.maximum(np.bincount(labels, minlength=2), 1)
+    return Survey(hashes, thumbnails, frames, histograms, sums / images[:, None, None])
 
 
 def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """DCT hash of a film: bool, (256,).
+    """DCT hash of an image: bool, (256,).
 
     The signs of the 16x16 lowest frequencies of a 64x64 thumbnail about their median (pHash, Zauner
-    2010, as in the library imagehash). 64 bits, the usual size, do not tell chest films apart: two
-    children lie as close as a film and its copy cropped by 2 %.
+    2010, as in the library imagehash). 64 bits, the usual size, do not tell chest X-rays apart: two
+    children lie as close as an image and its copy cropped by 2 %.
     """
     return imagehash.phash(Image.fromarray(pixels), hash_size=HASH_SIDE).hash.ravel()
 
 
 def border(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The outer 8 px of a film of 224 px, and as much of another size, as means of 4x4 px cells.
+    """The outer 8 px of an image of 224 px, and as much of another size, as means of 4x4 px cells.
 
     Args:
         pixels: uint8, (S, S).
@@ -110,5 +110,5 @@ def _look(path: Path) -> tuple[NDArray[np.generic], ...]:
 
 
 def _area_means(pixels: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
-    film = Image.fromarray(pixels.astype(np.float32))
-    return np.asarray(film.resize((side, side), Image.Resampling.BOX), dtype=np.float32)
+    image = Image.fromarray(pixels.astype(np.float32))
+    return np.asarray(image.resize((side, side), Image.Resampling.BOX), dtype=np.float32)

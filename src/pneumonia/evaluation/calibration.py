@@ -9,7 +9,7 @@ from scipy.special import expit
 from pneumonia.evaluation.operating_point import sigmoid
 
 BINS = 10
-# Slopes outside are not fitted: a temperature of 20 has a probability of a half for every film, and
+# Slopes outside are not fitted: a temperature of 20 has a probability of a half for every image, and
 # one of 0.05 has 0 or 1.
 SLOPES = (1 / 20, 20.0)
 _CLIP = 1e-12  # probabilities closer than this to 0 or 1 count as this close
@@ -31,7 +31,7 @@ def fit(
         logits: (N,).
 
     Returns:
-        slope, within `SLOPES` and so above 0, also where the logits rank films the wrong way
+        slope, within `SLOPES` and so above 0, also where the logits rank images the wrong way
         round: calibration is not to turn a model over; and intercept.
     """
     if method == "none":
@@ -72,7 +72,7 @@ def logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def bins(probability: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The bin of each film, (N,), 0 to `BINS` - 1: bins of equal count.
+    """The bin of each image, (N,), 0 to `BINS` - 1: bins of equal count.
 
     Equal probabilities share a bin, so some may hold more, others fewer or none.
     """
@@ -85,12 +85,12 @@ def calibration_gaps(
 ) -> NDArray[np.float64]:
     """Observed share less mean probability in ten bins of equal count, each times the bin's share.
 
-    The bins are those of the films, also for resamples of them.
+    The bins are those of the images, also for resamples of them.
 
     Args:
         labels: (N,), 0 or 1.
         probability: (N,), 0 to 1.
-        weights: (B, N), what each film counts in each resample.
+        weights: (B, N), what each image counts in each resample.
 
     Returns:
         (B, `BINS`), -1 to 1.
@@ -199,10 +199,10 @@ def calibration_slope(
 ) -> NDArray[np.float64]:
     """Slope of a logistic regression of the label on the logit (Cox 1958).
 
-    1 is right; below 1 probabilities are too extreme, above 1 too timid. Films that are told apart
+    1 is right; below 1 probabilities are too extreme, above 1 too timid. Images that are told apart
     without error have no maximum of the likelihood; Firth's penalty (1993, Biometrika 80:27; Heinze
     & Schemper 2002) gives a finite slope there, which is then large, and elsewhere changes it by
-    little (of the order of 1 / N). 0 where all films have one probability.
+    little (of the order of 1 / N). 0 where all images have one probability.
 
     Args and Returns: as `expected_calibration_error`, but any number.
     """
@@ -219,14 +219,14 @@ def calibration_slope(
         information = weights * p * (1 - p)
         a, b, c = information.sum(axis=1), information @ x, information @ x**2
         determinant = np.maximum(a * c - b * b, 1e-300)
-        # Leverages of one copy of each film: p (1 - p) x' I^-1 x.
+        # Leverages of one copy of each image: p (1 - p) x' I^-1 x.
         leverage = (c[:, None] - 2 * b[:, None] * x + a[:, None] * x**2) / determinant[:, None]
         slip = weights * (labels - p + p * (1 - p) * leverage * (0.5 - p))
         first, second = slip.sum(axis=1), slip @ x
         steps = np.stack([c * first - b * second, a * second - b * first]) / determinant
         if np.abs(steps).max() < 1e-9:
             break
-        # On few films Newton's steps can go to and fro for ever: shorten those that turn back.
+        # On few images Newton's steps can go to and fro for ever: shorten those that turn back.
         turned = (steps * last).sum(axis=0) < 0
         length, last = np.where(turned, length / 2, np.minimum(1, length * 1.5)), steps
         steps = steps * np.minimum(length, 1 / np.maximum(np.abs(steps).max(axis=0), 1e-300))

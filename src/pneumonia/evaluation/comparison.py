@@ -1,4 +1,4 @@
-"""Two models on the same films: is one better, and do they decide differently."""
+"""Two models on the same images: is one better, and do they decide differently."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from pneumonia.evaluation.resampling import bootstrap, percentile_interval
 
 @dataclass(frozen=True)
 class Decisions:
-    """Which films two models decide differently.
+    """Which images two models decide differently.
 
     Attributes:
-        first_only: films that the first alone decides rightly.
-        second_only: films that the second alone decides rightly.
-        both: films that both decide rightly.
-        neither: films that neither does.
+        first_only: images that the first alone decides rightly.
+        second_only: images that the second alone decides rightly.
+        both: images that both decide rightly.
+        neither: images that neither does.
         mcnemar_p: two-sided, of no difference, exact (McNemar 1947, as a binomial test). It takes
-            films as independent; with several films a patient it is too small.
+            images as independent; with several images a patient it is too small.
         clustered_p: the same by patient: Durkalski et al. 2003 (Statistics in Medicine 22:2417),
-            chi square with one degree of freedom. With one film a patient it is McNemar's chi
+            chi square with one degree of freedom. With one image a patient it is McNemar's chi
             square without continuity correction.
     """
 
@@ -41,11 +41,11 @@ class Decisions:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same films of one split.
+    """Two models on the same images of one split.
 
     Attributes:
         names: of the first and the second model.
-        films: how many.
+        images: how many.
         patients: how many.
         auc: both AUCs, and their difference by DeLong, clustered on patients.
         bootstrap: 95 % interval of the difference by the paired bootstrap of patients.
@@ -53,7 +53,7 @@ class Comparison:
     """
 
     names: tuple[str, str]
-    films: int
+    images: int
     patients: int
     auc: PairedAuc
     bootstrap: Interval
@@ -66,7 +66,7 @@ class Comparison:
         return {
             "first": self.names[0],
             "second": self.names[1],
-            "films": self.films,
+            "images": self.images,
             "patients": self.patients,
             "auc": {
                 **asdict(self.auc), "standard_error": error,
@@ -85,18 +85,18 @@ def compare(
     resamples: int,
     seed: int,
 ) -> Comparison:
-    """Compare two models on the same films.
+    """Compare two models on the same images.
 
     Args:
-        first, second: predictions of one split, as in `evaluate.Evaluation`, of the same films.
+        first, second: predictions of one split, as in `evaluate.Evaluation`, of the same images.
         thresholds: of the first and the second.
         resamples, seed: of the bootstrap.
 
     Raises:
-        ValueError: the films are not the same, or not in the same order.
+        ValueError: the images are not the same, or not in the same order.
     """
     if first["image_id"].tolist() != second["image_id"].tolist():
-        raise ValueError("the models were scored on different films")
+        raise ValueError("the models were scored on different images")
     labels, patients = first["label"].to_numpy(), first["patient_id"].to_numpy(dtype=str)
     logits = first["logit"].to_numpy(), second["logit"].to_numpy()
     drawn = bootstrap(
@@ -123,7 +123,7 @@ def compare(
 def compare_decisions(
     first: NDArray[np.bool_], second: NDArray[np.bool_], patients: NDArray[np.str_]
 ) -> Decisions:
-    """Compare which films two models decide rightly; each (N,)."""
+    """Compare which images two models decide rightly; each (N,)."""
     only = int((first & ~second).sum()), int((second & ~first).sum())
     _, patient = np.unique(patients, return_inverse=True)
     share = np.bincount(patient, first.astype(float) - second) / np.bincount(patient)
@@ -139,7 +139,7 @@ def compare_decisions(
 
 
 def exact_mcnemar(first_only: int, second_only: int) -> float:
-    """Two-sided p value: each discordant film is as likely to go either way."""
+    """Two-sided p value: each discordant image is as likely to go either way."""
     discordant, fewer = first_only + second_only, min(first_only, second_only)
     tail = sum(math.comb(discordant, count) for count in range(fewer + 1))
     return min(1.0, 2 * tail / 2**discordant)
@@ -149,7 +149,7 @@ def in_words(found: Comparison) -> str:
     """The comparison as a sentence or two."""
     auc, made = found.auc, found.decisions
     low, high = auc.interval(0.95)
-    size = f"{found.films:,} films of {found.patients:,} patients"
+    size = f"{found.images:,} images of {found.patients:,} patients"
     interval = f"95 % interval {low:+.3f} to {high:+.3f}, p {_p(auc.p_value)}"
     values = f"({auc.second:.3f} against {auc.first:.3f}; {interval})"
     if low > 0 or high < 0:
@@ -160,10 +160,10 @@ def in_words(found: Comparison) -> str:
         text = f"On {size}, {found.names[1]} and {found.names[0]} cannot be told apart by AUC: "
         text += f"the difference is {auc.difference:+.3f} {values}."
     if made.first_only + made.second_only == 0:
-        return f"{text} At their operating points they are right on the same films."
+        return f"{text} At their operating points they are right on the same images."
     return (
         f"{text} At their operating points {found.names[1]} alone is right on {made.second_only} "
-        f"and {found.names[0]} alone on {made.first_only} films "
+        f"and {found.names[0]} alone on {made.first_only} images "
         f"({'a' if made.clustered_p < 0.05 else 'no'} difference beyond chance, "
         f"p {_p(made.clustered_p)} by patient)."
     )
@@ -175,9 +175,9 @@ def contenders(
     """Models and shortcut probes in one table, the best first.
 
     Args:
-        comparison: of the test films.
+        comparison: of the test images.
         intervals: of the AUC, by model.
-        probes: from audit.json, on the same films: auc, low and high by name.
+        probes: from audit.json, on the same images: auc, low and high by name.
 
     Returns:
         name, kind ("model" or "probe"), auc, low, high.

@@ -34,10 +34,10 @@ def curves(
         - precision_recall: recall, precision, low, high. At the first threshold with that recall.
         - reliability: see there.
         - decision: threshold, net_benefit, low, high, treat_all, treat_none (Vickers & Elkin 2006,
-          Medical Decision Making 26:565): TP / N - FP / N * t / (1 - t), where a film is called
-          pneumonia at a probability of t or more. Per film, at the split's prevalence.
-        - scores: probability (middle of a bin), normal, pneumonia (films).
-        - confusion: actual, predicted; a row a film, NORMAL or PNEUMONIA.
+          Medical Decision Making 26:565): TP / N - FP / N * t / (1 - t), where an image is called
+          pneumonia at a probability of t or more. Per image, at the split's prevalence.
+        - scores: probability (middle of a bin), normal, pneumonia (images).
+        - confusion: actual, predicted; a row an image, NORMAL or PNEUMONIA.
     """
     labels = predictions["label"].to_numpy()
     probability = predictions["probability"].to_numpy()
@@ -79,7 +79,7 @@ def reliability(predictions: pd.DataFrame, resamples: int, seed: int) -> pd.Data
     """Observed against predicted, in the bins of `calibration.bins`; arguments as `curves`.
 
     Returns:
-        bin, films, probability (mean), observed (share of pneumonia), low, high. A bin of one class
+        bin, images, probability (mean), observed (share of pneumonia), low, high. A bin of one class
         is of one class in every resample; it gets the limit of `bound_without_exception`.
     """
     labels = predictions["label"].to_numpy()
@@ -87,9 +87,9 @@ def reliability(predictions: pd.DataFrame, resamples: int, seed: int) -> pd.Data
     member = np.stack([grouped.ngroup() == group for group in range(grouped.ngroups)], axis=1)
 
     def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        films, ill = weights @ member, weights @ (member * labels[:, None])
+        images, ill = weights @ member, weights @ (member * labels[:, None])
         # A resample may lack a bin.
-        return {"observed": np.divide(ill, films, np.full_like(films, np.nan), where=films > 0)}
+        return {"observed": np.divide(ill, images, np.full_like(images, np.nan), where=images > 0)}
 
     patients = predictions["patient_id"].to_numpy(dtype=str)
     drawn = bootstrap(statistic, labels, patients, resamples, seed)["observed"]
@@ -98,7 +98,7 @@ def reliability(predictions: pd.DataFrame, resamples: int, seed: int) -> pd.Data
     observed = grouped["label"].mean()
     table = pd.DataFrame(
         {
-            "films": grouped.size(),
+            "images": grouped.size(),
             "probability": grouped["probability"].mean(),
             "observed": observed,
             "low": np.where(observed < 1, low, limit),
@@ -115,14 +115,14 @@ def ranked_curves(
 
     Args:
         labels: (N,), 0 or 1.
-        ranking: (N,), higher for 1; films of one value are called together.
-        weights: (B, N), each row with films of both classes.
+        ranking: (N,), higher for 1; images of one value are called together.
+        weights: (B, N), each row with images of both classes.
 
     Returns:
         (B, 101), (B, 100), each 0 to 1.
     """
     order = np.argsort(-ranking, kind="stable")
-    # The last film of each group of ties; before the first no film is called.
+    # The last image of each group of ties; before the first no image is called.
     ends = np.flatnonzero(np.diff(ranking[order], append=-np.inf))
     counted = weights[:, order]
     hits = np.pad((counted * (labels[order] == 1)).cumsum(axis=1)[:, ends], ((0, 0), (1, 0)))

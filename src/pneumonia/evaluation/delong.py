@@ -1,8 +1,8 @@
-"""Standard errors of the AUC, alone and paired, where a patient may have several films.
+"""Standard errors of the AUC, alone and paired, where a patient may have several images.
 
 The variance is that of Obuchowski (1997, Biometrics 53:567, eqs. 3 to 6 and their paired version):
 DeLong's structural components (DeLong, DeLong & Clarke-Pearson 1988, Biometrics 44:837) summed by
-patient. With one film a patient it is DeLong's.
+patient. With one image a patient it is DeLong's.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class PairedAuc:
-    """Two scores of the same films.
+    """Two scores of the same images.
 
     Attributes:
         first: AUC of the first score, 0 to 1.
         second: AUC of the second score, 0 to 1.
         difference: second - first, -1 to 1.
         standard_error: of the difference, clustered on patients; 0 where both scores rank every
-            pair alike, and where both are without error; infinite where one patient has all films
+            pair alike, and where both are without error; infinite where one patient has all images
             of a class, which says nothing about other patients.
     """
 
@@ -52,15 +52,15 @@ def paired_auc(
     second: NDArray[np.floating],
     patients: NDArray[np.str_],
 ) -> PairedAuc:
-    """Compare two scores of the same films.
+    """Compare two scores of the same images.
 
     Args:
         labels: (N,), 0 or 1.
         first, second: (N,), higher for 1; only their order counts.
-        patients: (N,), who is on a film.
+        patients: (N,), who is on an image.
 
     Raises:
-        ValueError: a class has no film, or a score is not a number.
+        ValueError: a class has no image, or a score is not a number.
     """
     return paired_mean_auc(labels, first[None], second[None], patients)
 
@@ -71,15 +71,15 @@ def paired_mean_auc(
     second: NDArray[np.floating],
     patients: NDArray[np.str_],
 ) -> PairedAuc:
-    """Compare two scores of the same films by the mean of their AUCs under several conditions.
+    """Compare two scores of the same images by the mean of their AUCs under several conditions.
 
-    A film's component of a mean of AUCs is the mean of its components, so what the conditions have
-    in common, the films and their patients, is in the standard error.
+    An image's component of a mean of AUCs is the mean of its components, so what the conditions have
+    in common, the images and their patients, is in the standard error.
 
     Args:
         labels: (N,), 0 or 1.
         first, second: (C, N), a row a condition, higher for 1; only the order in a row counts.
-        patients: (N,), who is on a film.
+        patients: (N,), who is on an image.
 
     Raises:
         ValueError: as `paired_auc`.
@@ -103,7 +103,7 @@ def auc_interval(
 
     Where the AUC is 1 or 0 the standard error is 0 and says nothing. The interval is then
     Newcombe's score interval (2006, Statistics in Medicine 25:559, method 5) with the numbers of
-    patients in place of the numbers of films.
+    patients in place of the numbers of images.
 
     Args:
         labels, scores, patients: see `paired_auc`.
@@ -155,14 +155,14 @@ def _quantile(level: float) -> float:
 
 
 def _components(labels: NDArray[np.int64], scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(N,): the share of the films of the other class that each film is on the right side of."""
+    """(N,): the share of the images of the other class that each image is on the right side of."""
     if np.isnan(scores).any():
         raise ValueError("a score is not a number")
     found = np.empty(len(labels))
     for label, sign in ((1, 1), (0, -1)):
         own, other = sign * scores[labels == label], np.sort(sign * scores[labels != label])
         if not len(own) or not len(other):
-            raise ValueError("films of both classes are needed")
+            raise ValueError("images of both classes are needed")
         # Ties count half.
         below, up_to = np.searchsorted(other, own, "left"), np.searchsorted(other, own, "right")
         found[labels == label] = (below + up_to) / 2 / len(other)
@@ -185,6 +185,6 @@ def _standard_error(
         if holders == 1:
             return math.inf
         variance += holders / (holders - 1) * float((sums[-1] ** 2).sum())
-    # A patient with films of both classes: what raises one sum lowers or raises the other.
+    # A patient with images of both classes: what raises one sum lowers or raises the other.
     variance += 2 * clusters / (clusters - 1) * float((sums[0] * sums[1]).sum())
     return math.sqrt(max(variance, 0.0))

@@ -27,7 +27,7 @@ class Evaluation:
     """One model's figures.
 
     Attributes:
-        predictions: a row a validation or test film: image_id, patient_id, split, label, model,
+        predictions: a row a validation or test image: image_id, patient_id, split, label, model,
             logit, probability.
         point: fixed on validation.
         metrics: by split, see `metrics.score_resamples`.
@@ -35,9 +35,9 @@ class Evaluation:
         uncalibrated: by split, brier, ece, calibration_slope and calibration_intercept of the
             plain sigmoid of the logit.
         subgroups: of both splits, `subgroups.subgroups` with a column split in front.
-        errors: of the test films, see `subgroups.errors`.
-        confident_errors: of the test films, see `subgroups.confident_errors`.
-        curves: of the test films, by name, see `curves.curves`; `reliability_uncalibrated` is of
+        errors: of the test images, see `subgroups.errors`.
+        confident_errors: of the test images, see `subgroups.confident_errors`.
+        curves: of the test images, by name, see `curves.curves`; `reliability_uncalibrated` is of
             the plain sigmoid of the logit.
         graph_sha256: of the graph that was scored.
     """
@@ -63,15 +63,15 @@ def evaluate_model(
     pool: Pool,
     params: EvaluateParams,
 ) -> Evaluation:
-    """Score what one exported graph answers to the validation and the test films.
+    """Score what one exported graph answers to the validation and the test images.
 
     Args:
         name: of the model.
         outputs: logits, (N,), and maps, (N, h, w).
         graph_sha256: of the graph.
-        rows: of the manifest, N films, of the splits in `SPLITS`.
+        rows: of the manifest, N images, of the splits in `SPLITS`.
         kinds: `subgroups.attributes` of those rows.
-        pool: validation films to choose the threshold on, from `robustness.pool`.
+        pool: validation images to choose the threshold on, from `robustness.pool`.
         params: rule of the threshold, calibration, bootstrap and seed.
     """
     logits, maps = outputs
@@ -121,7 +121,7 @@ def evaluate_model(
 def compare(
     first: Evaluation, second: Evaluation, params: EvaluateParams
 ) -> dict[str, comparison.Comparison]:
-    """The two models on the films of each split."""
+    """The two models on the images of each split."""
     thresholds = first.point.threshold, second.point.threshold
     return {
         split: comparison.compare(

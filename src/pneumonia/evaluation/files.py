@@ -18,7 +18,7 @@ def read_audit(path: Path) -> dict[str, Any]:
     """What the audit, audit.json of `visualize`, says that models are held against.
 
     Returns:
-        `probes`: by name, auc, low, high; `near_duplicates`: set of the films' files that it lists.
+        `probes`: by name, auc, low, high; `near_duplicates`: set of the images' files that it lists.
 
     Raises:
         InputError: there is none.

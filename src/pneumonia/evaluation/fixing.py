@@ -1,4 +1,4 @@
-"""Fix an operating point on validation films."""
+"""Fix an operating point on validation images."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def fix(
     """Choose an operating point.
 
     Args:
-        labels: (N,), 0 or 1, both present, of validation films.
-        logits: (N,), of the same films, as they are: they decide the calibration.
+        labels: (N,), 0 or 1, both present, of validation images.
+        logits: (N,), of the same images, as they are: they decide the calibration.
         maps: float32, (N, h, w), of the same: those of pneumonia decide the heat scale.
         pool: what the threshold is chosen on.
         rule: of the threshold, see `threshold.choose`.

@@ -37,9 +37,9 @@ def score(
     Args:
         labels: (N,), 0 normal, 1 pneumonia; both present.
         probability: (N,), 0 to 1.
-        threshold: a film is called pneumonia at or above it.
-        weights: (N,), not negative, what each film counts; all alike if None.
-        ranking: (N,), what films are ranked by, the logits; probabilities of almost 1 are equal in
+        threshold: an image is called pneumonia at or above it.
+        weights: (N,), not negative, what each image counts; all alike if None.
+        ranking: (N,), what images are ranked by, the logits; probabilities of almost 1 are equal in
             float64 where their logits differ. The probability if None.
 
     Returns:
@@ -89,7 +89,7 @@ def ranked(
     Args:
         labels: (N,), 0 or 1.
         ranking: (N,), higher for 1.
-        weights: (B, N), each row with films of both classes.
+        weights: (B, N), each row with images of both classes.
 
     Returns:
         (B,), (B,), each 0 to 1.
@@ -117,7 +117,7 @@ def decisions(
     Returns:
         accuracy, balanced_accuracy, sensitivity, specificity; ppv and npv, and at 5, 10 and 20 %
         prevalence (Bayes' theorem) `ppv_at_5` and so on; f1; mcc (Matthews 1975), -1 to 1. What
-        would be 0 / 0, as the PPV where no film is called pneumonia, is 0, as in scikit-learn.
+        would be 0 / 0, as the PPV where no image is called pneumonia, is 0, as in scikit-learn.
     """
     hit, cleared = sensitivity * prevalence, specificity * (1 - prevalence)
     missed, alarm = prevalence - hit, 1 - prevalence - cleared
@@ -155,7 +155,7 @@ def intervals(
     """95 % intervals of `score` by a bootstrap clustered on patients; see `resampling.bootstrap`.
 
     Percentile intervals, but for two cases: the calibration error, whose bias by chance a bootstrap
-    doubles, see `calibration.calibration_error_interval`; and where no film of a class is decided
+    doubles, see `calibration.calibration_error_interval`; and where no image of a class is decided
     wrongly, as no resample has an error, see `_without_error`.
 
     Returns:
@@ -186,8 +186,8 @@ def _without_error(
     patients, those of 0 the upper one; what follows from both (`decisions`) gets, as its lower
     limit, what follows from their limits; an AUC of 1 gets the limit of `delong.auc_interval`. An
     average precision of 1, which an AUC of 1 is too, gets what that limit leaves it where a share
-    1 - AUC of the normal films is ranked above all others: the recall r times the share of the ill
-    over the films called, averaged over r. Few orders with that AUC have less.
+    1 - AUC of the normal images is ranked above all others: the recall r times the share of the ill
+    over the images called, averaged over r. Few orders with that AUC have less.
     """
     ill, well = (len(np.unique(patients[labels == label])) for label in (1, 0))
     sensitivity, specificity = (

@@ -1,12 +1,12 @@
 """Whether one model is not worse than another: the rule by which a version becomes champion.
 
-A test of non-inferiority, twice: on the validation films as they are, and in the mean over the
+A test of non-inferiority, twice: on the validation images as they are, and in the mean over the
 shifts of `evaluation.shifts` that models are chosen by. Each time the interval of the difference in
-AUC, candidate less champion, paired by film and clustered by patient (`evaluation.delong`), at
+AUC, candidate less champion, paired by image and clustered by patient (`evaluation.delong`), at
 `level`, two-sided, has to begin at -`margin` or above. Both have to hold, so the level needs no
 correction for there being two (Berger 1982, Technometrics 24:295).
 
-Films as they are alone would decide too little: among good models their AUC saturates, and of two
+Images as they are alone would decide too little: among good models their AUC saturates, and of two
 that make no error the interval is [0, 0].
 """
 
@@ -36,7 +36,7 @@ Logits = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Scored:
-    """What a graph answers to validation films.
+    """What a graph answers to validation images.
 
     Attributes:
         sha256: of the graph.
@@ -54,13 +54,13 @@ class Difference:
     """A candidate held against the champion.
 
     Attributes:
-        films, patients, conditions: how many; the AUCs are means over the conditions.
+        images, patients, conditions: how many; the AUCs are means over the conditions.
         candidate, champion: AUC, 0 to 1.
         difference: candidate less champion.
         low, high: interval of the difference.
     """
 
-    films: int
+    images: int
     patients: int
     conditions: int
     candidate: float
@@ -81,7 +81,7 @@ def compare(
 
     Args:
         labels: (N,), 0 or 1, both present.
-        patients: (N,), who is on a film.
+        patients: (N,), who is on an image.
         candidate, champion: logits, (C, N), a row a condition.
         level: of the interval.
     """
@@ -98,11 +98,11 @@ def not_worse(differences: Sequence[Difference], params: PromotionParams) -> boo
 def of_validation(
     sha256: str, logits: Logits, rows: pd.DataFrame, seen: ShiftedLogits, model: str
 ) -> Scored:
-    """What is compared of a model's answers to the films of several splits.
+    """What is compared of a model's answers to the images of several splits.
 
     Args:
         sha256: of its graph.
-        logits: to unshifted films, (N,).
+        logits: to unshifted images, (N,).
         rows: of the manifest, of these.
         seen: the model among others.
         model: its name there.
@@ -116,18 +116,18 @@ def of_validation(
 def score(
     graph: Graph, rows: pd.DataFrame, images: NDArray[np.uint8], params: EvaluateParams
 ) -> Scored:
-    """Run a graph for films of this size or of a smaller one.
+    """Run a graph for images of this size or of a smaller one.
 
     Args:
         graph: to run.
-        rows: of the manifest, validation films.
+        rows: of the manifest, validation images.
         images: uint8, (N, S, S, 1), of those rows.
-        params: which films are shifted how.
+        params: which images are shifted how.
     """
     sized = graph if graph.size == images.shape[1] else _Shrinking(graph)
     logits = sized.run(images)[0]
     one = {"one": sized}
-    seen = shifted_logits(one, {"one": logits}, rows, images, params.shift_films, params.seed)
+    seen = shifted_logits(one, {"one": logits}, rows, images, params.shift_images, params.seed)
     return of_validation(graph.sha256, logits, rows, seen, "one")
 
 
@@ -138,23 +138,23 @@ def differences(
     images: NDArray[np.uint8],
     params: EvaluateParams,
 ) -> tuple[Difference, Difference]:
-    """On the films as they are, and on those that robustness is measured on, shifted.
+    """On the images as they are, and on those that robustness is measured on, shifted.
 
     Args:
         candidate: what it answered.
-        champion: its graph, not for larger films than these. The candidate's own, served by other
+        champion: its graph, not for larger images than these. The candidate's own, served by other
             code, is not run again.
-        rows: of the manifest, validation films.
+        rows: of the manifest, validation images.
         images: uint8, (N, S, S, 1), of those rows.
-        params: the level, and which films are shifted how.
+        params: the level, and which images are shifted how.
     """
     same = champion.sha256 == candidate.sha256
     theirs = candidate if same else score(champion, rows, images, params)
-    drawn = rows[draw(rows, params.shift_films, params.seed)]
+    drawn = rows[draw(rows, params.shift_images, params.seed)]
 
-    def held(films: pd.DataFrame, ours: Logits, others: Logits) -> Difference:
-        patients = films["patient_id"].to_numpy(dtype=str)
-        return compare(films["label"].to_numpy(), patients, ours, others, params.promotion.level)
+    def held(table: pd.DataFrame, ours: Logits, others: Logits) -> Difference:
+        patients = table["patient_id"].to_numpy(dtype=str)
+        return compare(table["label"].to_numpy(), patients, ours, others, params.promotion.level)
 
     return (
         held(rows, candidate.plain[None], theirs.plain[None]),
@@ -163,7 +163,7 @@ def differences(
 
 
 class _Shrinking(Graph):
-    """A graph for smaller films, that gets these made smaller as its served model would do it."""
+    """A graph for smaller images, that gets these made smaller as its served model would do it."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph, self.sha256, self.size = graph, graph.sha256, graph.size
@@ -172,5 +172,5 @@ class _Shrinking(Graph):
         self, images: NDArray[np.uint8], on_one_core: bool = False
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """As `Graph.run`, for images of any size."""
-        films = [decode(encode_png(image[..., 0]), self.size).pixels for image in images]
-        return self._graph.run(np.stack(films)[..., None], on_one_core)
+        squares = [decode(encode_png(image[..., 0]), self.size).pixels for image in images]
+        return self._graph.run(np.stack(squares)[..., None], on_one_core)

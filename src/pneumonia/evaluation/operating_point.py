@@ -15,12 +15,12 @@ class OperatingPoint:
     Attributes:
         slope: probability = sigmoid(slope * logit + intercept), above 0.
         intercept: see there.
-        threshold: probability at or above which a film is called pneumonia, 0 to 1.
+        threshold: probability at or above which an image is called pneumonia, 0 to 1.
         map_scale: activation, in the logit's units, shown as the hottest colour; the same for every
-            film, so that a faint map looks faint.
+            image, so that a faint map looks faint.
 
     Raises:
-        ValueError: a slope that is not above 0 would turn the model's order of films over.
+        ValueError: a slope that is not above 0 would turn the model's order of images over.
     """
 
     slope: float

@@ -19,15 +19,15 @@ def bootstrap(
 ) -> dict[str, NDArray[np.float64]]:
     """Statistics of resamples of patients.
 
-    Patients are drawn with replacement, each with all of its films (Field & Welsh 2007, the cluster
-    bootstrap): films of one patient are alike, and resampling films would pretend that they are
-    not. A resample without films of both classes is drawn again, where the films have both.
+    Patients are drawn with replacement, each with all of its images (Field & Welsh 2007, the cluster
+    bootstrap): images of one patient are alike, and resampling images would pretend that they are
+    not. A resample without images of both classes is drawn again, where the images have both.
 
     Args:
-        statistic: from how often each film is in each of b resamples, float64, (b, N), whole
+        statistic: from how often each image is in each of b resamples, float64, (b, N), whole
             numbers, to named values, each (b, ...). It is called with some resamples at a time.
         labels: (N,), 0 or 1.
-        patients: (N,), who is on a film.
+        patients: (N,), who is on an image.
         resamples: B.
         seed: of the draws; the same patients get the same draws, whatever is measured on them.
 
@@ -35,7 +35,7 @@ def bootstrap(
         by name, (B, ...).
     """
     rng = np.random.default_rng(seed)
-    names, patient_of_film = np.unique(patients, return_inverse=True)
+    names, patient_of_image = np.unique(patients, return_inverse=True)
     present = np.unique(labels)
     at_once = max(1, min(resamples, _BLOCK // len(labels)))
     found: list[Mapping[str, NDArray[np.float64]]] = []
@@ -44,7 +44,7 @@ def bootstrap(
         for row in block:
             while True:
                 picked = rng.integers(len(names), size=len(names))
-                row[:] = np.bincount(picked, minlength=len(names))[patient_of_film]
+                row[:] = np.bincount(picked, minlength=len(names))[patient_of_image]
                 if all(row[labels == label].any() for label in present):
                     break
         found.append(statistic(block))

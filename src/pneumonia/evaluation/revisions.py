@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Compare two revisions: a commit, branch, tag or experiment, or the workspace.
 
-Params that differ, and metrics of both models on the test films with 95 % intervals by patient.
-A difference whose interval leaves 0 out is more than the luck of these films. Where both scored
-the same films, the difference is paired by film: that tells much smaller ones apart."""
+Params that differ, and metrics of both models on the test images with 95 % intervals by patient.
+A difference whose interval leaves 0 out is more than the luck of these images. Where both scored
+the same images, the difference is paired by image: that tells much smaller ones apart."""
 WORKSPACE = "workspace"
 REPORT = "reports/evaluate"
 MODELS = ("scratch", "transfer")
@@ -39,7 +39,7 @@ class Revision:
     Attributes:
         name: as it was asked for.
         params: of params.yaml, flat, by dotted name.
-        predictions: of the test films, sorted by image_id, as `evaluate` wrote them.
+        predictions: of the test images, sorted by image_id, as `evaluate` wrote them.
         thresholds: by model.
         better: the model that is served.
         seeds: by model, how far the validation AUC of another seed's training lay away.
@@ -129,8 +129,8 @@ def changed_params(first: Revision, second: Revision) -> list[tuple[str, Any, An
     return [(name, one, other) for name, one, other in pairs if one != other]
 
 
-def same_films(first: Revision, second: Revision) -> bool:
-    """Whether both were tested on the same films with the same labels."""
+def same_images(first: Revision, second: Revision) -> bool:
+    """Whether both were tested on the same images with the same labels."""
     columns = ["image_id", "label", "patient_id", "model"]
     tables = [
         revision.predictions[columns].sort_values(["model", "image_id"], ignore_index=True)
@@ -144,12 +144,12 @@ def changes(
 ) -> list[Change]:
     """Each metric of `SHOWN` of a model in both, by a bootstrap of patients.
 
-    Of the same films the resamples are shared, so that what both find easy or hard cancels out;
+    Of the same images the resamples are shared, so that what both find easy or hard cancels out;
     else each has its own.
     """
     from pneumonia.evaluation.resampling import percentile_interval
 
-    shared = same_films(first, second)
+    shared = same_images(first, second)
     one = _measured(first, model, resamples, seed)
     other = _measured(second, model, resamples, seed if shared else seed + 1)
     found = []
@@ -211,9 +211,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{name:{width}}  {one} -> {other}")
     if not differing:
         print("no param differs")
-    shared = same_films(first, second)
-    films = [revision.predictions["image_id"].nunique() for revision in (first, second)]
-    print(f"\n{_films(films, shared)}; 95 % intervals by patient")
+    shared = same_images(first, second)
+    images = [revision.predictions["image_id"].nunique() for revision in (first, second)]
+    print(f"\n{_images(images, shared)}; 95 % intervals by patient")
     for model in MODELS:
         served = " and ".join(
             side for side, revision in (("A", first), ("B", second)) if revision.better == model
@@ -230,10 +230,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _films(films: list[int], shared: bool) -> str:
+def _images(images: list[int], shared: bool) -> str:
     if shared:
-        return f"the same {films[0]} test films in both: differences are paired"
-    return f"{films[0]} and {films[1]} test films, not the same: differences cannot be paired"
+        return f"the same {images[0]} test images in both: differences are paired"
+    return f"{images[0]} and {images[1]} test images, not the same: differences cannot be paired"
 
 
 def _interval(value: tuple[float, float, float], sign: str = "") -> str:

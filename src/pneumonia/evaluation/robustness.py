@@ -1,7 +1,7 @@
-"""What models keep when their films come from elsewhere: figures under every shift of the suite.
+"""What models keep when their images come from elsewhere: figures under every shift of the suite.
 
-The hold-out saturates: on films of one hospital all good models reach the same AUC, and differ on
-films of another. The suite stands in for the other hospital as far as one set of films can.
+The hold-out saturates: on images of one hospital all good models reach the same AUC, and differ on
+images of another. The suite stands in for the other hospital as far as one set of images can.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from pneumonia.predictor import Graph
 
 METRICS = ("auc", "sensitivity", "specificity")
 UNSHIFTED = "none"
-# Counted among the worst cases, but not in the mean that models are chosen by: an inverted film is
+# Counted among the worst cases, but not in the mean that models are chosen by: an inverted image is
 # to be put right by whoever reads it, and a model's luck with it would outweigh all the rest.
 NOT_IN_MEAN = "inversion"
-# What happens between two films and between two hospitals; strong shifts are the limits of the
-# readable, and a threshold that gave way to them would be worse for ordinary films.
+# What happens between two images and between two hospitals; strong shifts are the limits of the
+# readable, and a threshold that gave way to them would be worse for ordinary images.
 POOLED = ("mild", "medium")
 
 
 @dataclass(frozen=True)
 class ShiftedLogits:
-    """What graphs answer to films, unshifted and under each shift at each strength.
+    """What graphs answer to images, unshifted and under each shift at each strength.
 
     Attributes:
-        rows: of the manifest, n films, those that `draw` took.
+        rows: of the manifest, n images, those that `draw` took.
         conditions: C pairs of shift and strength; the first is unshifted, "none" and "none".
         logits: by model, float32, (C, n).
     """
@@ -50,22 +50,22 @@ def shifted_logits(
     unshifted: dict[str, NDArray[np.float32]],
     rows: pd.DataFrame,
     images: NDArray[np.uint8],
-    films: int,
+    count: int,
     seed: int,
 ) -> ShiftedLogits:
-    """Run graphs on films of each split under each shift at each strength.
+    """Run graphs on images of each split under each shift at each strength.
 
-    Every graph sees the same shifted films; a film is shifted once.
+    Every graph sees the same shifted images; an image is shifted once.
 
     Args:
         graphs: by model.
         unshifted: by model, what its graph answers to `images`, (N,).
         rows: of the manifest; `image_id`, `patient_id`, `split` and `label` are used.
         images: uint8, (N, S, S, 1), of those rows.
-        films: of each split that are taken, about; see `draw`.
+        count: images of each split that are taken, about; see `draw`.
         seed: of that draw and of the shifts.
     """
-    drawn = draw(rows, films, seed)
+    drawn = draw(rows, count, seed)
     images, ids = images[drawn], rows.loc[drawn, "image_id"].tolist()
     conditions = [(shift, strength) for shift, spec in SHIFTS.items() for strength in spec.amounts]
     found = {model: [unshifted[model][drawn]] for model in graphs}
@@ -83,11 +83,11 @@ def shifted_logits(
 
 
 def pool(seen: ShiftedLogits, model: str) -> Pool:
-    """Validation films to choose a threshold on: unshifted and under the milder shifts.
+    """Validation images to choose a threshold on: unshifted and under the milder shifts.
 
-    Of the films of `seen`, so of a draw where validation is large. Taken are the unshifted films
+    Of the images of `seen`, so of a draw where validation is large. Taken are the unshifted images
     and those under every shift but inversion at the strengths `POOLED`; each version counts alike,
-    and each film 1 in all.
+    and each image 1 in all.
     """
     taken = [
         shift != NOT_IN_MEAN and strength in (UNSHIFTED, *POOLED)
@@ -108,7 +108,7 @@ def measure(seen: ShiftedLogits, points: dict[str, OperatingPoint]) -> pd.DataFr
 
     Returns:
         a row a model, split and condition, sorted by model and split: model, split, shift,
-        strength, films, auc, sensitivity, specificity. The unshifted films come first in each
+        strength, images, auc, sensitivity, specificity. The unshifted images come first in each
         group, with shift and strength "none".
     """
     found: list[dict[str, Any]] = []
@@ -125,7 +125,7 @@ def measure(seen: ShiftedLogits, points: dict[str, OperatingPoint]) -> pd.DataFr
                         "split": split,
                         "shift": shift,
                         "strength": strength,
-                        "films": int(part.sum()),
+                        "images": int(part.sum()),
                         "auc": float(auc[0]),
                         "sensitivity": float(called[part][labels == 1].mean()),
                         "specificity": float((~called[part])[labels == 0].mean()),
@@ -134,8 +134,8 @@ def measure(seen: ShiftedLogits, points: dict[str, OperatingPoint]) -> pd.DataFr
     return pd.DataFrame(found).sort_values(["model", "split"], kind="stable", ignore_index=True)
 
 
-def draw(rows: pd.DataFrame, films: int, seed: int) -> NDArray[np.bool_]:
-    """Which films to shift: about `films` of each split, all of a split that has no more.
+def draw(rows: pd.DataFrame, images: int, seed: int) -> NDArray[np.bool_]:
+    """Which images to shift: about `images` of each split, all of a split that has no more.
 
     Whole patients are drawn at random, of each label until it has its share; the last one may
     exceed it.
@@ -143,7 +143,7 @@ def draw(rows: pd.DataFrame, films: int, seed: int) -> NDArray[np.bool_]:
     drawn = np.zeros(len(rows), np.bool_)
     for _, split in rows.groupby("split"):
         for _, same in split.groupby("label"):
-            quota = len(same) * min(1, films / len(split))
+            quota = len(same) * min(1, images / len(split))
             patients = np.unique(same["patient_id"].to_numpy(dtype=str))
             order = np.random.default_rng(seed).permutation(patients)
             counts = same["patient_id"].value_counts()[order].to_numpy()
@@ -162,7 +162,7 @@ def summary(table: pd.DataFrame, model: str, split: str) -> dict[str, Any]:
         split: one of its splits.
 
     Returns:
-        films; `unshifted` and `mean` (over all shifts and strengths but inversion), each with auc,
+        images; `unshifted` and `mean` (over all shifts and strengths but inversion), each with auc,
         sensitivity and specificity; and `worst`, by strength: of each of the three the lowest, as
         `auc_shift` the shift where it occurs (the first of equals), and as `auc_change` its
         difference to unshifted, below 0 for a loss.
@@ -184,7 +184,7 @@ def summary(table: pd.DataFrame, model: str, split: str) -> dict[str, Any]:
                 f"{metric}_change": lowest - float(plain[metric]),
             }
     return {
-        "films": int(plain["films"]),
+        "images": int(plain["images"]),
         "unshifted": {metric: float(plain[metric]) for metric in METRICS},
         "mean": {metric: float(graded[metric].mean()) for metric in METRICS},
         "worst": worst,

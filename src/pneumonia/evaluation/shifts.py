@@ -1,17 +1,17 @@
-"""What another machine, hospital or file format does to a film, at three known strengths.
+"""What another machine, hospital or file format does to an image, at three known strengths.
 
 Unlike the augmentation of training, which draws an amount up to a limit at every step, a shift has
 one amount a strength, and only its direction is drawn: the figures of two models, or of one model
-a year apart, are of the same changed films. The design follows ImageNet-C (Hendrycks & Dietterich
+a year apart, are of the same changed images. The design follows ImageNet-C (Hendrycks & Dietterich
 2019), with a radiograph's changes in place of weather.
 
 The three strengths:
 
-- mild: what a technician would not notice between two films;
+- mild: what a technician would not notice between two images;
 - medium: an ordinary difference between two hospitals;
-- strong: a film that a reader would still accept, and no worse.
+- strong: an image that a reader would still accept, and no worse.
 
-Inversion exists only as strong. A film is inverted or not; a half-inverted film is flat grey, which
+Inversion exists only as strong. An image is inverted or not; a half-inverted image is flat grey, which
 no machine writes.
 """
 
@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Film = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 STRENGTHS = ("mild", "medium", "strong")
 # A row or a column with no pixel above this grey is padding: `decode` pads with 0, and a prepared
 # set that was stored as JPEG has some ringing there.
@@ -35,16 +35,16 @@ BLACK = 8
 
 @dataclass(frozen=True)
 class Shift:
-    """One way in which films differ.
+    """One way in which images differ.
 
     Attributes:
-        change: (film, amount, generator of the direction) to the changed film, both uint8, (S, S).
+        change: (image, amount, generator of the direction) to the changed image, both uint8, (S, S).
         unit: of the amounts.
         amounts: by strength.
         why: where the change comes from, and why these amounts.
     """
 
-    change: Callable[[Film, float, np.random.Generator], Film]
+    change: Callable[[Pixels, float, np.random.Generator], Pixels]
     unit: str
     amounts: dict[str, float]
     why: str
@@ -57,9 +57,9 @@ def shifted(
     strength: str,
     seed: int,
 ) -> NDArray[np.uint8]:
-    """Change every film of a set in one way.
+    """Change every image of a set in one way.
 
-    A film's direction comes from the seed, the shift, the strength and the film's own id, so its
+    An image's direction comes from the seed, the shift, the strength and the image's own id, so its
     changed version is the same in whatever set it stands.
 
     Args:
@@ -85,72 +85,72 @@ def shifted(
     return changed
 
 
-def exposure(film: Film, amount: float, rng: np.random.Generator) -> Film:
+def exposure(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
     """Add or take away a share of the grey range."""
-    return _within(film, lambda grey: grey + _either_way(rng) * amount * 255)
+    return _within(image, lambda grey: grey + _either_way(rng) * amount * 255)
 
 
-def gamma(film: Film, amount: float, rng: np.random.Generator) -> Film:
+def gamma(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
     """Raise the grey value, 0 to 1, to the power exp(amount) or exp(-amount)."""
     power = np.exp(_either_way(rng) * amount)
-    return _within(film, lambda grey: 255 * (grey / 255) ** power)
+    return _within(image, lambda grey: 255 * (grey / 255) ** power)
 
 
-def contrast(film: Film, amount: float, rng: np.random.Generator) -> Film:
-    """Stretch by exp(amount) or exp(-amount) about the film's mean: the exposure stays."""
+def contrast(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
+    """Stretch by exp(amount) or exp(-amount) about the image's mean: the exposure stays."""
     factor = np.exp(_either_way(rng) * amount)
-    return _within(film, lambda grey: (grey - grey.mean()) * factor + grey.mean())
+    return _within(image, lambda grey: (grey - grey.mean()) * factor + grey.mean())
 
 
-def noise(film: Film, amount: float, rng: np.random.Generator) -> Film:
+def noise(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
     """Add white Gaussian noise with a standard deviation that is a share of the grey range."""
-    return _within(film, lambda grey: grey + amount * 255 * rng.standard_normal(grey.shape))
+    return _within(image, lambda grey: grey + amount * 255 * rng.standard_normal(grey.shape))
 
 
-def inversion(film: Film, amount: float, rng: np.random.Generator) -> Film:
+def inversion(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
     """Swap black and white."""
-    return _within(film, lambda grey: 255 - grey)
+    return _within(image, lambda grey: 255 - grey)
 
 
-def blur(film: Film, amount: float, rng: np.random.Generator) -> Film:
+def blur(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
     """Spread by a Gaussian whose standard deviation is a share of the side."""
     from scipy.ndimage import gaussian_filter
 
-    grey = film.astype(np.float32)
-    return _grey(gaussian_filter(grey, amount * len(film), mode="nearest", truncate=3))
+    grey = image.astype(np.float32)
+    return _grey(gaussian_filter(grey, amount * len(image), mode="nearest", truncate=3))
 
 
-def resolution(film: Film, amount: float, rng: np.random.Generator) -> Film:
+def resolution(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
     """Resize to a share of the side, antialiased, and back."""
-    side = len(film)
-    small = Image.fromarray(film).resize((round(amount * side),) * 2, Image.Resampling.BILINEAR)
+    side = len(image)
+    small = Image.fromarray(image).resize((round(amount * side),) * 2, Image.Resampling.BILINEAR)
     return np.asarray(small.resize((side, side), Image.Resampling.BICUBIC))
 
 
-def jpeg(film: Film, amount: float, rng: np.random.Generator) -> Film:
+def jpeg(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
     """Write as a JPEG file of a quality, and read that."""
     file = io.BytesIO()
-    Image.fromarray(film).save(file, format="JPEG", quality=int(amount))
-    with Image.open(file) as image:
-        return np.asarray(image)
+    Image.fromarray(image).save(file, format="JPEG", quality=int(amount))
+    with Image.open(file) as decoded:
+        return np.asarray(decoded)
 
 
-def zoom(film: Film, amount: float, rng: np.random.Generator) -> Film:
+def zoom(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
     """Enlarge (the rim is cropped) or reduce (a black rim) about the centre by 1 + amount."""
-    return _affine(film, np.eye(2) * (1 + amount) ** _either_way(rng))
+    return _affine(image, np.eye(2) * (1 + amount) ** _either_way(rng))
 
 
-def rotation(film: Film, amount: float, rng: np.random.Generator) -> Film:
+def rotation(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
     """Turn about the centre by an angle in degrees; the corners are black."""
     angle = np.deg2rad(_either_way(rng) * amount)
     return _affine(
-        film, np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        image, np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     )
 
 
-def collimator(film: Film, amount: float, rng: np.random.Generator) -> Film:
-    """Black out the rim of the film: each blade covers half to all of a share of its length."""
-    rows, columns = _film_of(film)
+def collimator(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
+    """Black out the rim of the image: each blade covers half to all of a share of its length."""
+    rows, columns = _image_of(image)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     top, bottom = np.rint(rng.uniform(0.5, 1, 2) * amount * height).astype(int)
     left, right = np.rint(rng.uniform(0.5, 1, 2) * amount * width).astype(int)
@@ -158,8 +158,8 @@ def collimator(film: Film, amount: float, rng: np.random.Generator) -> Film:
         slice(rows.start + top, rows.stop - bottom),
         slice(columns.start + left, columns.stop - right),
     )
-    changed = np.zeros_like(film)
-    changed[seen] = film[seen]
+    changed = np.zeros_like(image)
+    changed[seen] = image[seen]
     return changed
 
 
@@ -172,8 +172,8 @@ SHIFTS = {
         exposure,
         "share of the grey range, brighter or darker",
         _amounts(0.04, 0.12, 0.25),
-        "A film's density is linear in the logarithm of the exposure, so another exposure adds a "
-        "constant. On a film of gradient 2.8 and density range 2.8 the amounts are 10 %, 32 % and "
+        "An image's density is linear in the logarithm of the exposure, so another exposure adds a "
+        "constant. On an image of gradient 2.8 and density range 2.8 the amounts are 10 %, 32 % and "
         "78 % of dose; one step of a generator's mAs dial is 25 %.",
     ),
     "gamma": Shift(
@@ -193,20 +193,20 @@ SHIFTS = {
         "standard deviation, share of the side",
         _amounts(0.002, 0.004, 0.008),
         "Focal spot, motion of a breathing child, scanner optics: at 224 px 0.4, 0.9 and 1.8 px, "
-        "on a film of 30 cm 0.6, 1.2 and 2.4 mm. Below 100 px the mild one changes no pixel.",
+        "on an image of 30 cm 0.6, 1.2 and 2.4 mm. Below 100 px the mild one changes no pixel.",
     ),
     "noise": Shift(
         noise,
         "standard deviation, share of the grey range",
         _amounts(0.01, 0.03, 0.06),
         "Quantum noise that is left after the reduction to the square; at the mild amount it is "
-        "as faint as the film's own grain, at the strong one it hides fine vessels.",
+        "as faint as the image's own grain, at the strong one it hides fine vessels.",
     ),
     "jpeg": Shift(
         jpeg,
         "quality, 1 to 95",
         _amounts(80, 50, 15),
-        "Films are mailed and uploaded as JPEG. The square's blocks of 8 px are coarser on the "
+        "Images are mailed and uploaded as JPEG. The square's blocks of 8 px are coarser on the "
         "chest than those of a full-size file, so the qualities are higher than a mail client's.",
     ),
     "zoom": Shift(
@@ -220,7 +220,7 @@ SHIFTS = {
         rotation,
         "degrees, either way",
         _amounts(2, 6, 15),
-        "A child lies askew. Below 2 degrees nobody turns the film upright; at 15 anyone would.",
+        "A child lies askew. Below 2 degrees nobody turns the image upright; at 15 anyone would.",
     ),
     "resolution": Shift(
         resolution,
@@ -231,7 +231,7 @@ SHIFTS = {
     ),
     "collimator": Shift(
         collimator,
-        "share of the film's height or width behind a blade",
+        "share of the image's height or width behind a blade",
         _amounts(0.02, 0.06, 0.12),
         "Blades in the beam, painted black by the viewer's shutter; each covers half to all of the "
         "amount. At 0.12 they reach the lateral chest wall.",
@@ -241,7 +241,7 @@ SHIFTS = {
         "inverted or not",
         {"strong": 1},
         "A DICOM file of MONOCHROME1 read as MONOCHROME2. A fault of the reader, not a property of "
-        "the film, so no choice between models rests on it.",
+        "the image, so no choice between models rests on it.",
     ),
 }
 
@@ -250,8 +250,8 @@ def _either_way(rng: np.random.Generator) -> int:
     return int(rng.integers(2)) * 2 - 1
 
 
-def _film_of(square: Film) -> tuple[slice, slice]:
-    """Rows and columns of the film proper: tone changes happen before `decode` pads with black."""
+def _image_of(square: Pixels) -> tuple[slice, slice]:
+    """Rows and columns of the image proper: tone changes happen before `decode` pads with black."""
     bright = square > BLACK
     rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
     if not len(rows):
@@ -259,25 +259,27 @@ def _film_of(square: Film) -> tuple[slice, slice]:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def _within(square: Film, change: Callable[[NDArray[np.float32]], NDArray[np.floating]]) -> Film:
+def _within(
+    square: Pixels, change: Callable[[NDArray[np.float32]], NDArray[np.floating]]
+) -> Pixels:
     changed = square.copy()
-    film = _film_of(square)
-    changed[film] = _grey(change(square[film].astype(np.float32)))
+    image = _image_of(square)
+    changed[image] = _grey(change(square[image].astype(np.float32)))
     return changed
 
 
-def _grey(values: NDArray[np.floating]) -> Film:
+def _grey(values: NDArray[np.floating]) -> Pixels:
     return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
 
 
-def _affine(film: Film, enlarge: NDArray[np.float64]) -> Film:
+def _affine(image: Pixels, enlarge: NDArray[np.float64]) -> Pixels:
     """Move each point p, as seen from the centre, to `enlarge` p; black where nothing comes to."""
     back = np.linalg.inv(enlarge)
-    centre = np.full(2, len(film) / 2)
+    centre = np.full(2, len(image) / 2)
     offset = centre - back @ centre
     terms = (*back[0], offset[0], *back[1], offset[1])
-    changed = Image.fromarray(film).transform(
-        (len(film), len(film)),
+    changed = Image.fromarray(image).transform(
+        (len(image), len(image)),
         Image.Transform.AFFINE,
         terms,
         Image.Resampling.BILINEAR,

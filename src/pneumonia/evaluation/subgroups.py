@@ -1,4 +1,4 @@
-"""Figures and errors by kind of film: where a model is good, and where it goes wrong."""
+"""Figures and errors by kind of image: where a model is good, and where it goes wrong."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ SHOWN = 20
 def attributes(
     rows: pd.DataFrame, reference: pd.DataFrame, near_duplicates: set[str]
 ) -> pd.DataFrame:
-    """What is known of films besides the label.
+    """What is known of images besides the label.
 
     Args:
         rows: of the manifest.
-        reference: the train films of the manifest, whose terciles are everyone's: the test films
+        reference: the train images of the manifest, whose terciles are everyone's: the test images
             have no say in how they are cut.
         near_duplicates: files that the audit lists in a pair of near duplicates.
 
@@ -65,23 +65,23 @@ def attributes(
 def subgroups(
     predictions: pd.DataFrame, kinds: pd.DataFrame, threshold: float, resamples: int, seed: int
 ) -> pd.DataFrame:
-    """Figures by subtype of pneumonia, each with all normal films, and by tercile of size.
+    """Figures by subtype of pneumonia, each with all normal images, and by tercile of size.
 
     Args:
         predictions: of one model and split, as in `evaluate.Evaluation`.
-        kinds: `attributes` of those films.
+        kinds: `attributes` of those images.
         threshold: of the model.
         resamples, seed: of the bootstrap of patients.
 
     Returns:
-        attribute, group, films, pneumonia, patients, and auc, auc_low, auc_high, and so on for
-        `METRICS`; what a group has no films for is NaN.
+        attribute, group, images, pneumonia, patients, and auc, auc_low, auc_high, and so on for
+        `METRICS`; what a group has no images for is NaN.
     """
     found = []
     for attribute, group, part in _groups(predictions, kinds):
         labels, patients = part["label"].to_numpy(), part["patient_id"].to_numpy(dtype=str)
         counted = {
-            "attribute": attribute, "group": group, "films": len(part),
+            "attribute": attribute, "group": group, "images": len(part),
             "pneumonia": int(labels.sum()), "patients": len(np.unique(patients)),
         }  # fmt: skip
         found.append(counted | _figures(part, threshold, resamples, seed))
@@ -91,12 +91,12 @@ def subgroups(
 def errors(
     predictions: pd.DataFrame, kinds: pd.DataFrame, threshold: float, resamples: int, seed: int
 ) -> pd.DataFrame:
-    """Error rates by each attribute; every film is in one group of each.
+    """Error rates by each attribute; every image is in one group of each.
 
     Args: as `subgroups`.
 
     Returns:
-        attribute, group, films, patients, missed, false_alarms, rate (both by films), low, high (95
+        attribute, group, images, patients, missed, false_alarms, rate (both by images), low, high (95
         %, bootstrap of patients).
     """
     found = []
@@ -113,7 +113,7 @@ def errors(
                 {
                     "attribute": attribute,
                     "group": group,
-                    "films": len(part),
+                    "images": len(part),
                     "patients": len(np.unique(patients)),
                     "missed": int(part["missed"].sum()),
                     "false_alarms": int(part["alarm"].sum()),
@@ -128,15 +128,15 @@ def errors(
 def confident_errors(
     predictions: pd.DataFrame, rows: pd.DataFrame, kinds: pd.DataFrame, threshold: float
 ) -> pd.DataFrame:
-    """The wrongly decided films, the most confident first, `SHOWN` of them at most.
+    """The wrongly decided images, the most confident first, `SHOWN` of them at most.
 
     Args:
         predictions, kinds, threshold: as in `subgroups`.
-        rows: of the manifest, of the same films.
+        rows: of the manifest, of the same images.
 
     Returns:
         image_id, file, patient_id, error ("missed" or "false alarm"), probability, logit, and the
-        columns of `attributes`. Confidence is the probability's distance to the film's label.
+        columns of `attributes`. Confidence is the probability's distance to the image's label.
     """
     called = (predictions["probability"] >= threshold).to_numpy()
     label = predictions["label"].to_numpy()
@@ -156,7 +156,7 @@ def confident_errors(
 def share_interval(
     hits: NDArray[np.bool_], patients: NDArray[np.str_], resamples: int, seed: int
 ) -> Interval:
-    """95 % interval of the share of hits among films, (N,), by the bootstrap of patients.
+    """95 % interval of the share of hits among images, (N,), by the bootstrap of patients.
 
     A share of 0 or 1 gets the limit of `bound_without_exception` by the number of patients.
     """

@@ -1,4 +1,4 @@
-"""Where to cut the scores: rules of `evaluate.threshold`, on films that still make errors."""
+"""Where to cut the scores: rules of `evaluate.threshold`, on images that still make errors."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pneumonia.params import THRESHOLD_RULE
 
 @dataclass(frozen=True)
 class Pool:
-    """Scored films that a threshold is chosen on.
+    """Scored images that a threshold is chosen on.
 
     A validation split of one hospital is told apart nearly without error, so that every threshold
-    in a wide empty gap is the best. The pool holds the validation films together with changed
+    in a wide empty gap is the best. The pool holds the validation images together with changed
     versions of them (`robustness.pool`), which fill the gap with errors to decide by.
 
     Attributes:
@@ -30,7 +30,7 @@ class Pool:
 
 
 def choose(rule: str, pool: Pool) -> float:
-    """The logit at or above which a film is to be called pneumonia.
+    """The logit at or above which an image is to be called pneumonia.
 
     Rules:
 
@@ -40,21 +40,21 @@ def choose(rule: str, pool: Pool) -> float:
     - cost c:d: the least cost, where a missed pneumonia costs c and a false alarm d, at the
       prevalence of the pool.
 
-    Films of one logit stay together. Where several thresholds are equally good, the middle of the
-    widest gap between two films is taken: its ends lie on single films.
+    Images of one logit stay together. Where several thresholds are equally good, the middle of the
+    widest gap between two images is taken: its ends lie on single images.
 
     Args:
         rule: as above; checked in `pneumonia.params`.
-        pool: of the films.
+        pool: of the images.
 
     Returns:
-        -inf where no threshold between two films is as good as calling every film pneumonia, inf
-        where none is as good as calling no film so.
+        -inf where no threshold between two images is as good as calling every image pneumonia, inf
+        where none is as good as calling no image so.
     """
     order = np.argsort(pool.logits, kind="stable")
     logits, labels = pool.logits[order].astype(np.float64), pool.labels[order]
     weights = pool.weights[order]
-    # Threshold k lies between the sorted films k - 1 and k: from k on all are called.
+    # Threshold k lies between the sorted images k - 1 and k: from k on all are called.
     missed = np.concatenate([[0], np.cumsum(weights * (labels == 1))])
     cleared = np.concatenate([[0], np.cumsum(weights * (labels == 0))])
     ill, well = missed[-1], cleared[-1]
@@ -72,7 +72,7 @@ def choose(rule: str, pool: Pool) -> float:
         possible &= _best(-cost / cost.max(), possible)
     else:
         possible &= _best(sensitivity + specificity, possible)
-    # The ends are no gaps between two films, and taken where nothing else is as good.
+    # The ends are no gaps between two images, and taken where nothing else is as good.
     gap = np.where(np.isfinite(high - low), high - low, 0.0)
     at = int(np.argmax(np.where(possible, gap, -1.0)))
     return float((low[at] + high[at]) / 2)

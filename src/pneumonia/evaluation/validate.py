@@ -1,4 +1,4 @@
-"""Measure a registered model on films of one's own, from the command line; nothing is trained."""
+"""Measure a registered model on images of one's own, from the command line; nothing is trained."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pneumonia.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pneumonia.data.sources import SourceFilm
+    from pneumonia.data.sources import SourceImage
     from pneumonia.predictor import Predictor
 
-DESCRIPTION = """Measure the champion on films of your own: nothing is trained, nothing logged.
+DESCRIPTION = """Measure the champion on images of your own: nothing is trained, nothing logged.
 
 FOLDER holds DICOM, PNG or JPEG files and labels.csv (file,label[,patient_id]). The operating point
 is the model's own. Intervals go by patient. For research and teaching, not a medical device."""
@@ -36,24 +36,24 @@ RESAMPLES, SEED = 1000, 7
 
 @dataclass(frozen=True)
 class Validation:
-    """What a model does on films.
+    """What a model does on images.
 
     Attributes:
-        films: those that could be read: file, label, patient_id, logit, probability, predicted.
+        images: those that could be read: file, label, patient_id, logit, probability, predicted.
         unread: file and reason of the others.
         metrics: value and its 95 % interval, by name.
     """
 
-    films: pd.DataFrame
+    images: pd.DataFrame
     unread: list[tuple[str, str]]
     metrics: dict[str, tuple[float, float, float]]
 
 
-def validate(predictor: Predictor, films: list[SourceFilm]) -> Validation:
-    """Read and predict films one by one, and measure.
+def validate(predictor: Predictor, images: list[SourceImage]) -> Validation:
+    """Read and predict images one by one, and measure.
 
     Raises:
-        InputError: no film of a class could be read.
+        InputError: no image of a class could be read.
     """
     import pandas as pd
     from tqdm import tqdm
@@ -64,17 +64,17 @@ def validate(predictor: Predictor, films: list[SourceFilm]) -> Validation:
     from pneumonia.predictor import LABELS
 
     rows, unread = [], []
-    for film in tqdm(films, desc="validate", unit="film", mininterval=1, disable=None):
+    for image in tqdm(images, desc="validate", unit="image", mininterval=1, disable=None):
         try:
-            found = predictor.predict([film.read()[0]])[0]
+            found = predictor.predict([image.read()[0]])[0]
         except (ImageError, OSError) as error:
-            unread.append((film.file, reason_of(error)))
+            unread.append((image.file, reason_of(error)))
             continue
         rows.append(
             {
-                "file": film.file,
-                "label": film.label,
-                "patient_id": film.patient_id,
+                "file": image.file,
+                "label": image.label,
+                "patient_id": image.patient_id,
                 "logit": found.logit,
                 "probability": found.probability,
                 "predicted": LABELS.index(found.label),
@@ -82,7 +82,7 @@ def validate(predictor: Predictor, films: list[SourceFilm]) -> Validation:
         )
     if {row["label"] for row in rows} != {0, 1}:
         lines = [f"{file}: {reason}" for file, reason in unread]
-        raise InputError("\n".join([*lines, "no film of one class could be read"]))
+        raise InputError("\n".join([*lines, "no image of one class could be read"]))
     table = pd.DataFrame(rows)
     labels, logits = table["label"].to_numpy(), table["logit"].to_numpy()
     probability, threshold = table["probability"].to_numpy(), predictor.point.threshold
@@ -97,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     parser.add_argument(
         "--output", type=Path, default=Path("predictions.csv"), metavar="FILE",
-        help="where the predictions go, a row a film, without patients (predictions.csv)",
+        help="where the predictions go, a row an image, without patients (predictions.csv)",
     )  # fmt: skip
     parser.add_argument(
         "--model", default="models:/pneumonia-chest-xray@champion",
@@ -106,24 +106,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print, write; 1 if there is a film that cannot be read, else 0.
+    """Measure, print, write; 1 if there is an image that cannot be read, else 0.
 
     Raises:
         InputError: no such folder, model or class; a table with mistakes; or nowhere to write.
     """
-    from pneumonia.data.sources.table import films_in
+    from pneumonia.data.sources.table import images_in
 
-    films = films_in(arguments.folder, "FOLDER")
+    images = images_in(arguments.folder, "FOLDER")
     predictor = _registered(arguments.model)
-    done = validate(predictor, films)
+    done = validate(predictor, images)
     columns = ["file", "label", "predicted", "probability", "logit"]
     try:
-        done.films[columns].to_csv(arguments.output, index=False, lineterminator="\n")
+        done.images[columns].to_csv(arguments.output, index=False, lineterminator="\n")
     except OSError as error:
         raise InputError(f"--output {arguments.output}: {error.strerror}") from None
-    patients = done.films["patient_id"].nunique()
-    sick = int(done.films["label"].sum())
-    print(f"{len(done.films)} films of {patients} patients, {sick} films with pneumonia")
+    patients = done.images["patient_id"].nunique()
+    sick = int(done.images["label"].sum())
+    print(f"{len(done.images)} images of {patients} patients, {sick} images with pneumonia")
     print(f"threshold {predictor.point.threshold:.3f}, 95 % intervals by patient")
     for name, title in SHOWN.items():
         value, low, high = done.metrics[name]

@@ -23,14 +23,14 @@ JUDGED = 0.2  # of the shares that ROAD removes, the one that is judged: the nea
 
 
 @dataclass(frozen=True)
-class Films:
-    """The test films that maps are checked on.
+class MaskedImages:
+    """The test images that maps are checked on.
 
     Attributes:
         images: uint8, (N, S, S, 1).
         table: their rows of the manifest.
         masks: bool, (S, S); None where unknown.
-        boxes: rows and columns of the square that each film fills.
+        boxes: rows and columns of the square that each image fills.
     """
 
     images: NDArray[np.uint8]
@@ -38,10 +38,10 @@ class Films:
     masks: list[NDArray[np.bool_] | None]
     boxes: list[Box]
 
-    def take(self, rows: NDArray[np.int64]) -> Films:
+    def take(self, rows: NDArray[np.int64]) -> MaskedImages:
         """Some of them."""
         masks, boxes = [self.masks[row] for row in rows], [self.boxes[row] for row in rows]
-        return Films(self.images[rows], self.table.iloc[rows], masks, boxes)
+        return MaskedImages(self.images[rows], self.table.iloc[rows], masks, boxes)
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -59,7 +59,7 @@ class Checked:
     """The findings on one model.
 
     Attributes:
-        figures: for metrics.json, by name. A `..._gain` is a mean over films with its interval by
+        figures: for metrics.json, by name. A `..._gain` is a mean over images with its interval by
             patient in `..._gain_low` and `..._gain_high`; above 0 speaks for the maps. `road` is by
             order and per cent, `cascade` by layer.
         cascade: of `randomisation.cascade`.
@@ -70,26 +70,26 @@ class Checked:
 
 
 def check(
-    subject: Subject, others: NDArray[np.float32], films: Films, params: GradcamReportParams
+    subject: Subject, others: NDArray[np.float32], images: MaskedImages, params: GradcamReportParams
 ) -> Checked:
     """Check a model's maps.
 
     Args:
         subject: the model.
-        others: the other model's maps of the same films.
-        films: of test.
+        others: the other model's maps of the same images.
+        images: of test.
         params: the stage's block.
 
     Raises:
         InputError: maps that hold no numbers.
     """
-    ill = np.flatnonzero(films.labels == 1)
-    figures = _where(subject.maps[ill], films.take(ill), params.seed)
-    figures |= _without_centre(subject, films)
-    chosen = films_to_check(films.labels, params.check_films, params.seed)
-    some, maps = films.take(chosen), subject.maps[chosen]
+    ill = np.flatnonzero(images.labels == 1)
+    figures = _where(subject.maps[ill], images.take(ill), params.seed)
+    figures |= _without_centre(subject, images)
+    chosen = images_to_check(images.labels, params.check_images, params.seed)
+    some, maps = images.take(chosen), subject.maps[chosen]
     foreign = strangers(some.patients)
-    figures |= {"films": len(chosen), "patients": len(np.unique(some.patients))}
+    figures |= {"images": len(chosen), "patients": len(np.unique(some.patients))}
     for name, theirs in (("second_seed", subject.second_maps), ("other_model", others)):
         same = rank_correlation(maps, theirs[chosen])
         different = rank_correlation(maps, theirs[chosen][foreign])
@@ -116,39 +116,39 @@ def check(
     return Checked(plain, steps)
 
 
-def films_to_check(labels: NDArray[np.int64], films: int, seed: int) -> NDArray[np.int64]:
-    """Rows of the films that the slower checks take, PNEUMONIA first, drawn by the seed, sorted."""
+def images_to_check(labels: NDArray[np.int64], images: int, seed: int) -> NDArray[np.int64]:
+    """Rows of the images that the slower checks take, PNEUMONIA first, drawn by the seed, sorted."""
     order = np.random.default_rng(seed).permutation(len(labels))
     first = order[np.argsort(-labels[order], kind="stable")]
-    return np.sort(first[:films])
+    return np.sort(first[:images])
 
 
-def _where(maps: NDArray[np.float32], films: Films, seed: int) -> dict[str, Any]:
-    """Border and opacities, on the films of PNEUMONIA."""
-    others = maps[strangers(films.patients)]
-    scored = score_maps(maps, others, films.masks, films.boxes, films.images.shape[1])
+def _where(maps: NDArray[np.float32], images: MaskedImages, seed: int) -> dict[str, Any]:
+    """Border and opacities, on the images of PNEUMONIA."""
+    others = maps[strangers(images.patients)]
+    scored = score_maps(maps, others, images.masks, images.boxes, images.images.shape[1])
     figures: dict[str, Any] = dict(scored.mean())
     on_border = (scored["border_area"] - scored["border_energy"]).to_numpy()
-    figures |= _gain("border", on_border, films, seed)
+    figures |= _gain("border", on_border, images, seed)
     if "energy_inside" in scored:
         known = scored["mask_area"].notna().to_numpy()
         more = (scored["energy_inside"] - scored["other_energy_inside"]).to_numpy()
-        figures |= _gain("opacity", more[known], films.take(np.flatnonzero(known)), seed)
+        figures |= _gain("opacity", more[known], images.take(np.flatnonzero(known)), seed)
     return figures
 
 
-def _without_centre(subject: Subject, films: Films) -> dict[str, float]:
-    """AUC on films of which only the outer tenth is left, with its interval."""
+def _without_centre(subject: Subject, images: MaskedImages) -> dict[str, float]:
+    """AUC on images of which only the outer tenth is left, with its interval."""
     from sklearn.metrics import roc_auc_score
 
-    left = np.zeros_like(films.images)
-    for row, box in enumerate(films.boxes):
-        whole = films.images[row, ..., 0][box]
+    left = np.zeros_like(images.images)
+    for row, box in enumerate(images.boxes):
+        whole = images.images[row, ..., 0][box]
         left[row, ..., 0][box] = np.where(border_frame(*whole.shape), whole, 0)
     logits, _ = subject.graph.run(left)
-    low, high = auc_interval(films.labels, logits, films.patients)
+    low, high = auc_interval(images.labels, logits, images.patients)
     return {
-        "auc_centre_black": float(roc_auc_score(films.labels, logits)),
+        "auc_centre_black": float(roc_auc_score(images.labels, logits)),
         "auc_centre_black_low": low,
         "auc_centre_black_high": high,
     }
@@ -158,32 +158,34 @@ def _road(
     subject: Subject,
     maps: NDArray[np.float32],
     foreign: NDArray[np.float32],
-    films: Films,
+    images: MaskedImages,
     seed: int,
 ) -> dict[str, Any]:
     """Falls of the logit, and by how much the map's is more than that of the best other order."""
     orders = {
         "map": maps,
-        "other_film": foreign,
-        "edges": road.edges(films.images),
+        "other_image": foreign,
+        "edges": road.edges(images.images),
         "random": road.random_maps(maps, seed),
     }
-    falls = road.falls(lambda some: subject.graph.run(some)[0], films.images, orders, seed)
+    falls = road.falls(lambda some: subject.graph.run(some)[0], images.images, orders, seed)
     rival = max(list(falls)[1:], key=lambda order: falls[order][JUDGED].mean())
     more = falls["map"][JUDGED] - falls[rival][JUDGED]
     by_share = {
         order: {f"{100 * share:.0f}": float(fall.mean()) for share, fall in found.items()}
         for order, found in falls.items()
     }
-    return {"road": by_share, **_gain("road", more, films, seed)}
+    return {"road": by_share, **_gain("road", more, images, seed)}
 
 
-def _gain(name: str, values: NDArray[np.float64], films: Films, seed: int) -> dict[str, float]:
-    """Mean over films, and its 95 % interval by patient."""
+def _gain(
+    name: str, values: NDArray[np.float64], images: MaskedImages, seed: int
+) -> dict[str, float]:
+    """Mean over images, and its 95 % interval by patient."""
 
     def mean(counts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         return {"mean": counts @ values / counts.sum(axis=1)}
 
-    drawn = bootstrap(mean, films.labels, films.patients, RESAMPLES, seed)["mean"]
+    drawn = bootstrap(mean, images.labels, images.patients, RESAMPLES, seed)["mean"]
     low, high = percentile_interval(drawn)
     return {f"{name}_gain": values.mean(), f"{name}_gain_low": low, f"{name}_gain_high": high}

@@ -1,4 +1,4 @@
-"""Explain films from the command line: the overlay of each as a PNG."""
+"""Explain images from the command line: the overlay of each as a PNG."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pneumonia.errors import InputError
 if TYPE_CHECKING:
     from pneumonia.predictor import Predictor
 
-DESCRIPTION = """Write the heat map of films laid over them, one PNG a film.
+DESCRIPTION = """Write the heat map of images laid over them, one PNG an image.
 
-FILE is a JPEG, PNG or DICOM image. The picture has the film's own proportions; its colours have one
-scale for all films of the model. Not a medical device: it shows where the model looked."""
+FILE is a JPEG, PNG or DICOM image. The picture has the image's own proportions; its colours have one
+scale for all images of the model. Not a medical device: it shows where the model looked."""
 LONGEST = 1024  # side of a picture, px
 MODELS, POINTS = Path("models"), Path("reports/evaluate/operating_point.json")
 
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise InputError(f"--output {arguments.output}: {error.strerror}") from None
     failed = False
-    for file in tqdm(arguments.files, unit="film", disable=None if len(names) > 1 else True):
+    for file in tqdm(arguments.files, unit="image", disable=None if len(names) > 1 else True):
         try:
             line = _explain(predictor, file, arguments.output, arguments.opacity)
         except (ImageError, OSError) as error:
@@ -95,18 +95,18 @@ def trained(model: str | None) -> Predictor:
 
 def _explain(predictor: Predictor, file: Path, output: Path, opacity: float) -> str:
     """Write one picture, whole or not at all; what was found, in a line."""
-    from pneumonia.data.image import decode, encode_png, film_box
+    from pneumonia.data.image import decode, encode_png, image_box
     from pneumonia.explain.overlay import overlay
 
     payload = file.read_bytes()
     found = predictor.predict([payload])[0]
-    film = decode(payload, predictor.graph.size)
-    side = max(min(LONGEST, max(film.width, film.height)), predictor.graph.size)
+    image = decode(payload, predictor.graph.size)
+    side = max(min(LONGEST, max(image.width, image.height)), predictor.graph.size)
     square = decode(payload, side).pixels
     drawn = overlay(square, found.heat_map, predictor.point.map_scale, opacity)
     picture = output / f"{file.name}.heat.png"
     writing = picture.with_suffix(".writing")
-    writing.write_bytes(encode_png(drawn[film_box(film.width, film.height, side)]))
+    writing.write_bytes(encode_png(drawn[image_box(image.width, image.height, side)]))
     writing.rename(picture)
     sign = ">=" if found.probability >= found.threshold else "<"
     return (

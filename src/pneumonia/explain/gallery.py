@@ -1,4 +1,4 @@
-"""Which films a report shows: picked by a rule, so that nobody picks the pretty ones."""
+"""Which images a report shows: picked by a rule, so that nobody picks the pretty ones."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ GROUPS = {
 }
 
 
-def pick(predictions: pd.DataFrame, threshold: float, films: int) -> dict[str, list[str]]:
-    """Films of each outcome, from the most to the least confident at even steps.
+def pick(predictions: pd.DataFrame, threshold: float, images: int) -> dict[str, list[str]]:
+    """Images of each outcome, from the most to the least confident at even steps.
 
     Args:
         predictions: one model's rows on one split.
         threshold: its operating point.
-        films: at most this many a group.
+        images: at most this many a group.
 
     Returns:
-        image_ids by group; a group without films is empty.
+        image_ids by group; a group without images is empty.
     """
     called = (predictions["probability"] >= threshold).astype(int)
     # Ties, frequent at probabilities of almost 1, go by image_id.
@@ -32,6 +32,6 @@ def pick(predictions: pd.DataFrame, threshold: float, films: int) -> dict[str, l
     picked = {}
     for group, (label, decision) in GROUPS.items():
         rows = order[(order["label"] == label) & (order["called"] == decision)]
-        places = np.linspace(0, len(rows) - 1, min(films, len(rows))).round().astype(int)
+        places = np.linspace(0, len(rows) - 1, min(images, len(rows))).round().astype(int)
         picked[group] = rows["image_id"].iloc[places].tolist()
     return picked

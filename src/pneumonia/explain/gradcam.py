@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-# Maps, float32 (N, h, w), not negative, of films, uint8 (N, S, S, 1).
+# Maps, float32 (N, h, w), not negative, of images, uint8 (N, S, S, 1).
 Explainer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 LAST = "features"  # the layer whose activations the head pools
 BATCH = 16
@@ -37,7 +37,7 @@ def explainer(
     normal: bool = False,
     flips: bool = False,
 ) -> Explainer:
-    """A function that explains films by the network as it is when that function is called.
+    """A function that explains images by the network as it is when that function is called.
 
     Args:
         model: ends in `pneumonia.models.head`.
@@ -45,7 +45,7 @@ def explainer(
             eq. 19, for the exponential of the score) or hirescam (Draelos & Carin 2020, eq. 3).
         layer: whose activations, (N, h, w, C), are looked at.
         normal: explain NORMAL.
-        flips: the mean with the map of the film's mirror image, mirrored back.
+        flips: the mean with the map of the image's mirror image, mirrored back.
 
     Raises:
         InputError: no such layer, or one without a map.
@@ -61,27 +61,27 @@ def explainer(
     weigh = _METHODS[method]
 
     @tf.function(input_signature=[tf.TensorSpec((None, *model.input.shape[1:]), tf.uint8)])
-    def maps(films: tf.Tensor) -> tf.Tensor:
+    def maps(images: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             # The tape follows what comes of a variable, also of one that Keras has frozen.
-            activations, logit = both(films, training=False)
+            activations, logit = both(images, training=False)
             score = -logit if normal else logit
         gradient = tape.gradient(score, activations)
         if gradient is None:
             raise InputError(f"{model.name}: layer '{layer}' comes before all weights")
         return tf.nn.relu(weigh(activations, gradient))
 
-    def explain(films: NDArray[np.uint8]) -> NDArray[np.float32]:
-        starts = range(0, len(films), BATCH)
-        found = [maps(films[start : start + BATCH]).numpy() for start in starts]
+    def explain(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        starts = range(0, len(images), BATCH)
+        found = [maps(images[start : start + BATCH]).numpy() for start in starts]
         return np.concatenate(found)
 
     if not flips:
         return explain
 
-    def both_ways(films: NDArray[np.uint8]) -> NDArray[np.float32]:
-        mirrored = explain(films[:, :, ::-1])[:, :, ::-1]
-        return ((explain(films) + mirrored) / 2).astype(np.float32)
+    def both_ways(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        mirrored = explain(images[:, :, ::-1])[:, :, ::-1]
+        return ((explain(images) + mirrored) / 2).astype(np.float32)
 
     return both_ways
 

@@ -1,4 +1,4 @@
-"""A heat map laid over its film."""
+"""A heat map laid over its image."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def colour(values: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def overlay(
-    film: NDArray[np.uint8], heat_map: NDArray[np.float32], scale: float, opacity: float = 0.6
+    image: NDArray[np.uint8], heat_map: NDArray[np.float32], scale: float, opacity: float = 0.6
 ) -> NDArray[np.uint8]:
-    """Lay a class activation map over its film.
+    """Lay a class activation map over its image.
 
-    The map is drawn on a fixed scale, and its opacity grows with it, so that the film stays
+    The map is drawn on a fixed scale, and its opacity grows with it, so that the image stays
     readable where nothing was found.
 
     Args:
-        film: uint8, (S, S).
+        image: uint8, (S, S).
         heat_map: float32, (h, w), not negative.
         scale: value shown as the hottest colour, above 0.
         opacity: there, 0 to 1.
@@ -51,9 +51,9 @@ def overlay(
     Returns:
         uint8, (S, S, 3).
     """
-    heat = _steps(smooth(heat_map * np.float32(STEPS / scale), film.shape[0]))
-    # Every step of heat on every grey of the film is mixed once; a picture is looked up.
-    return _mixed(opacity).take(heat << 8 | film).view(np.uint8).reshape(*film.shape, 3)
+    heat = _steps(smooth(heat_map * np.float32(STEPS / scale), image.shape[0]))
+    # Every step of heat on every grey of the image is mixed once; a picture is looked up.
+    return _mixed(opacity).take(heat << 8 | image).view(np.uint8).reshape(*image.shape, 3)
 
 
 def _steps(heat: NDArray[np.float32]) -> NDArray[np.uint16]:
@@ -73,12 +73,12 @@ def _mixed(opacity: float) -> NDArray[np.void]:
 def heat_layer(
     heat_map: NDArray[np.float32], scale: float, side: int, cells: bool = False
 ) -> NDArray[np.uint8]:
-    """A map to lay over its film: the hotter, the less transparent.
+    """A map to lay over its image: the hotter, the less transparent.
 
     Args:
         heat_map: float32, (h, w), not negative.
         scale: value shown as the hottest colour, opaque; above 0.
-        side: of the film, px.
+        side: of the image, px.
         cells: draw the grid as it is, opaque, not smoothed.
 
     Returns:
@@ -95,7 +95,7 @@ def heat_layer(
 def heat_scale(maps: NDArray[np.float32]) -> float:
     """What is drawn as the hottest colour: the median of the hottest cells of maps (N, h, w).
 
-    Of the films of PNEUMONIA in validation it is one scale for every film. 1 where it would be 0.
+    Of the images of PNEUMONIA in validation it is one scale for every image. 1 where it would be 0.
     """
     scale = float(np.median(maps.max(axis=(1, 2))))
     return scale if scale > 0 else 1.0

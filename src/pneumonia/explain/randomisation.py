@@ -2,7 +2,7 @@
 
 From the logit down, block by block, weights are put in random order within their tensors, so that
 their sizes stay what they were. A map that stays the same was never a map of what was learnt: an
-edge detector draws the film, guided gradients nearly so.
+edge detector draws the image, guided gradients nearly so.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ if TYPE_CHECKING:
 def cascade(
     model: keras.Model,
     explain: Explainer,
-    films: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     strangers: NDArray[np.int64],
     draws: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Compare each film's map with its map after every step of the cascade.
+    """Compare each image's map with its map after every step of the cascade.
 
     Args:
         model: has its own weights again afterwards.
         explain: gives maps of `model` as it is when it is called.
-        films: uint8, (N, S, S, 1).
-        strangers: for each film another patient's, from `truth.strangers`.
+        images: uint8, (N, S, S, 1).
+        strangers: for each image another patient's, from `truth.strangers`.
         draws: cascades, each with an order of its own.
         seed: of the orders.
 
     Returns:
         a row a step, in order: `step`, from 0, the network as it was; `down_to`, the last layer
-        with weights that was reached; and as means over draws `rank` and `ssim` of a film's own two
-        maps, `pair_rank` and `pair_ssim` of its trained map with another film's after the step.
-        A rank is that of all films together, without its sign: maps turned over are alike. Maps
+        with weights that was reached; and as means over draws `rank` and `ssim` of an image's own two
+        maps, `pair_rank` and `pair_ssim` of its trained map with another image's after the step.
+        A rank is that of all images together, without its sign: maps turned over are alike. Maps
         that are mostly even from the start say the same of every network, so all ranks are 1.
 
     Raises:
         InputError: a map that holds no numbers.
     """
     trained = model.get_weights()
-    before = explain(films)
+    before = explain(images)
     steps = [[model.get_layer("evidence")], *blocks(model)[::-1]]
     rows = [_row(0, "", before, before, strangers)]
     try:
@@ -65,7 +65,7 @@ def cascade(
                     layer.set_weights(
                         [rng.permutation(w.ravel()).reshape(w.shape) for w in weights]
                     )
-                rows.append(_row(number, weighed[0].name, before, explain(films), strangers))
+                rows.append(_row(number, weighed[0].name, before, explain(images), strangers))
     finally:
         model.set_weights(trained)
     means = pd.DataFrame(rows).groupby(["step", "down_to"], sort=True).mean().reset_index()

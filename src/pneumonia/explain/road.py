@@ -1,8 +1,8 @@
 """Do the maps mark what the logit rests on? Remove and debias (ROAD, Rong et al. 2022).
 
-The hottest parts of a film are removed and filled in from what is around them, so that the fill
+The hottest parts of an image are removed and filled in from what is around them, so that the fill
 does not give away by its shape where something was taken, and the fall of the logit is measured. It
-counts against maps that know nothing: the film's edges, another film's map, a random one.
+counts against maps that know nothing: the image's edges, another image's map, a random one.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ def removed_by(order: NDArray[np.floating], share: float) -> NDArray[np.bool_]:
 
 
 def fill(
-    film: NDArray[np.uint8], removed: NDArray[np.bool_], rng: np.random.Generator
+    image: NDArray[np.uint8], removed: NDArray[np.bool_], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Fill removed cells with the weighted mean of their neighbours, all at once, and some noise.
 
     Args:
-        film: uint8, (S, S).
+        image: uint8, (S, S).
         removed: bool, (c, c), not all.
         rng: of the noise.
 
     Returns:
         uint8, (S, S); what was not removed is as it was.
     """
-    side, cells = len(film), len(removed)
-    small = np.asarray(Image.fromarray(film).resize((cells, cells), Image.Resampling.BOX), float)
+    side, cells = len(image), len(removed)
+    small = np.asarray(Image.fromarray(image).resize((cells, cells), Image.Resampling.BOX), float)
     small[removed] = _solve(small, removed)
     small[removed] += rng.normal(0, NOISE * 255, int(removed.sum()))
     filled = Image.fromarray(small.astype(np.float32)).resize(
@@ -65,7 +65,7 @@ def fill(
     )
     gone = Image.fromarray(removed).resize((side, side), Image.Resampling.NEAREST)
     grey = np.clip(np.asarray(filled).round(), 0, 255).astype(np.uint8)
-    return np.where(np.asarray(gone), grey, film)
+    return np.where(np.asarray(gone), grey, image)
 
 
 def _solve(values: NDArray[np.float64], unknown: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -92,40 +92,40 @@ def _solve(values: NDArray[np.float64], unknown: NDArray[np.bool_]) -> NDArray[n
 
 def falls(
     logits: Logits,
-    films: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     orders: dict[str, NDArray[np.float32]],
     seed: int,
 ) -> dict[str, dict[float, NDArray[np.float64]]]:
-    """Fall of each film's logit when the first cells of each order are removed.
+    """Fall of each image's logit when the first cells of each order are removed.
 
     Args:
-        logits: of films.
-        films: uint8, (N, S, S, 1).
+        logits: of images.
+        images: uint8, (N, S, S, 1).
         orders: by name, maps (N, h, w).
         seed: of the noise in the fills.
 
     Returns:
-        by name, by share removed: logit of the film less that of what is left, (N,).
+        by name, by share removed: logit of the image less that of what is left, (N,).
     """
-    whole = logits(films)
+    whole = logits(images)
     found: dict[str, dict[float, NDArray[np.float64]]] = {}
     for name, maps in orders.items():
         fine = [smooth(one, CELLS) for one in maps]
         found[name] = {}
         for share in SHARES:
             rng = np.random.default_rng([seed, round(100 * share)])
-            left = [fill(film[..., 0], removed_by(order, share), rng)
-                    for film, order in zip(films, fine, strict=True)]  # fmt: skip
+            left = [fill(image[..., 0], removed_by(order, share), rng)
+                    for image, order in zip(images, fine, strict=True)]  # fmt: skip
             rest = logits(np.stack(left)[..., None])
             found[name][share] = (whole - rest).astype(np.float64)
     return found
 
 
-def edges(films: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Sobel's gradient of films (N, S, S, 1) in cells: float32, (N, CELLS, CELLS)."""
+def edges(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Sobel's gradient of images (N, S, S, 1) in cells: float32, (N, CELLS, CELLS)."""
     found = []
-    for film in films[..., 0].astype(np.float32):
-        gradient = np.hypot(sobel(film, axis=0), sobel(film, axis=1))
+    for image in images[..., 0].astype(np.float32):
+        gradient = np.hypot(sobel(image, axis=0), sobel(image, axis=1))
         small = Image.fromarray(gradient).resize((CELLS, CELLS), Image.Resampling.BOX)
         found.append(np.asarray(small))
     return np.stack(found)

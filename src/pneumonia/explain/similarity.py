@@ -1,4 +1,4 @@
-"""How alike two heat maps of a film are."""
+"""How alike two heat maps of an image are."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Maps = NDArray[np.float32]
 
 
 def rank_correlation(ours: Maps, theirs: Maps) -> NDArray[np.float64]:
-    """Spearman's correlation of the cells, film by film.
+    """Spearman's correlation of the cells, image by image.
 
     A map that is even everywhere orders nothing: 0.
 
     Args:
         ours: float32, (N, h, w).
-        theirs: of the same films, (N, h', w'); enlarged to the finer grid where they differ.
+        theirs: of the same images, (N, h', w'); enlarged to the finer grid where they differ.
 
     Returns:
         (N,), -1 to 1.
@@ -42,7 +42,7 @@ def structural_similarity(ours: Maps, theirs: Maps) -> NDArray[np.float64]:
 
     Args:
         ours: float32, (N, h, w).
-        theirs: of the same films, (N, h', w').
+        theirs: of the same images, (N, h', w').
 
     Returns:
         (N,), -1 to 1.

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model whose maps are checked, and those maps of the test films.
+    """A model whose maps are checked, and those maps of the test images.
 
     Attributes:
         model: the trained network.
         graph: its exported graph.
         explain: gives the maps that are checked.
-        logits: of the test films, float32, (N,).
+        logits: of the test images, float32, (N,).
         maps: float32, (N, h, w).
         against: the maps for NORMAL, likewise.
         second_maps: `maps` of the network that was trained with another seed.
@@ -49,20 +49,20 @@ class Subject:
 
 def read_subject(
     folder: Path,
-    films: NDArray[np.uint8],
+    images: NDArray[np.uint8],
     ill: NDArray[np.uint8],
     scale: float,
     params: GradcamReportParams,
 ) -> Subject:
-    """Read a trained model and explain the test films by it.
+    """Read a trained model and explain the test images by it.
 
     Where the params ask for the map that the exported graph gives, that one is taken, with the
     scale that is served: what is checked is what is shown to users.
 
     Args:
         folder: of the trained model.
-        films: of test, uint8, (N, S, S, 1).
-        ill: the films of PNEUMONIA in validation; other maps have their scale from them.
+        images: of test, uint8, (N, S, S, 1).
+        ill: the images of PNEUMONIA in validation; other maps have their scale from them.
         scale: of the operating point.
         params: the stage's block.
 
@@ -75,9 +75,9 @@ def read_subject(
     method, flips = params.method, params.flips
     model, graph = load(folder), Graph(folder / "graph.onnx")
     explain = explainer(model, method, layer, flips=flips)
-    logits, maps = graph.run(films)
+    logits, maps = graph.run(images)
     if (method, layer, flips) != ("gradcam", LAST, False):
-        maps, scale = explain(films), heat_scale(explain(ill))
+        maps, scale = explain(images), heat_scale(explain(ill))
     second = load(folder, "second_seed.weights.h5")
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return Subject(
@@ -86,8 +86,8 @@ def read_subject(
         explain=explain,
         logits=logits,
         maps=maps,
-        against=explainer(model, method, layer, normal=True, flips=flips)(films),
-        second_maps=explainer(second, method, layer, flips=flips)(films),
+        against=explainer(model, method, layer, normal=True, flips=flips)(images),
+        second_maps=explainer(second, method, layer, flips=flips)(images),
         scale=scale,
         val_auc=metrics["val_auc"],
         second_val_auc=metrics["second_seed_val_auc"],

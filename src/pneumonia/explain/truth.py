@@ -1,4 +1,4 @@
-"""Where the energy of heat maps lies: on the film's border, and in masks where they are known."""
+"""Where the energy of heat maps lies: on the image's border, and in masks where they are known."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from numpy.typing import NDArray
 
 from pneumonia.explain.overlay import smooth
 
-BORDER = 0.1  # width of the border frame, share of the film's sides
-Box = tuple[slice, slice]  # rows and columns of the square that the film fills
+BORDER = 0.1  # width of the border frame, share of the image's sides
+Box = tuple[slice, slice]  # rows and columns of the square that the image fills
 
 
 def energy_inside(heat: NDArray[np.float32], region: NDArray[np.bool_]) -> float:
     """Share of a map's sum inside a region (the energy-based pointing game, Wang et al. 2020).
 
     Args:
-        heat: of the film's size, float32, (H, W), not negative.
+        heat: of the image's size, float32, (H, W), not negative.
         region: bool, (H, W).
 
     Returns:
@@ -32,7 +32,7 @@ def hits(heat: NDArray[np.float32], region: NDArray[np.bool_]) -> bool:
 
 
 def border_frame(height: int, width: int) -> NDArray[np.bool_]:
-    """The outer tenth on every edge of a film, where there is rarely lung: bool, (H, W)."""
+    """The outer tenth on every edge of an image, where there is rarely lung: bool, (H, W)."""
     frame = np.ones((height, width), bool)
     down, right = round(BORDER * height), round(BORDER * width)
     frame[down : height - down, right : width - right] = False
@@ -40,9 +40,9 @@ def border_frame(height: int, width: int) -> NDArray[np.bool_]:
 
 
 def strangers(patients: NDArray[np.str_]) -> NDArray[np.int64]:
-    """For each film the next one of another patient, (N,); where there is none, the film itself.
+    """For each image the next one of another patient, (N,); where there is none, the image itself.
 
-    What a map has in common with theirs it does not know from its own film.
+    What a map has in common with theirs it does not know from its own image.
     """
     count = len(patients)
     found = np.arange(count)
@@ -60,19 +60,19 @@ def score_maps(
     boxes: list[Box],
     side: int,
 ) -> pd.DataFrame:
-    """Where each map's energy lies, within the film; the padding around it has no part.
+    """Where each map's energy lies, within the image; the padding around it has no part.
 
     Args:
         maps: float32, (N, h, w).
-        others: those of `strangers`, which know nothing of the film.
-        masks: of the same films, bool, (side, side); None where the truth is unknown.
-        boxes: of the same films.
+        others: those of `strangers`, which know nothing of the image.
+        masks: of the same images, bool, (side, side); None where the truth is unknown.
+        boxes: of the same images.
         side: of the squares, px.
 
     Returns:
-        a row a film: `empty`, whether its map is zero everywhere; `border_energy`, and
+        a row an image: `empty`, whether its map is zero everywhere; `border_energy`, and
         `border_area`, what an even map has there; where the mask is known, else NaN,
-        `energy_inside` and `pointing_game` (0 or 1), of the other film's map `other_energy_inside`
+        `energy_inside` and `pointing_game` (0 or 1), of the other image's map `other_energy_inside`
         and `other_pointing_game`, and `mask_area`. An empty map misses.
     """
     rows = []

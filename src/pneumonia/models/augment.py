@@ -1,11 +1,11 @@
-"""What can happen to a film between the patient and the file, drawn anew at every step.
+"""What can happen to an image between the patient and the file, drawn anew at every step.
 
 Positioning (rotation, zoom, shift), format (aspect), exposure (contrast, brightness, gamma),
 sharpness (blur), quantum noise and the blades of the collimator. No mirroring: a mirrored chest has
 its heart on the wrong side.
 
-The aspect matters most on the Kermany set: many copies of it were squashed to squares, NORMAL films
-from 1.25 and PNEUMONIA films from 1.51 to 1, so a network that is not made to ignore proportions
+The aspect matters most on the Kermany set: many copies of it were squashed to squares, NORMAL images
+from 1.25 and PNEUMONIA images from 1.51 to 1, so a network that is not made to ignore proportions
 reads the label from them.
 """
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 def augment(
     images: tf.Tensor, params: AugmentParams, seed: tf.Tensor, first: int = 0, of: int = 0
 ) -> tf.Tensor:
-    """Change each film of a batch in its own way.
+    """Change each image of a batch in its own way.
 
     Every draw is stateless (Salmon et al. 2011), so seed and place in the batch alone decide what
-    becomes of a film, on any number of threads, devices and hosts, and after a resumption. A part
+    becomes of an image, on any number of threads, devices and hosts, and after a resumption. A part
     of a batch is what it is in the whole, but for the rounding of a grey value in a million.
 
     Args:
@@ -37,7 +37,7 @@ def augment(
         params: how far each change may go.
         seed: int32, (2,).
         first: place in the batch, from 0, of the first of `images`.
-        of: films in the batch, of which `images` are a part; 0: they are all of it.
+        of: images in the batch, of which `images` are a part; 0: they are all of it.
 
     Returns:
         uint8, (N, S, S, 1).
@@ -57,7 +57,7 @@ def augment(
     across = centre * (1 - cos * wide + sin * high) + draws[2] * params.shift * side
     down = centre * (1 - sin * wide - cos * high) + draws[3] * params.shift * side
     zero = tf.zeros_like(cos)
-    films = tf.raw_ops.ImageProjectiveTransformV3(
+    changed = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32) / 255,
         transforms=tf.stack(
             [cos * wide, -sin * high, across, sin * wide, cos * high, down, zero, zero], axis=1
@@ -68,26 +68,26 @@ def augment(
         fill_value=0.0,
     )
 
-    def a_film(values: tf.Tensor) -> tf.Tensor:
+    def each_image(values: tf.Tensor) -> tf.Tensor:
         return values[:, None, None, None]
 
     if params.blur:
-        # Either way: turning a film smooths it, and without some that are sharper than they were a
-        # film as it is would be the sharpest of all.
-        weight = a_film(draws[8] * params.blur)
-        films += weight * (tf.nn.conv2d(films, _gaussian(side), 1, "SAME") - films)
+        # Either way: turning an image smooths it, and without some that are sharper than they were a
+        # image as it is would be the sharpest of all.
+        weight = each_image(draws[8] * params.blur)
+        changed += weight * (tf.nn.conv2d(changed, _gaussian(side), 1, "SAME") - changed)
     # Sharpening leads below black, where a power is not a number.
-    films = tf.pow(tf.maximum(films, 0.0), a_film(tf.exp(draws[4] * params.gamma)))
-    films = (films - 0.5) * a_film(tf.exp(draws[5] * params.contrast)) + 0.5
-    films += a_film(draws[6] * params.brightness)
-    # From none to the limit: were there noise on every film, a clean one would be a stranger.
-    grain = a_film(tf.abs(draws[14]) * params.noise)
+    changed = tf.pow(tf.maximum(changed, 0.0), each_image(tf.exp(draws[4] * params.gamma)))
+    changed = (changed - 0.5) * each_image(tf.exp(draws[5] * params.contrast)) + 0.5
+    changed += each_image(draws[6] * params.brightness)
+    # From none to the limit: were there noise on every image, a clean one would be a stranger.
+    grain = each_image(tf.abs(draws[14]) * params.noise)
     if of:
-        films += grain * _normal(tf.shape(films), seed + 1, first * side * side)
+        changed += grain * _normal(tf.shape(changed), seed + 1, first * side * side)
     else:
-        films += grain * tf.random.stateless_normal(tf.shape(films), seed + 1)
+        changed += grain * tf.random.stateless_normal(tf.shape(changed), seed + 1)
     if params.collimator:
-        # Half of the films: each blade covers up to the limit, or nothing.
+        # Half of the images: each blade covers up to the limit, or nothing.
         cover = tf.where(draws[13] > 0, tf.maximum(draws[9:13], 0.0) * params.collimator, 0.0)
         place = (tf.range(side, dtype=tf.float32) + 0.5) / side
 
@@ -95,11 +95,11 @@ def augment(
             inside = (place >= near[:, None]) & (place <= 1 - far[:, None])
             return tf.cast(inside, tf.float32)
 
-        films *= lit(cover[0], cover[1])[:, :, None, None]
-        films *= lit(cover[2], cover[3])[:, None, :, None]
-    films = tf.cast(tf.round(tf.clip_by_value(films, 0, 1) * 255), tf.uint8)
-    # Films as they are belong to what is learnt: they are what the network will see.
-    return tf.where(a_film(draws[15]) < 2 * params.plain - 1, images, films)
+        changed *= lit(cover[0], cover[1])[:, :, None, None]
+        changed *= lit(cover[2], cover[3])[:, None, :, None]
+    changed = tf.cast(tf.round(tf.clip_by_value(changed, 0, 1) * 255), tf.uint8)
+    # Images as they are belong to what is learnt: they are what the network will see.
+    return tf.where(each_image(draws[15]) < 2 * params.plain - 1, images, changed)
 
 
 def _normal(shape: tf.Tensor, seed: tf.Tensor, start: int) -> tf.Tensor:

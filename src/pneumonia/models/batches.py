@@ -1,4 +1,4 @@
-"""The films of a training, in batches that follow from the seed and the step alone."""
+"""The images of a training, in batches that follow from the seed and the step alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Films:
+class LabelledImages:
     """A split in memory: images uint8 (N, S, S, 1), labels float32 (N,), 0 or 1."""
 
     images: NDArray[np.uint8]
@@ -30,30 +30,30 @@ class Films:
 
 @dataclass(frozen=True)
 class Batching:
-    """How a training is cut up: films a step, steps an epoch (what is left over is dropped)."""
+    """How a training is cut up: images a step, steps an epoch (what is left over is dropped)."""
 
     size: int
     steps: int
 
 
-def load_films(folder: Path) -> tuple[Films, Films]:
-    """The training and the validation films of a prepared folder."""
+def load_training_images(folder: Path) -> tuple[LabelledImages, LabelledImages]:
+    """The training and the validation images of a prepared folder."""
     table = read_manifest(folder)
-    films = []
+    images = []
     for split in ("train", "val"):
         rows = table[table["split"] == split]
-        films.append(Films(load_images(folder, rows), rows["label"].to_numpy(np.float32)))
-    return films[0], films[1]
+        images.append(LabelledImages(load_images(folder, rows), rows["label"].to_numpy(np.float32)))
+    return images[0], images[1]
 
 
-def batching(train: Films, params: TrainingParams) -> Batching:
-    """Batches of `batch_size`, or of all films where there are fewer."""
+def batching(train: LabelledImages, params: TrainingParams) -> Batching:
+    """Batches of `batch_size`, or of all images where there are fewer."""
     size = min(params.batch_size, len(train.labels))
     return Batching(size, len(train.labels) // size)
 
 
 def class_weights(labels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What each film counts, (N,), mean 1, when both classes count alike."""
+    """What each image counts, (N,), mean 1, when both classes count alike."""
     share = labels.mean()
     return np.where(labels == 1, 0.5 / share, 0.5 / (1 - share)).astype(np.float32)
 
@@ -63,7 +63,7 @@ def epoch_order(
 ) -> NDArray[np.int64]:
     """Rows in the order in which an epoch (from 0) takes them, (N,).
 
-    Every film once; with balance: sampling as many of either class, so that films of the smaller
+    Every image once; with balance: sampling as many of either class, so that images of the smaller
     one come several times and of the larger one some not at all, others in each epoch.
     """
     rng = np.random.default_rng([params.seed, epoch])
@@ -78,12 +78,16 @@ def epoch_order(
 
 
 def stream(
-    strategy: tf.distribute.Strategy, train: Films, params: TrainingParams, first: int, last: int
+    strategy: tf.distribute.Strategy,
+    train: LabelledImages,
+    params: TrainingParams,
+    first: int,
+    last: int,
 ) -> Iterator[Any]:
     """The batches of `batches` as `strategy` wants them, each replica its share.
 
     One host makes a batch and hands it to its devices. Of several each makes its own replicas'
-    share, from the same order of the films, so that nothing is done twice and no film is sent.
+    share, from the same order of the images, so that nothing is done twice and no image is sent.
     """
     if not hosts.place().several:
         return iter(strategy.experimental_distribute_dataset(batches(train, params, first, last)))
@@ -97,7 +101,7 @@ def stream(
 
 
 def batches(
-    train: Films, params: TrainingParams, first: int, last: int,
+    train: LabelledImages, params: TrainingParams, first: int, last: int,
     parts: int = 1, own: range = range(1),
 ) -> tf.data.Dataset:  # fmt: skip
     """The augmented batches (images, labels, weights) of epochs `first` to `last`, from 0.
@@ -106,18 +110,18 @@ def batches(
     training and is the same in every run, also in one that begins in the middle. Without `last`.
 
     Args:
-        train, params, first, last: the films, the stage's block, the epochs.
+        train, params, first, last: the images, the stage's block, the epochs.
         parts: into how many parts each batch is cut, as even as can be.
         own: which of them come, one after the other; each is what it would be in the whole batch.
 
     Raises:
-        InputError: a batch has fewer films than parts.
+        InputError: a batch has fewer images than parts.
     """
     import tensorflow as tf
 
     cut = batching(train, params)
     if cut.size < parts:
-        raise InputError(f"batch_size: {cut.size} films a step are not enough for {parts} devices")
+        raise InputError(f"batch_size: {cut.size} images a step are not enough for {parts} devices")
     images, labels = tf.constant(train.images), tf.constant(train.labels[:, None])
     weights = np.ones_like(train.labels)
     if params.balance == "weights":
@@ -135,8 +139,8 @@ def batches(
             # Two numbers a step: the noise takes the odd one.
             seed = tf.stack([tf.constant(params.seed, tf.int32), tf.cast(2 * step, tf.int32)])
             whole = cut.size if parts > 1 else 0
-            films = augment(tf.gather(images, rows), params.augment, seed, start, whole)
-            return films, tf.gather(labels, rows), tf.gather(weights, rows)
+            changed = augment(tf.gather(images, rows), params.augment, seed, start, whole)
+            return changed, tf.gather(labels, rows), tf.gather(weights, rows)
 
         mine = rows[:, start:end]
         dataset = tf.data.Dataset.from_tensor_slices(mine)

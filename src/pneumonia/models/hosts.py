@@ -6,7 +6,7 @@ form, which Kubeflow and Ray Train set as well:
     {"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}
 
 The first is the chief (with a `chief` in the cluster, that one): it alone prints, logs and writes.
-The others take their part of each batch and need nothing but the films.
+The others take their part of each batch and need nothing but the images.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def agree(strategy: tf.distribute.Strategy, key: str) -> None:
     """Make sure that all hosts train the same.
 
     Args:
-        key: hexadecimal, of `checkpoint.fingerprint`: params, films, code, libraries.
+        key: hexadecimal, of `checkpoint.fingerprint`: params, images, code, libraries.
 
     Raises:
         InputError: this host's differs from the chief's.
@@ -130,7 +130,7 @@ def agree(strategy: tf.distribute.Strategy, key: str) -> None:
     here = place()
     if here.several and _from_chief(strategy, _as_numbers(key)).tolist() != list(key.encode()):
         raise InputError(
-            f"host {here.index} has other params, films, code or libraries than the chief"
+            f"host {here.index} has other params, images, code or libraries than the chief"
         )
 
 

@@ -3,9 +3,9 @@
 A small residual network (He et al. 2016) for one grey channel. A 5x5 stem brings 224 px to 56;
 each stage is one block of two plain 3x3 convolutions and halves the side. Plain convolutions, not
 separable ones: on a CPU they run several times nearer to the machine's peak (oneDNN), so that the
-same minutes buy more passes over the films. 0.9 million weights.
+same minutes buy more passes over the images. 0.9 million weights.
 
-Expected on the 5,232 films described in the README: validation and test AUC .997 after 14 epochs.
+Expected on the 5,232 images described in the README: validation and test AUC .997 after 14 epochs.
 What its choices bought: docs/explanation/models.md.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pneumonia.models.batches import Films
+from pneumonia.models.batches import LabelledImages
 from pneumonia.models.checkpoint import Checkpoint
 from pneumonia.models.head import add_head
 from pneumonia.models.training import Epoch, Group, OnEpoch, fit
@@ -43,14 +43,14 @@ def build(params: ScratchParams, size: int) -> keras.Model:
 
 def train(
     model: keras.Model,
-    films: tuple[Films, Films],
+    images: tuple[LabelledImages, LabelledImages],
     params: ScratchParams,
     history: list[Epoch],
     checkpoint: Checkpoint | None,
     on_epoch: OnEpoch,
 ) -> None:
     """Train all layers; the arguments are those of `training.fit`."""
-    fit(model, [Group(model.layers)], films, params, params.epochs, history, checkpoint, on_epoch)
+    fit(model, [Group(model.layers)], images, params, params.epochs, history, checkpoint, on_epoch)
 
 
 def _convolution(x: keras.KerasTensor, width: int, side: int, strides: int) -> keras.KerasTensor:

@@ -1,7 +1,7 @@
 """The training loop both networks share, and what a training stage hands on.
 
-Deterministic: the order of the films and every augmentation follow from the seed and the step, and
-TensorFlow's operations are told to be deterministic, so the same films give the same bytes, also
+Deterministic: the order of the images and every augmentation follow from the seed and the step, and
+TensorFlow's operations are told to be deterministic, so the same images give the same bytes, also
 when a training was killed and went on from its checkpoint.
 
 A loop of our own rather than Keras' `fit`, which cannot go on in the middle of a schedule, average
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pneumonia.models import hosts
-from pneumonia.models.batches import Films, batching, stream
+from pneumonia.models.batches import LabelledImages, batching, stream
 from pneumonia.models.checkpoint import Checkpoint, State
 from pneumonia.models.optimizer import Averages, adamw, schedule
 from pneumonia.params import TrainingParams
@@ -55,7 +55,7 @@ class Group:
 def fit(
     model: keras.Model,
     groups: Sequence[Group],
-    films: tuple[Films, Films],
+    images: tuple[LabelledImages, LabelledImages],
     params: TrainingParams,
     epochs: int,
     history: list[Epoch],
@@ -71,9 +71,9 @@ def fit(
     Args:
         model: built in the scope of a strategy, whose replicas share each batch; all else frozen.
         groups: what learns.
-        films: to train on, and to validate with.
+        images: to train on, and to validate with.
         params: the stage's block.
-        epochs: passes over the training films.
+        epochs: passes over the training images.
         history: gets a row an epoch: epoch (from 1), loss, val_loss, val_auc, learning_rate. Rows
             that a checkpoint holds are put in its place first.
         checkpoint: where to go on, and where to keep each epoch; None on a host that is not the
@@ -82,7 +82,7 @@ def fit(
     """
     import keras
 
-    train, val = films
+    train, val = images
     cut = batching(train, params)
     strategy = model.distribute_strategy
     _freeze(model)
@@ -174,7 +174,7 @@ def _step(
             losses = tf.nn.sigmoid_cross_entropy_with_logits(
                 labels * (1 - smoothing) + 0.5 * smoothing, model(images, training=True)
             )
-            # By the films of all replicas: the optimizer adds their gradients up.
+            # By the images of all replicas: the optimizer adds their gradients up.
             loss = tf.reduce_sum(losses * counts) / batch_size
         # One bad batch at a high rate can end a fine-tuning. The norm is that of the gradients of
         # all replicas together, which the optimizer adds up.
@@ -213,8 +213,8 @@ def forward(model: keras.Model, name: str = "") -> Forward:
     return run
 
 
-def validate(infer: Forward, val: Films) -> Epoch:
-    """Loss and AUC on the validation films, without augmentation and label smoothing."""
+def validate(infer: Forward, val: LabelledImages) -> Epoch:
+    """Loss and AUC on the validation images, without augmentation and label smoothing."""
     from sklearn.metrics import log_loss, roc_auc_score
 
     logits = infer(val.images)[:, 0].astype(np.float64)

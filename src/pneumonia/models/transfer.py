@@ -1,13 +1,13 @@
 """The network on an ImageNet backbone, and the two phases of its training.
 
-Frozen phase: the backbone runs once over the films, and the head is the exact optimum of an
+Frozen phase: the backbone runs once over the images, and the head is the exact optimum of an
 L2-penalised logistic regression on the pooled features; nothing there is worth gradient steps.
 Fine-tuning: all blocks learn on, under augmentation, the further from the head the slower, and with
-batch norm frozen at its ImageNet statistics (a few thousand films would only make them worse).
+batch norm frozen at its ImageNet statistics (a few thousand images would only make them worse).
 
 What each of these bought: docs/explanation/models.md.
 
-Expected on the 5,232 films described in the README: validation AUC .998 after the frozen phase and
+Expected on the 5,232 images described in the README: validation AUC .998 after the frozen phase and
 at the end, then steady under shift too; test AUC .999.
 """
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pneumonia.errors import InputError
 from pneumonia.models import efficientnet_lite, hosts
-from pneumonia.models.batches import Films, class_weights
+from pneumonia.models.batches import LabelledImages, class_weights
 from pneumonia.models.blocks import blocks, last_at_stride, open_blocks
 from pneumonia.models.checkpoint import Checkpoint
 from pneumonia.models.head import NOTHING_FOUND, add_head
@@ -37,7 +37,7 @@ def build(params: TransferParams, size: int) -> keras.Model:
 
     The backbone is part of one flat graph, not a nested model, so that its activations can be
     reached (Keras 3 cannot open a nested one). It ends at `output_stride`: the last layers of an
-    ImageNet network see nearly the whole film from each cell, so that its map says little of where.
+    ImageNet network see nearly the whole image from each cell, so that its map says little of where.
 
     Raises:
         InputError: no such backbone, or weights that are not there or do not fit.
@@ -65,7 +65,7 @@ def build(params: TransferParams, size: int) -> keras.Model:
 
 def train(
     model: keras.Model,
-    films: tuple[Films, Films],
+    images: tuple[LabelledImages, LabelledImages],
     params: TransferParams,
     history: list[Epoch],
     checkpoint: Checkpoint | None,
@@ -78,12 +78,12 @@ def train(
     # All have the frozen phase behind them if the chief has; else each runs it, for the same head.
     hosts.share(model.distribute_strategy, [], history)
     if not history:
-        fit_head(model, films[0], params)
-        history.append({"epoch": 0, **validate(forward(model), films[1])})
+        fit_head(model, images[0], params)
+        history.append({"epoch": 0, **validate(forward(model), images[1])})
         on_epoch(history[0])
     if params.fine_tune_blocks and params.epochs:
         learning = groups(model, params)
-        fit(model, learning, films, params, params.epochs, history, checkpoint, on_epoch)
+        fit(model, learning, images, params, params.epochs, history, checkpoint, on_epoch)
 
 
 def groups(model: keras.Model, params: TransferParams) -> list[Group]:
@@ -113,8 +113,8 @@ def _is_norm(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, (layers.BatchNormalization, layers.Normalization))
 
 
-def fit_head(model: keras.Model, train: Films, params: TransferParams) -> None:
-    """Run the frozen backbone over the films once; set the head to the best fit on its features.
+def fit_head(model: keras.Model, train: LabelledImages, params: TransferParams) -> None:
+    """Run the frozen backbone over the images once; set the head to the best fit on its features.
 
     The head is a logistic regression on the pooled features in units of their standard deviations,
     with `head_l2` as the penalty on its weights and `NOTHING_FOUND` in place of an intercept. (By

@@ -1,4 +1,4 @@
-"""A training from films to files, and the same once more with another seed.
+"""A training from images to files, and the same once more with another seed.
 
 The second network is not evaluated or served. Its maps show what chance decides in those of the
 first one (stage `gradcam_report`).
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pneumonia.data.manifest import read_manifest, require_audit
 from pneumonia.models import devices, hosts
-from pneumonia.models.batches import Films, load_films
+from pneumonia.models.batches import LabelledImages, load_training_images
 from pneumonia.models.checkpoint import Checkpoint, begin, fingerprint
 from pneumonia.models.saving import save_model
 from pneumonia.models.training import Epoch, OnEpoch, recorder
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 Params = TypeVar("Params", ScratchParams, TransferParams)
 Build = Callable[[Params, int], "keras.Model"]
 Train = Callable[
-    ["keras.Model", tuple[Films, Films], Params, list[Epoch], Checkpoint | None, OnEpoch], None
+    [
+        "keras.Model",
+        tuple[LabelledImages, LabelledImages],
+        Params,
+        list[Epoch],
+        Checkpoint | None,
+        OnEpoch,
+    ],
+    None,
 ]
 
 
@@ -44,11 +52,11 @@ def train_twice(
         stage: names the run, and in dvc.yaml the code that decides what is computed.
         params: its block.
         build, train: those of `scratch` or `transfer`.
-        data, audit: the prepared films, and `visualize`'s word that no split leaks.
+        data, audit: the prepared images, and `visualize`'s word that no split leaks.
         folder: of the model; its former content stays until the end.
 
     Raises:
-        InputError: the audit is not of these films, another process trains this model, or another
+        InputError: the audit is not of these images, another process trains this model, or another
             host trains something else.
         SystemExit: with `hosts.LOST`, where another host is lost.
     """
@@ -75,8 +83,8 @@ def _lead(
     settings = params.model_dump()
     apart = folder.with_name(f"{folder.name}.second_seed")
     with begin(folder, params.epochs, known, sources(stage)) as (checkpoint, history):
-        films = load_films(data)
-        size = films[0].images.shape[1]
+        images = load_training_images(data)
+        size = images[0].images.shape[1]
         with strategy.scope():
             model = build(params, size)
         with runs.training_run(
@@ -84,13 +92,13 @@ def _lead(
             folder=folder,
         ) as log_epoch:  # fmt: skip
             on_epoch = recorder(folder.name, log_epoch)
-            train(model, films, params, history, checkpoint, on_epoch)
+            train(model, images, params, history, checkpoint, on_epoch)
             with begin(apart, second.epochs, known, sources(stage)) as (checkpoint_, epochs):
                 devices.be_deterministic(second.seed, second.precision)
                 with strategy.scope():
                     other = build(second, size)
                 say = recorder(f"{folder.name} second seed")
-                train(other, films, second, epochs, checkpoint_, say)
+                train(other, images, second, epochs, checkpoint_, say)
                 with replaced(folder) as writing:
                     save_model(model, (other, epochs), history, params, digest, writing)
                 runs.finish(folder)
@@ -103,12 +111,12 @@ def _help(
     build: Build[Params], train: Train[Params], data: Path,
 ) -> None:  # fmt: skip
     """Take part in both trainings, and write nothing."""
-    films = load_films(data)
+    images = load_training_images(data)
     for block in (params, second_seed(params)):
         devices.be_deterministic(block.seed, block.precision)
         with strategy.scope():
-            model = build(block, films[0].images.shape[1])
-        train(model, films, block, [], None, lambda _: None)
+            model = build(block, images[0].images.shape[1])
+        train(model, images, block, [], None, lambda _: None)
     hosts.wait(strategy)
 
 

@@ -16,22 +16,22 @@ USES = {
     "users": "researchers, teachers and engineers who work on medical imaging",
     "in scope": "studies of methods with intervals; teaching; tests of software that serves models",
     "out of scope": "diagnosis, triage, second reading or any other part in anyone's care; adults, "
-    "newborns and other hospitals; lateral films and other examinations; other lung disease, which "
+    "newborns and other hospitals; lateral images and other examinations; other lung disease, which "
     "the model can only call normal or pneumonia",
 }
 FACTORS = [
     "Age and sex are not in the data, nor are symptoms, device, hospital or view: performance by "
     "these is not known and cannot be examined. (TRIPOD+AI 14)",
-    "What another machine, hospital or file changes in a film is simulated: exposure, blur, noise, "
+    "What another machine, hospital or file changes in an image is simulated: exposure, blur, noise, "
     "JPEG, cropping and others at three strengths.",
 ]
 EVALUATION = (
-    "Validation chose threshold, calibration and the better of two models; the test films were "
+    "Validation chose threshold, calibration and the better of two models; the test images were "
     "scored once, after that. No patient id is in two splits. Both come from the same source as "
-    "the training films: this is internal validation. (TRIPOD+AI 5a, 12a, 16, 20)"
+    "the training images: this is internal validation. (TRIPOD+AI 5a, 12a, 16, 20)"
 )
 TRAINING = (
-    "Split by patient. Films become a grey square, padded and not squashed, so that the source "
+    "Split by patient. Images become a grey square, padded and not squashed, so that the source "
     "file's shape tells less. An audit looks for leaks, copies and shortcuts before training. "
     "(TRIPOD+AI 5a, 7, 12a, 21)"
 )
@@ -41,31 +41,31 @@ _KERMANY = (
     "official test set checked by a third (Kermany et al. 2018, Cell 172(5):1122)."
 )
 SOURCES = {
-    "phantom": "Films drawn by the program. They show that the pipeline works, and nothing about "
+    "phantom": "Images drawn by the program. They show that the pipeline works, and nothing about "
     "patients.",
-    "folder": "Films of the user's own folder, in the layout of the Kermany set. If they are that "
+    "folder": "Images of the user's own folder, in the layout of the Kermany set. If they are that "
     f"set: {_KERMANY}",
     "kaggle": _KERMANY,
     "medmnist": "PneumoniaMNIST (Yang et al. 2023), the Kermany set cropped to squares. "
-    f"{_KERMANY} No patient ids are published, so splits and intervals are by film.",
-    "table": "Films of the user's own, with labels from the user's table.",
+    f"{_KERMANY} No patient ids are published, so splits and intervals are by image.",
+    "table": "Images of the user's own, with labels from the user's table.",
 }
 LICENCES = {
-    "phantom": "none needed, the films are drawn",
+    "phantom": "none needed, the images are drawn",
     "folder": "the user's to know; of the Kermany set CC BY 4.0, doi 10.17632/rscbjbr9sj",
     "kaggle": "CC BY 4.0, doi 10.17632/rscbjbr9sj",
     "medmnist": "CC BY 4.0, doi 10.5281/zenodo.10519652 and doi 10.17632/rscbjbr9sj",
     "table": "the user's to know",
 }
 _CHILDREN = (
-    "The films are of children who were ill. Kermany et al. report the approval of their "
-    "institutional review board; the films carry no names, and no one is to be identified. "
+    "The images are of children who were ill. Kermany et al. report the approval of their "
+    "institutional review board; the images carry no names, and no one is to be identified. "
     "(TRIPOD+AI 17)"
 )
 ETHICS = {
     "phantom": "No person's data are in the model's training, apart from what a backbone brings. "
     "(TRIPOD+AI 17)",
-    "folder": f"If the films are the Kermany set: {_CHILDREN}",
+    "folder": f"If the images are the Kermany set: {_CHILDREN}",
     "kaggle": _CHILDREN,
     "medmnist": _CHILDREN,
     "table": "Approval and consent are the user's to obtain. Names and ids of DICOM headers are "
@@ -78,12 +78,12 @@ RISKS = [
     "score came from, not that there is disease.",
 ]
 CAVEATS = [
-    "External validity is poor. A network at AUC .95 on the Kermany films fell to .54 on 383 "
+    "External validity is poor. A network at AUC .95 on the Kermany images fell to .54 on 383 "
     "children of the NIH set (Xin 2021). Assume the same of this model until it is measured. "
     "(TRIPOD+AI 26)",
     "Hold-outs of this kind saturate, and simple shortcuts come close to the models: read the AUC "
     "beside the probes below the figures.",
-    "Before any use elsewhere: measure it on local films with local labels, choose the threshold "
+    "Before any use elsewhere: measure it on local images with local labels, choose the threshold "
     "and the calibration anew, and watch both over time. (TRIPOD+AI 27c)",
     "A file that is no radiograph gets an answer all the same: only broken or blank files are "
     "refused. (TRIPOD+AI 27a)",
@@ -91,12 +91,12 @@ CAVEATS = [
 TRIPOD = [
     ("3b", "target population, use, users", "Intended use"),
     ("5a", "data sources", "Evaluation data, Training data"),
-    ("5b", "dates of the data", "missing: not published with the films"),
+    ("5b", "dates of the data", "missing: not published with the images"),
     ("6a, 6b", "setting, eligibility", "Training data; criteria missing beyond what is published"),
     ("7", "data preparation", "Training data, Model details (input)"),
     ("8a, 8b", "outcome, its assessors", "Evaluation data; no clinical reference standard"),
     ("10", "sample size", "what there is; the intervals say what it allows"),
-    ("11", "missing data", "films that cannot be read stop the pipeline or are listed"),
+    ("11", "missing data", "images that cannot be read stop the pipeline or are listed"),
     ("12a", "partition of the data", "Evaluation data, Training data"),
     ("12c", "model, training", "Model details"),
     ("12e", "measures of performance", "Metrics"),
@@ -133,14 +133,14 @@ def settings(params: dict[str, Any]) -> str:
     names = ("seed", "epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing",
              "average", "balance", "precision")  # fmt: skip
     told = [f"{name.replace('_', ' ')} {params[name]}" for name in names if name in params]
-    return ", ".join(told) + "; AdamW, cosine schedule, augmented films"
+    return ", ".join(told) + "; AdamW, cosine schedule, augmented images"
 
 
 def weights_licence(model: str, params: dict[str, Any], source: str) -> str:
     """Under which licences the weights lie."""
-    films = f"trained on films: {LICENCES[source]}"
+    images = f"trained on images: {LICENCES[source]}"
     if model == "scratch" or params["weights"] == "random":
-        return films
+        return images
     if params["backbone"] == "EfficientNetLite0" and params["weights"] == "imagenet":
-        return f"backbone: EfficientNet-Lite0, ImageNet weights, Apache-2.0; {films}"
-    return f"backbone: that of its {params['weights']} weights; {films}"
+        return f"backbone: EfficientNet-Lite0, ImageNet weights, Apache-2.0; {images}"
+    return f"backbone: that of its {params['weights']} weights; {images}"

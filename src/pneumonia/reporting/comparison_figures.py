@@ -70,10 +70,10 @@ def subgroups(table: pd.DataFrame) -> Figure:
     """AUC, sensitivity and specificity by subgroup.
 
     Args:
-        table: of one split: model, attribute, group, films, and each metric with its interval.
+        table: of one split: model, attribute, group, images, and each metric with its interval.
     """
     models = table["model"].unique()
-    groups = table.drop_duplicates(["attribute", "group"])[["attribute", "group", "films"]]
+    groups = table.drop_duplicates(["attribute", "group"])[["attribute", "group", "images"]]
     figure, axes = plt.subplots(
         1, len(SUBGROUP_METRICS), figsize=(8.6, 0.5 * len(groups) + 1.3),
         sharex=True, sharey=True,
@@ -123,6 +123,6 @@ def _offset(place: int, count: int) -> float:
     return (place - (count - 1) / 2) * 0.3
 
 
-def _group(attribute: str, group: str, films: int) -> str:
+def _group(attribute: str, group: str, images: int) -> str:
     name = f"size: {group}" if attribute == "size" else group
-    return f"{name} ({films:,})"
+    return f"{name} ({images:,})"

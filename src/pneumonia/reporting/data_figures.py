@@ -45,7 +45,7 @@ def class_names(table: pd.DataFrame) -> pd.Series:
 
 
 def balance(table: pd.DataFrame, of: str) -> Figure:
-    """Films by split and subtype, as shares with their counts; `of` names what a row is."""
+    """Images by split and subtype, as shares with their counts; `of` names what a row is."""
     figure, axis = plt.subplots(figsize=(_WIDTH, 2.4))
     totals = table.groupby("split").size()
     counts = table.groupby(["split", "subtype"]).size()
@@ -172,7 +172,7 @@ def probe_bars(probes: dict[str, Probe]) -> Figure:
 
 
 def embed(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """First two principal components of the films at 16x16 px.
+    """First two principal components of the images at 16x16 px.
 
     Principal components and not t-SNE: the same on every run, and distances keep their meaning.
 
@@ -196,11 +196,11 @@ def embed(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[n
 def embedding(
     points: NDArray[np.float64], shares: NDArray[np.float64], names: pd.Series, by: str
 ) -> Figure:
-    """Map of the films, with lines around half and around nine tenths of each kind.
+    """Map of the images, with lines around half and around nine tenths of each kind.
 
     Args:
         points, shares: from `embed`.
-        names: (N,), the kind of each film: its class, or its split.
+        names: (N,), the kind of each image: its class, or its split.
         by: what `names` are, for the title.
     """
     figure, axis = plt.subplots(figsize=(_WIDTH, 4.2))

@@ -8,8 +8,8 @@ from pneumonia.data.audit import NAIVE, Audit
 from pneumonia.data.duplicates import LISTED, NearDuplicates
 from pneumonia.data.manifest import LABELS
 from pneumonia.data.probes import PROBES, Probe
-from pneumonia.data.quarantine import LISTED as LISTED_FILMS
-from pneumonia.data.quarantine import QuarantinedFilm
+from pneumonia.data.quarantine import LISTED as LISTED_IMAGES
+from pneumonia.data.quarantine import QuarantinedImage
 from pneumonia.data.survey import HASH_BITS
 from pneumonia.reporting.page import Figure, Section, Table, write_page
 
@@ -21,19 +21,21 @@ def write_data_page(
     found: Audit,
     near: NearDuplicates,
     probes: dict[str, Probe],
-    quarantined: list[QuarantinedFilm],
+    quarantined: list[QuarantinedImage],
 ) -> None:
     """Write `index.html` from an audit without leaks and the figures already in `folder`."""
     sections = [
-        Section("Films", figures=[Figure(folder / "films.png", "films of each subtype, in rows")]),
+        Section(
+            "Images", figures=[Figure(folder / "images.png", "images of each subtype, in rows")]
+        ),
         Section(
             "Balance",
             [
-                "Totals under the names of the splits. A patient with films of two subtypes counts "
+                "Totals under the names of the splits. A patient with images of two subtypes counts "
                 "in both."
             ],
             figures=[
-                Figure(folder / "balance_films.png", "films by split and subtype"),
+                Figure(folder / "balance_images.png", "images by split and subtype"),
                 Figure(folder / "balance_patients.png", "patients by split and subtype"),
             ],
         ),
@@ -56,7 +58,7 @@ def write_data_page(
         Section(
             "Grey values",
             figures=[
-                Figure(folder / "means.png", "mean film of each class and their difference"),
+                Figure(folder / "means.png", "mean image of each class and their difference"),
                 Figure(folder / "grey_values.png", "histogram of the grey values by class"),
             ],
         ),
@@ -64,47 +66,47 @@ def write_data_page(
             "Closest pairs",
             [
                 f"Perceptual hashes of {HASH_BITS} bits. Up to {near.distance} differing bits, "
-                "pairs are near duplicates: a film saved again, brightened or slightly cropped. "
+                "pairs are near duplicates: an image saved again, brightened or slightly cropped. "
                 "They are reported and do not stop training, since only a person can tell one "
-                "film saved twice from two films of one chest. Copies, equal in every pixel, are "
+                "image saved twice from two images of one chest. Copies, equal in every pixel, are "
                 "not shown.",
                 *([] if near.pairs <= LISTED else [f"audit.json lists {LISTED} of them."]),
             ],
-            figures=[Figure(folder / "near_duplicates.png", "the closest pairs of films")],
+            figures=[Figure(folder / "near_duplicates.png", "the closest pairs of images")],
         ),
         Section(
-            "Map of the films",
+            "Map of the images",
             [
-                "Two principal components of the films at 16x16 px. Classes that part here part "
+                "Two principal components of the images at 16x16 px. Classes that part here part "
                 "by exposure and framing; splits should cover the same ground. The lines "
-                "hold half and nine tenths of the films of a kind."
+                "hold half and nine tenths of the images of a kind."
             ],
             figures=[
-                Figure(folder / "embedding_class.png", "map of the films by class"),
-                Figure(folder / "embedding_split.png", "map of the films by split"),
+                Figure(folder / "embedding_class.png", "map of the images by class"),
+                Figure(folder / "embedding_split.png", "map of the images by split"),
             ],
         ),
         Section(
-            "What training makes of a film",
+            "What training makes of an image",
             [
                 "Draws of train_scratch.augment: position, aspect, exposure, blur, noise, blades; "
                 "never mirrored."
             ],
-            figures=[Figure(folder / "augmentation.png", "films and augmented draws of them")],
+            figures=[Figure(folder / "augmentation.png", "images and augmented draws of them")],
         ),
     ]
-    lead = "The prepared films as the models see them, and the audit that lets training begin."
+    lead = "The prepared images as the models see them, and the audit that lets training begin."
     write_page(folder / "index.html", "Data", lead, sections)
 
 
 def _checks(found: Audit, near: NearDuplicates, quarantined: int) -> Table:
     rows = {
-        "films": found.films,
-        "films in quarantine, not read": quarantined,
+        "images": found.images,
+        "images in quarantine, not read": quarantined,
         "patients": found.patients,
         "patients in more than one split": 0,
-        "identical films in more than one split": 0,
-        "groups of identical films": len(found.copy_groups),
+        "identical images in more than one split": 0,
+        "groups of identical images": len(found.copy_groups),
         "groups with two patients' ids": found.copies_across_patients,
         "groups with both labels": len(found.label_conflicts),
         "redundant copies in the groups": found.copies,
@@ -118,17 +120,17 @@ def _checks(found: Audit, near: NearDuplicates, quarantined: int) -> Table:
     return Table(["finding", "count"], [[name, f"{count:,}"] for name, count in rows.items()])
 
 
-def _quarantine(films: list[QuarantinedFilm]) -> Section:
+def _quarantine(images: list[QuarantinedImage]) -> Section:
     rows = [
-        [film.file, LABELS[film.label], film.split, film.patient_id, film.reason]
-        for film in films[:LISTED_FILMS]
+        [image.file, LABELS[image.label], image.split, image.patient_id, image.reason]
+        for image in images[:LISTED_IMAGES]
     ]
     return Section(
         "Quarantine",
         [
-            f"{len(films):,} films could not be read and are in no split. What is left may differ "
+            f"{len(images):,} images could not be read and are in no split. What is left may differ "
             "from what was collected: see whether one class or split lost more than another.",
-            *([] if len(films) <= LISTED_FILMS else [f"The first {LISTED_FILMS} of them:"]),
+            *([] if len(images) <= LISTED_IMAGES else [f"The first {LISTED_IMAGES} of them:"]),
         ],
         Table(["file", "class", "split", "patient", "reason"], rows),
     )
@@ -142,7 +144,7 @@ def _shortcuts(folder: Path, probes: dict[str, Probe]) -> Section:
     return Section(
         "Shortcuts",
         [
-            "A logistic regression trained on the train films and scored on the test films, seeing "
+            "A logistic regression trained on the train images and scored on the test images, seeing "
             "nothing that a diagnosis should rest on. Read every model's AUC next to these: what a "
             "probe reaches, a network may have got in the same way."
         ],

@@ -1,4 +1,4 @@
-"""The pictures of `visualize`: figures made of films."""
+"""The pictures of `visualize`: figures made of images."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DRAWS = 5  # of the augmentation, beside each film
+DRAWS = 5  # of the augmentation, beside each image
 PAIRS = 6  # closest pairs shown
 
 
 def sample_grid(table: pd.DataFrame, folder: Path, columns: int) -> Figure:
-    """Films of each subtype in a row, spread evenly over the manifest, first of their patients."""
+    """Images of each subtype in a row, spread evenly over the manifest, first of their patients."""
     kinds = kinds_of(table)
     figure, axes = _grid(len(kinds), columns)
     for row, kind in enumerate(kinds):
-        films = table[table["subtype"] == kind].drop_duplicates("patient_id")["image_id"]
-        picks = films.iloc[np.linspace(0, len(films) - 1, columns).round().astype(int)]
+        images = table[table["subtype"] == kind].drop_duplicates("patient_id")["image_id"]
+        picks = images.iloc[np.linspace(0, len(images) - 1, columns).round().astype(int)]
         for axis, image_id in zip(axes[row], picks, strict=True):
             _show(axis, read_grey(image_path(folder, image_id)))
         name = kind if kind == "normal" else f"pneumonia\n{kind}"
@@ -38,8 +38,8 @@ def sample_grid(table: pd.DataFrame, folder: Path, columns: int) -> Figure:
     return figure
 
 
-def mean_films(means: NDArray[np.float64]) -> Figure:
-    """The mean film of each class and their difference.
+def mean_images(means: NDArray[np.float64]) -> Figure:
+    """The mean image of each class and their difference.
 
     Args:
         means: (2, S, S), normal and pneumonia.
@@ -64,7 +64,7 @@ def mean_films(means: NDArray[np.float64]) -> Figure:
 
 
 def augmentation(table: pd.DataFrame, folder: Path, params: AugmentParams, seed: int) -> Figure:
-    """A film of each subtype, and what training may make of it."""
+    """An image of each subtype, and what training may make of it."""
     from pneumonia.models.augment import augment
     from pneumonia.models.quiet import quiet
 
@@ -75,19 +75,19 @@ def augmentation(table: pd.DataFrame, folder: Path, params: AugmentParams, seed:
     figure, axes = _grid(len(kinds), 1 + DRAWS)
     for row, kind in enumerate(kinds):
         image_id = table.loc[table["subtype"] == kind, "image_id"].iloc[0]
-        film = read_grey(image_path(folder, image_id))
-        batch = np.repeat(film[None, ..., None], DRAWS, axis=0)
+        image = read_grey(image_path(folder, image_id))
+        batch = np.repeat(image[None, ..., None], DRAWS, axis=0)
         drawn = augment(tf.constant(batch), params, tf.constant([seed, row])).numpy()[..., 0]
-        for axis, pixels in zip(axes[row], [film, *drawn], strict=True):
+        for axis, pixels in zip(axes[row], [image, *drawn], strict=True):
             _show(axis, pixels)
         _name_row(axes[row, 0], kind)
-    axes[0, 0].set_title("the film")
+    axes[0, 0].set_title("the image")
     axes[0, 1].set_title("drawn in training")
     return figure
 
 
 def closest(table: pd.DataFrame, folder: Path, pairs: list[Pair], distance: int) -> Figure:
-    """The closest pairs of films that are no copies, side by side: above first, below second."""
+    """The closest pairs of images that are no copies, side by side: above first, below second."""
     figure, axes = plt.subplots(2, PAIRS, figsize=(9.2, 4.0))
     for axis in axes.flat:
         axis.set_axis_off()

@@ -1,4 +1,4 @@
-"""The figures of `evaluate` that show one model's curves beside the other's, on the test films.
+"""The figures of `evaluate` that show one model's curves beside the other's, on the test images.
 
 They draw the tables of `evaluation.curves`, which `dvc plots` draws too. Bands and bars are 95 %
 intervals by the bootstrap of patients, pointwise.
@@ -57,7 +57,7 @@ def precision_recall(
         curves: by model, recall, precision, low, high.
         scores: by model, the average precision for the legend.
         at: by model, (sensitivity, positive predictive value) of the operating point.
-        prevalence: of the films: the precision of a guess.
+        prevalence: of the images: the precision of a guess.
     """
     figure, axis = plt.subplots(figsize=(4.6, 4.6))
     axis.axhline(prevalence, color=GREY, linewidth=1, linestyle=":")
@@ -100,12 +100,12 @@ def calibration(before: Curves, after: Curves) -> Figure:
 
 
 def scores(curves: Curves, thresholds: dict[str, float]) -> Figure:
-    """Films by probability, pneumonia upwards and normal downwards, a panel a model.
+    """Images by probability, pneumonia upwards and normal downwards, a panel a model.
 
-    Heights go with the square root of the count, so that a single wrong film is seen.
+    Heights go with the square root of the count, so that a single wrong image is seen.
 
     Args:
-        curves: by model, probability (middle of a bin), normal, pneumonia (films).
+        curves: by model, probability (middle of a bin), normal, pneumonia (images).
         thresholds: by model.
     """
     figure, axes = plt.subplots(1, len(curves), figsize=(3.75 * len(curves), 3.3), squeeze=False)
@@ -135,7 +135,7 @@ def scores(curves: Curves, thresholds: dict[str, float]) -> Figure:
             title=model, xlabel="probability of pneumonia", xlim=(0, 1),
             ylim=(-most * 1.15, most * 1.15),
         )  # fmt: skip
-    axes[0, 0].set_ylabel("films (square-root scale)")
+    axes[0, 0].set_ylabel("images (square-root scale)")
     return figure
 
 
@@ -149,7 +149,7 @@ def decision(curves: Curves, thresholds: dict[str, float]) -> Figure:
     figure, axis = plt.subplots(figsize=(5.2, 3.9))
     reference = next(iter(curves.values()))
     axis.plot(reference["threshold"], reference["treat_all"], color=INK, linewidth=1,
-              linestyle=":", label="call every film pneumonia")  # fmt: skip
+              linestyle=":", label="call every image pneumonia")  # fmt: skip
     axis.axhline(0, color=GREY, linewidth=1.2, label="call none")
     for model, rows in curves.items():
         _banded(axis, model, rows, ("threshold", "net_benefit"), model)
@@ -159,7 +159,7 @@ def decision(curves: Curves, thresholds: dict[str, float]) -> Figure:
     top = max(rows["high"].max() for rows in curves.values())
     axis.set(
         title="Decision curve; dots: operating points",
-        xlabel="threshold probability", ylabel="net benefit per film",
+        xlabel="threshold probability", ylabel="net benefit per image",
         xlim=(0, 1), ylim=(-0.25 * top, 1.08 * top),
     )  # fmt: skip
     axis.legend(loc="lower left")
@@ -167,10 +167,10 @@ def decision(curves: Curves, thresholds: dict[str, float]) -> Figure:
 
 
 def confusion(decisions: Curves) -> Figure:
-    """Test films by class and decision; the colour is the share of the class.
+    """Test images by class and decision; the colour is the share of the class.
 
     Args:
-        decisions: by model, actual and predicted, a row a film.
+        decisions: by model, actual and predicted, a row an image.
     """
     figure, axes = plt.subplots(1, len(decisions), figsize=(2.5 * len(decisions), 2.5))
     for axis, (model, rows) in zip(np.atleast_1d(axes), decisions.items(), strict=True):

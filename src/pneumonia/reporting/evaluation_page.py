@@ -16,13 +16,13 @@ from pneumonia.reporting.results import Results
 from pneumonia.reporting.robustness_figures import heat_table
 
 IN_SAMPLE = (
-    "Threshold and calibration were fitted to these films: all figures here but AUC and average "
+    "Threshold and calibration were fitted to these images: all figures here but AUC and average "
     "precision flatter the models, and their intervals with them."
 )
 LIMITS = [
-    "Age and sex are not in the data, nor is the device or the hospital of a film: no subgroup of "
-    "these can be examined. All films of a data set come from one source, so nothing here says how "
-    "a model does elsewhere. A network at AUC .95 on the Kermany films fell to .54 on children of "
+    "Age and sex are not in the data, nor is the device or the hospital of an image: no subgroup of "
+    "these can be examined. All images of a data set come from one source, so nothing here says how "
+    "a model does elsewhere. A network at AUC .95 on the Kermany images fell to .54 on children of "
     "another hospital (Xin 2021).",
     "The shifts change what machines and files change; they do not bring other patients, other "
     "diseases or other labels.",
@@ -42,7 +42,7 @@ def write_evaluation_report(folder: Path, results: Results) -> None:
     }
     others = ", ".join(f"{name} {means[name]:.3f}" for name in results.models if name != chosen)
     lead = (
-        f"Two models on the same films. Chosen by mean validation AUC under shift: {chosen} "
+        f"Two models on the same images. Chosen by mean validation AUC under shift: {chosen} "
         f"({means[chosen]:.3f}; {others})."
     )
     sections = [
@@ -111,7 +111,7 @@ def _result(folder: Path, results: Results) -> list[Section]:
     how = (
         f"95 % intervals: {results.params.bootstrap:,} bootstrap resamples of patients; of the AUC "
         "also by DeLong, clustered on patients. Choice of model, thresholds and calibration were "
-        "fixed on validation; the test films were scored once, with them. Where no film is decided "
+        "fixed on validation; the test images were scored once, with them. Where no image is decided "
         "wrongly the limit is that of Clopper and Pearson. The calibration error is over "
         f"{BINS} bins of equal count."
     )
@@ -123,7 +123,7 @@ def _result(folder: Path, results: Results) -> list[Section]:
             [
                 Figure(
                     folder / "comparison.png",
-                    "Metrics of both models on the test films as points with intervals",
+                    "Metrics of both models on the test images as points with intervals",
                     "Squares: scratch; dots: transfer. Bars: 95 % intervals.",
                 )
             ],
@@ -134,16 +134,16 @@ def _result(folder: Path, results: Results) -> list[Section]:
         Section(
             "Models and shortcut probes",
             [
-                "A probe is a logistic regression trained on the train films. It sees the source "
-                "file's size, aspect and bytes (file), the outer frame of the film (border) or the "
-                "film at 8x8 px (thumbnail).",
+                "A probe is a logistic regression trained on the train images. It sees the source "
+                "file's size, aspect and bytes (file), the outer frame of the image (border) or the "
+                "image at 8x8 px (thumbnail).",
                 tables.probes_in_words(results),
             ],
             tables.contenders_table(results),
             [
                 Figure(
                     folder / "contenders.png",
-                    "AUC of models and shortcut probes on the test films with intervals",
+                    "AUC of models and shortcut probes on the test images with intervals",
                 )
             ],
             level=3,
@@ -157,10 +157,10 @@ def _operating_point(folder: Path, results: Results) -> list[Section]:
         Section(
             "Operating point",
             [
-                f"Rule {rule}: {tables.rule_in_words(rule)}, on the validation films together with "
-                "their mildly and medium shifted versions. Unshifted films of one hospital are "
+                f"Rule {rule}: {tables.rule_in_words(rule)}, on the validation images together with "
+                "their mildly and medium shifted versions. Unshifted images of one hospital are "
                 "told apart almost without error, so that every threshold in a wide gap between "
-                "the classes would be the best. A film is called pneumonia at a probability at "
+                "the classes would be the best. An image is called pneumonia at a probability at "
                 "or above the threshold.",
                 "Probability = sigmoid(slope * logit + intercept).",
             ],
@@ -168,14 +168,14 @@ def _operating_point(folder: Path, results: Results) -> list[Section]:
             [
                 Figure(
                     folder / "scores.png",
-                    "Test films by probability and class, with the threshold of each model",
+                    "Test images by probability and class, with the threshold of each model",
                     "Pneumonia upwards, normal downwards. Heights go with the square root of the "
-                    "count, so that single wrong films are seen.",
+                    "count, so that single wrong images are seen.",
                 ),
                 Figure(
                     folder / "confusion.png",
-                    "Test films by label and decision of each model",
-                    "Percentages are of the films with that label.",
+                    "Test images by label and decision of each model",
+                    "Percentages are of the images with that label.",
                 ),
             ],
         ),
@@ -183,7 +183,7 @@ def _operating_point(folder: Path, results: Results) -> list[Section]:
             "Calibration",
             [
                 f"Method {method}: {tables.method_in_words(method)}, fitted on the unshifted "
-                "validation films by least log loss. Right are a slope of 1 and an intercept of 0; "
+                "validation images by least log loss. Right are a slope of 1 and an intercept of 0; "
                 "a slope below 1 means too extreme, an intercept below 0 too high probabilities."
             ],
             tables.calibration_table(results, results.models),
@@ -199,7 +199,7 @@ def _operating_point(folder: Path, results: Results) -> list[Section]:
         Section(
             "Predictive values",
             [
-                "Predictive values hold for the share of pneumonia in these films. Where fewer are "
+                "Predictive values hold for the share of pneumonia in these images. Where fewer are "
                 "ill, with sensitivity and specificity as here, more of the calls are false alarms."
             ],
             tables.predictive_values(results, results.models),
@@ -213,19 +213,19 @@ def _curves(folder: Path, results: Results) -> Section:
         [f"{tables.counted(results, 'test')}. Bands: 95 %, pointwise, by bootstrap of patients."],
         figures=[
             Figure(
-                folder / "roc.png", "ROC curves of both models on the test films, with bands",
+                folder / "roc.png", "ROC curves of both models on the test images, with bands",
                 "Dotted: a guess.",
             ),
             Figure(
                 folder / "precision_recall.png",
-                "Precision by recall of both models on the test films, with bands",
-                "Dotted: a guess, the share of pneumonia in these films.",
+                "Precision by recall of both models on the test images, with bands",
+                "Dotted: a guess, the share of pneumonia in these images.",
             ),
             Figure(
                 folder / "decision.png",
                 "Net benefit of both models by threshold probability, with bands",
                 "True calls less false alarms, these weighed by the odds of the threshold "
-                "probability (Vickers 2006), at the prevalence of these films. A model is of use "
+                "probability (Vickers 2006), at the prevalence of these images. A model is of use "
                 "where it lies above both lines.",
             ),
         ],
@@ -236,7 +236,7 @@ def _subgroups(folder: Path, results: Results) -> Section:
     return Section(
         "Subgroups",
         [
-            "Each subtype of pneumonia with all normal films, and films by tercile of the source "
+            "Each subtype of pneumonia with all normal images, and images by tercile of the source "
             "file's pixels. Age and sex are not in the data."
         ],
         tables.subgroups_table(results, results.models),
@@ -244,7 +244,7 @@ def _subgroups(folder: Path, results: Results) -> Section:
             Figure(
                 folder / "subgroups.png",
                 "AUC, sensitivity and specificity of both models by subgroup, with intervals",
-                "In brackets: films. Squares: scratch; dots: transfer. Bars: 95 % intervals.",
+                "In brackets: images. Squares: scratch; dots: transfer. Bars: 95 % intervals.",
             )
         ],
     )

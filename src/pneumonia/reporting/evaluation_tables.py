@@ -33,7 +33,7 @@ def metrics_table(results: Results, split: str) -> Table:
 def predictive_values(results: Results, models: list[str]) -> Table:
     """Predictive values at the prevalence of test and at `metrics.PREVALENCES`."""
     rows = [
-        [f"{100 * _prevalence(results):.1f} % (these films)", model]
+        [f"{100 * _prevalence(results):.1f} % (these images)", model]
         + [results.text(model, "test", metric) for metric in ("ppv", "npv")]
         for model in models
     ]
@@ -44,7 +44,7 @@ def predictive_values(results: Results, models: list[str]) -> Table:
         for model in models
     ]
     columns = ["prevalence", "model", "positive predictive value", "negative predictive value"]
-    return Table(columns, rows, f"Test films. {INTERVALS}")
+    return Table(columns, rows, f"Test images. {INTERVALS}")
 
 
 def contenders_table(results: Results) -> Table:
@@ -53,7 +53,7 @@ def contenders_table(results: Results) -> Table:
         [row["name"], row["kind"], with_interval(row["auc"], row["low"], row["high"])]
         for row in results.contenders.to_dict("records")
     ]
-    return Table(["name", "kind", "AUC"], rows, f"Test films, the best first. {INTERVALS}")
+    return Table(["name", "kind", "AUC"], rows, f"Test images, the best first. {INTERVALS}")
 
 
 def probes_in_words(results: Results) -> str:
@@ -78,7 +78,7 @@ def probes_in_words(results: Results) -> str:
 
 
 def comparison_table(results: Results) -> Table:
-    """AUCs and decisions of the two models on the same films."""
+    """AUCs and decisions of the two models on the same images."""
     found = results.comparison
     first, second = found["test"]["first"], found["test"]["second"]
 
@@ -86,7 +86,7 @@ def comparison_table(results: Results) -> Table:
         return [name, *(write(found[split]) for split in SPLITS)]
 
     rows = [
-        row("films (patients)", lambda one: f"{one['films']:,} ({one['patients']:,})"),
+        row("images (patients)", lambda one: f"{one['images']:,} ({one['patients']:,})"),
         row(f"AUC, {second} - {first}, by DeLong", lambda one: _difference(one["auc"], "")),
         row("the same, by paired bootstrap", lambda one: _difference(one["auc"], "bootstrap_")),
         row("p of no difference in AUC", lambda one: p_text(one["auc"]["p"])),
@@ -97,10 +97,10 @@ def comparison_table(results: Results) -> Table:
         row(
             "p of equal decisions, by patient", lambda one: p_text(one["decisions"]["clustered_p"])
         ),
-        row("the same by film (McNemar)", lambda one: p_text(one["decisions"]["mcnemar_p"])),
+        row("the same by image (McNemar)", lambda one: p_text(one["decisions"]["mcnemar_p"])),
     ]
     return Table(
-        ["", *SPLITS.values()], rows, f"Paired by film, clustered on patients. {INTERVALS}"
+        ["", *SPLITS.values()], rows, f"Paired by image, clustered on patients. {INTERVALS}"
     )
 
 
@@ -117,7 +117,7 @@ def operating_points(results: Results) -> Table:
 
 
 def calibration_table(results: Results, models: list[str]) -> Table:
-    """Calibration figures of the test films before and after calibration."""
+    """Calibration figures of the test images before and after calibration."""
     rows = [
         [
             NAMES[metric], model, f"{results.uncalibrated[model]['test'][metric]:z.3f}",
@@ -126,7 +126,7 @@ def calibration_table(results: Results, models: list[str]) -> Table:
         for metric in CALIBRATION
         for model in models
     ]  # fmt: skip
-    return Table(["figure", "model", "before", "after"], rows, f"Test films. {INTERVALS}")
+    return Table(["figure", "model", "before", "after"], rows, f"Test images. {INTERVALS}")
 
 
 def subgroups_table(results: Results, models: list[str], split: str = "test") -> Table:
@@ -135,19 +135,19 @@ def subgroups_table(results: Results, models: list[str], split: str = "test") ->
     metrics = ("auc", "sensitivity", "specificity", "brier")
     rows = [
         [group_name(str(row["attribute"]), str(row["group"])), model,
-         f"{row['films']:,} ({row['pneumonia']:,})"]
+         f"{row['images']:,} ({row['pneumonia']:,})"]
         + [with_interval(row[metric], row[f"{metric}_low"], row[f"{metric}_high"])
            for metric in metrics]
         for _, group in table.groupby(["attribute", "group"], sort=False)
         for model in models
         for _, row in group[group["model"] == model].iterrows()
     ]  # fmt: skip
-    columns = ["group", "model", "films (ill)", *(NAMES[metric] for metric in metrics)]
-    return Table(columns, rows, f"{SPLITS[split].capitalize()} films. {INTERVALS}")
+    columns = ["group", "model", "images (ill)", *(NAMES[metric] for metric in metrics)]
+    return Table(columns, rows, f"{SPLITS[split].capitalize()} images. {INTERVALS}")
 
 
 def errors_table(results: Results, models: list[str]) -> Table:
-    """Error rates by attribute of the film, a column a model."""
+    """Error rates by attribute of the image, a column a model."""
     found = {
         (str(row["attribute"]), str(row["group"]), row["model"]): row
         for row in results.errors.to_dict("records")
@@ -166,12 +166,12 @@ def errors_table(results: Results, models: list[str]) -> Table:
             f"{row['missed']:,}\N{NO-BREAK SPACE}+\N{NO-BREAK SPACE}{row['false_alarms']:,}"
             for row in of
         ]
-        rows.append([group_name(attribute, group), f"{of[0]['films']:,}", *cells])
+        rows.append([group_name(attribute, group), f"{of[0]['images']:,}", *cells])
     caption = (
-        f"Test films: share decided wrongly; missed + false alarms. {INTERVALS} Size and aspect "
-        "by terciles of the train films; near duplicates are those that the audit lists."
+        f"Test images: share decided wrongly; missed + false alarms. {INTERVALS} Size and aspect "
+        "by terciles of the train images; near duplicates are those that the audit lists."
     )
-    return Table(["films", "number", *models], rows, caption)
+    return Table(["images", "number", *models], rows, caption)
 
 
 def group_name(attribute: str, group: str) -> str:
@@ -180,10 +180,10 @@ def group_name(attribute: str, group: str) -> str:
 
 
 def counted(results: Results, split: str) -> str:
-    """What a split holds, "131 test films of 90 patients, 67 with pneumonia"."""
+    """What a split holds, "131 test images of 90 patients, 67 with pneumonia"."""
     rows = results.manifest[results.manifest["split"] == split]
     return (
-        f"{len(rows):,} {SPLITS.get(split, split)} films of {rows['patient_id'].nunique():,} "
+        f"{len(rows):,} {SPLITS.get(split, split)} images of {rows['patient_id'].nunique():,} "
         f"patients, {int(rows['label'].sum()):,} with pneumonia"
     )
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ORDERS = {
     "map": ("its map", BLUE, "-", "o"),
-    "other_film": ("another film's map", PURPLE, "-.", "D"),
+    "other_image": ("another image's map", PURPLE, "-.", "D"),
     "edges": ("the strongest edges (Sobel)", ORANGE, "--", "s"),
     "random": ("chance", GREY, ":", "^"),
 }
@@ -35,7 +35,7 @@ ORDERS = {
 
 @dataclass(frozen=True)
 class Explained:
-    """What a model said of a film, and where it looked.
+    """What a model said of an image, and where it looked.
 
     Attributes:
         probability, threshold: 0 to 1.
@@ -52,50 +52,50 @@ class Explained:
 
     @property
     def called(self) -> bool:
-        """Whether the film is called PNEUMONIA."""
+        """Whether the image is called PNEUMONIA."""
         return self.probability >= self.threshold
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A film of a gallery, and each model's answer.
+    """An image of a gallery, and each model's answer.
 
     Attributes:
         image_id: of the manifest.
         subtype: likewise.
-        film: uint8, (S, S).
-        box: rows and columns of the square that the film fills.
+        image: uint8, (S, S).
+        box: rows and columns of the square that the image fills.
         mask: bool, (S, S); None where unknown.
         answers: by model.
     """
 
     image_id: str
     subtype: str
-    film: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     box: tuple[slice, slice]
     mask: NDArray[np.bool_] | None
     answers: dict[str, Explained]
 
 
 def gallery(exhibits: list[Exhibit], opacity: float) -> Figure:
-    """A row a film: the film, then each model's overlay on it and the map's own cells."""
+    """A row an image: the image, then each model's overlay on it and the map's own cells."""
     if not exhibits:
         figure, axis = plt.subplots(figsize=(4.2, 1.2))
         axis.set_axis_off()
-        axis.text(0, 0.5, "no such film", va="center")
+        axis.text(0, 0.5, "no such image", va="center")
         return figure
     models = list(exhibits[0].answers)
     rows, columns = len(exhibits), 1 + 2 * len(models)
     figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 2.25 * rows), squeeze=False)
     for row, exhibit in zip(axes, exhibits, strict=True):
-        title = f"film {exhibit.image_id[:8]} ({exhibit.subtype})"
-        _show(row[0], exhibit, exhibit.film, title)
+        title = f"image {exhibit.image_id[:8]} ({exhibit.subtype})"
+        _show(row[0], exhibit, exhibit.image, title)
         for number, model in enumerate(models):
             answer = exhibit.answers[model]
             sign = "≥" if answer.called else "<"
             title = f"{model}  {answer.probability:.3f} {sign} {answer.threshold:.3f}"
-            laid = overlay(exhibit.film, answer.heat_map, answer.scale, opacity)
-            cells = heat_layer(answer.heat_map, answer.scale, len(exhibit.film), cells=True)
+            laid = overlay(exhibit.image, answer.heat_map, answer.scale, opacity)
+            cells = heat_layer(answer.heat_map, answer.scale, len(exhibit.image), cells=True)
             _show(row[1 + 2 * number], exhibit, laid, title)
             _show(row[2 + 2 * number], exhibit, cells, f"{model}, cells")
     return figure
@@ -110,7 +110,7 @@ def _show(axis: Axes, exhibit: Exhibit, pixels: NDArray[np.uint8], title: str) -
 
 
 def outline(axis: Axes, mask: NDArray[np.bool_]) -> None:
-    """Draw the edge of a mask: white below colour, to be seen on the film and on the map."""
+    """Draw the edge of a mask: white below colour, to be seen on the image and on the map."""
     axis.contour(mask, [0.5], colors="white", linewidths=1.6)
     axis.contour(mask, [0.5], colors=BLUE, linewidths=0.8)
 
@@ -118,7 +118,7 @@ def outline(axis: Axes, mask: NDArray[np.bool_]) -> None:
 def map_scores(figures: dict[str, dict[str, Any]]) -> Figure:
     """Where the maps' energy lies, bars by model.
 
-    Dashed, what an even map has there; dotted, what another film's map has.
+    Dashed, what an even map has there; dotted, what another image's map has.
     """
     chance = {"border_energy": "border_area"}
     if "energy_inside" in next(iter(figures.values())):
@@ -137,10 +137,10 @@ def map_scores(figures: dict[str, dict[str, Any]]) -> Figure:
             axis.hlines(values[area], *ends, INK, "--", label="even map" if first else "")
             if f"other_{name}" in values:
                 first = number == 0 and name == "energy_inside"
-                label = "another film's map" if first else ""
+                label = "another image's map" if first else ""
                 axis.hlines(values[f"other_{name}"], *ends, INK, ":", label=label)
     axis.set_xticks(range(len(chance)), [name.replace("_", " ") for name in chance])
-    axis.set(title="Heat maps of the pneumonia films of test", ylim=(0, 1.28), ylabel="share")
+    axis.set(title="Heat maps of the pneumonia images of test", ylim=(0, 1.28), ylabel="share")
     axis.set_yticks(np.linspace(0, 1, 6))
     axis.grid(axis="x", visible=False)
     axis.legend(loc="upper left", ncols=4)
@@ -157,7 +157,7 @@ def randomisation(steps: dict[str, pd.DataFrame], max_rank: float) -> Figure:
         lines = (("rank", "rank correlation", BLUE, "o"), ("ssim", "SSIM", GREEN, "s"))
         for name, label, colour, marker in lines:
             axis.plot(places, table[name], color=colour, marker=marker, label=label)
-            pairs = f"{label}, another film's map"
+            pairs = f"{label}, another image's map"
             axis.plot(places, table[f"pair_{name}"], color=colour, linestyle=":", label=pairs)
         axis.axhline(max_rank, color=INK, linestyle="--", linewidth=1)
         axis.text(places.max(), max_rank + 0.02, "most allowed rank", ha="right", va="bottom")
@@ -170,7 +170,7 @@ def randomisation(steps: dict[str, pd.DataFrame], max_rank: float) -> Figure:
 
 
 def road(figures: dict[str, dict[str, Any]]) -> Figure:
-    """Fall of the logit by the share of the film removed, a panel a model."""
+    """Fall of the logit by the share of the image removed, a panel a model."""
     figure, axes = plt.subplots(
         1, len(figures), figsize=(4.4 * len(figures), 3.0), sharey=True, squeeze=False
     )
@@ -180,14 +180,14 @@ def road(figures: dict[str, dict[str, Any]]) -> Figure:
             shares = [int(share) for share in falls]
             style = {"color": colour, "linestyle": line, "marker": marker}
             axis.plot(shares, list(falls.values()), label=label, **style)
-        axis.set(title=model, xlabel="share of the film removed, %", xticks=shares)
+        axis.set(title=model, xlabel="share of the image removed, %", xticks=shares)
     axes[0, 0].set_ylabel("fall of the logit")
     axes[0, 0].legend(loc="upper left", fontsize=8)
     return figure
 
 
 def agreement(figures: dict[str, dict[str, Any]]) -> Figure:
-    """Rank correlation with the maps of another network, on the same film and on different ones."""
+    """Rank correlation with the maps of another network, on the same image and on different ones."""
     kinds = {"second_seed": "another seed", "other_model": "the other model"}
     figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.5), sharey=True)
     for axis, (kind, label) in zip(axes, kinds.items(), strict=True):

@@ -15,12 +15,12 @@ from pneumonia.explain.checks import Checked
 from pneumonia.explain.gradcam import LAST, layers_with_maps
 from pneumonia.explain.overlay import colour, heat_layer, smooth
 from pneumonia.explain.subject import Subject
-from pneumonia.explain.verdicts import YES, Verdict, verdicts
+from pneumonia.explain.verdicts import YES, MapVerdict, verdicts
 from pneumonia.params import GradcamReportParams
 from pneumonia.predictor import NOTICE
 from pneumonia.reporting import gradcam_figures, style
 from pneumonia.reporting.gradcam_figures import Exhibit, Explained
-from pneumonia.reporting.page import Figure, Layered, Section, Table, View, write_page
+from pneumonia.reporting.page import Figure, HeatMapView, Layered, Section, Table, write_page
 from pneumonia.stage import write_json
 
 WHAT = {
@@ -34,7 +34,7 @@ WHAT = {
 }
 NORMAL = (
     "The map for NORMAL explains minus the logit: where it is hot, something speaks against "
-    "pneumonia. That is not where the film is healthy, and a normal film can have an empty one: "
+    "pneumonia. That is not where the image is healthy, and a normal image can have an empty one: "
     "what makes it normal is that nothing was found."
 )
 LIMITS = [
@@ -64,7 +64,7 @@ class Report:
         method, layers, flips: how the maps were made; layers by model.
         figures: by model, from `explain.checks.check`.
         verdicts: by model.
-        galleries: the films shown, by group.
+        galleries: the images shown, by group.
         grids: cells down and across, by model.
         better: the better model by validation, whose decisions the groups are.
         opacity: of the overlay at first, 0 to 1.
@@ -75,7 +75,7 @@ class Report:
     layers: dict[str, str]
     flips: bool
     figures: dict[str, dict[str, Any]]
-    verdicts: dict[str, list[Verdict]]
+    verdicts: dict[str, list[MapVerdict]]
     galleries: dict[str, list[Exhibit]]
     grids: dict[str, tuple[int, int]]
     better: str
@@ -137,7 +137,7 @@ def write_gradcam_report(
 def write_gradcam_page(folder: Path, report: Report) -> None:
     """Write `index.html` beside the figures already in `folder`."""
     lead = (
-        f"Where both models looked on films of the test split, and what their heat maps are worth. "
+        f"Where both models looked on images of the test split, and what their heat maps are worth. "
         f"{'; '.join(f'{model}: {_count(found)}' for model, found in report.verdicts.items())}."
     )
     sections = [
@@ -147,31 +147,31 @@ def write_gradcam_page(folder: Path, report: Report) -> None:
                 "similarity of the maps after weights are put in random order",
                 "From the logit down, block by block, weights are put in random order "
                 "(Adebayo 2018). Maps of what was learnt become others; those of an edge detector "
-                "would stay. Dotted: the trained map with another film's after the step."),
+                "would stay. Dotted: the trained map with another image's after the step."),
         _figure(folder, "Dependence of the logit on what is marked", "road",
-                "fall of the logit by the share of the film removed",
-                "Parts of the film are removed and filled in from around them (ROAD, Rong 2022). "
+                "fall of the logit by the share of the image removed",
+                "Parts of the image are removed and filled in from around them (ROAD, Rong 2022). "
                 "What the map marks first should cost most. The first share is judged, the "
-                "nearest to what an opacity covers; where most of the film is gone, what is left "
-                "is no film any more, and removing edges makes it so soonest."),
+                "nearest to what an opacity covers; where most of the image is gone, what is left "
+                "is no image any more, and removing edges makes it so soonest."),
         _figure(folder, "Where the maps lie", "maps", "figures on the maps of both models",
-                "Within the film, without the padding. A map that knows nothing of this film can "
+                "Within the image, without the padding. A map that knows nothing of this image can "
                 "still know where lungs are: that is the dotted line."),
         _figure(folder, "Agreement", "agreement", "rank correlation of maps of two networks",
                 "The second training has another seed; transfer's begins at the same ImageNet "
-                "weights. Dashed: maps of films of two patients, which share where lungs are."),
+                "weights. Dashed: maps of images of two patients, which share where lungs are."),
     ]  # fmt: skip
     for group, title in GROUPS.items():
-        films = report.galleries[group]
-        if films:
+        images = report.galleries[group]
+        if images:
             names = RANKS.get(
-                len(films), [f"{n} of {len(films)}" for n in range(1, len(films) + 1)]
+                len(images), [f"{n} of {len(images)}" for n in range(1, len(images) + 1)]
             )
-            shown = [_layered(film, name) for film, name in zip(films, names, strict=True)]
+            shown = [_layered(image, name) for image, name in zip(images, names, strict=True)]
             words = [f"By the decisions of {report.better}, at even steps of confidence."]
             sections.append(Section(title, words, layered=shown))
         else:
-            sections.append(Section(title, [f"{report.better} has none on the test films."]))
+            sections.append(Section(title, [f"{report.better} has none on the test images."]))
     others = [f"{model}: {', '.join(names)}" for model, names in report.layers_there.items()]
     words = [f"Other layers to look at, for gradcam_report.layer: {'; '.join(others)}."]
     sections += [Section("Limits", LIMITS),
@@ -182,15 +182,15 @@ def write_gradcam_page(folder: Path, report: Report) -> None:
     )  # fmt: skip
 
 
-def _count(found: list[Verdict]) -> str:
+def _count(found: list[MapVerdict]) -> str:
     return f"{sum(one.answer == YES for one in found)} of {len(found)} checks speak for its maps"
 
 
 def _basis(report: Report) -> str:
     one = next(iter(report.figures.values()))
     return (
-        f"Test films, no choice is made on them. Border and opacity: those of PNEUMONIA; the "
-        f"centre: all; the other checks: {one['films']} films of {one['patients']} patients, "
+        f"Test images, no choice is made on them. Border and opacity: those of PNEUMONIA; the "
+        f"centre: all; the other checks: {one['images']} images of {one['patients']} patients, "
         "PNEUMONIA first. In brackets 95 % intervals by patient; an answer is not shown where "
         "they allow both."
     )
@@ -204,7 +204,9 @@ def _explanation(report: Report) -> list[str]:
 
     grids = by_model({model: f"{h} by {w}" for model, (h, w) in report.grids.items()})
     name = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}[report.method]
-    mirrored = " Each map is the mean with that of the film's mirror image." if report.flips else ""
+    mirrored = (
+        " Each map is the mean with that of the image's mirror image." if report.flips else ""
+    )
     other = [
         model for model, layer in report.layers.items()
         if report.method == "gradcam++" or report.flips or layer != LAST
@@ -218,17 +220,17 @@ def _explanation(report: Report) -> list[str]:
         f"that of {' and '.join(other)} here."
     )
     return [
-        "A heat map shows which parts of a film raised the logit, the score for pneumonia before "
+        "A heat map shows which parts of an image raised the logit, the score for pneumonia before "
         f"it becomes a probability. {name} takes a layer's activations A, here "
         f"{by_model(report.layers)}, and {WHAT[report.method]} {same} Its cells, {grids}, are "
-        "enlarged to the film; colours have one scale for all films of a model, so that a faint "
+        "enlarged to the image; colours have one scale for all images of a model, so that a faint "
         "map looks faint. It is evidence on the network, not on the patient."
         f"{mirrored}",
         NORMAL,
     ]
 
 
-def _verdict_table(verdicts: dict[str, list[Verdict]]) -> Table:
+def _verdict_table(verdicts: dict[str, list[MapVerdict]]) -> Table:
     rows = []
     for number, verdict in enumerate(next(iter(verdicts.values()))):
         row = [verdict.check]
@@ -255,23 +257,23 @@ def _figure(folder: Path, title: str, name: str, alt: str, caption: str) -> Sect
 def _layered(exhibit: Exhibit, rank: str) -> Layered:
     views = [_view(exhibit, model, answer) for model, answer in exhibit.answers.items()]
     return Layered(
-        f"Film {exhibit.image_id[:8]}, {exhibit.subtype}: {rank}",
-        encode_png(exhibit.film[exhibit.box]),
+        f"Image {exhibit.image_id[:8]}, {exhibit.subtype}: {rank}",
+        encode_png(exhibit.image[exhibit.box]),
         views,
         encode_png(_edge(exhibit.mask)[exhibit.box]) if exhibit.mask is not None else None,
     )
 
 
-def _view(exhibit: Exhibit, model: str, answer: Explained) -> View:
+def _view(exhibit: Exhibit, model: str, answer: Explained) -> HeatMapView:
     sign, label = ("≥", "PNEUMONIA") if answer.called else ("<", "NORMAL")
-    side = len(exhibit.film)
+    side = len(exhibit.image)
 
     def layer(heat_map: NDArray[np.float32], cells: bool = False) -> bytes:
         return encode_png(heat_layer(heat_map, answer.scale, side, cells)[exhibit.box])
 
     alone = colour(np.clip(smooth(answer.heat_map, side) / answer.scale, 0, 1))
 
-    return View(
+    return HeatMapView(
         model,
         f"{answer.probability:.3f} {sign} {answer.threshold:.3f}: {label}",
         layer(answer.heat_map),

@@ -74,7 +74,7 @@ def _details(results: Results) -> Section:
             model, training["params"], results.source
         ),
         "graph, SHA-256": results.graphs[model],
-        "films, SHA-256": training["data_digest"],
+        "images, SHA-256": training["data_digest"],
         "version and date": "those of the registry; not in the card, so that the same model has "
         "the same card",
     }  # fmt: skip
@@ -95,11 +95,11 @@ def _metrics(results: Results) -> Section:
             f"Brier score, expected calibration error ({BINS} bins of equal count), calibration "
             "slope and intercept. Use: net benefit, in the report beside this card. (TRIPOD+AI "
             "12e)",
-            f"Threshold: {rule}, {tables.rule_in_words(rule)}, on validation films and their "
+            f"Threshold: {rule}, {tables.rule_in_words(rule)}, on validation images and their "
             f"milder shifts. Calibration: {method}, {tables.method_in_words(method)}, on "
-            "validation films.",
+            "validation images.",
             f"Intervals: 95 %, {results.params.bootstrap:,} bootstrap resamples of patients with "
-            "all of their films.",
+            "all of their images.",
         ],
     )
 
@@ -116,7 +116,7 @@ def _data(title: str, results: Results, splits: tuple[str, ...], why: str) -> Se
             [tables.SPLITS.get(split, split), f"{len(part):,}", f"{patients:,}",
              f"{ill:,} ({100 * ill / len(part):.1f} %)", told]
         )  # fmt: skip
-    columns = ["split", "films", "patients", "pneumonia", "subtypes"]
+    columns = ["split", "images", "patients", "pneumonia", "subtypes"]
     source = [texts.SOURCES[results.source], f"Licence: {texts.LICENCES[results.source]}."]
     return Section(title, [*source, why], Table(columns, rows))
 
@@ -128,7 +128,7 @@ def _analyses(results: Results) -> list[Section]:
     return [
         Section(
             "Quantitative analyses",
-            ["(TRIPOD+AI 23a, 23b, 24) All on the test films, at the threshold fixed before."],
+            ["(TRIPOD+AI 23a, 23b, 24) All on the test images, at the threshold fixed before."],
             Table(
                 ["metric", "value"],
                 metrics,
@@ -145,7 +145,7 @@ def _analyses(results: Results) -> list[Section]:
         Section(
             "Subgroups",
             [
-                "Unitary: each subtype of pneumonia with all normal films, and terciles of the "
+                "Unitary: each subtype of pneumonia with all normal images, and terciles of the "
                 "source file's size. Intersectional: not examined; age and sex are not in the data."
             ],
             tables.subgroups_table(results, [model]),
@@ -171,7 +171,7 @@ def _groups(results: Results) -> str:
     rows = table[(table["split"] == "test") & (table["model"] == results.chosen)]
     known = rows[rows["sensitivity"].notna()]
     if known.empty:
-        return "No subgroup of the test films has pneumonia."
+        return "No subgroup of the test images has pneumonia."
     low = known.sort_values("sensitivity", kind="stable").iloc[0]
     said = with_interval(low["sensitivity"], low["sensitivity_low"], low["sensitivity_high"])
     return (

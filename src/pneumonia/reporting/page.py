@@ -43,7 +43,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Film:
+class Thumbnail:
     """A small picture in a gallery: PNG bytes, what it shows in words, and lines below it."""
 
     png: bytes
@@ -57,13 +57,13 @@ class Film:
 
 
 @dataclass(frozen=True)
-class View:
-    """A model's layers over a film.
+class HeatMapView:
+    """A model's layers over an image.
 
     Attributes:
         title, line: above and below them.
-        heat: PNG, RGBA, to lay over the film.
-        alone: PNG, the same map without the film.
+        heat: PNG, RGBA, to lay over the image.
+        alone: PNG, the same map without the image.
         cells: PNG, the map's own grid.
         against: PNG, RGBA, the map for the other class; None: not shown.
     """
@@ -78,30 +78,30 @@ class View:
 
 @dataclass(frozen=True)
 class Layered:
-    """A film with layers that the page's controls show and hide; all PNG, of one size.
+    """An image with layers that the page's controls show and hide; all PNG, of one size.
 
     Attributes:
-        title: names the film.
-        film: grey.
+        title: names the image.
+        image: grey.
         views: by model.
         outline: RGBA, the edge of what is known to be there; None where nothing is.
     """
 
     title: str
-    film: bytes
-    views: list[View]
+    image: bytes
+    views: list[HeatMapView]
     outline: bytes | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """Width and height, px."""
-        with Image.open(io.BytesIO(self.film)) as image:
+        with Image.open(io.BytesIO(self.image)) as image:
             return image.size
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs, a table, figures, films and layered films, in that order.
+    """A heading with paragraphs, a table, figures, images and layered images, in that order.
 
     One of level 3 belongs to the one of level 2 before it.
     """
@@ -110,7 +110,7 @@ class Section:
     paragraphs: list[str] = field(default_factory=list)
     table: Table | None = None
     figures: list[Figure] = field(default_factory=list)
-    films: list[Film] = field(default_factory=list)
+    images: list[Thumbnail] = field(default_factory=list)
     layered: list[Layered] = field(default_factory=list)
     level: int = 2
 
@@ -132,7 +132,7 @@ def write_page(
         sections: below each other.
         notice: a warning at its head.
         contents: whether to list the sections of level 2 at its head.
-        opacity: of the layers over films at first, 0 to 1.
+        opacity: of the layers over images at first, 0 to 1.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pneumonia.reporting"),

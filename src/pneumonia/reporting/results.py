@@ -58,12 +58,12 @@ class Results:
         uncalibrated: by model and split, calibration figures of the plain sigmoid of the logit.
         comparison: by split, from comparison.json.
         contenders, subgroups, errors, confident_errors, robustness: the tables of those names.
-        curves: by name and model, of the test films.
+        curves: by name and model, of the test images.
         histories: by model, the training's history.csv.
         trainings: by model, the training's training.json.
         graphs: by model, SHA-256 of the exported graph.
-        manifest: of all films.
-        films: the folder of prepared films.
+        manifest: of all images.
+        images: the folder of prepared images.
         source: `data.source`.
         params: of `evaluate`.
     """
@@ -84,7 +84,7 @@ class Results:
     trainings: dict[str, dict[str, Any]]
     graphs: dict[str, str]
     manifest: pd.DataFrame
-    films: Path
+    images: Path
     source: str
     params: EvaluateParams
 
@@ -102,13 +102,13 @@ class Results:
 
 
 def read_results(
-    folder: Path, films: Path, models: Path, source: str, params: EvaluateParams
+    folder: Path, images: Path, models: Path, source: str, params: EvaluateParams
 ) -> Results:
     """Read the files of `evaluate`.
 
     Args:
         folder: with the files of `evaluation.files.write_files`, and operating_point.json.
-        films: the prepared films.
+        images: the prepared images.
         models: with a folder a model.
         source: `data.source`.
         params: of `evaluate`.
@@ -144,8 +144,8 @@ def read_results(
             name: hashlib.sha256((models / name / "graph.onnx").read_bytes()).hexdigest()
             for name in names
         },
-        manifest=read_manifest(films),
-        films=films,
+        manifest=read_manifest(images),
+        images=images,
         source=source,
         params=params,
     )

@@ -20,7 +20,7 @@ WORST_SHOWN = 0.3  # loss with the darkest colour; beyond it the number alone te
 
 
 def heat_table(table: pd.DataFrame, split: str) -> Figure:
-    """Figures under every shift in numbers, with the loss against unshifted films as darkness.
+    """Figures under every shift in numbers, with the loss against unshifted images as darkness.
 
     One hue whose lightness falls evenly, so that print and colour-blind readers see the same.
 
@@ -67,7 +67,7 @@ def heat_table(table: pd.DataFrame, split: str) -> Figure:
             annotation_clip=False,
         )  # fmt: skip
     bar = figure.colorbar(image, ax=axes, orientation="horizontal", shrink=0.5, aspect=40, pad=0.01)
-    bar.set_label("lost against unshifted films")
+    bar.set_label("lost against unshifted images")
     bar.outline.set_visible(False)
     return figure
 

@@ -44,13 +44,13 @@ def worst_table(summaries: dict[str, dict[str, Any]]) -> Table:
 def mean_table(validation: dict[str, dict[str, Any]], test: dict[str, dict[str, Any]]) -> Table:
     """Figures over all shifts but inversion, by split and model."""
     rows = [
-        [split, model, f"{found['films']:,}"]
+        [split, model, f"{found['images']:,}"]
         + [f"{found['mean'][metric]:.3f}" for metric in METRICS]
         for split, summaries in (("validation", validation), ("test", test))
         for model, found in summaries.items()
     ]
     return Table(
-        ["split", "model", "films", *(f"mean {TITLES[metric]}" for metric in METRICS)], rows
+        ["split", "model", "images", *(f"mean {TITLES[metric]}" for metric in METRICS)], rows
     )
 
 
@@ -70,19 +70,19 @@ def sections(
     """The sections on robustness.
 
     Args:
-        picture: the heat table, of the test films.
+        picture: the heat table, of the test images.
         validation: of each model, from `robustness.summary`.
-        test: the same of the test films.
+        test: the same of the test images.
     """
-    films = next(iter(test.values()))["films"]
+    images = next(iter(test.values()))["images"]
     how = (
-        f"{films:,} test films, each changed as another machine, hospital or file would change it, "
+        f"{images:,} test images, each changed as another machine, hospital or file would change it, "
         "at the unchanged threshold. Mild: what a technician would not notice; medium: an ordinary "
         "difference between hospitals; strong: the limits of the readable."
     )
     choice = (
         f"Means over all shifts and strengths but {NOT_IN_MEAN}, which is for the reader of the "
-        "file to put right. The mean validation AUC chooses between the models: on unshifted films "
+        "file to put right. The mean validation AUC chooses between the models: on unshifted images "
         "of one hospital good models can hardly be told apart."
     )
     return [
@@ -100,6 +100,6 @@ def sections(
 def caption() -> str:
     """What the heat table's colours mean."""
     return (
-        f"The darker, the more is lost against the unshifted films; {WORST_SHOWN:g} and more have "
+        f"The darker, the more is lost against the unshifted images; {WORST_SHOWN:g} and more have "
         "the darkest blue. Gains are white."
     )

@@ -1,4 +1,4 @@
-"""`pneumonia score`: many films to a Parquet data set."""
+"""`pneumonia score`: many images to a Parquet data set."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from pneumonia.errors import InputError
 
-DESCRIPTION = """Score many films: a row a film, in a Parquet data set.
+DESCRIPTION = """Score many images: a row an image, in a Parquet data set.
 
-INPUT is a folder of JPEG, PNG and DICOM files, a pattern ("films/**/*.png"), a table of names (.csv
+INPUT is a folder of JPEG, PNG and DICOM files, a pattern ("images/**/*.png"), a table of names (.csv
 or .parquet, column `file`, beginning where the table lies), or the URL of one, s3://bucket/folder.
-A film that cannot be scored has the reason in its row. Started again with the same films and model,
+An image that cannot be scored has the reason in its row. Started again with the same images and model,
 the command goes on where it was. Not a medical device."""
 ROWS = 1000
 INTERRUPTED = 130  # as shells say of SIGINT
@@ -34,14 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--maps", action="store_true", help="a column `map` too: the class activation map"
     )
     parser.add_argument(
-        "--rows", type=int, default=ROWS, metavar="N", help=f"films a part file ({ROWS})"
+        "--rows", type=int, default=ROWS, metavar="N", help=f"images a part file ({ROWS})"
     )
     parser.add_argument(
         "--threads",
         type=int,
         default=0,
         metavar="N",
-        help="films side by side, on this machine (one a core)",
+        help="images side by side, on this machine (one a core)",
     )
     parser.add_argument(
         "--ray", metavar="ADDRESS",
@@ -51,10 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Score; 0 whatever becomes of single films, 130 if stopped by Ctrl-C.
+    """Score; 0 whatever becomes of single images, 130 if stopped by Ctrl-C.
 
     Raises:
-        InputError: no such films, model or cluster; an output that is of something else.
+        InputError: no such images, model or cluster; an output that is of something else.
     """
     for option, least in (("rows", 1), ("threads", 0)):
         if getattr(arguments, option) < least:
@@ -63,18 +63,18 @@ def run(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from tqdm import tqdm
 
-    from pneumonia.scoring.films import is_url, list_films
+    from pneumonia.scoring.images import is_url, list_images
     from pneumonia.scoring.model import champion, fetch_model
     from pneumonia.scoring.score import Job, close_job, open_job, score_here, score_on_ray
     from pneumonia.serving.cores import cores
 
-    films = list_films(arguments.input)
+    images = list_images(arguments.input)
     where = arguments.output
     output = where.rstrip("/") if is_url(where) else str(Path(where).absolute())
     model = fetch_model(arguments.model or champion())
-    job = Job(films, model, output, arguments.rows, arguments.maps)
+    job = Job(images, model, output, arguments.rows, arguments.maps)
     left = open_job(job)
-    total = len(films.names)
+    total = len(images.names)
     before = total - sum(len(job.names(part)) for part in left)
     counts: Counter[str] = Counter()
     begun = time.monotonic()
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.ray
             else score_here(job, left, arguments.threads or cores())
         )
-        with tqdm(total=total, initial=before, unit="film", smoothing=0.05, disable=None) as bar:
+        with tqdm(total=total, initial=before, unit="image", smoothing=0.05, disable=None) as bar:
             for some in scored:
                 counts += some
                 bar.update(some.total())
@@ -106,7 +106,7 @@ def _summary(total: int, before: int, counts: Counter[str], seconds: float) -> l
 
     done = counts.total()
     errors = sorted((code, count) for code, count in counts.items() if code != DONE)
-    lines = [f"{total:,} films" + (f", {before:,} of them from before" if before else "")]
+    lines = [f"{total:,} images" + (f", {before:,} of them from before" if before else "")]
     if done:
         lines[0] += f"; {done:,} in {seconds:.1f} s, {done / seconds:.0f} a second"
     if errors:

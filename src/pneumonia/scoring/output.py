@@ -1,6 +1,6 @@
 """The Parquet data set that scoring writes: whole part files, and a record of what they are of.
 
-Parts are numbered by their films, and each appears whole or not at all. So one that is written
+Parts are numbered by their images, and each appears whole or not at all. So one that is written
 twice, by a worker that was taken for dead, is the same file, and a part that is there is finished.
 Readers of Parquet pass over names that begin with "." or "_".
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pneumonia.errors import InputError
-from pneumonia.scoring.films import filesystem, is_url
+from pneumonia.scoring.images import filesystem, is_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,14 +32,14 @@ class Record:
     """What a data set is of; all of its parts are of the same.
 
     Attributes:
-        films, names_sha256: how many, and of their names in order.
-        rows: films a part.
+        images, names_sha256: how many, and of their names in order.
+        rows: images a part.
         model, version: as registered.
         model_sha256: of graph, operating point and statistics for the warnings.
         maps: whether the rows have them.
     """
 
-    films: int
+    images: int
     names_sha256: str
     rows: int
     model: str
@@ -106,10 +106,10 @@ def _require_same(where: str, former: object, record: Record) -> None:
         return
     if {"model", "version", "model_sha256"} & set(differs):
         what = f"of another model, {known.get('model')} {known.get('version')}".rstrip()
-    elif {"films", "names_sha256"} & set(differs):
-        what = f"of another list of films, {known.get('films')} of them"
+    elif {"images", "names_sha256"} & set(differs):
+        what = f"of another list of images, {known.get('images')} of them"
     elif "rows" in differs:
-        what = f"in parts of {known.get('rows')} films"
+        what = f"in parts of {known.get('rows')} images"
     else:
         what = f"{'with' if known.get('maps') else 'without'} maps"
     raise InputError(f"--output {where}: has scores {what}: name another folder, or remove it")

@@ -1,4 +1,4 @@
-"""From a film to its row, and from rows to the table of a part file."""
+"""From an image to its row, and from rows to the table of a part file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pneumonia.data.image import ImageError
-from pneumonia.scoring.films import read_film
+from pneumonia.scoring.images import read_bytes
 from pneumonia.serving import answers
-from pneumonia.serving.errors import film_error
+from pneumonia.serving.errors import image_error
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,11 +23,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores films, each on one core; several threads may share it.
+    """Scores images, each on one core; several threads may share it.
 
     Attributes:
         model: what answers.
-        root: what the films' names begin at.
+        root: what the images' names begin at.
         maps: whether the rows have the class activation maps.
     """
 
@@ -36,25 +36,25 @@ class Scorer:
     maps: bool = False
 
     def rows(self, names: Sequence[str]) -> list[Row]:
-        """Score some films; whatever is wrong with one is in its row.
+        """Score some images; whatever is wrong with one is in its row.
 
-        All are read and judged before the graph sees the first: film by film, each step would find
+        All are read and judged before the graph sees the first: image by image, each step would find
         the core's caches full of the other's.
         """
-        films = [_attempt(name, partial(self._open, name)) for name in names]
+        images = [_attempt(name, partial(self._open, name)) for name in names]
         return [
-            film if isinstance(film, dict) else _attempt(name, partial(self._answer, name, film))
-            for name, film in zip(names, films, strict=True)
+            image if isinstance(image, dict) else _attempt(name, partial(self._answer, name, image))
+            for name, image in zip(names, images, strict=True)
         ]
 
-    def _open(self, name: str) -> answers.Film:
-        return answers.read_film(self.model, read_film(self.root, name))
+    def _open(self, name: str) -> answers.CheckedImage:
+        return answers.read_image(self.model, read_bytes(self.root, name))
 
-    def _answer(self, name: str, film: answers.Film) -> Row:
+    def _answer(self, name: str, image: answers.CheckedImage) -> Row:
         predictor = self.model.predictor
-        [logit], [heat_map] = predictor.graph.run(film.pixels[None, ..., None], on_one_core=True)
-        found = {"file": name} | answers.figures(predictor.read(film.pixels, logit, heat_map))
-        found["warnings"] = [one["code"] for one in film.warnings]
+        [logit], [heat_map] = predictor.graph.run(image.pixels[None, ..., None], on_one_core=True)
+        found = {"file": name} | answers.figures(predictor.read(image.pixels, logit, heat_map))
+        found["warnings"] = [one["code"] for one in image.warnings]
         return found | ({"map": heat_map.tolist()} if self.maps else {})
 
     def table(self, rows: Iterable[Row]) -> pa.Table:
@@ -74,7 +74,7 @@ class Scorer:
 def schema(maps: bool) -> pa.Schema:
     """The columns of the data set.
 
-    Of a film that was scored `error` and `error_message` are null; of another one all of
+    Of an image that was scored `error` and `error_message` are null; of another one all of
     `probability`, `label`, `warnings` and `map` are.
     """
     import pyarrow as pa
@@ -97,18 +97,18 @@ def schema(maps: bool) -> pa.Schema:
 
 
 def _attempt(name: str, step: Callable[[], Result]) -> Result | Row:
-    """What a step of a film's scoring gives, or the row that says what was wrong."""
+    """What a step of an image's scoring gives, or the row that says what was wrong."""
     try:
         return step()
     except ImageError as error:
-        told = film_error(error)
+        told = image_error(error)
         return _failed(name, told["code"], told["message"])
     except FileNotFoundError:
         return _failed(name, "missing_file", "there is no such file")
     except OSError as error:
         return _failed(name, "unreadable_file", error.strerror or type(error).__name__)
     except Exception as error:
-        # Storages have exceptions of their own, and one film of millions must not stop all.
+        # Storages have exceptions of their own, and one image of millions must not stop all.
         return _failed(name, "unexpected", f"{type(error).__name__}: {error}")
 
 

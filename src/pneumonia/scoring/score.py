@@ -1,4 +1,4 @@
-"""Score many films, on this machine's cores or on those of a Ray cluster."""
+"""Score many images, on this machine's cores or on those of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from pneumonia.scoring.films import Films
+from pneumonia.scoring.images import ImageList
 from pneumonia.scoring.model import Files, decisive_sha256, load_model
 from pneumonia.scoring.output import Record, open_output, remove_leftovers, write_part
 from pneumonia.scoring.rows import Row, Scorer
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 AHEAD = 2  # parts that are under way on one machine: their rows are what memory holds
-TOGETHER = 16  # films that a thread reads before it scores them
+TOGETHER = 16  # images that a thread reads before it scores them
 DONE = "scored"  # in the counts, beside the codes of errors
 Counts = Counter[str]
 
@@ -29,28 +29,28 @@ class Job:
     """What is to be scored and where to.
 
     Attributes:
-        films: all of them.
+        images: all of them.
         model: files of the model.
         output: folder, absolute, or URL.
-        rows: films a part.
+        rows: images a part.
         maps: whether the rows have the class activation maps.
     """
 
-    films: Films
+    images: ImageList
     model: Files
     output: str
     rows: int
     maps: bool
 
     def names(self, part: int) -> list[str]:
-        """The films of a part."""
-        found: list[str] = self.films.names.slice(part * self.rows, self.rows).to_pylist()
+        """The images of a part."""
+        found: list[str] = self.images.names.slice(part * self.rows, self.rows).to_pylist()
         return found
 
     @property
     def parts(self) -> range:
         """Numbers of the parts."""
-        return range(-(-len(self.films.names) // self.rows))
+        return range(-(-len(self.images.names) // self.rows))
 
 
 def open_job(job: Job) -> list[int]:
@@ -61,8 +61,8 @@ def open_job(job: Job) -> list[int]:
     """
     model = load_model(job.model, 1)
     record = Record(
-        films=len(job.films.names),
-        names_sha256=job.films.sha256(),
+        images=len(job.images.names),
+        names_sha256=job.images.sha256(),
         rows=job.rows,
         model=model.name,
         version=model.version,
@@ -82,12 +82,12 @@ def score_here(job: Job, parts: Sequence[int], threads: int) -> Iterator[Counts]
     """Score parts in threads, which decode and infer while others hold Python's lock.
 
     Yields:
-        what became of some films more, as they are scored.
+        what became of some images more, as they are scored.
 
     Raises:
         OSError: a part cannot be written.
     """
-    scorer = Scorer(load_model(job.model, threads), job.films.root, job.maps)
+    scorer = Scorer(load_model(job.model, threads), job.images.root, job.maps)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="score")
     under_way: deque[tuple[int, Iterator[Row]]] = deque()
     try:
@@ -114,14 +114,14 @@ def score_on_ray(job: Job, parts: Sequence[int], address: str) -> Iterator[Count
     """Score parts on a Ray cluster, each on one core, by workers that load the model once.
 
     Yields:
-        what became of the films of a part, as it is written.
+        what became of the images of a part, as it is written.
 
     Raises:
         InputError: no Ray, no cluster.
     """
     from pneumonia.cluster import each
 
-    make = partial(_worker, job.model, job.films.root, job.output, job.maps)
+    make = partial(_worker, job.model, job.images.root, job.output, job.maps)
     return each(address, make, ((part, job.names(part)) for part in parts))
 
 

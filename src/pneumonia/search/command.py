@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Look for params with which a training ends with a higher validation AUC.
 
-Trains on the prepared films with other values of what search.yaml names, ends trials that fall
+Trains on the prepared images with other values of what search.yaml names, ends trials that fall
 behind, and prints the experiment that repeats the best one. Stopped or killed and started again, it
-goes on. The test films have no part in it."""
+goes on. The test images have no part in it."""
 DATA, AUDIT = Path("data/prepared"), Path("reports/visualize/leaks.json")
 FOLDER = Path("search")
 SEARCH_TAG = "pneumonia.search"
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Search, or go on with a search; 0.
 
     Raises:
-        InputError: no Optuna, a mistake in a file, no prepared films, another process at the same
+        InputError: no Optuna, a mistake in a file, no prepared images, another process at the same
             search, a store that does not answer, or no trial that ended well.
     """
     if importlib.util.find_spec("optuna") is None:

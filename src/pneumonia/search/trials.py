@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pneumonia.checked import changed
 from pneumonia.data.manifest import read_manifest
 from pneumonia.models import devices
-from pneumonia.models.batches import Films, load_films
+from pneumonia.models.batches import LabelledImages, load_training_images
 from pneumonia.models.checkpoint import begin, fingerprint
 from pneumonia.models.training import Epoch, recorder
 from pneumonia.models.twice import Build, Train
@@ -44,14 +44,14 @@ MLFLOW_RUN = "mlflow_run"
 
 @dataclass(frozen=True)
 class Search:
-    """One search: the same films, code, params that are not searched, and space.
+    """One search: the same images, code, params that are not searched, and space.
 
     Attributes:
         stage: whose block is searched.
         block: of params.yaml, with epochs, seed and all that no axis names.
         build, train: those of `scratch` or `transfer`.
         plan: of search.yaml.
-        data, digest: the prepared films.
+        data, digest: the prepared images.
         folder: for the study and the checkpoint.
     """
 
@@ -130,7 +130,7 @@ def run(search: Search, study: optuna.Study, trials: int, parent: str) -> None:
     import tensorflow as tf
 
     axes = distributions(search.block, search.space)
-    films = load_films(search.data)
+    images = load_training_images(search.data)
     while (number := len(done(study))) < trials:
         study.sampler = optuna.samplers.TPESampler(seed=search.plan.seed + number)
         trial = study.ask(axes)
@@ -140,7 +140,7 @@ def run(search: Search, study: optuna.Study, trials: int, parent: str) -> None:
         keras.utils.clear_session()
         try:
             block = changed(search.block, chosen)
-            state = _train(search, trial, block, films, f"trial {number + 1}", parent)
+            state = _train(search, trial, block, images, f"trial {number + 1}", parent)
         except (ValueError, tf.errors.OpError) as error:
             # A loss that is no number any more, a batch that does not fit: the values are to blame.
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -159,7 +159,7 @@ def _train(
     search: Search,
     trial: optuna.Trial,
     block: TrainingParams,
-    films: tuple[Films, Films],
+    images: tuple[LabelledImages, LabelledImages],
     name: str,
     parent: str,
 ) -> optuna.trial.TrialState:
@@ -168,7 +168,7 @@ def _train(
 
     devices.be_deterministic(block.seed, block.precision)
     strategy = devices.strategy()
-    size = films[0].images.shape[1]
+    size = images[0].images.shape[1]
     settings = block.model_dump()
     known = {"search": search.key, "replicas": strategy.num_replicas_in_sync, **settings}
     epochs, pruning = search.block.epochs, search.plan.pruning
@@ -196,7 +196,7 @@ def _train(
                     judge(epoch)
                 with strategy.scope():
                     model = search.build(block, size)
-                search.train(model, films, block, history, checkpoint, on_epoch)
+                search.train(model, images, block, history, checkpoint, on_epoch)
             except optuna.TrialPruned:
                 return optuna.trial.TrialState.PRUNED
     return optuna.trial.TrialState.COMPLETE

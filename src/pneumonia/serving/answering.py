@@ -1,4 +1,4 @@
-"""The way of a film through the application: a thread a core decodes, infers and draws."""
+"""The way of an image through the application: a thread a core decodes, infers and draws."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from pneumonia.data.image import ImageError, encode_png
 from pneumonia.predictor import NOTICE
-from pneumonia.serving.answers import Film, figures, heat_map_png, layers, read_film
-from pneumonia.serving.errors import film_error
+from pneumonia.serving.answers import CheckedImage, figures, heat_map_png, layers, read_image
+from pneumonia.serving.errors import image_error
 from pneumonia.serving.forms import Upload
 from pneumonia.serving.limits import Limits
 from pneumonia.serving.metrics import Metrics
@@ -24,17 +24,17 @@ NOTHING = (
 
 
 class Answering:
-    """Answers films of any request, for one event loop.
+    """Answers images of any request, for one event loop.
 
-    Films that are there at the same time, of one request or of several, go side by side, each on a
-    core of its own: nobody waits for company. A film that is alone has all cores.
+    Images that are there at the same time, of one request or of several, go side by side, each on a
+    core of its own: nobody waits for company. An image that is alone has all cores.
     """
 
     def __init__(self, model: ServedModel, limits: Limits, metrics: Metrics) -> None:
         self.model = model
         self._limits = limits
         self._metrics = metrics
-        self._films = 0  # that are being answered
+        self._images = 0  # that are being answered
         sha256 = model.predictor.graph.sha256
         self._common = {
             "model": {"name": model.name, "version": model.version, "sha256": sha256},
@@ -42,28 +42,28 @@ class Answering:
         }
 
     def warm_up(self) -> None:
-        """Do once what the first film and the first two together would have to wait for."""
+        """Do once what the first image and the first two together would have to wait for."""
         import pneumonia.data.dicom  # noqa: F401 - half a second
 
         size = self.model.predictor.graph.size
-        film = read_film(self.model, encode_png(np.zeros((size, size), np.uint8)))
+        image = read_image(self.model, encode_png(np.zeros((size, size), np.uint8)))
         for alone in (True, False):
-            self._tell(film, True, alone)
+            self._tell(image, True, alone)
 
     async def answer(self, uploads: list[Upload], with_layers: bool) -> dict[str, Any]:
-        """The body of an answer to one request: a prediction, or an error, for each film."""
+        """The body of an answer to one request: a prediction, or an error, for each image."""
         rows = await asyncio.gather(*(self._one(upload, with_layers) for upload in uploads))
         return self._common | {"predictions": rows}
 
     async def _one(self, upload: Upload, with_layers: bool) -> dict[str, Any]:
-        alone = not self._films
-        self._films += 1
+        alone = not self._images
+        self._images += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(
                 self.model.pool, self._row, upload, with_layers, alone, perf_counter()
             )
         finally:
-            self._films -= 1
+            self._images -= 1
 
     def _row(self, upload: Upload, with_layers: bool, alone: bool, begun: float) -> dict[str, Any]:
         metrics = self._metrics
@@ -71,24 +71,24 @@ class Answering:
         row = {"file": upload.name, **dict.fromkeys(NOTHING)}
         try:
             with metrics.step("decode"):
-                film = read_film(self.model, upload.payload, self._limits.pixels)
+                image = read_image(self.model, upload.payload, self._limits.pixels)
         except ImageError as error:
-            refused = film_error(error)
-            metrics.count_film(refused["code"], [])
+            refused = image_error(error)
+            metrics.count_image(refused["code"], [])
             return row | {"error": refused}
-        told = self._tell(film, with_layers, alone)
-        metrics.count_film(told["label"], [one["code"] for one in film.warnings])
+        told = self._tell(image, with_layers, alone)
+        metrics.count_image(told["label"], [one["code"] for one in image.warnings])
         metrics.probability.observe(told["probability"])
         took = round(1000 * (perf_counter() - begun), 2)
-        return row | told | {"warnings": film.warnings, "milliseconds": took}
+        return row | told | {"warnings": image.warnings, "milliseconds": took}
 
-    def _tell(self, film: Film, with_layers: bool, alone: bool) -> dict[str, Any]:
+    def _tell(self, image: CheckedImage, with_layers: bool, alone: bool) -> dict[str, Any]:
         predictor = self.model.predictor
         scale = predictor.point.map_scale
         with self._metrics.step("infer"):
-            [logit], [heat_map] = predictor.graph.run(film.pixels[None, ..., None], not alone)
+            [logit], [heat_map] = predictor.graph.run(image.pixels[None, ..., None], not alone)
         with self._metrics.step("draw"):
-            prediction = predictor.read(film.pixels, logit, heat_map)
+            prediction = predictor.read(image.pixels, logit, heat_map)
             told = figures(prediction) | {
                 "heat_map_png": heat_map_png(prediction, scale),
                 "heat_map": {"grid": heat_map.tolist(), "scale": scale},

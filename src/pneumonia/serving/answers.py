@@ -19,8 +19,8 @@ from pneumonia.serving.warnings import warn
 
 
 @dataclass(frozen=True)
-class Film:
-    """A film that was read.
+class CheckedImage:
+    """An image that was read.
 
     Attributes:
         pixels: the square that the graph sees, uint8, (S, S).
@@ -31,7 +31,7 @@ class Film:
     warnings: list[dict[str, str]]
 
 
-def read_film(model: ServedModel, payload: bytes, max_pixels: int = MAX_PIXELS) -> Film:
+def read_image(model: ServedModel, payload: bytes, max_pixels: int = MAX_PIXELS) -> CheckedImage:
     """Decode a file and look for what makes its answer doubtful.
 
     Raises:
@@ -39,7 +39,9 @@ def read_film(model: ServedModel, payload: bytes, max_pixels: int = MAX_PIXELS) 
     """
     decoded = decode(payload, model.predictor.graph.size, max_pixels)
     told = warn(payload, decoded, model.plausibility)
-    return Film(decoded.pixels, [{"code": one.code, "message": one.message} for one in told])
+    return CheckedImage(
+        decoded.pixels, [{"code": one.code, "message": one.message} for one in told]
+    )
 
 
 def figures(prediction: Prediction) -> dict[str, Any]:
@@ -52,15 +54,15 @@ def figures(prediction: Prediction) -> dict[str, Any]:
 
 
 def heat_map_png(prediction: Prediction, scale: float) -> str:
-    """The map laid over the film: PNG, base64."""
-    return _base64(encode_png(overlay(prediction.film, prediction.heat_map, scale)))
+    """The map laid over the image: PNG, base64."""
+    return _base64(encode_png(overlay(prediction.image, prediction.heat_map, scale)))
 
 
 def layers(prediction: Prediction, scale: float) -> dict[str, str]:
-    """Film and map as two pictures of one size, PNG, base64."""
-    heat = heat_layer(prediction.heat_map, scale, prediction.film.shape[0])
+    """CheckedImage and map as two pictures of one size, PNG, base64."""
+    heat = heat_layer(prediction.heat_map, scale, prediction.image.shape[0])
     return {
-        "film_png": _base64(encode_png(prediction.film)),
+        "image_png": _base64(encode_png(prediction.image)),
         "heat_layer_png": _base64(encode_png(heat)),
     }
 

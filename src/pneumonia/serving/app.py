@@ -79,7 +79,7 @@ def serve(model: str, host: str, port: int) -> None:
     Raises:
         InputError: a limit that is none, no such model, or its store does not answer.
     """
-    # A thread a core answers films: NumPy's own threads, which it reads of once, would be in their
+    # A thread a core answers images: NumPy's own threads, which it reads of once, would be in their
     # way.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

@@ -28,7 +28,7 @@ pre { overflow-x: auto; padding: .75rem; border: 1px solid; border-radius: .25re
 table { border-collapse: collapse } th, td { text-align: left; padding: .25rem 1rem .25rem 0 }
 """
 MLFLOW = {
-    ("/invocations", "post"): "Answer a table of films, as MLflow's clients send it",
+    ("/invocations", "post"): "Answer a table of images, as MLflow's clients send it",
     ("/ping", "get"): "Whether it is up",
     ("/health", "get"): "The same",
     ("/version", "get"): "MLflow's version",
@@ -72,7 +72,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     invocations = paths["/invocations"]["post"]
     invocations["requestBody"] = schemas.INVOCATIONS_BODY
     invocations["description"] = (
-        "One column, `image`: the bytes of a film in base64. A film that cannot be read has its "
+        "One column, `image`: the bytes of an image in base64. An image that cannot be read has its "
         "reason in `error`."
     )
     errors = paths["/predict"]["post"]["responses"]

@@ -1,4 +1,4 @@
-"""What a sender is told when a request or a film cannot be answered.
+"""What a sender is told when a request or an image cannot be answered.
 
 One line that names the field and the mend. Never a stack trace, a path, or what was sent.
 """
@@ -18,7 +18,7 @@ MENDS = {
     "not_a_radiograph": "the DICOM file is no single radiograph: send one grey frame of modality "
     "CR, DX or RG",
     "too_complex": "save the picture anew, as a plain JPEG or PNG",
-    "too_elongated": "crop the picture to the film",
+    "too_elongated": "crop the picture to the image",
     "too_large": "send a smaller version",
     "too_small": "send a larger version",
     "unsupported_dicom": "the DICOM file is stored in a way that is not read: export it "
@@ -56,8 +56,8 @@ class RequestError(Exception):
         return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
 
 
-def film_error(error: ImageError) -> dict[str, str]:
-    """Code and message of a film that cannot be read.
+def image_error(error: ImageError) -> dict[str, str]:
+    """Code and message of an image that cannot be read.
 
     The reason itself may hold the file's own text; only those made of numbers are passed on.
     """

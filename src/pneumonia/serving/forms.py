@@ -1,4 +1,4 @@
-"""The films in the body of a request, taken apart in memory: nothing is written to disk."""
+"""The images in the body of a request, taken apart in memory: nothing is written to disk."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def read_form(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
         raise error
     if not form.uploads:
         raise RequestError(
-            422, "no_files", FIELD, "send at least one film in the form's field `files`"
+            422, "no_files", FIELD, "send at least one image in the form's field `files`"
         )
     return form.uploads
 

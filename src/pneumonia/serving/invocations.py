@@ -69,7 +69,7 @@ class GuardedModel:
             raise
         for row in answers.to_dict("records"):
             codes = [one["code"] for one in row["warnings"] or ()]
-            self._metrics.count_film(row["label"] or "error", codes)
+            self._metrics.count_image(row["label"] or "error", codes)
         return answers
 
 
@@ -132,10 +132,10 @@ def media_type(scope: Scope, known: Iterable[str], family: str = "") -> str:
 
 
 def too_many(limits: Limits) -> RequestError:
-    """More films in one request than are taken."""
+    """More images in one request than are taken."""
     return RequestError(
         413, "too_many_images", "files",
-        f"at most {limits.images} films a request: send them in several",
+        f"at most {limits.images} images a request: send them in several",
     )  # fmt: skip
 
 
@@ -149,14 +149,14 @@ def _rows(data: Any) -> int:
 def _wrong_columns() -> RequestError:
     return RequestError(
         422, "wrong_columns", "image",
-        "send one column, `image`, with the bytes of each film in base64",
+        "send one column, `image`, with the bytes of each image in base64",
     )  # fmt: skip
 
 
 def _unreadable(kind: str) -> RequestError:
     return RequestError(
         400, "unreadable_body", "body",
-        f"send {SHAPES[kind]}, and in it one column, `image`, with each film in base64",
+        f"send {SHAPES[kind]}, and in it one column, `image`, with each image in base64",
     )  # fmt: skip
 
 

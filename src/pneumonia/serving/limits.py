@@ -15,7 +15,7 @@ from pneumonia.serving.errors import RequestError
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-RETRY_AFTER = 1  # s; a film takes a hundredth of it
+RETRY_AFTER = 1  # s; an image takes a hundredth of it
 
 
 def _limit(variable: str, default: int, least: int = 1) -> Any:
@@ -28,8 +28,8 @@ class Limits:
 
     Attributes:
         body: bytes of one request.
-        pixels: of one film.
-        images: films in one request.
+        pixels: of one image.
+        images: images in one request.
         requests: in flight at once.
         held: bytes of all requests in flight.
         seconds: from a request's first byte to its answer.
@@ -96,7 +96,7 @@ class Gate:
         except TimeoutError:
             raise RequestError(
                 503, "timeout", "request",
-                f"no answer within {self.limits.seconds} s: send fewer or smaller films, or repeat "
+                f"no answer within {self.limits.seconds} s: send fewer or smaller images, or repeat "
                 "this when there is less to do", RETRY_AFTER,
             ) from None  # fmt: skip
         finally:
@@ -125,7 +125,7 @@ class Gate:
         if length > self.limits.body:
             raise RequestError(
                 413, "body_too_large", "body",
-                f"the body is over {self.limits.body:,} bytes: send fewer or smaller films",
+                f"the body is over {self.limits.body:,} bytes: send fewer or smaller images",
             )  # fmt: skip
 
 

@@ -43,15 +43,18 @@ class Metrics:
             Histogram, "request_seconds", "From first byte to answer.", route, buckets=SECONDS
         )
         self.in_flight = self._make(Gauge, "requests_in_flight", "Requests being answered.")
-        self.films = self._make(
-            Counter, "films", "Films by what was answered: a label, or an error's code.", ["answer"]
+        self.images = self._make(
+            Counter,
+            "images",
+            "Images by what was answered: a label, or an error's code.",
+            ["answer"],
         )
-        self.warnings = self._make(Counter, "warnings", "Doubts about films.", ["code"])
+        self.warnings = self._make(Counter, "warnings", "Doubts about images.", ["code"])
         self.probability = self._make(
-            Histogram, "probability", "Of pneumonia, of the films of /predict.", buckets=TENTHS
+            Histogram, "probability", "Of pneumonia, of the images of /predict.", buckets=TENTHS
         )
         self.step_seconds = self._make(
-            Histogram, "step_seconds", "Each step of a film's answer.", ["step"],
+            Histogram, "step_seconds", "Each step of an image's answer.", ["step"],
             buckets=SECONDS,
         )  # fmt: skip
 
@@ -65,9 +68,9 @@ class Metrics:
         yield
         self.step_seconds.labels(name).observe(perf_counter() - begun)
 
-    def count_film(self, answer: str, codes: Iterator[str] | list[str]) -> None:
-        """Count a film by its label or its error's code, and the codes of its warnings."""
-        self.films.labels(answer).inc()
+    def count_image(self, answer: str, codes: Iterator[str] | list[str]) -> None:
+        """Count an image by its label or its error's code, and the codes of its warnings."""
+        self.images.labels(answer).inc()
         for code in codes:
             self.warnings.labels(code).inc()
 

@@ -1,7 +1,7 @@
 """The registered model, as MLflow logs and serves it: models-from-code, no pickle, no TensorFlow.
 
 Input: a column `image` with the bytes of JPEG, PNG or DICOM files (base64 in JSON and CSV). Output:
-a row a film.
+a row an image.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from pneumonia.data.bounds import MAX_PIXELS
 from pneumonia.data.image import ImageError
 from pneumonia.predictor import NOTICE
-from pneumonia.serving.answers import Film, figures, heat_map_png, read_film
-from pneumonia.serving.errors import film_error
+from pneumonia.serving.answers import CheckedImage, figures, heat_map_png, read_image
+from pneumonia.serving.errors import image_error
 from pneumonia.serving.served import load
 
-BATCH = 32  # films that are held decoded at once
+BATCH = 32  # images that are held decoded at once
 NOTHING = ("label", "probability", "threshold", "heat_map_png", "heat_map", "warnings")
 
 
@@ -55,35 +55,35 @@ class PneumoniaModel(PythonModel):
         served = self.served
         common = {"model": served.source, "version": served.version, "notice": NOTICE}
         read = list(served.pool.map(self._read, values))
-        films = [one for one in read if isinstance(one, Film)]
-        told = iter(self._told(films))
+        images = [one for one in read if isinstance(one, CheckedImage)]
+        told = iter(self._told(images))
         return [
-            (next(told) | {"error": ""} if isinstance(one, Film) else _failed(one)) | common
+            (next(told) | {"error": ""} if isinstance(one, CheckedImage) else _failed(one)) | common
             for one in read
         ]
 
-    def _read(self, value: Any) -> Film | str:
-        """A film, or why it is none."""
+    def _read(self, value: Any) -> CheckedImage | str:
+        """An image, or why it is none."""
         try:
-            return read_film(self.served, _bytes(value), self.max_pixels)
+            return read_image(self.served, _bytes(value), self.max_pixels)
         except ImageError as error:
-            return film_error(error)["message"]
+            return image_error(error)["message"]
 
-    def _told(self, films: Sequence[Film]) -> list[dict[str, Any]]:
-        if not films:
+    def _told(self, images: Sequence[CheckedImage]) -> list[dict[str, Any]]:
+        if not images:
             return []
         predictor = self.served.predictor
-        logits, maps = predictor.graph.run(np.stack([film.pixels for film in films])[..., None])
+        logits, maps = predictor.graph.run(np.stack([image.pixels for image in images])[..., None])
 
-        def tell(film: Film, logit: np.float32, heat_map: Any) -> dict[str, Any]:
-            prediction = predictor.read(film.pixels, logit, heat_map)
+        def tell(image: CheckedImage, logit: np.float32, heat_map: Any) -> dict[str, Any]:
+            prediction = predictor.read(image.pixels, logit, heat_map)
             return figures(prediction) | {
                 "heat_map_png": heat_map_png(prediction, predictor.point.map_scale),
                 "heat_map": heat_map.tolist(),
-                "warnings": film.warnings,
+                "warnings": image.warnings,
             }
 
-        return list(self.served.pool.map(tell, films, logits, maps))
+        return list(self.served.pool.map(tell, images, logits, maps))
 
 
 def _failed(reason: str) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def _bytes(value: Any) -> bytes:
     """The file's bytes.
 
     MLflow decodes base64 in `dataframe_*` requests; in `inputs` and `instances` and in CSV the text
-    arrives as it was sent, as string or as bytes. No film is itself base64: JPEG and PNG begin
+    arrives as it was sent, as string or as bytes. No image is itself base64: JPEG and PNG begin
     outside ASCII, and the tags of DICOM begin with control characters.
 
     Raises:

@@ -1,6 +1,6 @@
 """PNG files written while somebody waits: twenty times as fast as Pillow, a seventh larger.
 
-Prepared films are written once and kept, and so by `data.image.encode_png`.
+Prepared images are written once and kept, and so by `data.image.encode_png`.
 """
 
 from __future__ import annotations

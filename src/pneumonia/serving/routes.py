@@ -35,7 +35,7 @@ def router(answering: Answering, limits: Limits, metrics: Metrics) -> APIRouter:
 
     @found.post(
         "/predict",
-        summary="Answer films",
+        summary="Answer images",
         responses={
             200: {"model": schemas.Answers},
             **schemas.refusals(400, 413, 415, 422, 429, 503),
@@ -45,13 +45,13 @@ def router(answering: Answering, limits: Limits, metrics: Metrics) -> APIRouter:
     async def predict(
         request: Request,
         layers: Annotated[
-            bool, Query(description="add the film as the model saw it, and the map alone")
+            bool, Query(description="add the image as the model saw it, and the map alone")
         ] = False,
     ) -> Response:
-        """Films in a form's field `files`, or one film as the body; label, calibrated probability
+        """Images in a form's field `files`, or one image as the body; label, calibrated probability
         and heat map for each.
 
-        A film that cannot be read has its reason in `error` and sinks no other; sent alone as the
+        An image that cannot be read has its reason in `error` and sinks no other; sent alone as the
         body, it is refused with 422.
         """
         # Any picture: the bytes decide.
@@ -80,7 +80,7 @@ def router(answering: Answering, limits: Limits, metrics: Metrics) -> APIRouter:
             raise _missing("this model was registered without a model card")
         return HTMLResponse(model.card, headers={"Content-Security-Policy": CARD_POLICY})
 
-    @found.get("/samples/", summary="Drawn films to try")
+    @found.get("/samples/", summary="Drawn images to try")
     async def sample_list() -> list[schemas.SampleRecord]:
         """Computed, not photographed: no patient is on them."""
         return [

@@ -27,7 +27,7 @@ class Refused(BaseModel):
 
 
 class Doubt(BaseModel):
-    """A warning about a film."""
+    """A warning about an image."""
 
     code: str
     message: str
@@ -37,25 +37,25 @@ class HeatMap(BaseModel):
     """The class activation map as it left the graph."""
 
     grid: list[list[float]] = Field(description="rows from the top, not negative, in logits")
-    scale: float = Field(description="value drawn as the hottest colour, the same for every film")
+    scale: float = Field(description="value drawn as the hottest colour, the same for every image")
 
 
 class Answer(BaseModel):
-    """What is told about one film: either `error` is null, or all that follows from it is."""
+    """What is told about one image: either `error` is null, or all that follows from it is."""
 
-    file: str | None = Field(description="the name that was sent with the film")
+    file: str | None = Field(description="the name that was sent with the image")
     label: Label | None
     probability: float | None = Field(description="of pneumonia, calibrated", ge=0, le=1)
     threshold: float | None = Field(description="at or above it the label is PNEUMONIA")
-    milliseconds: float | None = Field(description="from reading the film to its answer")
+    milliseconds: float | None = Field(description="from reading the image to its answer")
     warnings: list[Doubt] | None
-    heat_map_png: str | None = Field(description="the map laid over the film, PNG in base64")
+    heat_map_png: str | None = Field(description="the map laid over the image, PNG in base64")
     heat_map: HeatMap | None
-    film_png: str | None = Field(None, description="what the model saw; with layers=true")
+    image_png: str | None = Field(None, description="what the model saw; with layers=true")
     heat_layer_png: str | None = Field(
         None, description="the map alone, with transparency; with layers=true"
     )
-    error: Doubt | None = Field(description="why this film has no answer")
+    error: Doubt | None = Field(description="why this image has no answer")
 
 
 class ModelName(BaseModel):
@@ -67,7 +67,7 @@ class ModelName(BaseModel):
 
 
 class Answers(BaseModel):
-    """The answers to one request, in the order of its films."""
+    """The answers to one request, in the order of its images."""
 
     model: ModelName
     notice: str
@@ -93,7 +93,7 @@ class ModelRecord(BaseModel):
 
 
 class SampleRecord(BaseModel):
-    """A drawn film to try."""
+    """A drawn image to try."""
 
     name: str
     label: str = Field(description="NORMAL or PNEUMONIA")
@@ -137,7 +137,7 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     told = {
         400: "The body cannot be read.",
         404: "There is no such thing.",
-        413: "Too many bytes or too many films.",
+        413: "Too many bytes or too many images.",
         415: "Another media type than those described.",
         422: "Readable, but not what is asked for.",
         429: "Too much in flight; see Retry-After.",

@@ -24,7 +24,7 @@ MEND = (
 
 @dataclass(frozen=True)
 class Sample:
-    """A drawn film to try: its file's name, its class, its bytes (PNG)."""
+    """A drawn image to try: its file's name, its class, its bytes (PNG)."""
 
     name: str
     label: str
@@ -39,11 +39,11 @@ class ServedModel:
         name, version: as registered; of a model that is not, its training and "".
         source: "scratch" or "transfer".
         predictor: graph, preprocessing, operating point.
-        plausibility: statistics of the films it was trained on; None without them.
+        plausibility: statistics of the images it was trained on; None without them.
         record: hashes, data, params and metrics, as tracking/artifacts.py wrote them.
         card: the model card, HTML; "" without one.
-        samples: drawn films.
-        pool: threads for what is done to a single film, one a core.
+        samples: drawn images.
+        pool: threads for what is done to a single image, one a core.
     """
 
     name: str
@@ -83,7 +83,7 @@ def load(artifacts: Mapping[str, str], threads: int = 0) -> ServedModel:
         record=record,
         card=_text(artifacts, "model_page"),
         samples=_samples(artifacts),
-        pool=ThreadPoolExecutor(threads, thread_name_prefix="film"),
+        pool=ThreadPoolExecutor(threads, thread_name_prefix="image"),
     )
 
 
@@ -102,7 +102,7 @@ def _text(artifacts: Mapping[str, str], name: str) -> str:
 
 
 def _samples(artifacts: Mapping[str, str]) -> tuple[Sample, ...]:
-    """The drawn films: CLASS-NUMBER.png."""
+    """The drawn images: CLASS-NUMBER.png."""
     if "samples" not in artifacts:
         return ()
     files = sorted(Path(artifacts["samples"]).glob("*.png"))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pneumonia.data.image import DecodedImage
 from pneumonia.serving.plausibility import INVERTED, Plausibility
 
-# Share of the picture. No grey film of the Kermany set has any, whether stored in colour or not;
-# photographs have .16 and more; below lie a coloured arrow or a letter on a film.
+# Share of the picture. No grey image of the Kermany set has any, whether stored in colour or not;
+# photographs have .16 and more; below lie a coloured arrow or a letter on an image.
 COLOURED = 0.05
 ADULT = 18  # years
 
@@ -21,7 +21,7 @@ class Warning:
     """One doubt about a picture.
 
     Attributes:
-        code: for programs: colour_photograph, not_a_chest_film, inverted, turned, too_small,
+        code: for programs: colour_photograph, not_a_chest_xray, inverted, turned, too_small,
             exposure, lateral or adult.
         message: for people: what is the matter and what to do.
     """
@@ -31,7 +31,7 @@ class Warning:
 
 
 def warn(payload: bytes, decoded: DecodedImage, plausibility: Plausibility | None) -> list[Warning]:
-    """Say what is doubtful about a picture; nothing, about an ordinary film.
+    """Say what is doubtful about a picture; nothing, about an ordinary image.
 
     Args:
         payload: the whole file that was decoded.
@@ -46,8 +46,8 @@ def warn(payload: bytes, decoded: DecodedImage, plausibility: Plausibility | Non
         found.append(
             Warning(
                 "colour_photograph",
-                "The picture is in colour; a radiograph is grey. Send the film itself, not a "
-                "photograph of something else or a film with coloured drawings on it.",
+                "The picture is in colour; a radiograph is grey. Send the image itself, not a "
+                "photograph of something else or an image with coloured drawings on it.",
             )
         )
     found += _of_pixels(decoded, plausibility) if plausibility else []
@@ -63,8 +63,8 @@ def _of_pixels(decoded: DecodedImage, plausibility: Plausibility) -> list[Warnin
     if not verdict.plausible:
         found.append(
             Warning(
-                "not_a_chest_film",
-                "The picture does not look like the frontal chest films that the model was "
+                "not_a_chest_xray",
+                "The picture does not look like the frontal chest X-rays that the model was "
                 "trained on, and its answer means nothing then. Check that the right file was "
                 "sent and that it shows the whole chest.",
             )
@@ -73,7 +73,7 @@ def _of_pixels(decoded: DecodedImage, plausibility: Plausibility) -> list[Warnin
         found.append(
             Warning(
                 "inverted",
-                "The film seems to be inverted: air should be dark and bone bright. Invert it and "
+                "The image seems to be inverted: air should be dark and bone bright. Invert it and "
                 "send it again.",
             )
         )
@@ -81,16 +81,16 @@ def _of_pixels(decoded: DecodedImage, plausibility: Plausibility) -> list[Warnin
         found.append(
             Warning(
                 "turned",
-                f"The film seems to be {verdict.wrong}. Turn it upright, the head at the top, and "
+                f"The image seems to be {verdict.wrong}. Turn it upright, the head at the top, and "
                 "send it again.",
             )
         )
-    # Of an inverted film brightness says nothing.
+    # Of an inverted image brightness says nothing.
     if not verdict.exposed and verdict.wrong != INVERTED:
         found.append(
             Warning(
                 "exposure",
-                "The picture is darker, brighter, flatter or harder than the films that the model "
+                "The picture is darker, brighter, flatter or harder than the images that the model "
                 "was trained on. Check exposure and window, and send it again from the original.",
             )
         )
@@ -98,9 +98,9 @@ def _of_pixels(decoded: DecodedImage, plausibility: Plausibility) -> list[Warnin
 
 
 def _of_size(decoded: DecodedImage) -> list[Warning]:
-    """Of a film smaller than the square, which is enlarged and shows less than the model expects.
+    """Of an image smaller than the square, which is enlarged and shows less than the model expects.
 
-    Held against the square and not a fixed size: a model trained on small films asks no more.
+    Held against the square and not a fixed size: a model trained on small images asks no more.
     """
     side = len(decoded.pixels)
     if max(decoded.width, decoded.height) >= side:
@@ -109,7 +109,7 @@ def _of_size(decoded: DecodedImage) -> list[Warning]:
         Warning(
             "too_small",
             f"The picture is {decoded.width}x{decoded.height} px; the model looks at {side} px. "
-            "Fine signs of disease may be lost. Send the film at its original size.",
+            "Fine signs of disease may be lost. Send the image at its original size.",
         )
     ]
 
@@ -123,7 +123,7 @@ def _of_header(payload: bytes) -> list[Warning]:
     if view.chest is False:
         found.append(
             Warning(
-                "not_a_chest_film",
+                "not_a_chest_xray",
                 "The DICOM header names another body part than the chest. Check that the right "
                 "file was sent.",
             )
@@ -132,7 +132,7 @@ def _of_header(payload: bytes) -> list[Warning]:
         found.append(
             Warning(
                 "lateral",
-                "The DICOM header names a lateral or oblique view. The model knows frontal films "
+                "The DICOM header names a lateral or oblique view. The model knows frontal images "
                 "only; send the frontal one.",
             )
         )

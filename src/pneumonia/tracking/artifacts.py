@@ -18,7 +18,7 @@ from pneumonia.evaluation.operating_point import OperatingPoint
 from pneumonia.predictor import LABELS
 from pneumonia.tracking import runs
 
-# Films that no collection has: those count their seeds from 0.
+# Images that no collection has: those count their seeds from 0.
 SAMPLES_SEED = 2**32 - 1
 SAMPLES_PER_CLASS = 3
 
@@ -33,7 +33,7 @@ class Candidate:
         graph_sha256: of the graph that was evaluated.
         point: its operating point.
         report: the folder that `evaluate` writes, of which the model card, its page, the metrics
-            with intervals and the statistics of the films go with the version.
+            with intervals and the statistics of the images go with the version.
     """
 
     source: str
@@ -113,18 +113,18 @@ def _metrics(candidate: Candidate) -> dict[str, dict[str, dict[str, float | None
 
 @cache
 def _samples() -> dict[str, bytes]:
-    """Drawn films of both classes, PNG, by the name of their file: CLASS-NUMBER.png."""
+    """Drawn images of both classes, PNG, by the name of their file: CLASS-NUMBER.png."""
     found: dict[str, bytes] = {}
     counts = dict.fromkeys(LABELS, 0)
     index = 0
     while min(counts.values()) < SAMPLES_PER_CLASS:
         patient = phantom.patient_of(index)
         label = LABELS[int(phantom.diagnosis_of(SAMPLES_SEED, patient).subtype != "normal")]
-        # One film a patient.
+        # One image a patient.
         if counts[label] < SAMPLES_PER_CLASS and phantom.patient_of(index - 1) != patient:
             counts[label] += 1
-            film = phantom.draw(SAMPLES_SEED, index)
-            found[f"{label.lower()}-{counts[label]}.png"] = encode_png(film.pixels)
+            image = phantom.draw(SAMPLES_SEED, index)
+            found[f"{label.lower()}-{counts[label]}.png"] = encode_png(image.pixels)
         index += 1
     return found
 

@@ -1,4 +1,4 @@
-"""The prepared films as MLflow data sets: one a split, named by the digest of all of them."""
+"""The prepared images as MLflow data sets: one a split, named by the digest of all of them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def log_data(table: pd.DataFrame, data_digest: str, splits: tuple[str, ...]) -> 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="(?s).*integer column")
         for split in splits:
-            films = table[table["split"] == split]
-            name, digest = f"films_{split}", data_digest[:DIGEST]
-            data = PandasDataset(films, source, targets="label", name=name, digest=digest)
+            images = table[table["split"] == split]
+            name, digest = f"images_{split}", data_digest[:DIGEST]
+            data = PandasDataset(images, source, targets="label", name=name, digest=digest)
             write(mlflow.log_input, data, CONTEXTS[split])

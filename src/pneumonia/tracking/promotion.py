@@ -1,13 +1,13 @@
-"""Which version is the champion: by rule, on validation films.
+"""Which version is the champion: by rule, on validation images.
 
-The rule. A new version is held against the present champion on the present validation films. It
+The rule. A new version is held against the present champion on the present validation images. It
 becomes the champion if it is shown to be not worse (`evaluation.not_worse`), else `challenger`.
 
 The champion is scored anew, always, by its own graph from the registry: its figures in the store
-may be of other films. Films that it was trained on, where the data was split otherwise then, make
+may be of other images. Images that it was trained on, where the data was split otherwise then, make
 it look better than it is; that can only keep it champion, and the decision says how many they are.
-A champion for smaller films gets these made smaller, as its served model would; one for larger
-films would get blurred ones, so it is not compared and stays.
+A champion for smaller images gets these made smaller, as its served model would; one for larger
+images would get blurred ones, so it is not compared and stays.
 
 Where `evaluate.promotion.require_behaviour` says so, a version that the rule would make champion is
 `challenger` all the same if a check of its behaviour fails (`behaviour.checks`), the first one too.
@@ -36,7 +36,7 @@ from pneumonia.tracking.contention import write
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# Where a version's run keeps the ids of its training films.
+# Where a version's run keeps the ids of its training images.
 TRAINING_IDS = "data/training_image_ids.txt"
 ATTEMPTS = 5
 
@@ -52,7 +52,7 @@ class Decision:
         reason: one clause.
         margin, level: of the rule.
         unshifted, shifted: the two comparisons; None where there was none.
-        trained_on: how many of the validation films the champion was trained on; None where its
+        trained_on: how many of the validation images the champion was trained on; None where its
             run does not say.
         same_data: whether the champion was trained on the present data; None without a champion.
         failed_checks: of its behaviour, each in a clause, where they kept it from being champion.
@@ -91,13 +91,13 @@ def decide(
     Args:
         name: of the registered model.
         version: of the candidate.
-        candidate: what it answered to the validation films.
+        candidate: what it answered to the validation images.
         table: the manifest; of it, validation decides and train is noted down.
         images: uint8, (N, S, S, 1), of its validation rows.
         data_digest: of that data.
         failed_checks: gives `behaviour.checks.failed` of the version; seconds, so that it is called
             only if it matters.
-        params: the rule, and which films are shifted how.
+        params: the rule, and which images are shifted how.
 
     Raises:
         InputError: the champion changed again and again.
@@ -154,7 +154,7 @@ def _decide(
         reason = f"version {present}, the champion, " + (
             "has no graph that can be read"
             if other is None
-            else f"looks at films of {other.size} px, these have {size} px"
+            else f"looks at images of {other.size} px, these have {size} px"
         )
         reason += f"; compare by other means, then `make promote VERSION={version}`"
         return Decision(version, present, challenger, reason, rule.margin, rule.level)
@@ -165,12 +165,12 @@ def _decide(
         f"{present} by more than {rule.margin:g}: difference "
         + " and ".join(
             f"{one.difference:+.4f} [{one.low:+.4f}, {one.high:+.4f}] {what}"
-            for one, what in zip(found, ("as the films are", "shifted"), strict=True)
+            for one, what in zip(found, ("as the images are", "shifted"), strict=True)
         )
     )
     trained_on = None if seen is None else int(rows["image_id"].isin(seen).sum())
     if trained_on:
-        reason += f"; version {present} was trained on {trained_on} of these {len(rows)} films"
+        reason += f"; version {present} was trained on {trained_on} of these {len(rows)} images"
     return Decision(
         version, present, registry.CHAMPION if good else challenger, reason,
         rule.margin, rule.level, *found, trained_on, digest == data_digest,
@@ -205,7 +205,7 @@ def _was_champion(client: MlflowClient, name: str, version: str, present: str) -
 def _fetch(
     client: MlflowClient, name: str, version: str
 ) -> tuple[Graph | None, set[str] | None, str]:
-    """A version's graph, the ids of its training films, and the digest of its data.
+    """A version's graph, the ids of its training images, and the digest of its data.
 
     None for what its files do not have: a version that other hands registered.
 

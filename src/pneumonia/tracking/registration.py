@@ -61,7 +61,7 @@ KEY_METRICS = (
 def register(name: str, candidate: Candidate) -> str:
     """Register a candidate under `name` from within its open run.
 
-    The same graph with the same operating point, statistics of films and data, served by the same
+    The same graph with the same operating point, statistics of images and data, served by the same
     code and libraries, is registered once. A version gets all its tags in the call that makes it,
     so that none is without; they say nothing of where or when, and a repetition leaves them as they
     are. Of two versions that two processes made at once, the one with the lower number stays; both

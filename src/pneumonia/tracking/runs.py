@@ -39,7 +39,7 @@ def training_run(
     params: dict[str, Any],
     data_digest: str,
     image_size: int,
-    films: pd.DataFrame,
+    images: pd.DataFrame,
     key: str = "",
     history: Sequence[dict[str, float]] = (),
     further: Mapping[str, str] | None = None,
@@ -52,8 +52,8 @@ def training_run(
     Args:
         stage: names the run.
         params: the stage's block.
-        data_digest, image_size: of the prepared films; side in px.
-        films: their manifest.
+        data_digest, image_size: of the prepared images; side in px.
+        images: their manifest.
         key: names the training; a resumed one finds its run by it.
         history: the epochs that a resumed training has behind it. They go on in the run where they
             were logged, and whichever is missing there (killed in between, or another store) is
@@ -83,7 +83,7 @@ def training_run(
             # Also into an earlier one: it may have been killed before it had them all.
             mlflow.log_params(_flatten(params))
             mlflow.log_params({"data_digest": data_digest[:DIGEST], "image_size": image_size})
-            log_data(films, data_digest, ("train", "val"))
+            log_data(images, data_digest, ("train", "val"))
             epochs.log_missing(history)
             yield epochs.logger()
 
@@ -101,17 +101,17 @@ def finish(folder: Path) -> None:
 
 
 @contextmanager
-def open_run(folder: Path, films: pd.DataFrame) -> Iterator[mlflow.ActiveRun]:
+def open_run(folder: Path, images: pd.DataFrame) -> Iterator[mlflow.ActiveRun]:
     """Resume the run of the trained model in `folder`, or make it from the files there.
 
     The latest run with the weights' hash that belongs to this DVC experiment is taken. An
     experiment that has its training from DVC's cache gets a run of its own, tagged with the id of
-    the one that trained: figures of one experiment do not replace those of another. The test films
+    the one that trained: figures of one experiment do not replace those of another. The test images
     join its data.
 
     Args:
         folder: of the trained model.
-        films: the manifest of the films that it was trained on.
+        images: the manifest of the images that it was trained on.
     """
     import mlflow
 
@@ -122,7 +122,7 @@ def open_run(folder: Path, films: pd.DataFrame) -> Iterator[mlflow.ActiveRun]:
     own = [run for run in found if _experiment(run.data.tags) == _experiment(_tags(stage))]
     if own:
         with mlflow.start_run(run_id=own[0].info.run_id) as run:
-            log_data(films, record["data_digest"], tuple(CONTEXTS))
+            log_data(images, record["data_digest"], tuple(CONTEXTS))
             yield run
         return
     with training_run(
@@ -130,13 +130,13 @@ def open_run(folder: Path, films: pd.DataFrame) -> Iterator[mlflow.ActiveRun]:
         record["params"],
         record["data_digest"],
         record["image_size"],
-        films,
+        images,
         history=epochs.read(folder),
     ):
         if found:
             mlflow.set_tag(CACHED_TAG, found[-1].info.run_id)
         finish(folder)
-        log_data(films, record["data_digest"], tuple(CONTEXTS))
+        log_data(images, record["data_digest"], tuple(CONTEXTS))
         run = mlflow.active_run()
         assert run is not None
         yield run
@@ -184,7 +184,7 @@ def log_evaluation(
             for metric, pair in intervals[split].items()
             for side, value in zip(("low", "high"), pair, strict=True)
         }
-    # `val_auc` is the training's own series by epoch, from the same films; keep it one series.
+    # `val_auc` is the training's own series by epoch, from the same images; keep it one series.
     values.pop("val_auc", None)
     for metric, value in robustness["mean"].items():
         values[f"val_shift_mean_{metric}"] = value

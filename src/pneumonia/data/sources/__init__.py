@@ -1,6 +1,6 @@
-"""Sources of films.
+"""Sources of images.
 
-A source is a module here with `open_source(params) -> list[SourceFilm]`, and its name in
+A source is a module here with `open_source(params) -> list[SourceImage]`, and its name in
 `pneumonia.params.DataParams.source`.
 """
 
@@ -21,8 +21,8 @@ from pneumonia.params import DataParams
 
 
 @dataclass(frozen=True)
-class SourceFilm:
-    """A film before it is read.
+class SourceImage:
+    """An image before it is read.
 
     Attributes:
         file: its name within the source, unique.
@@ -44,29 +44,29 @@ class SourceFilm:
 
 
 def read_file(path: Path) -> tuple[bytes, None]:
-    """The `read` of a film that is a file; of one too long, what shows that it is."""
+    """The `read` of an image that is a file; of one too long, what shows that it is."""
     with path.open("rb") as file:
         return file.read(MAX_BYTES + 1), None
 
 
-def open_source(params: DataParams) -> list[SourceFilm]:
-    """List the films of the source that `data.source` names, sorted by file.
+def open_source(params: DataParams) -> list[SourceImage]:
+    """List the images of the source that `data.source` names, sorted by file.
 
     `data.patient_pattern` or `data.patient_csv` say who is on them, where given.
 
     Raises:
-        InputError: the source is not there, has no films of a class, or a film has no patient.
+        InputError: the source is not there, has no images of a class, or an image has no patient.
     """
     from pneumonia.data.patients import override_patients
 
     # Imported by name: what one source needs is no burden to another.
     source = import_module(f"pneumonia.data.sources.{params.source}")
-    films: list[SourceFilm] = source.open_source(params)
+    images: list[SourceImage] = source.open_source(params)
     # Such a name could neither be written into the manifest nor be printed.
-    unnamed = [f"{film.file!a}: {why}" for film in films if (why := _unwritable(film.file))]
+    unnamed = [f"{image.file!a}: {why}" for image in images if (why := _unwritable(image.file))]
     if unnamed:
         raise InputError("\n".join(sorted(unnamed)))
-    return override_patients(sorted(films, key=lambda film: film.file), params)
+    return override_patients(sorted(images, key=lambda image: image.file), params)
 
 
 def _unwritable(name: str) -> str:

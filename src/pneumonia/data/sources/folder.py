@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pneumonia.data.image import SUFFIXES
 from pneumonia.data.manifest import LABELS
-from pneumonia.data.sources import SourceFilm, read_file
+from pneumonia.data.sources import SourceImage, read_file
 from pneumonia.errors import InputError
 from pneumonia.params import DataParams
 
@@ -35,8 +35,8 @@ def parse_name(name: str) -> tuple[str, str | None]:
     return Path(name).stem, None
 
 
-def open_source(params: DataParams) -> list[SourceFilm]:
-    """List the films below `data.path`.
+def open_source(params: DataParams) -> list[SourceImage]:
+    """List the images below `data.path`.
 
     Raises:
         InputError: no such folder, a missing class folder or an empty one.
@@ -44,16 +44,16 @@ def open_source(params: DataParams) -> list[SourceFilm]:
     root = Path(params.path)
     if not root.is_dir():
         raise InputError(f"data.path: {root}: no such folder")
-    return films_in(root)
+    return images_in(root)
 
 
-def films_in(root: Path) -> list[SourceFilm]:
-    """List the films in a folder of this layout.
+def images_in(root: Path) -> list[SourceImage]:
+    """List the images in a folder of this layout.
 
     Raises:
         InputError: a missing class folder or an empty one.
     """
-    films: list[SourceFilm] = []
+    images: list[SourceImage] = []
     problems: list[str] = []
     for split in ("train", "val", "test"):
         if split != "train" and not (root / split).exists():
@@ -69,17 +69,17 @@ def films_in(root: Path) -> list[SourceFilm]:
                 problems.append(f"{folder}: no such folder")
             elif not files:
                 problems.append(f"{folder}: no {', '.join(SUFFIXES)} file in it")
-            films += [_film(root, file, label, split) for file in files]
+            images += [_image(root, file, label, split) for file in files]
     if problems:
         layout = "{train,val,test}/{NORMAL,PNEUMONIA}"
         problems.append(f"{root} needs {layout}/*.jpeg (val and test may be missing)")
         raise InputError("\n".join(problems))
-    return films
+    return images
 
 
-def _film(root: Path, file: Path, label: int, split: str) -> SourceFilm:
+def _image(root: Path, file: Path, label: int, split: str) -> SourceImage:
     patient, subtype = parse_name(file.name)
-    return SourceFilm(
+    return SourceImage(
         file=file.relative_to(root).as_posix(),
         label=label,
         subtype="normal" if label == 0 else subtype or "unknown",

@@ -1,8 +1,8 @@
 """Source `kaggle`: the Kermany set as Kaggle has it, downloaded by kagglehub.
 
-One version is pinned, so the films are the same everywhere. kagglehub keeps them in its cache
+One version is pinned, so the images are the same everywhere. kagglehub keeps them in its cache
 (`~/.cache/kagglehub`, or the folder that KAGGLEHUB_CACHE names), resumes what was broken off and
-downloads nothing twice. Then the films are read as by the source `folder`.
+downloads nothing twice. Then the images are read as by the source `folder`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import errno
 from collections.abc import Iterator
 from pathlib import Path
 
-from pneumonia.data.sources import SourceFilm
-from pneumonia.data.sources.folder import films_in
+from pneumonia.data.sources import SourceImage
+from pneumonia.data.sources.folder import images_in
 from pneumonia.errors import InputError
 from pneumonia.params import DataParams
 
@@ -24,13 +24,13 @@ _BY_HAND = (
 _DEPTH = 3  # folders down to train/ and test/; the archive nests chest_xray/chest_xray
 
 
-def open_source(params: DataParams) -> list[SourceFilm]:
-    """Download the data set where it is not in the cache yet, and list its films.
+def open_source(params: DataParams) -> list[SourceImage]:
+    """Download the data set where it is not in the cache yet, and list its images.
 
     Raises:
         InputError: the download failed, with what to do; or it is not laid out as it was.
     """
-    return films_in(_find_layout(_download()))
+    return images_in(_find_layout(_download()))
 
 
 def _download() -> Path:

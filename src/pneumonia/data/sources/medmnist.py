@@ -1,13 +1,13 @@
-"""Source `medmnist`: PneumoniaMNIST of MedMNIST v2, the Kermany films as small squares.
+"""Source `medmnist`: PneumoniaMNIST of MedMNIST v2, the Kermany images as small squares.
 
 `data.path` may name an `.npz` file of any size that MedMNIST offers; else the one of
 `data.medmnist.size` px is downloaded once (28: 4 MB, 64: 21 MB, 128: 76 MB, 224: 214 MB). Its own
-`val` is pooled with `train`, as by the source `folder`; its `test` is the 624 films of the official
+`val` is pooled with `train`, as by the source `folder`; its `test` is the 624 images of the official
 test split.
 
-MedMNIST publishes neither file names nor patients, so **each film counts as a patient of its own**:
-films of one child can fall into train and validation, and intervals by patient are intervals by
-film. Bacterial and viral pneumonia are not told apart.
+MedMNIST publishes neither file names nor patients, so **each image counts as a patient of its own**:
+images of one child can fall into train and validation, and intervals by patient are intervals by
+image. Bacterial and viral pneumonia are not told apart.
 
 Yang et al. 2023, *Scientific Data* 10:41, CC BY 4.0; doi 10.5281/zenodo.10519652. The MD5s are
 those of MedMNIST's own `info.py`.
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pneumonia.data.download import cache_folder, fetch
 from pneumonia.data.image import encode_png
-from pneumonia.data.sources import SourceFilm
+from pneumonia.data.sources import SourceImage
 from pneumonia.errors import InputError
 from pneumonia.params import DataParams
 
@@ -38,10 +38,10 @@ MD5 = {
 _SPLITS = {"train": "train", "val": "train", "test": "test"}
 
 
-def open_source(params: DataParams) -> list[SourceFilm]:
-    """List the films of the `.npz` file that `data.path` names, or of a downloaded one.
+def open_source(params: DataParams) -> list[SourceImage]:
+    """List the images of the `.npz` file that `data.path` names, or of a downloaded one.
 
-    The arrays are read once and held here (294 MB at 224 px); a film's `read` takes its own pixels
+    The arrays are read once and held here (294 MB at 224 px); an image's `read` takes its own pixels
     along, so that workers hold no more than they work on.
 
     Raises:
@@ -53,12 +53,12 @@ def open_source(params: DataParams) -> list[SourceFilm]:
         size = params.medmnist.size
         name = "pneumoniamnist.npz" if size == 28 else f"pneumoniamnist_{size}.npz"
         path = fetch(f"{RECORD}/{name}?download=1", MD5[size], cache_folder())
-    films = []
-    for split, images, labels in _read_arrays(path):
-        for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+    images = []
+    for split, squares, labels in _read_arrays(path):
+        for index, (pixels, label) in enumerate(zip(squares, labels, strict=True)):
             name = f"{split}/{index:05d}"
-            films.append(
-                SourceFilm(
+            images.append(
+                SourceImage(
                     file=f"{name}.png",
                     label=int(label),
                     subtype="unknown" if label else "normal",
@@ -67,7 +67,7 @@ def open_source(params: DataParams) -> list[SourceFilm]:
                     read=partial(_read, pixels),
                 )
             )
-    return films
+    return images
 
 
 def _read(pixels: NDArray[np.uint8]) -> tuple[bytes, None]:

@@ -1,4 +1,4 @@
-"""Source `phantom`: films that the program draws; see `pneumonia.data.phantom`."""
+"""Source `phantom`: images that the program draws; see `pneumonia.data.phantom`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from pneumonia.data import phantom
 from pneumonia.data.image import encode_png
-from pneumonia.data.sources import SourceFilm
+from pneumonia.data.sources import SourceImage
 from pneumonia.params import DataParams
 
 
-def open_source(params: DataParams) -> list[SourceFilm]:
-    """List `data.phantom.films` films, numbered from 0."""
+def open_source(params: DataParams) -> list[SourceImage]:
+    """List `data.phantom.images` images, numbered from 0."""
     seed = params.phantom.seed
-    films = []
-    for index in range(params.phantom.films):
+    images = []
+    for index in range(params.phantom.images):
         patient = phantom.patient_of(index)
         diagnosis = phantom.diagnosis_of(seed, patient)
-        films.append(
-            SourceFilm(
+        images.append(
+            SourceImage(
                 file=f"phantom/{index:05d}.png",
                 label=int(diagnosis.subtype != "normal"),
                 subtype=diagnosis.subtype,
@@ -30,9 +30,9 @@ def open_source(params: DataParams) -> list[SourceFilm]:
                 read=partial(_read, seed, index),
             )
         )
-    return films
+    return images
 
 
 def _read(seed: int, index: int) -> tuple[bytes, NDArray[np.bool_]]:
-    film = phantom.draw(seed, index)
-    return encode_png(film.pixels), film.mask
+    image = phantom.draw(seed, index)
+    return encode_png(image.pixels), image.mask

@@ -2,7 +2,7 @@
 
 const COLUMNS = ["file", "label", "probability", "threshold", "warnings", "error", "model", "version", "sha256"];
 
-/** The text of the file, a line a film in the order given. */
+/** The text of the file, a line an image in the order given. */
 export function csv(rows) {
   const lines = rows.map(({ name, answer, model, error }) => [
     name, answer?.label, answer?.probability, answer?.threshold,

@@ -25,7 +25,7 @@ export function whole(value) {
   return `${Math.round(value)}${THIN}%`;
 }
 
-/** "1 film", "2 films". */
+/** "1 image", "2 images". */
 export function count(number, noun) {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }

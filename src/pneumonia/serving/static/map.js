@@ -1,4 +1,4 @@
-// Drawing: a film, its heat map over it, the map's own cells.
+// Drawing: an image, its heat map over it, the map's own cells.
 
 // Inferno at nine even steps, as in explain/overlay.py.
 const INFERNO = [
@@ -36,18 +36,18 @@ export function cells({ grid, scale }) {
   return canvas;
 }
 
-/** Film, and a map over it with the opacity 0 to 1; a smaller map is enlarged without smoothing. */
-export function draw(canvas, film, map, opacity) {
-  canvas.width = film.naturalWidth;
-  canvas.height = film.naturalHeight;
+/** Image, and a map over it with the opacity 0 to 1; a smaller map is enlarged without smoothing. */
+export function draw(canvas, image, map, opacity) {
+  canvas.width = image.naturalWidth;
+  canvas.height = image.naturalHeight;
   const context = canvas.getContext("2d");
   context.imageSmoothingEnabled = false;
-  context.drawImage(film, 0, 0);
+  context.drawImage(image, 0, 0);
   context.globalAlpha = opacity;
   context.drawImage(map, 0, 0, canvas.width, canvas.height);
 }
 
-/** From weak to strong along a canvas, over a grey film and with the map's opacity. */
+/** From weak to strong along a canvas, over a grey image and with the map's opacity. */
 export function drawLegend(canvas, opacity) {
   const context = canvas.getContext("2d");
   context.globalAlpha = 1;
@@ -64,7 +64,7 @@ export function drawLegend(canvas, opacity) {
 /** Where the map is strong, in words, for those who do not see it. */
 export function where({ grid, scale }) {
   const highest = Math.max(...grid.flat());
-  if (highest < WEAK * scale) return "The map is nearly empty: little in this film spoke for pneumonia.";
+  if (highest < WEAK * scale) return "The map is nearly empty: little in this image spoke for pneumonia.";
   const found = grid.flatMap((line, row) => line.map((value, column) => (
     { value, ninth: place((row + 0.5) / grid.length, (column + 0.5) / line.length) })));
   const strong = found.filter(({ value }) => value >= STRONG * highest);

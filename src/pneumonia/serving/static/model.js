@@ -1,4 +1,4 @@
-// What the model is, below the films.
+// What the model is, below the images.
 
 import { byId, json, make, percent } from "./dom.js";
 

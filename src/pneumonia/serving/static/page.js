@@ -1,20 +1,20 @@
-// The page: films come in, answers are shown. Nothing leaves the page but films to /predict.
+// The page: images come in, answers are shown. Nothing leaves the page but images to /predict.
 
 import { csv, download } from "./csv.js";
 import { byId, count, percent, sentence } from "./dom.js";
-import { prepareViewer, showFilm } from "./film.js";
+import { prepareViewer, showImage } from "./image.js";
 import { showModel } from "./model.js";
 import { showSamples } from "./samples.js";
 import { send } from "./send.js";
 import { notes, prepareTable, showTable, sorted } from "./table.js";
 
 const STOPPED = { code: "stopped", message: "Stopped before it was answered.", again: true };
-const FOLDER = { code: "folder", message: "This is a folder: open it and drop the films in it." };
+const FOLDER = { code: "folder", message: "This is a folder: open it and drop the images in it." };
 
 let rows = []; // {id, name, file, and once there is one: answer, model, notice, or error}
 let current = null;
 let lastId = 0;
-let work = null; // AbortController of the films that are being sent
+let work = null; // AbortController of the images that are being sent
 let queue = [];
 let scheduled = null; // the next frame, where there is something new to show
 
@@ -24,7 +24,7 @@ function add(files) {
   rows.push(...added);
   [current] = added;
   queue.push(...added.filter((row) => !row.error));
-  showFilm(current);
+  showImage(current);
   render();
   run();
 }
@@ -34,17 +34,17 @@ async function run() {
   work = new AbortController();
   const { signal } = work;
   const batch = queue.splice(0);
-  const progress = { done: 0, films: batch.length };
+  const progress = { done: 0, images: batch.length };
   showProgress(progress);
   const settle = (row, result) => {
     Object.assign(row, result);
     progress.done += 1;
     showProgress(progress);
     render();
-    if (row === current) showFilm(row);
+    if (row === current) showImage(row);
   };
   const told = {
-    // The film's bytes are let go as soon as they are of no more use.
+    // The image's bytes are let go as soon as they are of no more use.
     answer: (row, prediction, { model, notice }) =>
       settle(row, { answer: { ...prediction, heat_map_png: null }, model, notice, file: null }),
     error: (row, error) => settle(row, { error: { ...error, message: sentence(error.message) } }),
@@ -80,11 +80,11 @@ function finish(batch) {
 function open(row) {
   current = row;
   showTable(sorted(rows), current, open);
-  showFilm(row);
+  showImage(row);
   const { label, probability } = row.answer ?? {};
   say(`${row.name}: ${label ? `${label}, ${percent(probability)}. ${notes(row)}` : notes(row) || "waiting"}`);
-  // Where the film is below the table, its opening must be seen.
-  if (getComputedStyle(byId("back")).display !== "none") byId("film-name").focus();
+  // Where the image is below the table, its opening must be seen.
+  if (getComputedStyle(byId("back")).display !== "none") byId("image-name").focus();
 }
 
 /** Show the rows as they are when the screen is next drawn: once, however many answers came. */
@@ -100,10 +100,10 @@ function renderNow() {
   byId("summary").textContent = summary();
   byId("again").hidden = Boolean(work) || !rows.some(canTryAgain);
   showTable(sorted(rows), current, open);
-  if (current && !current.answer) showFilm(current);
+  if (current && !current.answer) showImage(current);
 }
 
-/** Whether waiting may mend it; a film that cannot be read stays so. */
+/** Whether waiting may mend it; an image that cannot be read stays so. */
 function canTryAgain({ error }) {
   return Boolean(error?.again);
 }
@@ -112,7 +112,7 @@ function summary() {
   const of = (label) => rows.filter((row) => row.answer?.label === label).length;
   const warned = rows.filter((row) => row.answer?.warnings?.length).length;
   const failed = rows.filter((row) => row.error).length;
-  const parts = [count(rows.length, "film"), `${of("PNEUMONIA")} PNEUMONIA`, `${of("NORMAL")} NORMAL`];
+  const parts = [count(rows.length, "image"), `${of("PNEUMONIA")} PNEUMONIA`, `${of("NORMAL")} NORMAL`];
   if (warned) parts.push(`${warned} with warnings`);
   if (failed) parts.push(`${failed} without an answer`);
   return parts.join(", ");
@@ -122,11 +122,11 @@ function say(text) {
   byId("said").textContent = text;
 }
 
-function showProgress({ done, films }, text = "") {
+function showProgress({ done, images }, text = "") {
   byId("progress").hidden = false;
-  byId("progress-bar").max = films;
+  byId("progress-bar").max = images;
   byId("progress-bar").value = done;
-  byId("progress-text").textContent = text || `${done} of ${count(films, "film")} answered`;
+  byId("progress-text").textContent = text || `${done} of ${count(images, "image")} answered`;
 }
 
 function clear() {
@@ -140,7 +140,7 @@ function clear() {
 }
 
 function prepareIntake() {
-  const named = (file) => ({ file, name: file.name || "film" });
+  const named = (file) => ({ file, name: file.name || "image" });
   byId("files").addEventListener("change", ({ target }) => {
     add([...target.files].map(named));
     target.value = ""; // so that the same file can be chosen again
@@ -149,7 +149,7 @@ function prepareIntake() {
     const files = [...clipboardData.files];
     add(files.map((file, place) => ({ file, name: `pasted ${rows.length + place + 1}: ${file.name}` })));
   });
-  // The whole page takes a drop: a film that misses the box would otherwise replace the page.
+  // The whole page takes a drop: an image that misses the box would otherwise replace the page.
   const over = (is) => byId("drop").classList.toggle("over", is);
   document.addEventListener("dragover", (event) => {
     event.preventDefault();

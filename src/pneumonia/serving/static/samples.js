@@ -1,4 +1,4 @@
-// Drawn films to try, below the films.
+// Drawn images to try, below the images.
 
 import { byId, json, make, mark } from "./dom.js";
 
@@ -17,13 +17,13 @@ function sampleButton(sample, choose) {
   return make("li", {}, button);
 }
 
-/** Fetch and show them; `add(films)` takes those that are tried, `say(text)` what went wrong. */
+/** Fetch and show them; `add(images)` takes those that are tried, `say(text)` what went wrong. */
 export async function showSamples(add, say) {
   const choose = async (chosen) => {
     try {
       add(await Promise.all(chosen.map(fetchSample)));
     } catch {
-      say("The drawn films could not be fetched: try again later.");
+      say("The drawn images could not be fetched: try again later.");
     }
   };
   const samples = await json("/samples/");

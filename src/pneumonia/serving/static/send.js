@@ -1,8 +1,8 @@
-// Films to /predict and back, in requests that stay within the server's limits.
+// Images to /predict and back, in requests that stay within the server's limits.
 
 const TARGET = "/predict?layers=true";
-const FILMS = 4; // a request: few enough to see progress
-const BYTES = 16 * 2 ** 20; // a request; a larger film goes alone
+const IMAGES = 4; // a request: few enough to see progress
+const BYTES = 16 * 2 ** 20; // a request; a larger image goes alone
 const AT_ONCE = 2;
 const BUSY = [429, 503];
 const TRIES = 6;
@@ -15,12 +15,12 @@ const UNREACHABLE = {
 };
 
 /**
- * Send films, a few at once.
+ * Send images, a few at once.
  *
- * @param {{file: File, name: string}[]} rows one a film.
+ * @param {{file: File, name: string}[]} rows one an image.
  * @param {object} told `answer(row, prediction, {model, notice})` and `error(row, {code, message})` are called
- *   once a film, one of both; `wait(seconds)` when the server is busy.
- * @param {AbortSignal} signal ends it; films without an answer are then told of to nobody.
+ *   once an image, one of both; `wait(seconds)` when the server is busy.
+ * @param {AbortSignal} signal ends it; images without an answer are then told of to nobody.
  */
 export async function send(rows, told, signal) {
   const waiting = chunks(rows);
@@ -36,7 +36,7 @@ export function chunks(rows) {
   let bytes = Infinity;
   for (const row of rows) {
     bytes += row.file.size;
-    if (bytes > BYTES || found.at(-1).length === FILMS) {
+    if (bytes > BYTES || found.at(-1).length === IMAGES) {
       found.push([]);
       bytes = row.file.size;
     }

@@ -1,4 +1,4 @@
-// The films of a batch in a table: sorted by its headings, opened by their names.
+// The images of a batch in a table: sorted by its headings, opened by their names.
 
 import { byId, make, mark, percent } from "./dom.js";
 
@@ -51,7 +51,7 @@ export function showTable(rows, current, open) {
   if (focused) byId("rows").querySelector(`[data-id="${focused}"]`)?.focus();
 }
 
-/** What is said of a film besides its answer. */
+/** What is said of an image besides its answer. */
 export function notes({ answer, error }) {
   if (error) return error.message;
   const warnings = answer?.warnings ?? [];

@@ -1,8 +1,8 @@
 """A folder as a hospital's data team would hand it over: a study a patient, names in the headers.
 
-Half of the films are DICOM files, in folders by day of the study and named by their UID; the others
-are PNG files. All are drawn. To try the walk of docs/how-to/own-films.md by hand:
-PYTHONPATH=src python -m tests.data.own_films data/raw/clinic
+Half of the images are DICOM files, in folders by day of the study and named by their UID; the others
+are PNG files. All are drawn. To try the walk of docs/how-to/own-images.md by hand:
+PYTHONPATH=src python -m tests.data.own_images data/raw/clinic
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from tests.data.dicom_files import dicom_bytes
 SECRETS = ("Miller", "19580312", "MRN-4711", "St. Elsewhere")
 
 
-def make_clinic(root: Path, films: int = 60, seed: int = 11) -> Path:
-    """Draw films into a folder, with labels.csv; gives the folder."""
+def make_clinic(root: Path, images: int = 60, seed: int = 11) -> Path:
+    """Draw images into a folder, with labels.csv; gives the folder."""
     rows = []
-    for index in range(films):
+    for index in range(images):
         patient = phantom.patient_of(index)
         sick = phantom.diagnosis_of(seed, patient).subtype != "normal"
         pixels = phantom.draw(seed, index).pixels
         if index % 2:
-            name = f"png/film-{index:04}.png"
+            name = f"png/image-{index:04}.png"
             payload = encode_png(pixels)
         else:
             uid = f"1.2.826.0.1.3680043.8.498.{index + 1}"

@@ -1,4 +1,4 @@
-"""The films that are to be scored: where their names come from, and their bytes."""
+"""The images that are to be scored: where their names come from, and their bytes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from fsspec import AbstractFileSystem
 
-FILM_SUFFIXES = (*SUFFIXES, ".dcm", ".dicom")
+IMAGE_SUFFIXES = (*SUFFIXES, ".dcm", ".dicom")
 LIST_SUFFIXES = (".csv", ".parquet")
 COLUMN = "file"
 
 
 @dataclass(frozen=True)
-class Films:
-    """Films by name.
+class ImageList:
+    """ImageList by name.
 
     Attributes:
         root: the folder or URL that the names begin at, absolute, so that it means the same to
             every process.
-        names: one a film, in the order of the rows; those of a folder sorted. Arrow holds millions
+        names: one an image, in the order of the rows; those of a folder sorted. Arrow holds millions
             of them in little more than their letters.
     """
 
@@ -47,16 +47,16 @@ class Films:
         return hashed.hexdigest()
 
 
-def list_films(given: str) -> Films:
-    """Find what is meant by a folder, a pattern, a table of names, or a film; local or a URL.
+def list_images(given: str) -> ImageList:
+    """Find what is meant by a folder, a pattern, a table of names, or an image; local or a URL.
 
     - a folder: all JPEG, PNG and DICOM files in and below it, by their suffix, hidden ones apart;
     - a pattern with `*`, `?`, `[...]` or `**`: every file that it matches;
     - `.csv` or `.parquet`: the column `file`, names that begin where the table lies;
-    - any other file: that film.
+    - any other file: that image.
 
     Raises:
-        InputError: there is no such thing, no film in it, or the table has no such column.
+        InputError: there is no such thing, no image in it, or the table has no such column.
     """
     import pyarrow as pa
 
@@ -64,8 +64,8 @@ def list_films(given: str) -> Films:
     if not isinstance(names, pa.Array):
         names = pa.array(sorted(names), pa.large_string())
     if not len(names):
-        raise InputError(f"{given}: no films in it; they are files {', '.join(FILM_SUFFIXES)}")
-    return Films(root, names)
+        raise InputError(f"{given}: no images in it; they are files {', '.join(IMAGE_SUFFIXES)}")
+    return ImageList(root, names)
 
 
 def is_url(name: str) -> bool:
@@ -88,8 +88,8 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
     return found, path
 
 
-def read_film(root: str, name: str) -> bytes:
-    """The bytes of a film; of one too long, what shows that it is.
+def read_bytes(root: str, name: str) -> bytes:
+    """The bytes of an image; of one too long, what shows that it is.
 
     Raises:
         OSError: it cannot be read; other exceptions where a storage's library has its own.
@@ -97,8 +97,8 @@ def read_film(root: str, name: str) -> bytes:
     if is_url(name) or (is_url(root) and not name.startswith("/")):
         found, path = filesystem(name if is_url(name) else f"{root.rstrip('/')}/{name}")
         return bytes(found.cat_file(path, end=MAX_BYTES + 1))
-    with open(os.path.join(root, name), "rb") as file:  # noqa: PTH118, PTH123 - for every film
-        # Room for the longest would be asked for and given back with every film.
+    with open(os.path.join(root, name), "rb") as file:  # noqa: PTH118, PTH123 - for every image
+        # Room for the longest would be asked for and given back with every image.
         size = os.fstat(file.fileno()).st_size
         return file.read(min(size, MAX_BYTES) + 1)
 
@@ -109,7 +109,7 @@ def _local(given: str) -> tuple[str, Iterable[str] | pa.Array]:
         found = (
             str(Path(folder, name).relative_to(path))
             for folder, below, names in os.walk(path, followlinks=True)
-            for name in _films_among(names, below)
+            for name in _images_among(names, below)
         )
         return str(path.absolute()), found
     if path.suffix.lower() in LIST_SUFFIXES and path.is_file():
@@ -122,15 +122,15 @@ def _local(given: str) -> tuple[str, Iterable[str] | pa.Array]:
     raise InputError(f"{given}: no such folder or file")
 
 
-def _films_among(names: list[str], below: list[str]) -> list[str]:
-    """The films in a folder; hidden folders below it are not gone into."""
+def _images_among(names: list[str], below: list[str]) -> list[str]:
+    """The images in a folder; hidden folders below it are not gone into."""
     below[:] = [name for name in below if not name.startswith(".")]
-    return [name for name in names if _is_film(name)]
+    return [name for name in names if _is_image(name)]
 
 
-def _is_film(name: str) -> bool:
-    """Whether a name below the folder is a film's, and nothing in it is hidden."""
-    return name.lower().endswith(FILM_SUFFIXES) and not f"/{name}".count("/.")
+def _is_image(name: str) -> bool:
+    """Whether a name below the folder is an image's, and nothing in it is hidden."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not f"/{name}".count("/.")
 
 
 def _remote(given: str) -> tuple[str, Iterable[str] | pa.Array]:
@@ -149,7 +149,7 @@ def _remote(given: str) -> tuple[str, Iterable[str] | pa.Array]:
         raise InputError(f"{given}: {_reason(error)}") from None
     start = path.rstrip("/") + "/"
     names = (file.removeprefix(start) for file in files)
-    return given.rstrip("/"), [name for name in names if _is_film(name)]
+    return given.rstrip("/"), [name for name in names if _is_image(name)]
 
 
 def _listed(given: str, table: bytes) -> pa.Array:
@@ -169,7 +169,7 @@ def _listed(given: str, table: bytes) -> pa.Array:
     except (KeyError, pa.ArrowException) as error:
         known = isinstance(error, KeyError) or "No match for FieldRef" in str(error)
         reason = f"no column `{COLUMN}`" if known else _reason(error)
-        raise InputError(f"{given}: {reason}; it should name the films") from None
+        raise InputError(f"{given}: {reason}; it should name the images") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{given}: not CSV in UTF-8: {_reason(error)}") from None
     empty = [row for row, name in enumerate(names, 1) if not name.as_py()]

@@ -1,6 +1,6 @@
-"""The films that the checks are made on: drawn, so that one thing differs and all else is the same.
+"""The images that the checks are made on: drawn, so that one thing differs and all else is the same.
 
-They come through `decode`, as any film does, and are drawn as the source `phantom` draws its own.
+They come through `decode`, as any image does, and are drawn as the source `phantom` draws its own.
 Their seed is one that no collection has, as those count from 0: no model was trained on them.
 """
 
@@ -23,16 +23,18 @@ from pneumonia.serving.cores import cores
 
 Images = NDArray[np.uint8]
 SEED = 2**32 - 2
-PATIENTS = 40  # of each class; a step of a share over all films is .0125, of one class .025
+PATIENTS = 40  # of each class; a step of a share over all images is .0125, of one class .025
 SUBTYPES = ("bacteria", "virus")
 FAINT = 0.5  # share of its opacity
-MOVED = 0.02  # share of the side; 4 px of 224, a third of what augmentation moves a film by at most
+MOVED = (
+    0.02  # share of the side; 4 px of 224, a third of what augmentation moves an image by at most
+)
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 JPEG_QUALITY = 75  # of Pillow and of most programs that are not told another
 LARGER = 2
 
 # By the name of the change, the shift of `evaluation.shifts`, of which "mild" is what a technician
-# would not notice between two films.
+# would not notice between two images.
 MILD = {
     "turned": "rotation",
     "exposure": "exposure",
@@ -43,8 +45,8 @@ MILD = {
 
 
 @dataclass(frozen=True)
-class Films:
-    """Films of N patients, one each, first the normal ones, then as many with pneumonia.
+class BehaviourImages:
+    """Images of N patients, one each, first the normal ones, then as many with pneumonia.
 
     Attributes:
         labels: int64, (N,), 0 normal, 1 pneumonia.
@@ -62,7 +64,7 @@ class Films:
     changed: dict[str, Images]
 
 
-def draw_films(size: int, patients: int = PATIENTS) -> Films:
+def draw_images(size: int, patients: int = PATIENTS) -> BehaviourImages:
     """Draw them; same arguments, same bytes. Seconds.
 
     Args:
@@ -75,7 +77,7 @@ def draw_films(size: int, patients: int = PATIENTS) -> Films:
     subtypes += ["normal"] * patients
     with ThreadPoolExecutor(cores()) as pool:
         draw = partial(phantom.draw, SEED)
-        films = [film.pixels for film in pool.map(draw, numbers)]
+        images = [image.pixels for image in pool.map(draw, numbers)]
         swapped = zip(numbers, subtypes, strict=True)
         other = pool.map(lambda one: draw(one[0], subtype=one[1]), swapped)
         faint = pool.map(lambda index: draw(index, strength=FAINT), ill)
@@ -84,23 +86,23 @@ def draw_films(size: int, patients: int = PATIENTS) -> Films:
             read = pool.map(lambda one: decode(write(one), size).pixels, pixels)
             return np.stack(list(read))[..., None]
 
-        plain = squares(encode_png, films)
-        return Films(
+        plain = squares(encode_png, images)
+        return BehaviourImages(
             labels=np.repeat(np.arange(2), patients),
             plain=plain,
-            other=squares(encode_png, [film.pixels for film in other]),
-            faint=squares(encode_png, [film.pixels for film in faint]),
+            other=squares(encode_png, [image.pixels for image in other]),
+            faint=squares(encode_png, [image.pixels for image in faint]),
             changed={
                 "moved": _moved(plain),
                 **{name: _mild(plain, shift) for name, shift in MILD.items()},
-                "jpeg": squares(_jpeg, films),
-                "larger": squares(_larger, films),
+                "jpeg": squares(_jpeg, images),
+                "larger": squares(_larger, images),
             },
         )
 
 
 def _first(count: int, sick: bool) -> list[int]:
-    """The first film of each of the first patients who are, or are not, sick."""
+    """The first image of each of the first patients who are, or are not, sick."""
     found: list[int] = []
     index = 0
     while len(found) < count:
@@ -121,25 +123,25 @@ def _moved(images: Images) -> Images:
     """Move squares by `MOVED` of their side, one after the other in four directions."""
     step = max(1, round(MOVED * images.shape[1]))
     out = np.zeros_like(images)
-    for row, film in enumerate(images):
+    for row, image in enumerate(images):
         to, back = [], []
         for way in DIRECTIONS[row % len(DIRECTIONS)]:
             to.append(slice(max(0, way * step), min(0, way * step) or None))
             back.append(slice(max(0, -way * step), min(0, -way * step) or None))
-        out[row][tuple(to)] = film[tuple(back)]
+        out[row][tuple(to)] = image[tuple(back)]
     return out
 
 
-def _jpeg(film: Images) -> bytes:
+def _jpeg(image: Images) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(film).save(file, format="JPEG", quality=JPEG_QUALITY)
+    Image.fromarray(image).save(file, format="JPEG", quality=JPEG_QUALITY)
     return file.getvalue()
 
 
-def _larger(film: Images) -> bytes:
-    """The film as a scanner of twice the resolution would have written it."""
-    height, width = film.shape
-    enlarged = Image.fromarray(film).resize(
+def _larger(image: Images) -> bytes:
+    """The image as a scanner of twice the resolution would have written it."""
+    height, width = image.shape
+    enlarged = Image.fromarray(image).resize(
         (LARGER * width, LARGER * height), Image.Resampling.LANCZOS
     )
     return encode_png(np.asarray(enlarged))

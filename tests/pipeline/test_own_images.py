@@ -1,4 +1,4 @@
-"""The walk of docs/how-to/own-films.md: from a folder to a served model, and nobody's name."""
+"""The walk of docs/how-to/own-images.md: from a folder to a served model, and nobody's name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from pneumonia.data.manifest import read_manifest
-from tests.data.own_films import SECRETS, make_clinic
+from tests.data.own_images import SECRETS, make_clinic
 from tests.pipeline.clone import Clone, make_clone
 from tests.serving.rest import running
 
@@ -22,7 +22,7 @@ CHAMPION = "models:/pneumonia-chest-xray@champion"
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
     """A clone trained on such a folder, and all that was printed meanwhile."""
     clone = make_clone(tmp_path_factory.mktemp("clinic"))
-    make_clinic(clone.path / "data" / "raw" / "clinic", films=90)
+    make_clinic(clone.path / "data" / "raw" / "clinic", images=90)
     for key, value in {"source": "table", "path": "data/raw/clinic", "test": "0.3"}.items():
         clone.set_param(key, value)
     ran = clone.run("dvc", "repro")
@@ -32,7 +32,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_films_of_both_kinds_are_prepared_and_split_by_patient(
+def test_images_of_both_kinds_are_prepared_and_split_by_patient(
     trained: tuple[Clone, str],
 ) -> None:
     table = read_manifest(trained[0].path / "data/prepared")
@@ -61,13 +61,13 @@ def test_nothing_of_the_headers_is_written_or_printed(trained: tuple[Clone, str]
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_the_model_is_served_and_measured_on_the_same_films(
+def test_the_model_is_served_and_measured_on_the_same_images(
     trained: tuple[Clone, str],
 ) -> None:
     clone, _ = trained
     ran = clone.run("python", "-m", "pneumonia", "validate", "data/raw/clinic", PYTHONPATH="src")
     assert ran.returncode == 0, ran.stderr
-    assert "90 films of" in ran.stdout
+    assert "90 images of" in ran.stdout
     table = pd.read_csv(clone.path / "predictions.csv").head(4)
     command = [sys.executable, "-m", "pneumonia.serving.app", "--model", CHAMPION]
     with running(command, clone.path, {"PYTHONPATH": "src"}) as (address, _, log):
@@ -78,10 +78,10 @@ def test_the_model_is_served_and_measured_on_the_same_films(
     assert not any(secret in json.dumps(said) + logged for secret in SECRETS)
 
 
-def ask_predict(address: str, film: Path) -> dict[str, list[dict[str, float]]]:
+def ask_predict(address: str, image: Path) -> dict[str, list[dict[str, float]]]:
     """As the documentation asks, with curl."""
     answered = subprocess.run(
-        ["curl", "--silent", "--fail", f"{address}/predict", "-F", f"files=@{film}"],
+        ["curl", "--silent", "--fail", f"{address}/predict", "-F", f"files=@{image}"],
         capture_output=True, check=True,
     )  # fmt: skip
     return json.loads(answered.stdout)

@@ -1,10 +1,10 @@
-// One film: its answer in words and on a scale, and the picture with its heat map.
+// One image: its answer in words and on a scale, and the picture with its heat map.
 
 import { byId, make, mark, percent, sentence, whole } from "./dom.js";
 import { cells, draw, drawLegend, picture, where } from "./map.js";
 
 const ZOOMS = [1, 1.5, 2, 3, 4, 6];
-let shown = null; // {row, film, layer, grid} of the film that is open
+let shown = null; // {row, image, layer, grid} of the image that is open
 let zoom = 1;
 
 /** Make the controls work, once. */
@@ -25,11 +25,11 @@ export function prepareViewer() {
   view.addEventListener("pointerdown", drag);
 }
 
-/** Open a film, whether answered, failed or waiting. */
-export async function showFilm(row) {
+/** Open an image, whether answered, failed or waiting. */
+export async function showImage(row) {
   const another = shown?.row !== row;
   shown = { row };
-  byId("film-name").textContent = row.name;
+  byId("image-name").textContent = row.name;
   byId("pending").hidden = Boolean(row.answer || row.error);
   byId("problem").hidden = !row.error;
   byId("problem-text").textContent = row.error?.message ?? "";
@@ -37,10 +37,10 @@ export async function showFilm(row) {
   if (!row.answer) return;
   tell(row);
   if (another) setZoom(1);
-  const { film_png: film, heat_layer_png: layer, heat_map: map } = row.answer;
-  const images = await Promise.all([picture(film), picture(layer)]);
-  if (shown.row !== row) return; // another film was opened meanwhile
-  shown = { row, film: images[0], layer: images[1], grid: cells(map) };
+  const { image_png: image, heat_layer_png: layer, heat_map: map } = row.answer;
+  const images = await Promise.all([picture(image), picture(layer)]);
+  if (shown.row !== row) return; // another image was opened meanwhile
+  shown = { row, image: images[0], layer: images[1], grid: cells(map) };
   redraw();
 }
 
@@ -54,7 +54,7 @@ function tell({ name, answer, model, notice }) {
   byId("scale").style.setProperty("--threshold", threshold);
   const relation = probability >= threshold ? "at or above" : "below";
   byId("reading").textContent =
-    `That is ${relation} the threshold of ${percent(threshold)}, so the model calls this film ${label}.`;
+    `That is ${relation} the threshold of ${percent(threshold)}, so the model calls this image ${label}.`;
   byId("warnings").replaceChildren(...(warnings ?? []).map((one) => make("li", {}, sentence(one.message))));
   byId("warnings").hidden = !warnings?.length;
   byId("answer-notice").textContent = notice;
@@ -73,11 +73,11 @@ function redraw() {
   const on = byId("map-on").checked;
   byId("opacity").disabled = !on;
   byId("opacity-value").textContent = whole(byId("opacity").value);
-  if (!shown?.film) return;
+  if (!shown?.image) return;
   const opacity = on ? byId("opacity").value / 100 : 0;
   drawLegend(byId("legend"), opacity);
-  draw(byId("picture"), shown.film, shown.layer, opacity);
-  draw(byId("native-picture"), shown.film, shown.grid, opacity);
+  draw(byId("picture"), shown.image, shown.layer, opacity);
+  draw(byId("native-picture"), shown.image, shown.grid, opacity);
 }
 
 function step(by) {
@@ -102,7 +102,7 @@ function setZoom(next, pointer = null) {
   byId("zoom-in").disabled = zoom === ZOOMS.at(-1);
 }
 
-/** Move an enlarged film with the mouse; fingers scroll it anyway. */
+/** Move an enlarged image with the mouse; fingers scroll it anyway. */
 function drag(start) {
   if (zoom === 1 || start.pointerType !== "mouse" || start.button) return;
   const view = byId("window");

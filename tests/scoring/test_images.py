@@ -1,4 +1,4 @@
-"""Which films are meant, and what is read of them."""
+"""Which images are meant, and what is read of them."""
 
 from __future__ import annotations
 
@@ -10,70 +10,70 @@ import pytest
 
 from pneumonia.data.bounds import MAX_BYTES
 from pneumonia.errors import InputError
-from pneumonia.scoring.films import list_films, read_film
-from tests.scoring.conftest import write_films
+from pneumonia.scoring.images import list_images, read_bytes
+from tests.scoring.conftest import write_images
 
-BELOW = ["below/empty.jpeg", "below/film.DCM", "below/small.jpg", "below/text.png"]
-TOP = ["film-0000.png", "film-0001.png", "film-0002.png"]
+BELOW = ["below/empty.jpeg", "below/image.DCM", "below/small.jpg", "below/text.png"]
+TOP = ["image-0000.png", "image-0001.png", "image-0002.png"]
 
 
 def complaint(given: str) -> str:
     with pytest.raises(InputError) as caught:
-        list_films(given)
+        list_images(given)
     return str(caught.value)
 
 
 def test_a_folder_is_listed_by_suffix_and_sorted(mixed: Path) -> None:
-    films = list_films(str(mixed))
-    assert films.names.to_pylist() == BELOW + TOP
-    assert films.root == str(mixed)
+    images = list_images(str(mixed))
+    assert images.names.to_pylist() == BELOW + TOP
+    assert images.root == str(mixed)
 
 
 def test_a_pattern_gives_what_it_matches_whatever_the_suffix(
     mixed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(mixed)
-    assert list_films("*.[pt][nx][gt]").names.to_pylist() == [*TOP, "notes.txt"]
-    found = list_films(f"{mixed}/**/*.jp*g")
+    assert list_images("*.[pt][nx][gt]").names.to_pylist() == [*TOP, "notes.txt"]
+    found = list_images(f"{mixed}/**/*.jp*g")
     assert found.names.to_pylist() == [str(mixed / name) for name in (BELOW[0], BELOW[2])]
-    assert read_film(found.root, found.names[1].as_py()) == (mixed / BELOW[2]).read_bytes()
+    assert read_bytes(found.root, found.names[1].as_py()) == (mixed / BELOW[2]).read_bytes()
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_a_table_keeps_its_order_and_begins_where_it_lies(mixed: Path, suffix: str) -> None:
     elsewhere = str(mixed.parent / "elsewhere.png")
-    names = ["film-0002.png", "below/small.jpg", elsewhere, "film-0002.png"]
+    names = ["image-0002.png", "below/small.jpg", elsewhere, "image-0002.png"]
     table = pd.DataFrame({"patient": range(4), "file": names})
     path = mixed / f"list.{suffix}"
     if suffix == "csv":
         table.to_csv(path, index=False)
     else:
         table.to_parquet(path)
-    films = list_films(str(path))
-    assert films.names.to_pylist() == names
-    assert read_film(films.root, names[1]) == (mixed / names[1]).read_bytes()
+    images = list_images(str(path))
+    assert images.names.to_pylist() == names
+    assert read_bytes(images.root, names[1]) == (mixed / names[1]).read_bytes()
     with pytest.raises(FileNotFoundError, match=r"elsewhere\.png"):
-        read_film(films.root, elsewhere)
+        read_bytes(images.root, elsewhere)
 
 
-def test_a_film_alone_is_listed(mixed: Path) -> None:
-    films = list_films(str(mixed / "film-0001.png"))
-    assert (films.root, films.names.to_pylist()) == (str(mixed), ["film-0001.png"])
+def test_a_image_alone_is_listed(mixed: Path) -> None:
+    images = list_images(str(mixed / "image-0001.png"))
+    assert (images.root, images.names.to_pylist()) == (str(mixed), ["image-0001.png"])
 
 
 def test_a_url_is_listed_and_read_like_a_folder(mixed: Path) -> None:
     store = fsspec.filesystem("memory")
     try:
         store.put(str(mixed), "/bucket/mixed", recursive=True)
-        films = list_films("memory://bucket/mixed")
-        assert films.names.to_pylist() == BELOW + TOP
-        assert read_film(films.root, BELOW[2]) == (mixed / BELOW[2]).read_bytes()
-        one = list_films("memory://bucket/mixed/*1.png")
+        images = list_images("memory://bucket/mixed")
+        assert images.names.to_pylist() == BELOW + TOP
+        assert read_bytes(images.root, BELOW[2]) == (mixed / BELOW[2]).read_bytes()
+        one = list_images("memory://bucket/mixed/*1.png")
         assert len(one.names) == 1
-        assert read_film(one.root, one.names[0].as_py()) == (mixed / TOP[1]).read_bytes()
-        store.pipe_file("/bucket/mixed/list.csv", b"file\nfilm-0001.png\n")
-        listed = list_films("memory://bucket/mixed/list.csv")
-        assert read_film(listed.root, listed.names[0].as_py()) == (mixed / TOP[1]).read_bytes()
+        assert read_bytes(one.root, one.names[0].as_py()) == (mixed / TOP[1]).read_bytes()
+        store.pipe_file("/bucket/mixed/list.csv", b"file\nimage-0001.png\n")
+        listed = list_images("memory://bucket/mixed/list.csv")
+        assert read_bytes(listed.root, listed.names[0].as_py()) == (mixed / TOP[1]).read_bytes()
     finally:
         store.rm("/bucket", recursive=True)
 
@@ -81,18 +81,18 @@ def test_a_url_is_listed_and_read_like_a_folder(mixed: Path) -> None:
 def test_of_a_file_too_long_no_more_is_read_than_shows_it(tmp_path: Path) -> None:
     with (tmp_path / "long.png").open("wb") as file:
         file.truncate(MAX_BYTES + 1000)
-    assert len(read_film(str(tmp_path), "long.png")) == MAX_BYTES + 1
+    assert len(read_bytes(str(tmp_path), "long.png")) == MAX_BYTES + 1
 
 
 def test_the_hash_is_of_names_and_their_order(tmp_path: Path) -> None:
-    write_films(tmp_path / "a", 2)
-    write_films(tmp_path / "b", 2)
-    a, b = (list_films(str(tmp_path / name)) for name in "ab")
+    write_images(tmp_path / "a", 2)
+    write_images(tmp_path / "b", 2)
+    a, b = (list_images(str(tmp_path / name)) for name in "ab")
     assert a.sha256() == b.sha256()
     hashes = set()
     for rows in (["x", "y"], ["y", "x"], ["xy"], ["x"]):
         (tmp_path / "list.csv").write_text("\n".join(["file", *rows]))
-        hashes.add(list_films(str(tmp_path / "list.csv")).sha256())
+        hashes.add(list_images(str(tmp_path / "list.csv")).sha256())
     assert len(hashes) == 4
 
 
@@ -102,12 +102,12 @@ def test_what_cannot_be_listed_is_told_in_one_line(tmp_path: Path) -> None:
     text.write_text("no Parquet")
     pd.DataFrame({"name": ["a.png"]}).to_parquet(tmp_path / "other.parquet")
     assert complaint(str(tmp_path / "gone")).endswith("gone: no such folder or file")
-    assert "no films in it; they are files .jpeg, .jpg" in complaint(str(tmp_path / "empty"))
-    assert "no films in it" in complaint(str(tmp_path / "*.png"))
+    assert "no images in it; they are files .jpeg, .jpg" in complaint(str(tmp_path / "empty"))
+    assert "no images in it" in complaint(str(tmp_path / "*.png"))
     table.write_text("name\na.png\n")
     for path in (table, tmp_path / "other.parquet"):
-        assert complaint(str(path)).endswith("no column `file`; it should name the films")
+        assert complaint(str(path)).endswith("no column `file`; it should name the images")
     table.write_text("file,label\na.png,1\n,0\n")
     assert complaint(str(table)).endswith("row 2 has no name in the column `file`")
     assert len(complaint(str(text)).splitlines()) == 1
-    assert complaint("nothing://bucket/films").startswith("nothing://bucket/films: ")
+    assert complaint("nothing://bucket/images").startswith("nothing://bucket/images: ")

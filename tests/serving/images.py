@@ -1,4 +1,4 @@
-"""Drawn chest films as `decode` gives them, and statistics fitted to some of them."""
+"""Drawn chest X-rays as `decode` gives them, and statistics fitted to some of them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ TRAIN, VALIDATION, HELD_OUT = slice(0, 200), slice(200, 250), slice(250, 290)
 
 
 @cache
-def films() -> NDArray[np.uint8]:
+def images() -> NDArray[np.uint8]:
     """290 of them, uint8, (290, 128, 128); change nothing in it."""
     drawn = [phantom.draw(7, index, SIZE).pixels for index in range(HELD_OUT.stop)]
     return np.stack([decode(encode_png(pixels), SIZE).pixels for pixels in drawn])
 
 
 def held_out() -> NDArray[np.uint8]:
-    """Films that nothing was fitted to, uint8, (40, 128, 128)."""
-    return films()[HELD_OUT]
+    """Images that nothing was fitted to, uint8, (40, 128, 128)."""
+    return images()[HELD_OUT]
 
 
 @cache
 def fitted() -> Plausibility:
     """Statistics of the others."""
-    images = films()[..., None]
-    return fit(images[TRAIN], images[VALIDATION])
+    squares = images()[..., None]
+    return fit(squares[TRAIN], squares[VALIDATION])

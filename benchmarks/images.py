@@ -1,4 +1,4 @@
-"""Drawn films as large as a hospital's, for benchmarks."""
+"""Drawn images as large as a hospital's, for benchmarks."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from benchmarks.preparing import SEED
 from pneumonia.data.manifest import LABELS
 from pneumonia.data.phantom import draw
 
-PIXELS = 1.3e6  # of a Kermany film on average
+PIXELS = 1.3e6  # of a Kermany image on average
 GRAIN, QUALITY = 4.0, 95  # make files of 0.45 MB, as those are
-DRAWN = 48  # films, of 28 patients
+DRAWN = 48  # images, of 28 patients
 
 
 def originals(folder: Path, count: int) -> list[Path]:
-    """Write JPEG films of 1.3 megapixels in the layout of the source `folder`; their files.
+    """Write JPEG images of 1.3 megapixels in the layout of the source `folder`; their files.
 
-    Drawn films, enlarged and made grainy; from the 49th on the first ones again, as other patients'
-    films, each with a comment of its own, so that no two files are the same.
+    Drawn images, enlarged and made grainy; from the 49th on the first ones again, as other patients'
+    images, each with a comment of its own, so that no two files are the same.
     """
     drawn = Parallel(n_jobs=cpu_count())(
         delayed(_original)(folder, index) for index in range(min(count, DRAWN))
@@ -42,15 +42,15 @@ def _commented(jpeg: bytes, number: int) -> bytes:
 
 
 def _original(folder: Path, index: int) -> Path:
-    film = draw(SEED, index)
-    height, width = film.pixels.shape
+    image = draw(SEED, index)
+    height, width = image.pixels.shape
     scale = (PIXELS / (height * width)) ** 0.5
     side = round(scale * width), round(scale * height)
-    enlarged = np.asarray(Image.fromarray(film.pixels).resize(side, Image.Resampling.LANCZOS))
+    enlarged = np.asarray(Image.fromarray(image.pixels).resize(side, Image.Resampling.LANCZOS))
     grainy = enlarged + np.random.default_rng(index).normal(0, GRAIN, enlarged.shape)
-    place = folder / film.split / LABELS[film.label]
+    place = folder / image.split / LABELS[image.label]
     place.mkdir(parents=True, exist_ok=True)
     # As `preparing.save` names them, by which the patient is found.
-    file = place / f"phantom-{film.patient:05d}-{index:05d}.jpeg"
+    file = place / f"phantom-{image.patient:05d}-{index:05d}.jpeg"
     Image.fromarray(np.clip(grainy, 0, 255).astype(np.uint8)).save(file, quality=QUALITY)
     return file
