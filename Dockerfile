@@ -28,7 +28,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     ORT_DISABLE_TELEMETRY=1
 # Start once: a model that cannot be served fails here, and the standard library's bytecode, which the
 # official image leaves out and a read-only container cannot write, stays.
-RUN python -c "import uvicorn; from pneumonia.serving.app import create_app; create_app('/opt/model')"
+RUN python -c "import uvicorn; from pneumonia.server.app import create_app; create_app('/opt/model')"
 ENV PYTHONDONTWRITEBYTECODE=1
 RUN useradd --system --no-create-home --uid 10001 model
 USER 10001
@@ -36,4 +36,4 @@ WORKDIR /tmp
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/ping', timeout=2)"]
-CMD ["python", "-m", "pneumonia.serving.app", "--model", "/opt/model", "--host", "0.0.0.0", "--port", "8080"]
+CMD ["python", "-m", "pneumonia.server.app", "--model", "/opt/model", "--host", "0.0.0.0", "--port", "8080"]

@@ -26,7 +26,7 @@ export DVC_NO_ANALYTICS := true
 export ORT_DISABLE_TELEMETRY := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help setup setup-dev setup-team setup-search setup-scale setup-bench repro test test-slow test-long test-model mutants faults bench check docs audit format ui queue experiments compare explain score serve register mend promote search rollback image sbom lock licences clean
+.PHONY: help setup setup-dev setup-team setup-search setup-scale setup-bench repro test test-slow test-long test-model mutants faults bench check docs audit format ui queue experiments compare explain score serve register repair promote search rollback image sbom lock licences clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,20 +111,20 @@ score: $(VENV)/.installed ## score many images: make score INPUT=images OUTPUT=s
 
 serve: $(VENV)/.installed ## serve the champion: REST, and a page for people
 	@echo "http://127.0.0.1:$(PORT)"
-	@python -m pneumonia.serving.app --model models:/$(MODEL)@champion --port $(PORT)
+	@python -m pneumonia.server.app --model models:/$(MODEL)@champion --port $(PORT)
 
 register: $(VENV)/.installed ## fill an empty MLflow store from cached outputs
 	@dvc repro --single-item --force evaluate gradcam_report
 
-mend: $(VENV)/.installed ## put damaged outputs aside, for `make repro` to make anew
-	@pneumonia mend
+repair: $(VENV)/.installed ## put damaged outputs aside, for `make repro` to make anew
+	@pneumonia repair
 
 promote: $(VENV)/.installed ## make a version the champion: make promote VERSION=2
 	@test -n "$(VERSION)" || { echo "say which version: make promote VERSION=2" >&2; exit 1; }
-	@python -m pneumonia.tracking.registry promote "$(VERSION)"
+	@python -m pneumonia.registry.champion promote "$(VERSION)"
 
 rollback: $(VENV)/.installed ## make the champion before this one the champion again
-	@python -m pneumonia.tracking.registry rollback
+	@python -m pneumonia.registry.champion rollback
 
 image: $(VENV)/.installed ## build the Docker image of the champion
 	@rm -rf build/model

@@ -92,7 +92,7 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _setting(turns: int, scratch: Path) -> Setting:
-    from pneumonia.params import load_params
+    from pneumonia.core.config import load_params
 
     name = load_params(Path("params.yaml")).evaluate.registered_model
     better = json.loads(Path("reports/evaluate/operating_point.json").read_text())["better"]
@@ -105,8 +105,8 @@ def _require_repro() -> None:
     for file in ("data/prepared/manifest.csv", "reports/evaluate/operating_point.json"):
         if not Path(file).is_file():
             sys.exit(f"bench: {file}: no such file; `make repro` first")
-    from pneumonia.errors import InputError
-    from pneumonia.scoring.model import fetch_model
+    from pneumonia.core.errors import InputError
+    from pneumonia.inference.bundle import fetch_model
 
     with tempfile.TemporaryDirectory() as scratch:
         try:

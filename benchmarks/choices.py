@@ -113,9 +113,9 @@ def train(
     name: str, block: dict[str, Any], images: tuple[Any, Any], size: int
 ) -> tuple[keras.Model, float]:
     """The trained network and its seconds."""
-    from pneumonia.models import devices, scratch, training, transfer
+    from pneumonia.core.config import ScratchParams, TransferParams
+    from pneumonia.models import devices, loop, scratch, transfer
     from pneumonia.models.checkpoint import Checkpoint
-    from pneumonia.params import ScratchParams, TransferParams
 
     def say(row: dict[str, float]) -> None:
         figures = " ".join(f"{key}={value:.4g}" for key, value in row.items())
@@ -129,7 +129,7 @@ def train(
             params = ScratchParams.model_validate(block)
             devices.be_deterministic(params.seed, params.precision)
             model = scratch.build(params, size)
-            groups = [training.Group(model.layers)]
+            groups = [loop.Group(model.layers)]
         else:
             params = TransferParams.model_validate(block)
             devices.be_deterministic(params.seed, params.precision)
@@ -137,7 +137,7 @@ def train(
             transfer.fit_head(model, images[0], params)
             groups = transfer.groups(model, params)
         if params.epochs:
-            training.fit(model, groups, images, params, params.epochs, history, checkpoint, say)
+            loop.fit(model, groups, images, params, params.epochs, history, checkpoint, say)
     return model, time.perf_counter() - begin
 
 
@@ -176,7 +176,7 @@ def main() -> None:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-    from pneumonia.data.manifest import load_images, read_manifest
+    from pneumonia.datasets.manifest import load_images, read_manifest
     from pneumonia.evaluation.shifts import shifted
 
     shipped = yaml.safe_load((ROOT / "params.yaml").read_text())[f"train_{arguments.model}"]
@@ -191,7 +191,7 @@ def main() -> None:
     import tensorflow as tf
 
     from pneumonia.models.batches import LabelledImages
-    from pneumonia.models.training import forward
+    from pneumonia.models.loop import forward
 
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
     rest = ~hard & ~easy

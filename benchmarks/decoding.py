@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumonia.data import image
-from pneumonia.data.image import SUFFIXES, decode, inner_size
+from pneumonia.images import decoding
+from pneumonia.images.decoding import SUFFIXES, decode, inner_size
 
 MARGINS = (1, 2, 3, 4)
 FULL = 10**6  # a margin that no image has: scaled decoding is off
@@ -41,18 +41,18 @@ def ours(size: int, file: Path) -> None:
 
 def bare(size: int, file: Path) -> None:
     """Decode one image with Pillow alone; no bounds, no orientation, no padding."""
-    image = Image.open(io.BytesIO(file.read_bytes())).convert("L")
-    image.resize(inner_size(*image.size, size), Image.Resampling.LANCZOS)
+    decoding = Image.open(io.BytesIO(file.read_bytes())).convert("L")
+    decoding.resize(inner_size(*decoding.size, size), Image.Resampling.LANCZOS)
 
 
 def difference(size: int, file: Path) -> list[tuple[float, int]]:
     """Mean and largest difference from full decoding, by margin; then of bicubic from Lanczos."""
     payload = file.read_bytes()
     squares = [_square(payload, size, margin) for margin in (FULL, *MARGINS)]
-    image = Image.open(io.BytesIO(payload)).convert("L")
-    inner = inner_size(*image.size, size)
+    decoding = Image.open(io.BytesIO(payload)).convert("L")
+    inner = inner_size(*decoding.size, size)
     lanczos, bicubic = (
-        np.asarray(image.resize(inner, kind), int)
+        np.asarray(decoding.resize(inner, kind), int)
         for kind in (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC)
     )
     apart = [np.abs(square - squares[0]) for square in squares[1:]] + [np.abs(lanczos - bicubic)]
@@ -60,7 +60,7 @@ def difference(size: int, file: Path) -> list[tuple[float, int]]:
 
 
 def _square(payload: bytes, size: int, margin: int) -> NDArray[np.int_]:
-    image.DRAFT_MARGIN = margin
+    decoding.DRAFT_MARGIN = margin
     return decode(payload, size).pixels.astype(int)
 
 

@@ -24,9 +24,9 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from pneumonia.data.manifest import load_images, read_manifest
-from pneumonia.models.trained import load
-from pneumonia.predictor import Graph
+from pneumonia.datasets.manifest import load_images, read_manifest
+from pneumonia.inference.predictor import Graph
+from pneumonia.models.saving import load_network
 
 Answer = Callable[[NDArray[np.uint8]], object]
 
@@ -47,7 +47,7 @@ def usual(folder: Path) -> Answer:
     import keras
     import tensorflow as tf
 
-    model = load(folder)
+    model = load_network(folder)
     both = keras.Model(model.input, [model.get_layer("features").output, model.output])
 
     def answer(image: NDArray[np.uint8]) -> object:

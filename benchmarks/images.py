@@ -9,8 +9,8 @@ from joblib import Parallel, cpu_count, delayed
 from PIL import Image
 
 from benchmarks.preparing import SEED
-from pneumonia.data.manifest import LABELS
-from pneumonia.data.phantom import draw
+from pneumonia.datasets.manifest import LABELS
+from pneumonia.datasets.phantom import draw
 
 PIXELS = 1.3e6  # of a Kermany image on average
 GRAIN, QUALITY = 4.0, 95  # make files of 0.45 MB, as those are

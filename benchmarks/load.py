@@ -23,7 +23,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.clients import Tally, busy, post, server
-from pneumonia.data.image import SUFFIXES
+from pneumonia.images.decoding import SUFFIXES
 
 IMAGES = 200
 CLIENTS = 32
@@ -86,7 +86,7 @@ def main() -> None:
     options = parser.parse_args()
     files = sorted(file for file in options.images.rglob("*") if file.suffix in SUFFIXES)[:IMAGES]
     requests = mixed([file.read_bytes() for file in files])
-    application = [sys.executable, "-m", "pneumonia.serving.app", "--model", options.model]
+    application = [sys.executable, "-m", "pneumonia.server.app", "--model", options.model]
     with server(application) as (port, process):
         tally, memory = asyncio.run(watched(port, process, requests, MINUTE * options.minutes))
     cores = len(os.sched_getaffinity(0))

@@ -23,12 +23,13 @@ import sklearn
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumonia.data.image import DecodedImage, ImageError, decode, encode_png
-from pneumonia.data.manifest import load_images, read_manifest
+from pneumonia.datasets.manifest import load_images, read_manifest
 from pneumonia.evaluation.shifts import SHIFTS, STRENGTHS, shifted
-from pneumonia.serving.plausibility import IMAGES, Plausibility, fit
-from pneumonia.serving.warnings import warn
-from tests.serving.drawings import DRAWINGS
+from pneumonia.images.decoding import DecodedImage, decode, encode_png
+from pneumonia.images.limits import ImageError
+from pneumonia.inference.plausibility import IMAGES, Plausibility, fit
+from pneumonia.inference.warnings import warn
+from tests.server.drawings import DRAWINGS
 
 ROOT = Path(__file__).parents[1]
 SOME = 200  # test images that are changed

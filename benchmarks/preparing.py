@@ -23,12 +23,12 @@ from pathlib import Path
 import psutil
 from joblib import Parallel, cpu_count, delayed
 
-from pneumonia.data.image import encode_png
-from pneumonia.data.manifest import LABELS
-from pneumonia.data.phantom import draw
-from pneumonia.data.prepare import prepare
-from pneumonia.data.sources import open_source
-from pneumonia.params import DataParams, load_params
+from pneumonia.core.config import DataParams, load_params
+from pneumonia.datasets.manifest import LABELS
+from pneumonia.datasets.phantom import draw
+from pneumonia.datasets.prepare import prepare
+from pneumonia.datasets.sources import open_source
+from pneumonia.images.decoding import encode_png
 
 SEED = 7
 ROOT = Path(__file__).parents[1]

@@ -34,7 +34,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.preparing import cpu_seconds, memory
-from pneumonia.scoring.model import Files
+from pneumonia.inference.bundle import Files
 from pneumonia.scoring.score import Counts
 
 MODEL = "models:/pneumonia-chest-xray@champion"
@@ -109,8 +109,8 @@ def measure(way: str, folder: Path, model: str) -> dict[str, float]:
     What comes before the first result, starting workers and loading the model, is not counted.
     """
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    from pneumonia.inference.bundle import fetch_model
     from pneumonia.scoring.images import list_images
-    from pneumonia.scoring.model import fetch_model
     from pneumonia.scoring.score import Job, open_job, score_here, score_on_ray
 
     images, files = list_images(str(folder)), fetch_model(model)
@@ -135,9 +135,9 @@ def measure(way: str, folder: Path, model: str) -> dict[str, float]:
 
 def bare(files: Files, names: list[Path], with_warnings: bool) -> Iterator[Counts]:
     """The loop that anybody would write, on one core."""
-    from pneumonia.data.image import decode
-    from pneumonia.scoring.model import load_model
-    from pneumonia.serving.warnings import warn
+    from pneumonia.images.decoding import decode
+    from pneumonia.inference.bundle import load_model
+    from pneumonia.inference.warnings import warn
 
     served = load_model(files, 1)
     graph, one = served.predictor.graph, Counter(["image"])

@@ -34,7 +34,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.clients import busy, post, server
-from pneumonia.data.image import SUFFIXES
+from pneumonia.images.decoding import SUFFIXES
 
 CLIENTS = 16
 IMAGES = 50
@@ -51,9 +51,9 @@ def recipe(folder: Path, port: int) -> None:
     from flask import Flask, Response, jsonify, request
     from PIL import Image
 
-    from pneumonia.models.trained import load
+    from pneumonia.models.saving import load_network
 
-    model = load(folder)
+    model = load_network(folder)
     both = keras.Model(model.input, [model.get_layer("features").output, model.output])
     side = model.input_shape[1]
     app = Flask(__name__)
@@ -89,7 +89,7 @@ def bare(graph: Path) -> Callable[[bytes], object]:
     """Decoding and ONNX Runtime as it comes."""
     import onnxruntime
 
-    from pneumonia.data.image import decode
+    from pneumonia.images.decoding import decode
 
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     side = session.get_inputs()[0].shape[1]
@@ -100,7 +100,7 @@ def capacity(graph: Path, images: Sequence[bytes], seconds: float, with_decoding
     """Images a second that the cores run of the graph, each core one image at a time."""
     import onnxruntime
 
-    from pneumonia.data.image import decode
+    from pneumonia.images.decoding import decode
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -222,7 +222,7 @@ def main() -> None:
     size, cores = sum(map(len, images)) / len(images) / 1000, len(os.sched_getaffinity(0))
     print(f"{len(images)} images of {size:.0f} kB on average; {cores} cores, {platform.machine()}")
     graph = options.training / "graph.onnx"
-    application = [sys.executable, "-m", "pneumonia.serving.app", "--model", options.model]
+    application = [sys.executable, "-m", "pneumonia.server.app", "--model", options.model]
     common = [sys.executable, "-m", "benchmarks.serving", "--training", str(options.training)]
     with server(application) as (ours, _), server(common) as (theirs, _):
         times = latency(bare(graph), (ours, theirs), images, options.turns)

@@ -44,18 +44,18 @@ class ReachedError(Exception):
 
 def ours(data: Path, _: Path, target: float, __: int) -> Outcome:
     """The frozen phase, and fine-tuning where that is not enough."""
-    from pneumonia.models import devices, training, transfer
+    from pneumonia.core.config import load_params
+    from pneumonia.models import devices, loop, transfer
     from pneumonia.models.batches import load_training_images
     from pneumonia.models.checkpoint import Checkpoint
-    from pneumonia.params import load_params
 
     params = load_params(ROOT / "params.yaml").train_transfer
     devices.be_deterministic(params.seed, params.precision)
     model = transfer.build(params, side(data))
-    history: list[training.Epoch] = []
+    history: list[loop.Epoch] = []
     begin = time.perf_counter()
 
-    def check(row: training.Epoch) -> None:
+    def check(row: loop.Epoch) -> None:
         say("ours", row, time.perf_counter() - begin)
         if row["val_auc"] >= target:
             raise ReachedError
@@ -63,10 +63,10 @@ def ours(data: Path, _: Path, target: float, __: int) -> Outcome:
     images = load_training_images(data)
     try:
         transfer.fit_head(model, images[0], params)
-        history.append({"epoch": 0, **training.validate(training.forward(model), images[1])})
+        history.append({"epoch": 0, **loop.validate(loop.forward(model), images[1])})
         check(history[0])
         with tempfile.TemporaryDirectory() as folder:
-            training.fit(
+            loop.fit(
                 model,
                 transfer.groups(model, params),
                 images,
@@ -86,8 +86,8 @@ def common(data: Path, folders: Path, target: float, epochs: int) -> Outcome:
     """Keras `fit` under a frozen backbone."""
     import keras
 
+    from pneumonia.core.config import load_params
     from pneumonia.models import transfer
-    from pneumonia.params import load_params
 
     params = load_params(ROOT / "params.yaml").train_transfer
     keras.utils.set_random_seed(params.seed)
@@ -149,7 +149,7 @@ def say(recipe: str, row: dict[str, float], seconds: float) -> None:
 
 def side(data: Path) -> int:
     """Of the prepared squares, px."""
-    from pneumonia.data.manifest import load_images, read_manifest
+    from pneumonia.datasets.manifest import load_images, read_manifest
 
     return int(load_images(data, read_manifest(data).head(1)).shape[1])
 
@@ -158,7 +158,7 @@ def _subset(data: Path, images: int, folder: Path) -> Path:
     """A prepared folder with the validation images of `data` and some of its training images."""
     import pandas as pd
 
-    from pneumonia.data.manifest import image_path, read_manifest
+    from pneumonia.datasets.manifest import image_path, read_manifest
 
     table = read_manifest(data)
     train = table[table["split"] == "train"]
@@ -175,7 +175,7 @@ def _subset(data: Path, images: int, folder: Path) -> Path:
 
 def class_folders(data: Path, folder: Path) -> Path:
     """The prepared squares as `image_dataset_from_directory` wants them: split/CLASS/id.png."""
-    from pneumonia.data.manifest import LABELS, image_path, read_manifest
+    from pneumonia.datasets.manifest import LABELS, image_path, read_manifest
 
     for row in read_manifest(data).itertuples():
         place = folder / str(row.split) / LABELS[int(str(row.label))] / f"{row.image_id}.png"
@@ -186,9 +186,9 @@ def class_folders(data: Path, folder: Path) -> Path:
 
 def phantom(images: int, folder: Path, size: int = 0) -> Path:
     """Draw and prepare about so many training images; `size` 0 is the side that params.yaml has."""
-    from pneumonia.data.prepare import prepare
-    from pneumonia.data.sources import open_source
-    from pneumonia.params import load_params
+    from pneumonia.core.config import load_params
+    from pneumonia.datasets.prepare import prepare
+    from pneumonia.datasets.sources import open_source
 
     params = load_params(ROOT / "params.yaml")
     drawn = params.data.phantom.model_copy(update={"images": round(images / 0.7)})

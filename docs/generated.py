@@ -15,7 +15,7 @@ from unittest.mock import MagicMock
 import yaml
 from pydantic import BaseModel
 
-from pneumonia.params import Params
+from pneumonia.core.config import Params
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -69,7 +69,7 @@ def commands() -> str:
     parts = [_section("pneumonia", overview)]
     for name in re.findall(r"^    ([\w-]+)  ", overview, re.MULTILINE):
         parts.append(_section(f"pneumonia {name}", _help([*pneumonia, name])))
-    for module in ("pneumonia.tracking.registry", "pneumonia.serving.app"):
+    for module in ("pneumonia.registry.champion", "pneumonia.server.app"):
         parts.append(_section(f"python -m {module}", _help([sys.executable, "-m", module])))
     for stage in sorted((ROOT / "stages").glob("*.py")):
         if stage.stem in Params.model_fields:
@@ -191,10 +191,10 @@ def _described() -> dict[str, Any]:
     """The OpenAPI description; no model is needed for it, and none is there."""
     from mlflow.pyfunc import scoring_server
 
-    from pneumonia.serving.app import TITLE
-    from pneumonia.serving.description import describe
-    from pneumonia.serving.limits import Limits
-    from pneumonia.serving.routes import router
+    from pneumonia.server.app import TITLE
+    from pneumonia.server.openapi import describe
+    from pneumonia.server.limits import Limits
+    from pneumonia.server.routes import router
 
     app: FastAPI = scoring_server.init(MagicMock())
     answering: Any = SimpleNamespace(model=SimpleNamespace(samples=()))

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from pneumonia.params import Params
-from pneumonia.stage import replaced, run, write_json
+from pneumonia.core.config import Params
+from pneumonia.core.files import replaced, write_json
+from pneumonia.core.stage import run
 
 DATA, MODELS, REPORT = Path("data/prepared"), Path("models"), Path("reports/evaluate")
 AUDIT = Path("reports/visualize/audit.json")
@@ -17,19 +18,19 @@ NAMES = ("scratch", "transfer")
 
 def main(params: Params) -> None:
     """Write reports/evaluate; add the figures to the trainings' runs; register the better."""
-    from pneumonia.behaviour import checks
-    from pneumonia.data.manifest import digest, load_images, read_manifest
-    from pneumonia.evaluation import evaluate, robustness
-    from pneumonia.evaluation.comparison import in_words
-    from pneumonia.evaluation.files import read_audit, write_files
-    from pneumonia.evaluation.not_worse import of_validation
+    from pneumonia.datasets.manifest import digest, load_images, read_manifest
+    from pneumonia.evaluation import behaviour, evaluate, robustness
+    from pneumonia.evaluation.evaluate import read_audit, write_files
+    from pneumonia.evaluation.noninferiority import of_validation
     from pneumonia.evaluation.subgroups import attributes
-    from pneumonia.predictor import Graph
-    from pneumonia.reporting.evaluation_page import write_evaluation_report
-    from pneumonia.reporting.model_card import write_model_card
-    from pneumonia.reporting.results import read_results
-    from pneumonia.serving import plausibility
-    from pneumonia.tracking import promotion, registration, runs
+    from pneumonia.inference import plausibility
+    from pneumonia.inference.predictor import Graph
+    from pneumonia.registry import promotion, registration
+    from pneumonia.reports.evaluation_page import write_evaluation_report
+    from pneumonia.reports.model_card import write_model_card
+    from pneumonia.reports.results import read_results
+    from pneumonia.stats.paired import in_words
+    from pneumonia.tracking import runs
     from pneumonia.tracking.store import connected
 
     block, audit = params.evaluate, read_audit(AUDIT)
@@ -77,7 +78,7 @@ def main(params: Params) -> None:
                 version = registration.register(block.registered_model, candidate)
                 decision = promotion.decide(
                     block.registered_model, version, scored, table, validation,
-                    digest(DATA), partial(checks.failed_by, graphs[chosen], one.point), block,
+                    digest(DATA), partial(behaviour.failed_by, graphs[chosen], one.point), block,
                 )  # fmt: skip
     print(f"evaluate: {in_words(compared['test'])}")
     print(f"evaluate: {promotion.sentence(block.registered_model, decision)}")

@@ -7,9 +7,10 @@ store. Fails, with the report written, where maps do not depend on the weights.
 import json
 from pathlib import Path
 
-from pneumonia.errors import InputError
-from pneumonia.params import Params
-from pneumonia.stage import replaced, run
+from pneumonia.core.config import Params
+from pneumonia.core.errors import InputError
+from pneumonia.core.files import replaced
+from pneumonia.core.stage import run
 
 DATA, MODELS, EVALUATION = Path("data/prepared"), Path("models"), Path("reports/evaluate")
 REPORT = Path("reports/gradcam_report")
@@ -23,14 +24,14 @@ def main(params: Params) -> None:
     """
     import pandas as pd
 
-    from pneumonia.data.image import image_box
-    from pneumonia.data.manifest import load_images, load_mask, read_manifest
-    from pneumonia.evaluation.operating_point import OperatingPoint
+    from pneumonia.datasets.manifest import load_images, load_mask, read_manifest
     from pneumonia.explain.checks import MaskedImages, check
-    from pneumonia.explain.subject import read_subject
+    from pneumonia.explain.gallery import exhibits
+    from pneumonia.explain.gradcam import read_explained
+    from pneumonia.images.decoding import image_box
+    from pneumonia.inference.operating_point import OperatingPoint
     from pneumonia.models import devices
-    from pneumonia.reporting.gradcam_galleries import exhibits
-    from pneumonia.reporting.gradcam_page import write_gradcam_report
+    from pneumonia.reports.gradcam_page import write_gradcam_report
     from pneumonia.tracking import runs
     from pneumonia.tracking.store import connected
 
@@ -47,7 +48,7 @@ def main(params: Params) -> None:
     ill = load_images(DATA, table[(table["split"] == "val") & (table["label"] == 1)])
     devices.be_deterministic(block.seed)
     subjects = {
-        name: read_subject(MODELS / name, images, ill, point.map_scale, block)
+        name: read_explained(MODELS / name, images, ill, point.map_scale, block)
         for name, point in points.items()
     }
     others = dict(zip(subjects, [one.maps for one in reversed(subjects.values())], strict=True))

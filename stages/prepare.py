@@ -6,14 +6,15 @@ Reads the blocks `data`, `prepare` and `engine` of params.yaml; writes data/prep
 from collections import Counter
 from pathlib import Path
 
-from pneumonia.params import Params
-from pneumonia.stage import replaced, run
+from pneumonia.core.config import Params
+from pneumonia.core.files import replaced
+from pneumonia.core.stage import run
 
 
 def main(params: Params) -> None:
     """Write data/prepared: manifest.csv, images/, masks/, quarantine.csv."""
-    from pneumonia.data.prepare import prepare
-    from pneumonia.data.sources import open_source
+    from pneumonia.datasets.prepare import prepare
+    from pneumonia.datasets.sources import open_source
 
     images = open_source(params.data)
     with replaced(Path("data/prepared")) as folder:

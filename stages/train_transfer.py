@@ -7,8 +7,8 @@ end; models/transfer.second_seed.checkpoint does so for the second seed.
 
 from pathlib import Path
 
-from pneumonia.params import Params
-from pneumonia.stage import run
+from pneumonia.core.config import Params
+from pneumonia.core.stage import run
 
 NAME = "train_transfer"
 DATA, AUDIT = Path("data/prepared"), Path("reports/visualize/leaks.json")
@@ -18,7 +18,7 @@ MODEL = Path("models/transfer")
 def main(params: Params) -> None:
     """Write models/transfer: weights, also of a second seed, graph, history, metrics, record."""
     from pneumonia.models import transfer
-    from pneumonia.models.twice import train_twice
+    from pneumonia.models.training import train_twice
 
     train_twice(NAME, params.train_transfer, transfer.build, transfer.train, DATA, AUDIT, MODEL)
 

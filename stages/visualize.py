@@ -7,9 +7,10 @@ reports/visualize.
 from dataclasses import asdict
 from pathlib import Path
 
-from pneumonia.errors import InputError
-from pneumonia.params import Params
-from pneumonia.stage import replaced, run, write_json
+from pneumonia.core.config import Params
+from pneumonia.core.errors import InputError
+from pneumonia.core.files import replaced, write_json
+from pneumonia.core.stage import run
 
 DATA = Path("data/prepared")
 
@@ -20,9 +21,13 @@ def main(params: Params) -> None:
     Raises:
         InputError: the audit found leaks; all of them, one line each.
     """
-    from pneumonia.data.audit import audit
-    from pneumonia.data.manifest import digest, read_manifest
-    from pneumonia.data.quarantine import as_dict, read_quarantine
+    from pneumonia.audit.leaks import audit
+    from pneumonia.datasets.manifest import (
+        digest,
+        quarantine_summary,
+        read_manifest,
+        read_quarantine,
+    )
 
     table = read_manifest(DATA)
     quarantined = read_quarantine(DATA)
@@ -33,47 +38,45 @@ def main(params: Params) -> None:
         )
     import pandas as pd
 
-    from pneumonia.data.duplicates import closest_pairs, near_duplicates, pixel_groups
-    from pneumonia.data.probes import run_probes
-    from pneumonia.data.survey import survey
-    from pneumonia.reporting import data_figures, data_pictures, style
-    from pneumonia.reporting.data_page import write_data_page
+    from pneumonia.audit.duplicates import closest_pairs, near_duplicates, pixel_groups
+    from pneumonia.audit.shortcuts import run_probes
+    from pneumonia.audit.survey import survey
+    from pneumonia.reports import data_page, style
+    from pneumonia.reports.data_page import write_data_page
 
     block = params.visualize
     seen = survey(table, DATA)
     groups = pixel_groups(table, DATA).to_numpy()
-    pairs = closest_pairs(seen.hashes, groups, block.near_duplicate_distance, data_pictures.PAIRS)
+    pairs = closest_pairs(seen.hashes, groups, block.near_duplicate_distance, data_page.PAIRS)
     near = near_duplicates(table, pairs, block.near_duplicate_distance)
     probes = run_probes(table, seen, block.bootstrap, block.seed)
-    on_map = data_figures.embed(seen.thumbnails)
-    greys = data_figures.grey_table(table, seen.histograms)
+    on_map = data_page.embed(seen.thumbnails)
+    greys = data_page.grey_table(table, seen.histograms)
 
     style.apply()
     figures = {
-        "images": data_pictures.sample_grid(table, DATA, block.images_per_class),
-        "means": data_pictures.mean_images(seen.means),
-        "near_duplicates": data_pictures.closest(table, DATA, pairs, block.near_duplicate_distance),
-        "augmentation": data_pictures.augmentation(
+        "images": data_page.sample_grid(table, DATA, block.images_per_class),
+        "means": data_page.mean_images(seen.means),
+        "near_duplicates": data_page.closest(table, DATA, pairs, block.near_duplicate_distance),
+        "augmentation": data_page.augmentation(
             table, DATA, params.train_scratch.augment, block.seed
         ),
-        "balance_images": data_figures.balance(table, "images"),
-        "balance_patients": data_figures.balance(
+        "balance_images": data_page.balance(table, "images"),
+        "balance_patients": data_page.balance(
             table.drop_duplicates(["patient_id", "split", "subtype"]), "patients"
         ),
-        "source": data_figures.source_files(table),
-        "grey_values": data_figures.grey_values(greys),
-        "probes": data_figures.probe_bars(probes),
-        "embedding_class": data_figures.embedding(
-            *on_map, data_figures.class_names(table), "class"
-        ),
-        "embedding_split": data_figures.embedding(*on_map, table["split"], "split"),
+        "source": data_page.source_files(table),
+        "grey_values": data_page.grey_values(greys),
+        "probes": data_page.probe_bars(probes),
+        "embedding_class": data_page.embedding(*on_map, data_page.class_names(table), "class"),
+        "embedding_split": data_page.embedding(*on_map, table["split"], "split"),
     }
     tables = {
         "grey_values": greys,
         "probes": pd.DataFrame(
             [{"probe": name, **asdict(probe)} for name, probe in probes.items()]
         ),
-        **data_figures.source_tables(table),
+        **data_page.source_tables(table),
     }
     with replaced(Path("reports/visualize")) as folder:
         for name, figure in figures.items():
@@ -86,7 +89,7 @@ def main(params: Params) -> None:
             folder / "audit.json",
             {
                 **found.as_dict(),
-                "quarantine": as_dict(quarantined),
+                "quarantine": quarantine_summary(quarantined),
                 "near_duplicates": near.as_dict(),
                 "probes": {name: asdict(probe) for name, probe in probes.items()},
             },

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
 from PIL import Image
 
-from pneumonia.data.prepare import prepare
-from pneumonia.data.sources import open_source
-from pneumonia.params import DataParams, MedmnistParams, PhantomParams, PrepareParams
+from pneumonia.core.config import DataParams, MedmnistParams, PhantomParams, PrepareParams
+from pneumonia.datasets.prepare import prepare
+from pneumonia.datasets.sources import open_source
 from tests.pipeline.clone import reproduced
 
 __all__ = ["reproduced"]

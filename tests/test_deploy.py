@@ -9,9 +9,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pneumonia.models.hosts import LOST, place
-from pneumonia.serving.limits import Limits, read_limits
-from pneumonia.serving.stopping import REFUSING
+from pneumonia.models.devices import LOST, training_host
+from pneumonia.server.limits import Limits, read_limits
+from pneumonia.server.shutdown import REFUSING
 from tests.pipeline.imports import ROOT
 
 MANIFEST = list(yaml.safe_load_all((ROOT / "deploy/kubernetes/pneumonia.yaml").read_text()))
@@ -97,7 +97,7 @@ def test_each_pod_of_a_training_finds_its_place_among_the_others() -> None:
     # Kubernetes puts a variable in only where it stands above.
     assert list(given).index("INDEX") < list(given).index("TF_CONFIG")
     places = [
-        place({"TF_CONFIG": given["TF_CONFIG"].replace("$(INDEX)", str(index))})
+        training_host({"TF_CONFIG": given["TF_CONFIG"].replace("$(INDEX)", str(index))})
         for index in range(job["spec"]["completions"])
     ]
     assert [one.index for one in places] == [*range(job["spec"]["parallelism"])]

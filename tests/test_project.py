@@ -14,12 +14,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.projects._project_spec import load_project
 
-from pneumonia import project
-from pneumonia.errors import InputError
-from pneumonia.params import load_params
+from pneumonia import mlproject
+from pneumonia.core.config import load_params
+from pneumonia.core.errors import InputError
 from tests.pipeline.clone import Clone
 from tests.pipeline.imports import ROOT
-from tests.serving.rest import running
+from tests.server.rest import running
 
 SHIPPED = load_params(ROOT / "params.yaml")
 POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
@@ -43,9 +43,9 @@ def test_every_parameter_is_a_knob_of_its_type_and_is_left_alone_by_default(name
             value = getattr(value, part)
         assert parameter.type == ("string" if isinstance(value, str) else "float")
         # Given what it is already, it is a value like any other.
-        [(set_key, _)] = project.knobs(SHIPPED, name, [f"--{option}", str(value)]).items()
+        [(set_key, _)] = mlproject.knobs(SHIPPED, name, [f"--{option}", str(value)]).items()
         assert set_key == key
-    assert project.knobs(SHIPPED, name, [x for one in options for x in (f"--{one}", "")]) == {}
+    assert mlproject.knobs(SHIPPED, name, [x for one in options for x in (f"--{one}", "")]) == {}
 
 
 def test_the_server_offers_the_champion_of_the_params() -> None:
@@ -59,7 +59,7 @@ def test_values_reach_dvc_as_they_were_meant() -> None:
         "--prepare.official_test", "false", "--train_scratch.learning_rate", "1e-3",
         "--data.patient_pattern", r"^(?P<patient>\d+)",
     ]  # fmt: skip
-    assert project.knobs(SHIPPED, "evaluate", given) == {
+    assert mlproject.knobs(SHIPPED, "evaluate", given) == {
         "evaluate.threshold": '"sensitivity>=0.95"',
         "train_scratch.widths": "[8, 16]",
         "prepare.official_test": "false",
@@ -82,7 +82,7 @@ def test_a_wrong_value_is_told_before_anything_runs(
     stage: str, option: str, value: str, told: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        project.knobs(SHIPPED, stage, [option, value])
+        mlproject.knobs(SHIPPED, stage, [option, value])
     assert told in str(caught.value)
 
 

@@ -25,8 +25,8 @@ BATCH = 32
 
 def measure(setting: Setting) -> list[Row]:
     """Images a second of each."""
+    from pneumonia.core.config import load_params
     from pneumonia.models.batches import batches, load_training_images
-    from pneumonia.params import load_params
 
     folders = class_folders(setting.data, setting.scratch / "classes")
     params = load_params(Path("params.yaml")).train_scratch

@@ -22,10 +22,10 @@ from benchmarks.images import DRAWN, originals
 from benchmarks.preparing import source
 from benchmarks.rows import Row, Setting, seconds, take_turns
 from benchmarks.training import alone
-from pneumonia.data.image import DRAFT_MARGIN, decode
-from pneumonia.data.prepare import prepare
-from pneumonia.data.sources import open_source
-from pneumonia.params import load_params
+from pneumonia.core.config import load_params
+from pneumonia.datasets.prepare import prepare
+from pneumonia.datasets.sources import open_source
+from pneumonia.images.decoding import DRAFT_MARGIN, decode
 
 SIZE = 224  # px
 IMAGES = 400  # in the folder

@@ -19,7 +19,7 @@ OURS, LOOP = 1000, 50  # resamples
 
 def measure(setting: Setting) -> list[Row]:
     """Resamples a second of each."""
-    from pneumonia.evaluation.metrics import intervals
+    from pneumonia.stats.metrics import intervals
 
     rng = np.random.default_rng(7)
     patients = np.array([f"p{number}" for number in rng.integers(0, PATIENTS, IMAGES)])

@@ -24,8 +24,8 @@ FEW = 12  # of the others
 
 def measure(setting: Setting) -> list[Row]:
     """Milliseconds an image of each."""
-    from pneumonia.data.manifest import load_images, read_manifest
-    from pneumonia.predictor import Graph
+    from pneumonia.datasets.manifest import load_images, read_manifest
+    from pneumonia.inference.predictor import Graph
 
     some = load_images(setting.data, read_manifest(setting.data).head(IMAGES))
     images = np.resize(some, (IMAGES, *some.shape[1:]))
@@ -63,9 +63,9 @@ def library(folder: Path) -> Callable[[NDArray[np.uint8]], object]:
     from tf_keras_vis.gradcam import Gradcam
     from tf_keras_vis.utils.scores import BinaryScore
 
-    from pneumonia.models.trained import load
+    from pneumonia.models.saving import load_network
 
-    trained = load(folder)
+    trained = load_network(folder)
     # It follows gradients from the input on, which none leads through whole numbers.
     image = keras.Input(trained.input.shape[1:], dtype="float32")
     model = keras.models.clone_model(trained, input_tensors=image)

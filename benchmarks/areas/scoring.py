@@ -51,9 +51,9 @@ def predict(folder: Path, training: Path) -> float:
     """Images a second as tutorials score them."""
     import keras
 
-    from pneumonia.models.trained import load
+    from pneumonia.models.saving import load_network
 
-    model = load(training)
+    model = load_network(training)
     size = model.input.shape[1]
     dataset = keras.utils.image_dataset_from_directory(
         folder, labels=None, color_mode="grayscale", image_size=(size, size), batch_size=BATCH,

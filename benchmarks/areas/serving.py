@@ -25,7 +25,7 @@ from pathlib import Path
 from benchmarks.clients import busy, post, server
 from benchmarks.rows import Row, Setting, take_turns
 from benchmarks.serving import CLIENTS, IMAGES, SOME, bare, capacity
-from pneumonia.data.image import decode
+from pneumonia.images.decoding import decode
 
 SECONDS = 4  # of 16 clients, a turn
 BINARY, JSON = "application/octet-stream", "application/json"
@@ -72,15 +72,15 @@ def _commands(setting: Setting) -> dict[str, Sequence[str]]:
     import mlflow
     import numpy as np
 
-    from pneumonia.models.trained import load
+    from pneumonia.models.saving import load_network
 
-    model = load(setting.training)
+    model = load_network(setting.training)
     image = np.zeros((1, *model.input.shape[1:]), np.uint8)
     signature = mlflow.models.infer_signature(image, model.predict(image, verbose=0))
     folder = setting.scratch / "keras"
     mlflow.keras.save_model(model, str(folder), signature=signature)
     return {
-        "ours": [sys.executable, "-m", "pneumonia.serving.app", "--model", setting.model],
+        "ours": [sys.executable, "-m", "pneumonia.server.app", "--model", setting.model],
         FLASK: [
             sys.executable, "-m", "benchmarks.serving", "--training", str(setting.training),
         ],
@@ -92,7 +92,7 @@ def _commands(setting: Setting) -> dict[str, Sequence[str]]:
 
 
 def _side(graph: Path) -> int:
-    from pneumonia.predictor import Graph
+    from pneumonia.inference.predictor import Graph
 
     return Graph(graph, 1).size
 

@@ -40,7 +40,7 @@ STOPPED = 47
 
 def measure(setting: Setting) -> list[Row]:
     """A row a command, and one or two a stage."""
-    from pneumonia.__main__ import COMMANDS
+    from pneumonia.cli import COMMANDS
 
     stages = list(yaml.safe_load(Path("dvc.yaml").read_text())["stages"])
     python = [sys.executable]

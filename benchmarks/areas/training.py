@@ -81,18 +81,18 @@ def _short(outcomes: list[Outcome], target: float) -> str:
 
 def scratch(data: Path, _: Path, target: float, __: int) -> Outcome:
     """The network from nothing as `train_scratch` trains it, until it is there."""
-    from pneumonia.models import devices, scratch, training
+    from pneumonia.core.config import load_params
+    from pneumonia.models import devices, loop, scratch
     from pneumonia.models.batches import load_training_images
     from pneumonia.models.checkpoint import Checkpoint
-    from pneumonia.params import load_params
 
     params = load_params(recipes.ROOT / "params.yaml").train_scratch
     devices.be_deterministic(params.seed, params.precision)
     model = scratch.build(params, SIZE)
-    history: list[training.Epoch] = []
+    history: list[loop.Epoch] = []
     begin = time.perf_counter()
 
-    def check(row: training.Epoch) -> None:
+    def check(row: loop.Epoch) -> None:
         say("ours", row, time.perf_counter() - begin)
         if row["val_auc"] >= target:
             raise ReachedError
@@ -162,9 +162,9 @@ def our_step() -> float:
     """Images a second of what `training.fit` calls for each batch."""
     import tensorflow as tf
 
-    from pneumonia.models import devices, scratch, training
-    from pneumonia.models.optimizer import Averages, adamw, schedule
-    from pneumonia.params import load_params
+    from pneumonia.core.config import load_params
+    from pneumonia.models import devices, loop, scratch
+    from pneumonia.models.loop import ModelEma, adamw, schedule
 
     params = load_params(recipes.ROOT / "params.yaml").train_scratch
     devices.be_deterministic(params.seed, params.precision)
@@ -175,9 +175,9 @@ def our_step() -> float:
         [0] * len(weights),
     )  # fmt: skip
     optimizer.build(weights)
-    averages = Averages(model.weights, params.average)
+    averages = ModelEma(model.weights, params.average)
     # Private, but the public function would time its stream and its validation as well.
-    learn = training._step(model, optimizer, averages, params.label_smoothing, BATCH)
+    learn = loop._step(model, optimizer, averages, params.label_smoothing, BATCH)
     images, labels = _batch()
     batch = tuple(map(tf.constant, (images, labels, np.ones_like(labels))))
     float(learn(batch))
@@ -189,14 +189,14 @@ def keras_step() -> float:
     import keras
     import tensorflow as tf
 
-    from pneumonia.models import scratch, training
-    from pneumonia.params import load_params
+    from pneumonia.core.config import load_params
+    from pneumonia.models import loop, scratch
 
     params = load_params(recipes.ROOT / "params.yaml").train_scratch
     keras.utils.set_random_seed(params.seed)
     model = scratch.build(params, SIZE)
     model.compile(
-        keras.optimizers.AdamW(params.learning_rate, clipnorm=training.CLIP),
+        keras.optimizers.AdamW(params.learning_rate, clipnorm=loop.CLIP),
         keras.losses.BinaryCrossentropy(from_logits=True),
     )
     same = tf.data.Dataset.from_tensors(tuple(map(tf.constant, _batch()))).repeat(STEPS)
@@ -208,8 +208,8 @@ def products() -> float:
     """Images a second, were a step but products of large matrices."""
     import tensorflow as tf
 
+    from pneumonia.core.config import load_params
     from pneumonia.models import scratch
-    from pneumonia.params import load_params
 
     model = scratch.build(load_params(recipes.ROOT / "params.yaml").train_scratch, SIZE)
     matrix = tf.random.uniform((SIDE, SIDE))

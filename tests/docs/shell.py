@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.docs.blocks import Block, shown
 from tests.pipeline.clone import Clone, clean_environment
-from tests.serving.rest import free_port
+from tests.server.rest import free_port
 
 _PORT = re.compile(r"(127\.0\.0\.1:|localhost:|--port[ =])(\d{4,5})\b")
 _ADDRESS = re.compile(r"https?://127\.0\.0\.1:\d+")

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pneumonia.data.sources import open_source
+from pneumonia.datasets.sources import open_source
 from tests.conftest import phantom_params
 from tests.docs.blocks import RUN, SHOWN, Block, DocumentError, blocks, documents
 from tests.docs.shell import check, shell

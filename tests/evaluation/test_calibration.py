@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from sklearn.calibration import _sigmoid_calibration
 
-from pneumonia.evaluation.calibration import (
+from pneumonia.inference.operating_point import OperatingPoint
+from pneumonia.stats.calibration import (
     BINS,
     bins,
     calibration_intercept,
@@ -18,8 +19,8 @@ from pneumonia.evaluation.calibration import (
     expected_calibration_error,
     fit,
     logit,
+    sigmoid,
 )
-from pneumonia.evaluation.operating_point import OperatingPoint, sigmoid
 
 # 20 images, and what statsmodels 0.15 says of them: Logit(y, [1, x]).fit() has the slope, and
 # GLM(y, 1, Binomial, offset=x).fit() the intercept.

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, chi2
 from sklearn.metrics import roc_auc_score
 
-from pneumonia.evaluation.comparison import (
+from pneumonia.stats.delong import PairedAuc, paired_auc
+from pneumonia.stats.paired import (
     Comparison,
     Decisions,
     compare,
@@ -21,7 +22,6 @@ from pneumonia.evaluation.comparison import (
     exact_mcnemar,
     in_words,
 )
-from pneumonia.evaluation.delong import PairedAuc, paired_auc
 
 
 def each_its_own(images: int) -> list[str]:

@@ -20,7 +20,7 @@ from pneumonia.evaluation.curves import (
     ranked_curves,
     reliability,
 )
-from pneumonia.evaluation.resampling import bootstrap, percentile_interval
+from pneumonia.stats.bootstrap import bootstrap, percentile_interval
 
 
 def predictions(seed: int = 0, patients: int = 60, gap: float = 2.0) -> pd.DataFrame:

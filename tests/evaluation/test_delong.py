@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from pneumonia.evaluation.delong import auc_interval, paired_auc, standard_error
+from pneumonia.stats.delong import auc_interval, paired_auc, standard_error
 
 # Hanley & McNeil 1982, table I: 109 CT scans by rating, normal and abnormal.
 NORMAL, ABNORMAL = [33, 6, 6, 11, 2], [3, 2, 2, 11, 33]

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn import metrics as reference
 
-from pneumonia.evaluation import resampling
-from pneumonia.evaluation.delong import auc_interval
-from pneumonia.evaluation.metrics import intervals, score
-from pneumonia.evaluation.operating_point import sigmoid
+from pneumonia.stats import bootstrap
+from pneumonia.stats.calibration import sigmoid
+from pneumonia.stats.delong import auc_interval
+from pneumonia.stats.metrics import intervals, score
 
 KEYS = [
     "auc", "average_precision", "accuracy", "balanced_accuracy", "sensitivity", "specificity",
@@ -225,7 +225,7 @@ def test_no_error_leaves_room_for_some() -> None:
 def test_resamples_are_the_same_in_blocks_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     labels, probability = simulated()
     once = intervals(labels, probability, 0.5, each_its_own(120), 100, 7)
-    monkeypatch.setattr(resampling, "_BLOCK", 1000)
+    monkeypatch.setattr(bootstrap, "_BLOCK", 1000)
     blocks = intervals(labels, probability, 0.5, each_its_own(120), 100, 7)
     for key, pair in once.items():
         assert blocks[key] == pytest.approx(pair, rel=1e-6)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pneumonia.evaluation.delong import paired_auc, paired_mean_auc
-from pneumonia.evaluation.not_worse import compare, not_worse
-from pneumonia.params import PromotionParams
+from pneumonia.core.config import PromotionParams
+from pneumonia.evaluation.noninferiority import compare, not_worse
+from pneumonia.stats.delong import paired_auc, paired_mean_auc
 
 RULE = PromotionParams(margin=0.01, level=0.95, require_behaviour=False)
 

@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pneumonia.data.manifest import load_images, read_manifest
-from pneumonia.errors import InputError
-from pneumonia.evaluation import calibration, evaluate, robustness
-from pneumonia.evaluation.files import read_audit, write_files
-from pneumonia.evaluation.fixing import fix
-from pneumonia.evaluation.operating_point import OperatingPoint, sigmoid
-from pneumonia.evaluation.selection import choose
+from pneumonia.core.config import EvaluateParams, PromotionParams
+from pneumonia.core.errors import InputError
+from pneumonia.datasets.manifest import load_images, read_manifest
+from pneumonia.evaluation import evaluate, robustness
+from pneumonia.evaluation.evaluate import choose_model, read_audit, write_files
 from pneumonia.evaluation.shifts import SHIFTS
 from pneumonia.evaluation.subgroups import attributes
-from pneumonia.evaluation.threshold import Pool
-from pneumonia.params import EvaluateParams, PromotionParams
+from pneumonia.evaluation.threshold import Pool, fix_operating_point
+from pneumonia.inference.operating_point import OperatingPoint
+from pneumonia.stats import calibration
+from pneumonia.stats.calibration import sigmoid
 
 PARAMS = EvaluateParams(
     registered_model="any", threshold="youden", calibration="platt",
@@ -50,32 +50,34 @@ def test_the_point_joins_calibration_threshold_and_heat_scale() -> None:
     logits = np.array([-1, 1, 2, 0.5], np.float32)
     # The clean images would be cut at -0.25; the pool has its gap elsewhere.
     pool = Pool(np.array([0, 1]), np.array([0.6, 1.0]), np.ones(2))
-    point = fix(labels, logits, maps, pool, "youden", "platt")
+    point = fix_operating_point(labels, logits, maps, pool, "youden", "platt")
     assert point.map_scale == 2.0
     assert (point.slope, point.intercept) == calibration.fit("platt", labels, logits)
     assert point.probability(np.array([0.8])) == pytest.approx([point.threshold], abs=1e-12)
     called = point.probability(logits) >= point.threshold
     assert called.tolist() == [False, True, True, False]
-    assert fix(labels, logits, 0 * maps, pool, "youden", "none").map_scale == 1.0
+    assert fix_operating_point(labels, logits, 0 * maps, pool, "youden", "none").map_scale == 1.0
 
 
 def test_a_threshold_at_either_end_calls_all_images_or_none() -> None:
     labels, logits = np.array([0, 1, 0, 1]), np.array([2.0, 1.0, -3.0, -4.0])
     pool = Pool(labels, logits, np.ones(4))
     for rule, threshold in (("sensitivity>=1", 0.0), ("cost 1:99", 1.0)):
-        point = fix(labels, logits, np.ones((4, 1, 1), np.float32), pool, rule, "none")
+        point = fix_operating_point(
+            labels, logits, np.ones((4, 1, 1), np.float32), pool, rule, "none"
+        )
         assert point.threshold == threshold
 
 
 def test_the_higher_auc_under_shift_wins_then_the_lower_brier_score() -> None:
     better = {"shifted_auc": 0.95, "auc": 0.98, "brier": 0.2, "accuracy": 0.1}
     worse = {"shifted_auc": 0.94, "auc": 0.99, "brier": 0.1, "accuracy": 0.9}
-    assert choose({"scratch": better, "transfer": worse}) == "scratch"
-    assert choose({"scratch": worse, "transfer": better}) == "transfer"
+    assert choose_model({"scratch": better, "transfer": worse}) == "scratch"
+    assert choose_model({"scratch": worse, "transfer": better}) == "transfer"
     calibrated = {**better, "brier": 0.1}
-    assert choose({"scratch": better, "transfer": calibrated}) == "transfer"
-    assert choose({"scratch": calibrated, "transfer": better}) == "scratch"
-    assert choose({"b": better, "a": better}) == choose({"a": better, "b": better})
+    assert choose_model({"scratch": better, "transfer": calibrated}) == "transfer"
+    assert choose_model({"scratch": calibrated, "transfer": better}) == "scratch"
+    assert choose_model({"b": better, "a": better}) == choose_model({"a": better, "b": better})
 
 
 def evaluation() -> evaluate.Evaluation:

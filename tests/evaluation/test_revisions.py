@@ -9,15 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pneumonia.evaluation import comparison
-from pneumonia.evaluation.operating_point import sigmoid
-from pneumonia.evaluation.revisions import (
-    SHOWN,
-    Revision,
-    changed_params,
-    changes,
-    same_images,
-)
+from pneumonia.evaluation.compare import SHOWN, Revision, changed_params, changes, same_images
+from pneumonia.stats import paired as comparison
+from pneumonia.stats.calibration import sigmoid
 from tests.pipeline.clone import Clone
 
 IMAGES = 120

@@ -10,7 +10,6 @@ import pytest
 from numpy.typing import NDArray
 from sklearn import metrics as reference
 
-from pneumonia.evaluation.operating_point import OperatingPoint
 from pneumonia.evaluation.robustness import (
     METRICS,
     ShiftedLogits,
@@ -21,6 +20,7 @@ from pneumonia.evaluation.robustness import (
     summary,
 )
 from pneumonia.evaluation.shifts import SHIFTS, STRENGTHS, shifted
+from pneumonia.inference.operating_point import OperatingPoint
 
 SIDE, SEED = 32, 5
 CONDITIONS = [(shift, strength) for shift, spec in SHIFTS.items() for strength in spec.amounts]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pneumonia.data import phantom
-from pneumonia.data.image import decode, encode_png
+from pneumonia.datasets import phantom
 from pneumonia.evaluation.shifts import SHIFTS, STRENGTHS, shifted
+from pneumonia.images.decoding import decode, encode_png
 from tests.conftest import image_bytes
 
 SIDE = 224

@@ -8,7 +8,6 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from pneumonia.evaluation.metrics import intervals
 from pneumonia.evaluation.subgroups import (
     SHOWN,
     attributes,
@@ -17,6 +16,7 @@ from pneumonia.evaluation.subgroups import (
     share_interval,
     subgroups,
 )
+from pneumonia.stats.metrics import intervals
 
 COUNT = 120
 NEAR = {"image003", "image050"}

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pneumonia.errors import InputError
-from pneumonia.evaluation.threshold import Pool, choose
-from pneumonia.params import load_params
+from pneumonia.core.config import load_params
+from pneumonia.core.errors import InputError
+from pneumonia.evaluation.threshold import Pool, choose_logit
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,12 +49,12 @@ def candidates(images: Pool) -> list[float]:
 @given(pools())
 def test_no_threshold_has_a_higher_j(images: Pool) -> None:
     best = max(sum(rates(images, t)[:2]) for t in candidates(images))
-    assert sum(rates(images, choose("youden", images))[:2]) == pytest.approx(best, abs=1e-9)
+    assert sum(rates(images, choose_logit("youden", images))[:2]) == pytest.approx(best, abs=1e-9)
 
 
 @given(pools(), st.sampled_from(["0.5", "0.75", "0.9", "1", "1.0"]))
 def test_no_threshold_with_the_sensitivity_has_a_higher_specificity(images: Pool, x: str) -> None:
-    found = rates(images, choose(f"sensitivity>={x}", images))
+    found = rates(images, choose_logit(f"sensitivity>={x}", images))
     enough = [
         rates(images, t) for t in candidates(images) if rates(images, t)[0] >= float(x) - 1e-12
     ]
@@ -71,7 +71,7 @@ def test_no_threshold_costs_less(images: Pool, costs: tuple[float, float]) -> No
         _, _, missed, alarms = rates(images, threshold)
         return costs[0] * missed + costs[1] * alarms
 
-    found = choose(f"cost {costs[0]}:{costs[1]}", images)
+    found = choose_logit(f"cost {costs[0]}:{costs[1]}", images)
     assert cost(found) == pytest.approx(min(cost(t) for t in candidates(images)), abs=1e-6)
 
 
@@ -83,38 +83,38 @@ def test_a_weight_is_that_many_images_and_no_threshold_lies_on_an_image(
     repeated = Pool(
         np.repeat(images.labels, counts), np.repeat(images.logits, counts), np.ones(counts.sum())
     )
-    found = choose(rule, images)
-    assert choose(rule, repeated) == pytest.approx(found, abs=1e-9)
+    found = choose_logit(rule, images)
+    assert choose_logit(rule, repeated) == pytest.approx(found, abs=1e-9)
     assert found not in images.logits
 
 
 @pytest.mark.parametrize("rule", ["youden", "sensitivity>=0.5", "cost 5:1"])
 @pytest.mark.parametrize(("low", "high"), [(-2.0, 1.0), (-8.0, -3.0), (40.0, 40.5)])
 def test_images_told_apart_get_the_middle_of_the_gap(rule: str, low: float, high: float) -> None:
-    found = choose(rule, pool([0, 0, 1, 1], [low - 1, low, high, high + 6]))
+    found = choose_logit(rule, pool([0, 0, 1, 1], [low - 1, low, high, high + 6]))
     assert found == pytest.approx((low + high) / 2, abs=1e-9)
 
 
 def test_of_equally_good_thresholds_the_one_in_the_widest_gap_is_taken() -> None:
     # At both bars of 0 | 1 0 | 1 J is 0.5; the first gap is the wider one.
-    assert choose("youden", pool([0, 1, 0, 1], [-10, -6, -1, 1])) == pytest.approx(-8)
+    assert choose_logit("youden", pool([0, 1, 0, 1], [-10, -6, -1, 1])) == pytest.approx(-8)
 
 
 def test_errors_in_the_gap_decide_within_it() -> None:
     clean = pool([0, 0, 1, 1], [-9, -8, 8, 9])
-    assert choose("youden", clean) == pytest.approx(0)
+    assert choose_logit("youden", clean) == pytest.approx(0)
     # The ill images' shifted versions come down to -4, those of the normal ones stay below -5.
     labels, logits = [0, 0, 1, 1] * 2, [-9, -8, 8, 9, -6, -5, -4, 2]
-    assert choose("youden", pool(labels, logits)) == pytest.approx(-4.5)
+    assert choose_logit("youden", pool(labels, logits)) == pytest.approx(-4.5)
     # One normal image of three rises to 0; the rule says what it is worth.
     mixed = pool([0, 0, 0, 1, 1], [-9, -5, 0, -4, 2])
-    assert choose("sensitivity>=1", mixed) == pytest.approx(-4.5)
-    assert choose("cost 5:1", mixed) == pytest.approx(-4.5)
-    assert choose("cost 1:5", mixed) == pytest.approx(1)
+    assert choose_logit("sensitivity>=1", mixed) == pytest.approx(-4.5)
+    assert choose_logit("cost 5:1", mixed) == pytest.approx(-4.5)
+    assert choose_logit("cost 1:5", mixed) == pytest.approx(1)
 
 
 def test_one_logit_for_all_images_calls_all() -> None:
-    assert choose("youden", pool([0, 1, 1], [2, 2, 2])) == -np.inf
+    assert choose_logit("youden", pool([0, 1, 1], [2, 2, 2])) == -np.inf
 
 
 def load_with(tmp_path: Path, line: str) -> str:

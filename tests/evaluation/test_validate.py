@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pneumonia.__main__ import main
-from pneumonia.data.image import encode_png
-from pneumonia.evaluation.metrics import score
+from pneumonia.cli import main
+from pneumonia.images.decoding import encode_png
+from pneumonia.stats.metrics import score
 from tests.conftest import SIZE
-from tests.serving.registered import POINT, register_model
+from tests.server.registered import POINT, register_model
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,19 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import sobel
 
-from pneumonia.explain.checks import Checked, MaskedImages, check, images_to_check
-from pneumonia.explain.gradcam import explainer
-from pneumonia.explain.subject import Subject
-from pneumonia.explain.verdicts import NO, YES, verdicts
-from pneumonia.models.export import export
-from pneumonia.models.head import add_head
-from pneumonia.params import GradcamReportParams
-from pneumonia.predictor import Graph
+from pneumonia.core.config import GradcamReportParams
+from pneumonia.explain.checks import (
+    NO,
+    YES,
+    Checked,
+    MaskedImages,
+    check,
+    images_to_check,
+    verdicts,
+)
+from pneumonia.explain.gradcam import ExplainedModel, explainer
+from pneumonia.inference.predictor import Graph
+from pneumonia.models.export import add_head, export
 from tests.models.test_graphs import shipped
 
 SIDE, CELL, COUNT = 64, 8, 160
@@ -78,7 +83,7 @@ def graph(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Graph:
 
 def checked(model: Any, graph: Graph, images: MaskedImages, explain: Maps) -> Checked:
     maps = explain(images.images)
-    subject = Subject(
+    subject = ExplainedModel(
         model=model, graph=graph, explain=explain, logits=graph.run(images.images)[0], maps=maps,
         against=maps, second_maps=maps, scale=1.0, val_auc=1.0, second_val_auc=1.0,
     )  # fmt: skip

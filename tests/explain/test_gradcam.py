@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pneumonia.errors import InputError
+from pneumonia.core.errors import InputError
 from pneumonia.explain.gradcam import explainer, layers_with_maps
 from tests.models.test_graphs import IMAGES, network
 
@@ -73,7 +73,7 @@ def small() -> Any:
     import keras
     from keras import layers
 
-    from pneumonia.models.head import add_head
+    from pneumonia.models.export import add_head
 
     image = keras.Input((SIDE, SIDE, 1), dtype="uint8")
     x = layers.Rescaling(1 / 255, name="scaled")(image)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pneumonia.explain.overlay import colour, heat_layer, heat_scale, overlay, smooth
+from pneumonia.inference.overlay import colour, heat_layer, heat_scale, overlay, smooth
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
 HOTTEST = (252, 255, 164)

@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import sobel
 
-from pneumonia.data.manifest import load_images, read_manifest
-from pneumonia.errors import InputError
+from pneumonia.core.errors import InputError
+from pneumonia.datasets.manifest import load_images, read_manifest
 from pneumonia.explain.gradcam import explainer
 from pneumonia.explain.randomisation import cascade, stays_alike
-from pneumonia.models.blocks import blocks
+from pneumonia.models.backbones import blocks
 from tests.models.test_graphs import network
 
 ALLOWED = 0.5  # max_rank_correlation as shipped

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from pneumonia.explain.similarity import even, rank_correlation, structural_similarity
+from pneumonia.explain.randomisation import even, rank_correlation, structural_similarity
 
 
 def some_maps(seed: int, count: int = 4, side: int = 7) -> np.ndarray:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pneumonia.data.image import image_box
-from pneumonia.explain.overlay import smooth
-from pneumonia.explain.truth import border_frame, energy_inside, hits, score_maps, strangers
+from pneumonia.explain.localization import border_frame, energy_inside, hits, score_maps, strangers
+from pneumonia.images.decoding import image_box
+from pneumonia.inference.overlay import smooth
 
 SIDE = 64
 WHOLE = (slice(0, SIDE), slice(0, SIDE))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pneumonia.explain.verdicts import NO, OPEN, YES, verdicts
+from pneumonia.explain.checks import NO, OPEN, YES, verdicts
 
 
 def gain(name: str, low: float, high: float) -> dict[str, float]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.faults.bench import Bench, Fault, Outcome, environment, flip, need, said
 
 GRAPH, WEIGHTS = Path("models/scratch/graph.onnx"), Path("models/scratch/weights.weights.h5")
-SAYS = "{}: damaged, its SHA-256 is not the recorded one; `make mend`"
+SAYS = "{}: damaged, its SHA-256 is not the recorded one; `make repair`"
 TRAINING = ("train_scratch",)
 
 
@@ -42,7 +42,7 @@ def in_cache(output: Path, stage: str, bench: Bench) -> Outcome:
     ran = bench.run("python", "-m", "pneumonia", "mend", PYTHONPATH="src")
     told = ran.stdout + ran.stderr
     need(f"build/damaged/{output}: was not" in told and "2 files moved" in told, told)
-    return Outcome(line, f"after `make mend`: {bench.heals((*TRAINING, stage))}")
+    return Outcome(line, f"after `make repair`: {bench.heals((*TRAINING, stage))}")
 
 
 def unseen(bench: Bench) -> Outcome:

@@ -10,7 +10,7 @@ import time
 from functools import partial
 
 from tests.faults.bench import Bench, Fault, Outcome, environment, flip, need, said
-from tests.serving.rest import free_port, wait_until_up
+from tests.server.rest import free_port, wait_until_up
 
 REGISTER = ("dvc", "repro", "--single-item", "--force", "evaluate", "gradcam_report")
 ADDRESS = "^{}: MLFLOW_TRACKING_URI: .*"
@@ -95,7 +95,7 @@ def model_damaged(bench: Bench) -> Outcome:
     [graph] = (bench.work / "mlruns").rglob("graph.onnx")
     flip(graph)
     line = bench.fails(
-        "python", "-m", "pneumonia.serving.app", "--port", str(free_port()),
+        "python", "-m", "pneumonia.server.app", "--port", str(free_port()),
         "--model", "models:/pneumonia-chest-xray/1", PYTHONPATH="src",
         MLFLOW_TRACKING_URI="sqlite:///mlflow.db", says="graph.onnx: damaged.*make register",
     )  # fmt: skip

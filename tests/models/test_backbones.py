@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pneumonia.models import transfer
-from pneumonia.models.blocks import blocks, open_blocks
-from pneumonia.models.export import export
-from pneumonia.models.head import NOTHING_FOUND
-from pneumonia.params import TransferParams, load_params
-from pneumonia.predictor import Graph
+from pneumonia.core.config import TransferParams, load_params
+from pneumonia.inference.predictor import Graph
+from pneumonia.models import backbones, transfer
+from pneumonia.models.backbones import blocks, open_blocks
+from pneumonia.models.export import NOTHING_FOUND, export
 
 # The smallest of each family: how many blocks, and where the last ones begin.
 FAMILIES = {
@@ -135,7 +134,7 @@ def test_grouped_convolutions_become_depthwise_ones_with_the_same_answers() -> N
     x = layers.Conv2D(6, 3, padding="same", groups=3, use_bias=False)(image)
     x = layers.Conv2D(6, 3, strides=2, padding="same", groups=6, name="grouped")(x)
     model = keras.Model(image, x)
-    plain = transfer._plain(model)
+    plain = backbones._plain(model)
     kinds = {layer.name: type(layer).__name__ for layer in plain.layers}
     assert kinds["grouped"] == "DepthwiseConv2D"
     assert list(kinds.values()).count("Conv2D") == 1

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pneumonia.errors import InputError
+from pneumonia.core.config import ScratchParams, load_params
+from pneumonia.core.errors import InputError
 from pneumonia.models.batches import LabelledImages, batches, epoch_order
-from pneumonia.params import ScratchParams, load_params
 from tests.pipeline.imports import ROOT
 
 SHIPPED = load_params(ROOT / "params.yaml").train_scratch

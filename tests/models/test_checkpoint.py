@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pneumonia.errors import InputError
+from pneumonia.core.errors import InputError
 from pneumonia.models.checkpoint import Checkpoint, State, begin, fingerprint
 
 STATE = State(

@@ -22,7 +22,7 @@ count, folder = int(sys.argv[1]), Path(sys.argv[2])
 from pneumonia.models import devices, scratch, training
 from pneumonia.models.batches import Images
 from pneumonia.models.checkpoint import Checkpoint
-from pneumonia.params import load_params
+from pneumonia.core.config import load_params
 
 devices.be_deterministic(7)
 cpu = tf.config.list_physical_devices("CPU")[0]

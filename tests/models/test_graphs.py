@@ -15,14 +15,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pneumonia.data.image import encode_png
-from pneumonia.errors import InputError
-from pneumonia.evaluation.operating_point import OperatingPoint
+from pneumonia.core.config import Params, ScratchParams, TransferParams, load_params
+from pneumonia.core.errors import InputError
+from pneumonia.images.decoding import encode_png
+from pneumonia.inference.operating_point import OperatingPoint
+from pneumonia.inference.predictor import Graph, Predictor
 from pneumonia.models import efficientnet_lite, scratch, transfer
-from pneumonia.models.export import export
-from pneumonia.models.head import NOTHING_FOUND
-from pneumonia.params import Params, ScratchParams, TransferParams, load_params
-from pneumonia.predictor import Graph, Predictor
+from pneumonia.models.export import NOTHING_FOUND, export
 
 SIDE = 64
 CLOSE = 5e-5  # two libraries, single precision, fifty layers

@@ -21,11 +21,11 @@ import psutil
 import pytest
 import yaml
 
-from pneumonia.data.manifest import digest
-from pneumonia.errors import InputError
-from pneumonia.models.hosts import LOST, Place, place, together
+from pneumonia.core.errors import InputError
+from pneumonia.datasets.manifest import digest
+from pneumonia.models.devices import LOST, TrainingHost, together, training_host
 from tests.pipeline.imports import ROOT
-from tests.serving.rest import free_port
+from tests.server.rest import free_port
 
 TWO = {"worker": ["a:2222", "b:2222"]}
 PATIENCE = 600  # seconds after which a process of a test counts as hung
@@ -39,18 +39,18 @@ def config(cluster: dict[str, list[str]], kind: str, index: int) -> dict[str, st
 
 
 def test_the_first_host_is_the_chief() -> None:
-    assert place(config(TWO, "worker", 0)) == Place(0, ("a:2222", "b:2222"))
-    second = place(config(TWO, "worker", 1))
+    assert training_host(config(TWO, "worker", 0)) == TrainingHost(0, ("a:2222", "b:2222"))
+    second = training_host(config(TWO, "worker", 1))
     assert (second.index, second.chief, second.several) == (1, False, True)
     kubeflow = {"chief": ["c:1"], "worker": ["a:1", "b:1"]}
-    assert place(config(kubeflow, "chief", 0)).chief
-    assert place(config(kubeflow, "worker", 0)) == Place(1, ("c:1", "a:1", "b:1"))
+    assert training_host(config(kubeflow, "chief", 0)).chief
+    assert training_host(config(kubeflow, "worker", 0)) == TrainingHost(1, ("c:1", "a:1", "b:1"))
 
 
 @pytest.mark.parametrize("given", [{}, {"TF_CONFIG": ""}, config({"worker": ["a:1"]}, "worker", 0)])
 def test_one_host_is_alone(given: dict[str, str]) -> None:
-    assert place(given).chief
-    assert not place(given).several
+    assert training_host(given).chief
+    assert not training_host(given).several
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_one_host_is_alone(given: dict[str, str]) -> None:
 )
 def test_a_cluster_that_cannot_be_is_refused(given: dict[str, str]) -> None:
     with pytest.raises(InputError, match=r"^TF_CONFIG: "):
-        place(given)
+        training_host(given)
 
 
 def test_a_lost_host_ends_this_one_with_a_line_and_a_status(

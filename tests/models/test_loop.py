@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from pneumonia.models import scratch, training
+from pneumonia.core.config import ScratchParams
+from pneumonia.models import loop, scratch
 from pneumonia.models.batches import LabelledImages
 from pneumonia.models.checkpoint import Checkpoint
 from pneumonia.models.devices import be_deterministic
-from pneumonia.models.head import NOTHING_FOUND
-from pneumonia.params import ScratchParams
+from pneumonia.models.export import NOTHING_FOUND
 from tests.models.test_training import NOTHING, some_images, tiny_params
 
 TRAIN, VAL = some_images(32, 0), some_images(8, 1)
@@ -32,16 +32,16 @@ def built(params: ScratchParams) -> Any:
 def fit(
     model: Any, params: ScratchParams, train: LabelledImages = TRAIN,
     checkpoint: Checkpoint | None = None, kill_after: int = 0,
-) -> list[training.Epoch]:  # fmt: skip
+) -> list[loop.Epoch]:  # fmt: skip
     """Train a model; its history."""
-    history: list[training.Epoch] = []
+    history: list[loop.Epoch] = []
 
-    def on_epoch(row: training.Epoch) -> None:
+    def on_epoch(row: loop.Epoch) -> None:
         if row["epoch"] == kill_after:
             raise KilledError
 
-    groups = [training.Group(model.layers)]
-    training.fit(model, groups, (train, VAL), params, params.epochs, history, checkpoint, on_epoch)
+    groups = [loop.Group(model.layers)]
+    loop.fit(model, groups, (train, VAL), params, params.epochs, history, checkpoint, on_epoch)
     return history
 
 

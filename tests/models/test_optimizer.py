@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pneumonia.models.optimizer import WARM_UP, Averages, adamw, schedule
+from pneumonia.models.loop import WARM_UP, ModelEma, adamw, schedule
 
 GRADIENTS = np.random.default_rng(0).normal(size=(6, 2, 3)).astype(np.float32)
 START = np.array([[0.5, -1.0, 2.0], [1.5, 0.1, -0.3]], np.float32)
@@ -75,13 +75,13 @@ def test_the_rate_rises_and_falls_to_nothing() -> None:
     assert rates[200] == pytest.approx(0, abs=1e-6)
 
 
-def followed(decay: float, steps: int) -> tuple[Averages, Any]:
+def followed(decay: float, steps: int) -> tuple[ModelEma, Any]:
     """Averages of a weight that is 0 at first and 1 after every step."""
     import keras
     import tensorflow as tf
 
     weight = keras.Variable([0.0])
-    averages = Averages([weight], decay)
+    averages = ModelEma([weight], decay)
     weight.assign([1.0])
     for step in range(1, steps + 1):
         averages.update(tf.constant(step))

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pneumonia.errors import InputError
+from pneumonia.core.errors import InputError
 from pneumonia.explain.gradcam import explainer
-from pneumonia.models import trained
+from pneumonia.inference.predictor import Graph
+from pneumonia.models import saving
 from pneumonia.models.saving import save_model
-from pneumonia.predictor import Graph
 from tests.models.test_graphs import IMAGES, network, scratch_params, transfer_params
 
 HISTORY = [{"epoch": 1.0, "loss": 0.5, "val_loss": 0.5, "val_auc": 0.9}]
@@ -31,12 +31,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize("name", ["scratch", "transfer"])
 def test_it_answers_as_its_graph_does(folders: dict[str, Path], name: str) -> None:
-    model = trained.load(folders[name])
+    model = saving.load_network(folders[name])
     logits, maps = Graph(folders[name] / "graph.onnx").run(IMAGES)
     assert model(IMAGES, training=False).numpy()[:, 0] == pytest.approx(logits, abs=1e-4)
     assert maps.max() > 0
     assert explainer(model)(IMAGES) == pytest.approx(maps, abs=1e-4)
-    second = trained.load(folders[name], "second_seed.weights.h5")
+    second = saving.load_network(folders[name], "second_seed.weights.h5")
     # So that a layer named in params.yaml is the same one in both.
     assert [layer.name for layer in second.layers] == [layer.name for layer in model.layers]
     assert all(map(np.array_equal, model.get_weights(), second.get_weights()))
@@ -49,7 +49,7 @@ def test_weights_of_another_network_are_refused(folders: dict[str, Path], tmp_pa
     record["params"]["widths"] = [16, 16]
     (tmp_path / "training.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="`dvc repro` trains anew") as caught:
-        trained.load(tmp_path)
+        saving.load_network(tmp_path)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -62,13 +62,13 @@ def test_weights_that_changed_are_refused(
     content = bytearray((tmp_path / name).read_bytes())
     content[-9] ^= 1
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=f"{name}: damaged.*`make mend`"):
-        trained.load(tmp_path, name)
+    with pytest.raises(InputError, match=f"{name}: damaged.*`make repair`"):
+        saving.load_network(tmp_path, name)
 
 
 def test_missing_files_are_named(folders: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"training\.json"):
-        trained.load(tmp_path)
+        saving.load_network(tmp_path)
     (tmp_path / "training.json").write_bytes((folders["scratch"] / "training.json").read_bytes())
     with pytest.raises(InputError, match=r"weights\.weights\.h5"):
-        trained.load(tmp_path)
+        saving.load_network(tmp_path)

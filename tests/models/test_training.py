@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from pneumonia.data.manifest import read_manifest
-from pneumonia.models import scratch, training, transfer
-from pneumonia.models.augment import augment
+from pneumonia.core.config import AugmentParams, ScratchParams, load_params
+from pneumonia.datasets.manifest import read_manifest
+from pneumonia.models import loop, scratch, transfer
+from pneumonia.models.augmentation import augment
 from pneumonia.models.batches import (
     LabelledImages,
     batches,
@@ -24,9 +25,8 @@ from pneumonia.models.batches import (
 )
 from pneumonia.models.checkpoint import Checkpoint
 from pneumonia.models.devices import be_deterministic
-from pneumonia.models.head import NOTHING_FOUND
+from pneumonia.models.export import NOTHING_FOUND
 from pneumonia.models.saving import save_model
-from pneumonia.params import AugmentParams, ScratchParams, load_params
 
 SHIPPED = load_params(Path(__file__).parents[2] / "params.yaml")
 NOTHING = AugmentParams(**dict.fromkeys(AugmentParams.model_fields, 0.0))
@@ -55,7 +55,7 @@ def tiny_params(**changes: Any) -> ScratchParams:
     return SHIPPED.train_scratch.model_copy(update=update)
 
 
-def trained(folder: Path, params: ScratchParams) -> tuple[bytes, list[training.Epoch]]:
+def trained(folder: Path, params: ScratchParams) -> tuple[bytes, list[loop.Epoch]]:
     """The weights file and the history of a training of tiny images."""
     import keras
 
@@ -63,11 +63,11 @@ def trained(folder: Path, params: ScratchParams) -> tuple[bytes, list[training.E
     keras.utils.clear_session()  # the names of the layers are in the file, numbered by process
     be_deterministic(params.seed)
     model = scratch.build(params, 32)
-    history: list[training.Epoch] = []
+    history: list[loop.Epoch] = []
     images = some_images(32, 0), some_images(8, 1)
     checkpoint = Checkpoint(folder, "")
-    training.fit(
-        model, [training.Group(model.layers)], images, params, params.epochs, history, checkpoint,
+    loop.fit(
+        model, [loop.Group(model.layers)], images, params, params.epochs, history, checkpoint,
         lambda _: None,
     )  # fmt: skip
     model.save_weights(folder / "weights.weights.h5")

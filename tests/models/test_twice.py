@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pneumonia.data.manifest import digest
-from pneumonia.models import twice
+from pneumonia.core.config import ScratchParams
+from pneumonia.datasets.manifest import digest
+from pneumonia.models import training
 from pneumonia.models.checkpoint import Checkpoint, State
-from pneumonia.params import ScratchParams
 from tests.models.test_training import tiny_params
 from tests.pipeline.imports import ROOT
 
@@ -35,7 +35,7 @@ def test_only_a_training_with_the_same_params_goes_on(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(ROOT)  # dvc.yaml says which code a training is of
-    monkeypatch.setattr(twice.runs, "training_run", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(training.runs, "training_run", lambda *_, **__: nullcontext())
     audit = tmp_path / "leaks.json"
     audit.write_text(json.dumps({"data_digest": digest(prepared), "leaks": []}))
     found: list[int] = []
@@ -49,7 +49,7 @@ def test_only_a_training_with_the_same_params_goes_on(
 
     def start(params: ScratchParams) -> None:
         with pytest.raises(KilledError):
-            twice.train_twice(
+            training.train_twice(
                 "train_scratch", params, lambda *_: None, killed_after_an_epoch,
                 prepared, audit, tmp_path / "scratch",
             )  # fmt: skip

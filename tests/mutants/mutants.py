@@ -11,40 +11,40 @@ from tests.mutants.mutant import Mutant
 MUTANTS = (
     Mutant(
         name="label-flip",
-        file="src/pneumonia/data/sources/folder.py",
+        file="src/pneumonia/datasets/sources/folder.py",
         old="for label, name in enumerate(LABELS):",
         new="for label, name in enumerate(LABELS[::-1]):",
         why="the class that is looked for is listed first, and a label is a place in the list",
-        first=("tests/data/test_sources.py",),
+        first=("tests/datasets/test_sources.py",),
     ),
     Mutant(
         name="split-by-image",
-        file="src/pneumonia/data/prepare.py",
+        file="src/pneumonia/datasets/prepare.py",
         old='return "val" if in_validation(image.patient_id, params',
         new='return "val" if in_validation(image.file, params',
         why="a random split of the files is what most tutorials do",
-        first=("tests/data/test_splits.py", "tests/data/test_prepare.py"),
+        first=("tests/datasets/test_splits.py", "tests/datasets/test_prepare.py"),
     ),
     Mutant(
         name="bgr-for-rgb",
-        file="src/pneumonia/data/image.py",
+        file="src/pneumonia/images/decoding.py",
         old='return _opaque(strip).convert("L")',
         new='red, green, blue = _opaque(strip).convert("RGB").split()\n'
         '    return Image.merge("RGB", (blue, green, red)).convert("L")',
         why="OpenCV reads BGR; a grey image in a colour file does not show it",
-        first=("tests/data/test_image.py", "tests/data/test_image_colour.py"),
+        first=("tests/images/test_image.py", "tests/images/test_image_colour.py"),
     ),
     Mutant(
         name="monochrome1-not-inverted",
-        file="src/pneumonia/data/dicom_shades.py",
+        file="src/pneumonia/images/dicom.py",
         old='if image.PhotometricInterpretation == "MONOCHROME1":',
         new='if image.PhotometricInterpretation == "MONOCHROME2":',
         why="of the two names 1 sounds like the ordinary one",
-        first=("tests/data/test_dicom_shades.py", "tests/data/test_dicom.py"),
+        first=("tests/images/test_dicom_shades.py", "tests/images/test_dicom.py"),
     ),
     Mutant(
         name="validated-in-training-mode",
-        file="src/pneumonia/models/training.py",
+        file="src/pneumonia/models/loop.py",
         old="return model(images, training=False)",
         new="return model(images, training=True)",
         why="copied from the step; batch norm then takes the batch's own statistics",
@@ -52,7 +52,7 @@ MUTANTS = (
     ),
     Mutant(
         name="smoothing-upwards",
-        file="src/pneumonia/models/training.py",
+        file="src/pneumonia/models/loop.py",
         old="labels * (1 - smoothing) + 0.5 * smoothing",
         new="labels * (1 + smoothing) - 0.5 * smoothing",
         why="the signs the wrong way round: labels below 0 and above 1 train all the same",
@@ -60,7 +60,7 @@ MUTANTS = (
     ),
     Mutant(
         name="off-by-one-epoch",
-        file="src/pneumonia/models/training.py",
+        file="src/pneumonia/models/loop.py",
         old="parts = stream(strategy, train, params, done, epochs)",
         new="parts = stream(strategy, train, params, max(done - 1, 0), epochs)",
         why="the history counts epochs from 1 and the stream from 0, so somebody takes one off: a "
@@ -69,7 +69,7 @@ MUTANTS = (
     ),
     Mutant(
         name="params-not-in-key",
-        file="src/pneumonia/models/twice.py",
+        file="src/pneumonia/models/loop.py",
         old='known = params.model_dump() | {"data": digest, "replicas":',
         new='known = {"data": digest, "replicas":',
         why="a checkpoint is of its data; that other params make another training is forgotten",
@@ -93,7 +93,7 @@ MUTANTS = (
     ),
     Mutant(
         name="bootstrap-by-image",
-        file="src/pneumonia/evaluation/resampling.py",
+        file="src/pneumonia/stats/bootstrap.py",
         old="names, patient_of_image = np.unique(patients, return_inverse=True)",
         new="names = patient_of_image = np.arange(len(labels))",
         why="the ordinary bootstrap draws rows; its intervals are too narrow and look better",
@@ -101,7 +101,7 @@ MUTANTS = (
     ),
     Mutant(
         name="delong-unpaired",
-        file="src/pneumonia/evaluation/delong.py",
+        file="src/pneumonia/stats/delong.py",
         old="error = _standard_error(labels, twos - ones, patients)",
         new="error = math.hypot(*(_standard_error(labels, of, patients) for of in (ones, twos)))",
         why="variances add up, but for two models on the same images, which have a covariance",
@@ -117,7 +117,7 @@ MUTANTS = (
     ),
     Mutant(
         name="heat-by-its-own-maximum",
-        file="src/pneumonia/explain/overlay.py",
+        file="src/pneumonia/inference/overlay.py",
         old="heat = _steps(smooth(heat_map * np.float32(STEPS / scale), image.shape[0]))",
         new="heat = _steps(\n"
         "        smooth(heat_map * np.float32(STEPS / max(heat_map.max(), 1e-9)), image.shape[0])\n"
@@ -135,7 +135,7 @@ MUTANTS = (
     ),
     Mutant(
         name="rollback-to-the-first",
-        file="src/pneumonia/tracking/registry.py",
+        file="src/pneumonia/registry/champion.py",
         old='make_champion(client, name, before[-1], "rollback")\n'
         '    return f"version {before[-1]} of',
         new='make_champion(client, name, before[0], "rollback")\n'
@@ -145,7 +145,7 @@ MUTANTS = (
     ),
     Mutant(
         name="margin-without-interval",
-        file="src/pneumonia/evaluation/not_worse.py",
+        file="src/pneumonia/evaluation/noninferiority.py",
         old="one.low >= -params.margin",
         new="one.difference >= -params.margin",
         why="the estimate is within the margin, so it is not worse; with few images anything is",
@@ -169,7 +169,7 @@ MUTANTS = (
     ),
     Mutant(
         name="preprocessing-skew",
-        file="src/pneumonia/serving/answers.py",
+        file="src/pneumonia/inference/answers.py",
         old="    decoded = decode(payload, model.predictor.graph.size, max_pixels)\n",
         new="    from dataclasses import replace\n\n"
         "    from PIL import Image\n\n"
@@ -179,6 +179,6 @@ MUTANTS = (
         "    decoded = replace(large, pixels=np.asarray(small))\n",
         why="the page is to show images larger, so serving decodes them larger and makes them small "
         "itself, by Pillow's own default",
-        first=("tests/serving/test_app.py", "tests/serving/test_model.py"),
+        first=("tests/server/test_app.py", "tests/server/test_model.py"),
     ),
 )

@@ -12,19 +12,19 @@ from tests.pipeline.imports import ROOT, closure
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # Files that are run or read without being imported.
 SHIPPED = {  # goes with the registered model
-    "evaluate": ["src/pneumonia/serving/model.py", "src/pneumonia/serving/app.py"]
+    "evaluate": ["src/pneumonia/inference/pyfunc.py", "src/pneumonia/server/app.py"]
 }
-TEMPLATE = "src/pneumonia/reporting/templates/page.html.j2"
-STATIC = "src/pneumonia/serving/static"  # all of it
+TEMPLATE = "src/pneumonia/reports/templates/page.html.j2"
+STATIC = "src/pneumonia/server/static"  # all of it
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_depends_on_exactly_the_code_it_runs(stage: str) -> None:
     declared = {dep for dep in STAGES[stage]["deps"] if dep.startswith(("src/", "stages/"))}
     runs = closure(f"stages/{stage}.py", *SHIPPED.get(stage, []))
-    if "src/pneumonia/reporting/page.py" in runs:
+    if "src/pneumonia/reports/page.py" in runs:
         runs.add(TEMPLATE)
-    if "src/pneumonia/serving/app.py" in runs:
+    if "src/pneumonia/server/app.py" in runs:
         runs.add(STATIC)
     assert declared == runs
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pneumonia.data.manifest import load_images, read_manifest
-from pneumonia.serving import plausibility
+from pneumonia.datasets.manifest import load_images, read_manifest
+from pneumonia.inference import plausibility
 from tests.pipeline.clone import Clone
 
 

@@ -82,11 +82,11 @@ AFTER_TRAINING = ["evaluate", "gradcam_report"]
 @pytest.mark.parametrize(
     ("key", "value", "code", "touched"),
     [
-        ("validation", "0.31", "src/pneumonia/data/splits.py", STAGES),
+        ("validation", "0.31", "src/pneumonia/datasets/splits.py", STAGES),
         (
             "images_per_class",
             "3",
-            "src/pneumonia/reporting/data_figures.py",
+            "src/pneumonia/reports/data_page.py",
             ["visualize", *AFTER_TRAINING],  # the stub changes the probes, which evaluate reads
         ),
         ("widths", "[8, 8]", "src/pneumonia/models/scratch.py", ["train_scratch", *AFTER_TRAINING]),

@@ -10,8 +10,8 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from pneumonia.params import load_params
-from pneumonia.tracking.registry import history
+from pneumonia.core.config import load_params
+from pneumonia.registry.champion import history
 from tests.pipeline.clone import Clone
 
 NAME = "pneumonia-chest-xray"
@@ -119,7 +119,7 @@ def test_the_same_model_served_by_other_code_is_a_new_version(
     reproduced: Clone, tmp_path: Path
 ) -> None:
     clone = reproduced.copy(tmp_path / "clone")
-    with (clone.path / "src/pneumonia/serving/model.py").open("a") as file:
+    with (clone.path / "src/pneumonia/inference/pyfunc.py").open("a") as file:
         file.write("# changed\n")
     assert clone.repro("evaluate") == ["evaluate"]
     client = MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
@@ -127,7 +127,7 @@ def test_the_same_model_served_by_other_code_is_a_new_version(
     assert str(client.get_model_version_by_alias(NAME, "champion").version) == "2"
     # Once more, where a champion has to behave: so small a network has learnt next to nothing.
     clone.set_param("require_behaviour", "true")
-    with (clone.path / "src/pneumonia/serving/model.py").open("a") as file:
+    with (clone.path / "src/pneumonia/inference/pyfunc.py").open("a") as file:
         file.write("# changed again\n")
     assert clone.repro("evaluate") == ["evaluate"]
     version = client.get_model_version_by_alias(NAME, "challenger")

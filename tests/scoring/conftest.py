@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from tests.conftest import SIZE, image_bytes
-from tests.data.dicom_files import dicom_bytes
-from tests.serving.conftest import model_folder
-from tests.serving.test_model import write_graph
+from tests.images.dicom_files import dicom_bytes
+from tests.server.conftest import model_folder
+from tests.server.test_model import write_graph
 
 __all__ = ["model_folder"]
 

@@ -8,8 +8,8 @@ import fsspec
 import pandas as pd
 import pytest
 
-from pneumonia.data.bounds import MAX_BYTES
-from pneumonia.errors import InputError
+from pneumonia.core.errors import InputError
+from pneumonia.images.limits import MAX_BYTES
 from pneumonia.scoring.images import list_images, read_bytes
 from tests.scoring.conftest import write_images
 

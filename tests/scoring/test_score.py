@@ -14,13 +14,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pneumonia.errors import InputError
+from pneumonia.core.errors import InputError
+from pneumonia.inference.answers import CheckedImage
+from pneumonia.inference.bundle import fetch_model, load_model
 from pneumonia.scoring import output, score
 from pneumonia.scoring.images import list_images
-from pneumonia.scoring.model import fetch_model, load_model
-from pneumonia.scoring.rows import schema
-from pneumonia.scoring.score import DONE, Job, open_job, score_here
-from pneumonia.serving.answers import CheckedImage
+from pneumonia.scoring.score import DONE, Job, open_job, schema, score_here
 from tests.pipeline.clone import clean_environment
 from tests.pipeline.imports import ROOT
 from tests.scoring.conftest import THRESHOLD, write_images, write_model

@@ -23,7 +23,7 @@ WITHOUT = """
 import sys
 for heavy in ("tensorflow", "keras", "mlflow", "optuna"):
     sys.modules[heavy] = None  # an import of it fails
-from pneumonia.__main__ import main
+from pneumonia.cli import main
 sys.argv = ["pneumonia", "search", *sys.argv[1:]]
 sys.exit(main())
 """

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pneumonia.errors import InputError
-from pneumonia.params import load_params
+from pneumonia.core.config import load_params
+from pneumonia.core.errors import InputError
 from pneumonia.search.space import (
     FIXED,
     Axis,

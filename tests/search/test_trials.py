@@ -14,12 +14,12 @@ import optuna
 import pytest
 from mlflow.entities import Run
 
-from pneumonia.data import manifest
-from pneumonia.data.image import read_grey
-from pneumonia.errors import InputError
+from pneumonia.core.config import ScratchParams, load_params
+from pneumonia.core.errors import InputError
+from pneumonia.datasets import manifest
+from pneumonia.images.decoding import read_grey
 from pneumonia.models.checkpoint import Checkpoint
-from pneumonia.models.training import Epoch
-from pneumonia.params import ScratchParams, load_params
+from pneumonia.models.loop import Epoch
 from pneumonia.search import command, trials
 from pneumonia.search.space import PruningParams, SearchParams
 from pneumonia.tracking.store import connected

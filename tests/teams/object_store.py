@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.clone import clean_environment
-from tests.serving.rest import free_port
+from tests.server.rest import free_port
 
 BUCKET = "images"
 SERVICES = ("account", "container", "object")

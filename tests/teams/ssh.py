@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serving.rest import free_port
+from tests.server.rest import free_port
 
 SETTINGS = """Port {port}
 ListenAddress 127.0.0.1

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 
 from tests.pipeline.clone import Clone
-from tests.serving.rest import ask, champion_predictions, records, running
+from tests.server.rest import ask, champion_predictions, records, running
 from tests.teams.object_store import BUCKET, object_store
 from tests.teams.ssh import ssh_server, user
 
@@ -113,7 +113,7 @@ def champion(clone: Clone) -> ModelVersion:
 
 def answers(clone: Clone, table: pd.DataFrame) -> list[dict[str, object]]:
     """What the champion that is served in a clone says of images."""
-    command = [sys.executable, "-m", "pneumonia.serving.app", "--model", CHAMPION]
+    command = [sys.executable, "-m", "pneumonia.server.app", "--model", CHAMPION]
     with running(command, clone.path, {"PYTHONPATH": "src"}) as (address, _, _):
         urllib.request.urlopen(f"{address}/model", timeout=60).close()
         return ask(address, records(clone, table))

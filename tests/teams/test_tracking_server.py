@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.clone import Clone, clean_environment
-from tests.serving.rest import ask, champion_predictions, records, running
+from tests.server.rest import ask, champion_predictions, records, running
 from tests.teams.object_store import BUCKET, object_store
 from tests.teams.test_remotes import CHAMPION, succeed
 from tests.tracking.servers import mlflow_server, postgresql
@@ -89,7 +89,7 @@ def _create_database(database: str, name: str) -> None:
 
 def registry(clone: Clone, login: dict[str, str], *arguments: str) -> tuple[str, list[str]]:
     """What the registry's command says: standard output, lines of standard error."""
-    ran = clone.run("python", "-m", "pneumonia.tracking.registry", *arguments, **login)
+    ran = clone.run("python", "-m", "pneumonia.registry.champion", *arguments, **login)
     return ran.stdout, ran.stderr.splitlines()
 
 
@@ -109,7 +109,7 @@ def test_the_pipeline_works_on_the_teams_server(
     assert registry(clone, team.login("reader"), "promote", "1")[0].endswith("already\n")
 
     images = champion_predictions(clone).head(2)
-    command = [sys.executable, "-m", "pneumonia.serving.app", "--model", CHAMPION]
+    command = [sys.executable, "-m", "pneumonia.server.app", "--model", CHAMPION]
     # Artifacts come through the server: who serves has no key of the S3 behind it.
     with running(command, clone.path, team.login("reader")) as (address, _, _):
         said = ask(address, records(clone, images))
@@ -143,6 +143,6 @@ def test_a_wrong_password_gets_one_line(reproduced: Clone, team: TeamServer, pas
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     )
     assert registry(reproduced, login, "history") == ("", [f"registry: {refused}"])
-    served = reproduced.run("python", "-m", "pneumonia.serving.app", "--model", CHAMPION, **login)
+    served = reproduced.run("python", "-m", "pneumonia.server.app", "--model", CHAMPION, **login)
     assert served.returncode == 1
     assert served.stderr.splitlines()[-1].startswith(f"serve: --model {CHAMPION}: {refused}")

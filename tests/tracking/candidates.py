@@ -22,11 +22,12 @@ import yaml
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pneumonia.evaluation import not_worse
-from pneumonia.evaluation.operating_point import OperatingPoint
-from pneumonia.params import EvaluateParams
-from pneumonia.predictor import Graph
-from pneumonia.tracking import promotion, registration, runs
+from pneumonia.core.config import EvaluateParams
+from pneumonia.evaluation import noninferiority
+from pneumonia.inference.operating_point import OperatingPoint
+from pneumonia.inference.predictor import Graph
+from pneumonia.registry import promotion, registration
+from pneumonia.tracking import runs
 from pneumonia.tracking.store import connected
 from tests.pipeline.imports import ROOT
 
@@ -112,7 +113,7 @@ def submit(
         version = registration.register(name, candidate)
         params = evaluate_params(**promotion_params)
         rows = images.table[images.table["split"] == "val"]
-        scored = not_worse.score(Graph(candidate.graph), rows, images.images, params)
+        scored = noninferiority.score(Graph(candidate.graph), rows, images.images, params)
         return promotion.decide(
             name, version, scored, images.table, images.images, digest, failed_checks, params
         )

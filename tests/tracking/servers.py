@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.clone import clean_environment
-from tests.serving.rest import free_port, wait_until_up
+from tests.server.rest import free_port, wait_until_up
 
 
 @contextmanager

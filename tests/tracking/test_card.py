@@ -7,8 +7,8 @@ from pathlib import Path
 
 import mlflow
 
-from pneumonia.serving.plausibility import Plausibility, load
-from tests.serving.images import fitted
+from pneumonia.inference.plausibility import Plausibility, load
+from tests.server.images import fitted
 from tests.tracking.candidates import Images, make_candidate, submit
 
 

@@ -14,7 +14,7 @@ WITHOUT_MLFLOW = """
 import runpy, sys
 sys.modules["mlflow"] = None  # an import of it fails
 sys.argv = ["registry", *sys.argv[1:]]
-runpy.run_module("pneumonia.tracking.registry", run_name="__main__")
+runpy.run_module("pneumonia.registry.champion", run_name="__main__")
 """
 
 

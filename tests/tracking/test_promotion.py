@@ -10,10 +10,12 @@ from typing import Any
 import mlflow
 import pytest
 
-from pneumonia import intact
-from pneumonia.errors import InputError
-from pneumonia.predictor import Graph
-from pneumonia.tracking import promotion, registry
+from pneumonia.core import files
+from pneumonia.core.errors import InputError
+from pneumonia.evaluation import noninferiority
+from pneumonia.inference.predictor import Graph
+from pneumonia.registry import champion, promotion
+from pneumonia.tracking import runs
 from tests.tracking.candidates import DIGEST, Images, make_candidate, some_images, submit
 
 NAME = "pneumonia-chest-xray"
@@ -46,7 +48,7 @@ def test_the_first_version_is_champion_and_says_where_it_comes_from(
     assert version.tags["promotion.decision"] == "champion"
     run = store.get_run(version.run_id)
     assert version.tags["weights_sha256"] == run.data.tags["pneumonia.weights_sha256"]
-    [event] = registry.history(store, NAME)
+    [event] = champion.history(store, NAME)
     assert (event.version, event.why) == ("1", "first")
 
 
@@ -86,7 +88,7 @@ def test_a_worse_model_is_challenger_and_the_figures_are_kept(
     assert float(version.tags["promotion.unshifted.low"]) == plain.low
     uri = f"runs:/{version.run_id}/promotion.json"
     assert mlflow.artifacts.load_dict(uri) == json.loads(json.dumps(asdict(decision)))
-    assert len(registry.history(store, NAME)) == 1
+    assert len(champion.history(store, NAME)) == 1
 
 
 def test_a_model_that_is_better_becomes_champion_and_no_challenger_is_left(
@@ -97,8 +99,8 @@ def test_a_model_that_is_better_becomes_champion_and_no_challenger_is_left(
     assert store.get_model_version_by_alias(NAME, "challenger").version in (2, "2")
     decision = submit(make_candidate(tmp_path / "good"), NAME, images)
     assert decision.alias == "champion"
-    assert [event.why for event in registry.history(store, NAME)] == ["first", "rule"]
-    registry.promote(store, NAME, "2")
+    assert [event.why for event in champion.history(store, NAME)] == ["first", "rule"]
+    champion.promote(store, NAME, "2")
     assert "challenger" not in store.get_registered_model(NAME).aliases
 
 
@@ -131,7 +133,7 @@ def test_the_same_graph_in_other_code_is_not_worse_by_nothing(
 ) -> None:
     candidate = make_candidate(tmp_path / "model")
     submit(candidate, NAME, images)
-    monkeypatch.setattr("pneumonia.tracking.registration._code_sha256", lambda: "other")
+    monkeypatch.setattr("pneumonia.registry.registration._code_sha256", lambda: "other")
     decision = submit(candidate, NAME, images, margin=0.0)
     assert (decision.version, decision.alias) == ("2", "champion")
     assert decision.shifted is not None
@@ -144,11 +146,11 @@ def test_a_model_that_was_taken_back_does_not_return_with_other_code(
     submit(make_candidate(tmp_path / "first"), NAME, images)
     second = make_candidate(tmp_path / "second", 9)
     assert submit(second, NAME, images, margin=0.5).alias == "champion"
-    registry.rollback(store, NAME)
-    monkeypatch.setattr("pneumonia.tracking.registration._code_sha256", lambda: "other")
+    champion.rollback(store, NAME)
+    monkeypatch.setattr("pneumonia.registry.registration._code_sha256", lambda: "other")
     decision = submit(second, NAME, images, margin=0.5)
     assert (decision.version, decision.alias) == ("3", "")
-    assert registry.champion(store, NAME) == "1"
+    assert champion.champion(store, NAME) == "1"
 
 
 def test_a_champion_of_other_data_is_scored_anew_and_its_images_are_counted(
@@ -208,7 +210,7 @@ def test_a_champion_that_other_hands_registered_stays_if_it_cannot_be_compared(
     decision = submit(make_candidate(tmp_path / "new"), NAME, images)
     assert decision.alias == "challenger"
     assert "version 1, the champion, has no graph that can be read" in decision.reason
-    assert [event.why for event in registry.history(store, NAME)] == ["found"]
+    assert [event.why for event in champion.history(store, NAME)] == ["found"]
 
 
 @pytest.mark.parametrize("deleted", ["alias", "version"])
@@ -221,7 +223,7 @@ def test_without_a_champion_the_candidate_becomes_it(
     else:
         store.delete_model_version(NAME, "1")
     assert submit(make_candidate(tmp_path / "worse", 2), NAME, images).alias == "champion"
-    assert registry.champion(store, NAME) == "2"
+    assert champion.champion(store, NAME) == "2"
 
 
 def test_promote_and_rollback_and_no_automatic_undoing(
@@ -230,21 +232,21 @@ def test_promote_and_rollback_and_no_automatic_undoing(
     worse, good = (make_candidate(tmp_path / str(side), side) for side in (2, 8))
     for candidate in (worse, good):
         submit(candidate, NAME, images)
-    assert registry.champion(store, NAME) == "2"
-    told = registry.rollback(store, NAME)
+    assert champion.champion(store, NAME) == "2"
+    told = champion.rollback(store, NAME)
     assert told == f"version 1 of '{NAME}' is the champion again; before: 2"
     # Its rule would make version 2 the champion at every repro.
     decision = submit(good, NAME, images)
     assert decision.alias == ""
     assert "`make promote VERSION=2`" in decision.reason
-    assert registry.champion(store, NAME) == "1"
+    assert champion.champion(store, NAME) == "1"
     with pytest.raises(InputError, match=r"no champion before version 1: .*make promote VERSION=n"):
-        registry.rollback(store, NAME)
-    assert registry.promote(store, NAME, "2").endswith("is now the champion; before: 1")
-    assert registry.promote(store, NAME, "2").endswith("is the champion already")
+        champion.rollback(store, NAME)
+    assert champion.promote(store, NAME, "2").endswith("is now the champion; before: 1")
+    assert champion.promote(store, NAME, "2").endswith("is the champion already")
     with pytest.raises(InputError, match="no version 7; there are 1, 2"):
-        registry.promote(store, NAME, "7")
-    whys = [(event.version, event.why) for event in registry.history(store, NAME)]
+        champion.promote(store, NAME, "7")
+    whys = [(event.version, event.why) for event in champion.history(store, NAME)]
     assert whys == [("1", "first"), ("2", "rule"), ("1", "rollback"), ("2", "promote")]
 
 
@@ -261,33 +263,33 @@ def test_promote_and_rollback_and_no_automatic_undoing(
 )
 def test_a_rollback_takes_away_what_came_after(events: str, line: str) -> None:
     whys = {"f": "found", "r": "rule", "b": "rollback", "p": "promote"}
-    told = [registry.Event(event[0], whys[event[1]], "", "") for event in events.split()]
-    assert registry.line_of_champions(told) == line.split()
+    told = [champion.Event(event[0], whys[event[1]], "", "") for event in events.split()]
+    assert champion.line_of_champions(told) == line.split()
 
 
 def test_rollback_passes_over_deleted_versions_and_needs_a_champion(
     store: mlflow.MlflowClient,
 ) -> None:
     with pytest.raises(InputError, match="make repro"):
-        registry.rollback(store, NAME)
+        champion.rollback(store, NAME)
     store.create_registered_model(NAME)
     for version in "1234":
         store.create_model_version(NAME, "somewhere")
-        registry.make_champion(store, NAME, version, "promote")
+        champion.make_champion(store, NAME, version, "promote")
     store.delete_model_version(NAME, "3")
-    assert registry.rollback(store, NAME).startswith("version 2 ")
+    assert champion.rollback(store, NAME).startswith("version 2 ")
     store.delete_registered_model_alias(NAME, "champion")
     with pytest.raises(InputError, match=r"no champion to .* was version 2: .*1, 2, 4"):
-        registry.rollback(store, NAME)
+        champion.rollback(store, NAME)
 
 
 def test_an_alias_set_by_other_hands_is_in_the_history(store: mlflow.MlflowClient) -> None:
     store.create_registered_model(NAME)
     for _ in range(2):
         store.create_model_version(NAME, "somewhere")
-    registry.make_champion(store, NAME, "1", "promote")
+    champion.make_champion(store, NAME, "1", "promote")
     store.set_registered_model_alias(NAME, "champion", "2")
-    assert registry.rollback(store, NAME).startswith("version 1 ")
+    assert champion.rollback(store, NAME).startswith("version 1 ")
 
 
 def test_a_champion_made_meanwhile_is_the_one_to_be_held_against(
@@ -295,17 +297,17 @@ def test_a_champion_made_meanwhile_is_the_one_to_be_held_against(
 ) -> None:
     submit(make_candidate(tmp_path / "poor", 2), NAME, images)
     submit(make_candidate(tmp_path / "poorer", 32), NAME, images)
-    compared = promotion.differences
+    compared = noninferiority.differences
 
     def while_another_promotes(*arguments: Any) -> Any:
-        if registry.champion(store, NAME) == "1":
-            registry.promote(store, NAME, "2")
+        if champion.champion(store, NAME) == "1":
+            champion.promote(store, NAME, "2")
         return compared(*arguments)
 
     monkeypatch.setattr(promotion, "differences", while_another_promotes)
     decision = submit(make_candidate(tmp_path / "good"), NAME, images)
     assert (decision.against, decision.alias) == ("2", "champion")
-    assert registry.line_of_champions(registry.history(store, NAME)) == ["1", "2", "3"]
+    assert champion.line_of_champions(champion.history(store, NAME)) == ["1", "2", "3"]
 
 
 def test_a_champion_that_never_rests_ends_in_one_line(
@@ -314,10 +316,10 @@ def test_a_champion_that_never_rests_ends_in_one_line(
     for side in (2, 32):
         submit(make_candidate(tmp_path / str(side), side), NAME, images)
 
-    same = (promotion.Difference(1, 1, 1, 0.5, 0.5, 0.0, 0.0, 0.0),) * 2
+    same = (noninferiority.Difference(1, 1, 1, 0.5, 0.5, 0.0, 0.0, 0.0),) * 2
 
     def restless(*_: Any) -> Any:
-        registry.promote(store, NAME, "2" if registry.champion(store, NAME) == "1" else "1")
+        champion.promote(store, NAME, "2" if champion.champion(store, NAME) == "1" else "1")
         return same
 
     monkeypatch.setattr(promotion, "differences", restless)
@@ -347,14 +349,14 @@ def test_a_row_that_another_process_inserts_meanwhile_is_written_at_the_second_a
         if len(written) == 1:
             raise mlflow.MlflowException("(psycopg.errors.UniqueViolation) duplicate key value")
 
-    registry.write(insert, "name", "1", "promotion.against", "none")
+    runs.write(insert, "name", "1", "promotion.against", "none")
     assert written == [("name", "1", "promotion.against", "none")] * 2
 
     def refuse(*_: str) -> None:
         raise mlflow.MlflowException("the disk is full")
 
     with pytest.raises(mlflow.MlflowException, match="the disk is full"):
-        registry.write(refuse, "name")
+        runs.write(refuse, "name")
 
 
 def test_the_sentence_has_it_all(
@@ -390,7 +392,7 @@ def test_a_model_that_the_store_has_damaged_is_registered_anew(
     assert "version 1: its graph is damaged in the store" in capsys.readouterr().out
     graph = f"models:/{NAME}@champion/artifacts/graph.onnx"
     fetched = Path(mlflow.artifacts.download_artifacts(graph, dst_path=str(tmp_path)))
-    assert intact.sha256(fetched) == candidate.graph_sha256
+    assert files.sha256(fetched) == candidate.graph_sha256
 
 
 def test_a_damaged_champion_decides_nothing(

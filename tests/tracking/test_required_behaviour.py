@@ -7,7 +7,7 @@ from typing import Any
 
 import mlflow
 
-from pneumonia.tracking import registry
+from pneumonia.registry import champion
 from tests.tracking.candidates import Images, make_candidate, submit
 
 NAME = "pneumonia-chest-xray"
@@ -53,14 +53,14 @@ def test_where_behaviour_is_required_failed_checks_keep_a_better_version_from_be
         "; but it fails 2 of the checks of its behaviour (turned by 2 degrees 0.700, not >= 0.85; "
         "AUC 0.500, not >= 0.75): look into it, or `make promote VERSION=2`"
     )
-    assert registry.champion(store, NAME) == "1"
+    assert champion.champion(store, NAME) == "1"
     version = store.get_model_version_by_alias(NAME, "challenger")
     assert version.tags["promotion.reason"] == decision.reason
     logged = mlflow.artifacts.load_dict(f"runs:/{version.run_id}/promotion.json")
     assert logged["failed_checks"] == CLAUSES
     # By hand as ever.
-    registry.promote(store, NAME, "2")
-    assert registry.champion(store, NAME) == "2"
+    champion.promote(store, NAME, "2")
+    assert champion.champion(store, NAME) == "2"
 
 
 def test_the_requirement_taken_back_lets_the_rule_alone_decide(
@@ -71,6 +71,6 @@ def test_the_requirement_taken_back_lets_the_rule_alone_decide(
     first = submit(good, NAME, images, **fails, require_behaviour=True)
     assert first.alias == "challenger"
     assert first.reason.startswith("there was no champion; but it fails 1 of the checks")
-    assert registry.champion(store, NAME) is None
+    assert champion.champion(store, NAME) is None
     assert submit(good, NAME, images, **fails).alias == "champion"
-    assert registry.champion(store, NAME) == "1"
+    assert champion.champion(store, NAME) == "1"

@@ -13,7 +13,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ErrorCode
 
-from pneumonia.errors import InputError
+from pneumonia.core.errors import InputError
 from pneumonia.tracking import runs
 from pneumonia.tracking.store import connect, connected
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from pneumonia.errors import InputError
-from pneumonia.tracking import registry
+from pneumonia.core.errors import InputError
+from pneumonia.registry import champion
 from tests.pipeline.clone import clean_environment
 from tests.pipeline.imports import ROOT
 from tests.tracking.candidates import Images, make_candidate, submit
@@ -24,7 +24,7 @@ def places(client: mlflow.MlflowClient, name: str) -> tuple[list[str], dict[str,
     """The versions that there are, and the aliases."""
     aliases = client.get_registered_model(name).aliases
     by_alias = {alias: str(version) for alias, version in aliases.items()}
-    return registry.versions(client, name), by_alias
+    return champion.versions(client, name), by_alias
 
 
 def at_once(server: str, name: str, folders: list[Path], barrier: Path) -> list[str]:
@@ -56,7 +56,7 @@ def test_two_processes_register_the_same_model_once(
     versions = at_once(server, name, folders, tmp_path / "barrier")
     assert versions == ["1", "1"]
     assert places(client, name) == (["1"], {"champion": "1"})
-    assert registry.line_of_champions(registry.history(client, name)) == ["1"]
+    assert champion.line_of_champions(champion.history(client, name)) == ["1"]
 
 
 def test_two_processes_with_two_models_leave_the_better_one_champion(
@@ -68,7 +68,7 @@ def test_two_processes_with_two_models_leave_the_better_one_champion(
         make_candidate(folder, side)
     good, poor = at_once(server, name, folders, tmp_path / "barrier")
     assert places(client, name)[0] == ["1", "2", "3"]
-    assert registry.champion(client, name) == good
+    assert champion.champion(client, name) == good
     assert client.get_model_version(name, poor).tags["promotion.decision"] == "challenger"
 
 
@@ -122,8 +122,8 @@ def test_a_server_that_goes_away_says_so_and_repeating_heals(
         version = client.get_model_version(name, "1")
         assert version.tags["promotion.decision"] == "champion"
         assert version.tags["graph_sha256"] == candidate.graph_sha256
-        assert registry.line_of_champions(registry.history(client, name)) == ["1"]
-        assert registry.history(client, name)[0].version == "1"
+        assert champion.line_of_champions(champion.history(client, name)) == ["1"]
+        assert champion.history(client, name)[0].version == "1"
         run = client.get_run(version.run_id)
         assert {one.path for one in client.list_artifacts(run.info.run_id)} >= {"promotion.json"}
         logged = client.search_logged_models([run.info.experiment_id])
@@ -144,7 +144,7 @@ def test_the_commands_work_on_a_server(
     model = "pneumonia-chest-xray"
     for side in (2, 8):
         submit(make_candidate(tmp_path / str(side), side), model, images)
-    first, second = registry.versions(client, model)
+    first, second = champion.versions(client, model)
     assert registry_command("rollback", server).stdout == (
         f"version {first} of '{model}' is the champion again; before: {second}\n"
     )
@@ -164,7 +164,7 @@ def registry_command(
     command: str, server: str, *arguments: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pneumonia.tracking.registry", command, *arguments],
+        [sys.executable, "-m", "pneumonia.registry.champion", command, *arguments],
         cwd=ROOT, capture_output=True, text=True, check=False,
         env=clean_environment() | {
             "PYTHONPATH": f"{ROOT}/src", "MLFLOW_TRACKING_URI": server,

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pneumonia.errors import InputError
-from pneumonia.tracking import epochs, runs
+from pneumonia.core.errors import InputError
+from pneumonia.tracking import runs
+from pneumonia.tracking.runs import PLACE_TAG, TRAINING_TAG, place
 from pneumonia.tracking.store import connect
-from pneumonia.tracking.unfinished import PLACE_TAG, TRAINING_TAG, place
 
 IMAGES = pd.DataFrame({"image_id": ["0", "1"], "label": [0, 1], "split": ["train", "val"]})
 
@@ -78,7 +78,7 @@ def test_a_store_that_is_away_for_an_epoch_has_it_in_the_end(
             patch.setattr(mlflow, "log_metrics", away)
             for epoch in history[1:]:
                 log_epoch(epoch)
-        epochs.log_missing(history)
+        runs.log_missing(history)
         active = mlflow.active_run()
     assert len(asked) == 1  # each time takes half a minute
     [line] = capsys.readouterr().err.splitlines()

@@ -1,1 +1,1 @@
-"""Metrics with intervals, calibration, the operating point, the choice between models."""
+"""TODO."""

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pneumonia.data.manifest import LABELS
-from pneumonia.evaluation import calibration
-from pneumonia.evaluation.resampling import bootstrap, bound_without_exception
+from pneumonia.datasets.manifest import LABELS
+from pneumonia.stats import calibration
+from pneumonia.stats.bootstrap import bootstrap, bound_without_exception
 
 FALSE_POSITIVE_RATES = np.arange(101) / 100
 RECALLS = np.arange(1, 101) / 100

@@ -1,23 +1,53 @@
-"""Score the exported graphs: predictions, operating points, metrics with intervals, the choice."""
+"""Which model is the better one: a rule on validation figures alone.
+
+Score the exported graphs: predictions, operating points, metrics with intervals, the choice.
+
+The files of `evaluate`, but for the pictures and the page.
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pneumonia.evaluation import comparison, robustness, subgroups
+from pneumonia.core.config import EvaluateParams
+from pneumonia.core.errors import InputError
+from pneumonia.core.files import write_json
+from pneumonia.evaluation import robustness, subgroups
 from pneumonia.evaluation.curves import curves, reliability
-from pneumonia.evaluation.delong import auc_interval
-from pneumonia.evaluation.fixing import fix
-from pneumonia.evaluation.metrics import CALIBRATION, Interval, Metrics, intervals, score
-from pneumonia.evaluation.operating_point import OperatingPoint, sigmoid
-from pneumonia.evaluation.selection import choose
-from pneumonia.evaluation.threshold import Pool
-from pneumonia.params import EvaluateParams
+from pneumonia.evaluation.threshold import Pool, fix_operating_point
+from pneumonia.inference.operating_point import OperatingPoint
+from pneumonia.stats import paired
+from pneumonia.stats.calibration import sigmoid
+from pneumonia.stats.delong import auc_interval
+from pneumonia.stats.metrics import CALIBRATION, Interval, Metrics, intervals, score
+from pneumonia.stats.paired import Comparison, contenders
+
+
+def choose_model(validation: dict[str, Metrics]) -> str:
+    """The model that ranks best under shift; of equals the one with the lower Brier score.
+
+    The plain validation AUC does not decide. It saturates: on the Kermany children every good model
+    reaches .994 to .998 on held-out images while the official test swings between .95 and .98, so
+    that its order of models is chance. The mean over the shifts of `evaluation.shifts` still tells
+    them apart, on the same validation images.
+
+    Args:
+        validation: by model: `shifted_auc`, the mean validation AUC under shift, and `brier`, the
+            Brier score on the unshifted images.
+    """
+    return max(sorted(validation), key=lambda name: _merit(validation[name]))
+
+
+def _merit(metrics: Metrics) -> tuple[float, float]:
+    return metrics["shifted_auc"], -metrics["brier"]
+
 
 SPLITS = ("val", "test")
 
@@ -77,7 +107,7 @@ def evaluate_model(
     logits, maps = outputs
     is_val = (rows["split"] == "val").to_numpy()
     labels = rows["label"].to_numpy()
-    point = fix(
+    point = fix_operating_point(
         labels[is_val], logits[is_val], maps[is_val], pool, params.threshold, params.calibration
     )
     predictions = rows[["image_id", "patient_id", "split", "label"]].assign(
@@ -120,11 +150,11 @@ def evaluate_model(
 
 def compare(
     first: Evaluation, second: Evaluation, params: EvaluateParams
-) -> dict[str, comparison.Comparison]:
+) -> dict[str, paired.Comparison]:
     """The two models on the images of each split."""
     thresholds = first.point.threshold, second.point.threshold
     return {
-        split: comparison.compare(
+        split: paired.compare(
             first.predictions[first.predictions["split"] == split],
             second.predictions[second.predictions["split"] == split],
             thresholds,
@@ -142,7 +172,7 @@ def better(evaluations: dict[str, Evaluation], shifts: pd.DataFrame) -> str:
         evaluations: by model.
         shifts: of the same models, from `robustness.measure`.
     """
-    return choose(
+    return choose_model(
         {
             name: {
                 "shifted_auc": robustness.summary(shifts, name, "val")["mean"]["auc"],
@@ -190,4 +220,74 @@ def as_table(evaluations: dict[str, Evaluation]) -> pd.DataFrame:
             for metric, pair in found.intervals[split].items()
         ],
         columns=["model", "split", "metric", "value", "low", "high"],
+    )
+
+
+def read_audit(path: Path) -> dict[str, Any]:
+    """What the audit, audit.json of `visualize`, says that models are held against.
+
+    Returns:
+        `probes`: by name, auc, low, high; `near_duplicates`: set of the images' files that it lists.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        audit = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; `dvc repro visualize` writes it") from None
+    listed = audit["near_duplicates"]["listed"]
+    return {
+        "probes": audit["probes"],
+        "near_duplicates": {file for pair in listed for file in pair["files"]},
+    }
+
+
+def write_files(
+    folder: Path,
+    evaluations: dict[str, Evaluation],
+    shifts: pd.DataFrame,
+    comparisons: dict[str, Comparison],
+    probes: dict[str, dict[str, float]],
+) -> None:
+    """Write tables and metrics.
+
+    Args:
+        folder: where to.
+        evaluations: by model.
+        shifts: from `robustness.measure`.
+        comparisons: by split, from `evaluate.compare`.
+        probes: from `read_audit`.
+    """
+    aucs = {name: found.intervals["test"]["auc"] for name, found in evaluations.items()}
+    tables = {
+        "predictions": _stacked({name: found.predictions for name, found in evaluations.items()}),
+        "robustness": shifts,
+        "intervals": as_table(evaluations),
+        "contenders": contenders(comparisons["test"], aucs, probes),
+        "subgroups": _stacked({name: found.subgroups for name, found in evaluations.items()}),
+        "errors": _stacked({name: found.errors for name, found in evaluations.items()}),
+        "confident_errors": _stacked(
+            {name: found.confident_errors for name, found in evaluations.items()}
+        ),
+    }
+    (folder / "curves").mkdir()
+    for name, found in evaluations.items():
+        tables |= {f"curves/{curve}_{name}": table for curve, table in found.curves.items()}
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    write_json(folder / "metrics.json", as_metrics(evaluations, shifts))
+    write_json(
+        folder / "comparison.json", {split: one.as_dict() for split, one in comparisons.items()}
+    )
+
+
+def _stacked(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Under each other, with a column model in front where it is missing."""
+    return pd.concat(
+        [
+            table if "model" in table else table.assign(model=name)[["model", *table.columns]]
+            for name, table in tables.items()
+        ],
+        ignore_index=True,
     )

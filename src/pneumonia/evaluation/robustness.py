@@ -14,11 +14,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pneumonia.evaluation.metrics import ranked
-from pneumonia.evaluation.operating_point import OperatingPoint
 from pneumonia.evaluation.shifts import SHIFTS, STRENGTHS, shifted
 from pneumonia.evaluation.threshold import Pool
-from pneumonia.predictor import Graph
+from pneumonia.inference.operating_point import OperatingPoint
+from pneumonia.inference.predictor import Graph
+from pneumonia.stats.metrics import ranked
 
 METRICS = ("auc", "sensitivity", "specificity")
 UNSHIFTED = "none"

@@ -9,13 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pneumonia.evaluation.delong import perfect_auc_bound
-from pneumonia.evaluation.metrics import Interval, ranked
-from pneumonia.evaluation.resampling import (
-    bootstrap,
-    bound_without_exception,
-    percentile_interval,
-)
+from pneumonia.stats.bootstrap import bootstrap, bound_without_exception, percentile_interval
+from pneumonia.stats.delong import perfect_auc_bound
+from pneumonia.stats.metrics import Interval, ranked
 
 METRICS = ("auc", "sensitivity", "specificity", "brier")
 TERCILES = ("low", "middle", "high")

@@ -1,4 +1,7 @@
-"""Where to cut the scores: rules of `evaluate.threshold`, on images that still make errors."""
+"""Where to cut the scores: rules of `evaluate.threshold`, on images that still make errors.
+
+Fix an operating point on validation images.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.params import THRESHOLD_RULE
+from pneumonia.core.config import THRESHOLD_RULE
+from pneumonia.inference.operating_point import OperatingPoint
+from pneumonia.inference.overlay import heat_scale
+from pneumonia.stats import calibration
+from pneumonia.stats.calibration import sigmoid
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Pool:
     weights: NDArray[np.float64]
 
 
-def choose(rule: str, pool: Pool) -> float:
+def choose_logit(rule: str, pool: Pool) -> float:
     """The logit at or above which an image is to be called pneumonia.
 
     Rules:
@@ -44,7 +51,7 @@ def choose(rule: str, pool: Pool) -> float:
     widest gap between two images is taken: its ends lie on single images.
 
     Args:
-        rule: as above; checked in `pneumonia.params`.
+        rule: as above; checked in `pneumonia.core.config`.
         pool: of the images.
 
     Returns:
@@ -80,3 +87,26 @@ def choose(rule: str, pool: Pool) -> float:
 
 def _best(value: NDArray[np.float64], possible: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return np.isclose(value, value[possible].max(), rtol=0, atol=1e-9)
+
+
+def fix_operating_point(
+    labels: NDArray[np.int64],
+    logits: NDArray[np.floating],
+    maps: NDArray[np.float32],
+    pool: Pool,
+    rule: str,
+    method: str,
+) -> OperatingPoint:
+    """Choose an operating point.
+
+    Args:
+        labels: (N,), 0 or 1, both present, of validation images.
+        logits: (N,), of the same images, as they are: they decide the calibration.
+        maps: float32, (N, h, w), of the same: those of pneumonia decide the heat scale.
+        pool: what the threshold is chosen on.
+        rule: of the threshold, see `threshold.choose`.
+        method: of the calibration, see `calibration.fit`.
+    """
+    slope, intercept = calibration.fit(method, labels, logits)
+    threshold = float(sigmoid(np.array(slope * choose_logit(rule, pool) + intercept)))
+    return OperatingPoint(slope, intercept, threshold, heat_scale(maps[labels == 1]))

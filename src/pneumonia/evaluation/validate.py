@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pneumonia.errors import InputError
+from pneumonia.core.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pneumonia.data.sources import SourceImage
-    from pneumonia.predictor import Predictor
+    from pneumonia.datasets.manifest import SourceImage
+    from pneumonia.inference.predictor import Predictor
+
 
 DESCRIPTION = """Measure the champion on images of your own: nothing is trained, nothing logged.
 
@@ -58,10 +59,10 @@ def validate(predictor: Predictor, images: list[SourceImage]) -> Validation:
     import pandas as pd
     from tqdm import tqdm
 
-    from pneumonia.data.image import ImageError
-    from pneumonia.data.quarantine import reason_of
-    from pneumonia.evaluation.metrics import intervals, score
-    from pneumonia.predictor import LABELS
+    from pneumonia.datasets.manifest import reason_of
+    from pneumonia.images.limits import ImageError
+    from pneumonia.inference.predictor import LABELS
+    from pneumonia.stats.metrics import intervals, score
 
     rows, unread = [], []
     for image in tqdm(images, desc="validate", unit="image", mininterval=1, disable=None):
@@ -111,7 +112,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: no such folder, model or class; a table with mistakes; or nowhere to write.
     """
-    from pneumonia.data.sources.table import images_in
+    from pneumonia.datasets.sources.table import images_in
 
     images = images_in(arguments.folder, "FOLDER")
     predictor = _registered(arguments.model)

@@ -1,1 +1,1 @@
-"""Activation maps: overlays, and scores against known masks."""
+"""TODO."""

@@ -1,4 +1,7 @@
-"""The checks of a model's heat maps, in figures; `verdicts` says what they mean."""
+"""The checks of a model's heat maps, in figures; `verdicts` says what they mean.
+
+What the figures of `checks` say of a model's heat maps, in plain sentences.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pneumonia.evaluation.delong import auc_interval
-from pneumonia.evaluation.resampling import bootstrap, percentile_interval
+from pneumonia.core.config import GradcamReportParams
 from pneumonia.explain import road
-from pneumonia.explain.randomisation import cascade, stays_alike
-from pneumonia.explain.similarity import rank_correlation
-from pneumonia.explain.subject import Subject
-from pneumonia.explain.truth import Box, border_frame, score_maps, strangers
-from pneumonia.params import GradcamReportParams
+from pneumonia.explain.gradcam import ExplainedModel
+from pneumonia.explain.localization import Box, border_frame, score_maps, strangers
+from pneumonia.explain.randomisation import cascade, rank_correlation, stays_alike
+from pneumonia.stats.bootstrap import bootstrap, percentile_interval
+from pneumonia.stats.delong import auc_interval
 
 RESAMPLES = 1000  # of patients behind the intervals
 JUDGED = 0.2  # of the shares that ROAD removes, the one that is judged: the nearest to an opacity's
@@ -70,7 +72,10 @@ class Checked:
 
 
 def check(
-    subject: Subject, others: NDArray[np.float32], images: MaskedImages, params: GradcamReportParams
+    subject: ExplainedModel,
+    others: NDArray[np.float32],
+    images: MaskedImages,
+    params: GradcamReportParams,
 ) -> Checked:
     """Check a model's maps.
 
@@ -137,7 +142,7 @@ def _where(maps: NDArray[np.float32], images: MaskedImages, seed: int) -> dict[s
     return figures
 
 
-def _without_centre(subject: Subject, images: MaskedImages) -> dict[str, float]:
+def _without_centre(subject: ExplainedModel, images: MaskedImages) -> dict[str, float]:
     """AUC on images of which only the outer tenth is left, with its interval."""
     from sklearn.metrics import roc_auc_score
 
@@ -155,7 +160,7 @@ def _without_centre(subject: Subject, images: MaskedImages) -> dict[str, float]:
 
 
 def _road(
-    subject: Subject,
+    subject: ExplainedModel,
     maps: NDArray[np.float32],
     foreign: NDArray[np.float32],
     images: MaskedImages,
@@ -189,3 +194,125 @@ def _gain(
     drawn = bootstrap(mean, images.labels, images.patients, RESAMPLES, seed)["mean"]
     low, high = percentile_interval(drawn)
     return {f"{name}_gain": values.mean(), f"{name}_gain_low": low, f"{name}_gain_high": high}
+
+
+# AUC below which a model that sees the border alone is said to need the centre.
+HARDLY = 0.7
+# By how much less AUC on validation a network has learnt too little to be compared.
+WORSE = 0.05
+ORDERS = {"other_image": "another image's map", "edges": "the strongest edges", "random": "chance"}
+YES, NO, OPEN = "Yes", "No", "Not shown"
+
+
+@dataclass(frozen=True)
+class MapVerdict:
+    """A check in plain words.
+
+    Attributes:
+        check: what is asked.
+        answer: Yes, No, or Not shown, where the interval allows both.
+        finding: the figures, in a sentence.
+    """
+
+    check: str
+    answer: str
+    finding: str
+
+
+def verdicts(figures: dict[str, Any], max_rank: float) -> list[MapVerdict]:
+    """The checks of one model's figures.
+
+    Args:
+        figures: from `checks.check`.
+        max_rank: the param `max_rank_correlation`.
+    """
+    found = [
+        MapVerdict(
+            "Do the maps depend on what the network learnt?",
+            YES if figures["randomised_rank"] <= max_rank else NO,
+            "With weights in random order they correlate on average at most "
+            f"{figures['randomised_rank']:.2f} with what they were, whatever the step (allowed: "
+            f"{max_rank:.2f}; maps of different images: {figures['pair_rank']:.2f}).",
+        ),
+        _road_verdict(figures),
+        MapVerdict(
+            "Do they stay off the border?",
+            _sign(figures, "border"),
+            f"{_percent(figures['border_energy'])} of the map lies in the outer tenth, which is "
+            f"{_percent(figures['border_area'])} of the image; difference "
+            f"{_interval(figures, 'border')}. {_percent(figures['empty'])} of the maps are empty.",
+        ),
+        _centre(figures),
+        _second_seed(figures),
+        MapVerdict(
+            "Are the maps of both models more alike than those of different images?",
+            _sign(figures, "other_model"),
+            f"They correlate {figures['other_model_rank']:.2f} on the same image and "
+            f"{figures['other_model_pair_rank']:.2f} on different ones; difference "
+            f"{_interval(figures, 'other_model')}.",
+        ),
+    ]
+    if "energy_inside" in figures:
+        times = figures["energy_inside"] / figures["mask_area"]
+        found.append(
+            MapVerdict(
+                "Do they mark the opacity, where it is known?",
+                _sign(figures, "opacity"),
+                f"{_percent(figures['energy_inside'])} of the map lies inside, {times:.1f} times "
+                f"the opacity's share of the image, and {_percent(figures['other_energy_inside'])} "
+                f"of another image's map; difference {_interval(figures, 'opacity')}. The hottest "
+                f"point does on {_percent(figures['pointing_game'])} of the images, that of another "
+                f"image's map on {_percent(figures['other_pointing_game'])}.",
+            )
+        )
+    return found
+
+
+def _road_verdict(figures: dict[str, Any]) -> MapVerdict:
+    share = f"{100 * JUDGED:.0f}"
+    falls = {order: by_share[share] for order, by_share in figures["road"].items()}
+    others = ", ".join(f"{falls[order]:.2f} ({name})" for order, name in ORDERS.items())
+    rival = max(ORDERS, key=falls.__getitem__)
+    return MapVerdict(
+        f"Does the logit rest on the hottest {share} % of the image?",
+        _sign(figures, "road"),
+        f"Without it the logit falls by {falls['map']:.2f}; without as much of the image by other "
+        f"choices by {others}. Difference to {ORDERS[rival]}: {_interval(figures, 'road')}.",
+    )
+
+
+def _centre(figures: dict[str, Any]) -> MapVerdict:
+    auc, low, high = (figures[f"auc_centre_black{end}"] for end in ("", "_low", "_high"))
+    answer = YES if high < HARDLY else NO if low >= HARDLY else OPEN
+    return MapVerdict(
+        "Does the model need the centre of the image?",
+        answer,
+        f"With the centre black its AUC is {auc:.2f} ({low:.2f} to {high:.2f}; asked: below "
+        f"{HARDLY:.2f}). Such an image is foreign to it, so that it may only have lost its way.",
+    )
+
+
+def _second_seed(figures: dict[str, Any]) -> MapVerdict:
+    first, second = figures["val_auc"], figures["second_seed_val_auc"]
+    return MapVerdict(
+        "Does another seed look at the same places?",
+        OPEN if second < first - WORSE else _sign(figures, "second_seed"),
+        f"Maps of two trainings correlate {figures['second_seed_rank']:.2f} on the same image and "
+        f"{figures['second_seed_pair_rank']:.2f} on different ones; difference "
+        f"{_interval(figures, 'second_seed')}. AUC on validation: {first:.3f} and {second:.3f}.",
+    )
+
+
+def _sign(figures: dict[str, Any], name: str) -> str:
+    if figures[f"{name}_gain_low"] > 0:
+        return YES
+    return NO if figures[f"{name}_gain_high"] < 0 else OPEN
+
+
+def _interval(figures: dict[str, Any], name: str) -> str:
+    value, low, high = (figures[f"{name}_gain{end}"] for end in ("", "_low", "_high"))
+    return f"{value:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pneumonia.errors import InputError
+from pneumonia.core.errors import InputError
 
 if TYPE_CHECKING:
-    from pneumonia.predictor import Predictor
+    from pneumonia.inference.predictor import Predictor
+
 
 DESCRIPTION = """Write the heat map of images laid over them, one PNG an image.
 
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     predictor = trained(arguments.model)
     from tqdm import tqdm
 
-    from pneumonia.data.image import ImageError
+    from pneumonia.images.limits import ImageError
 
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
@@ -78,8 +79,8 @@ def trained(model: str | None) -> Predictor:
     Raises:
         InputError: it trained nothing yet.
     """
-    from pneumonia.evaluation.operating_point import OperatingPoint
-    from pneumonia.predictor import Graph, Predictor
+    from pneumonia.inference.operating_point import OperatingPoint
+    from pneumonia.inference.predictor import Graph, Predictor
 
     try:
         card = json.loads(POINTS.read_text(encoding="utf-8"))
@@ -95,8 +96,8 @@ def trained(model: str | None) -> Predictor:
 
 def _explain(predictor: Predictor, file: Path, output: Path, opacity: float) -> str:
     """Write one picture, whole or not at all; what was found, in a line."""
-    from pneumonia.data.image import decode, encode_png, image_box
-    from pneumonia.explain.overlay import overlay
+    from pneumonia.images.decoding import decode, encode_png, image_box
+    from pneumonia.inference.overlay import overlay
 
     payload = file.read_bytes()
     found = predictor.predict([payload])[0]

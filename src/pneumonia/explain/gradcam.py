@@ -8,21 +8,30 @@ the logit, not the probability, whose gradient vanishes where the network is sur
 minus the logit: the map then shows what speaks against pneumonia, which is not health. For a layer
 whose activations are at most pooled and weighed on their way to the logit, the cells of a HiResCAM
 add up to it before the ReLU; there Grad-CAM is the same map.
+
+A model and the maps of it that are shown and checked.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.errors import InputError
+from pneumonia.core.config import GradcamReportParams
+from pneumonia.core.errors import InputError
+from pneumonia.inference.overlay import heat_scale
+from pneumonia.inference.predictor import Graph
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+
 
 # Maps, float32 (N, h, w), not negative, of images, uint8 (N, S, S, 1).
 Explainer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -40,7 +49,7 @@ def explainer(
     """A function that explains images by the network as it is when that function is called.
 
     Args:
-        model: ends in `pneumonia.models.head`.
+        model: ends in `pneumonia.models.export`.
         method: gradcam (Selvaraju et al. 2017, eq. 1 and 2), gradcam++ (Chattopadhay et al. 2018,
             eq. 19, for the exponential of the score) or hirescam (Draelos & Carin 2020, eq. 3).
         layer: whose activations, (N, h, w, C), are looked at.
@@ -116,3 +125,78 @@ def _hirescam(activations: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
 
 
 _METHODS = {"gradcam": _gradcam, "gradcam++": _gradcam_plus_plus, "hirescam": _hirescam}
+
+
+@dataclass(frozen=True)
+class ExplainedModel:
+    """A model whose maps are checked, and those maps of the test images.
+
+    Attributes:
+        model: the trained network.
+        graph: its exported graph.
+        explain: gives the maps that are checked.
+        logits: of the test images, float32, (N,).
+        maps: float32, (N, h, w).
+        against: the maps for NORMAL, likewise.
+        second_maps: `maps` of the network that was trained with another seed.
+        scale: value of a map drawn as the hottest colour.
+        val_auc, second_val_auc: AUC on validation of both trainings.
+    """
+
+    model: keras.Model
+    graph: Graph
+    explain: Explainer
+    logits: NDArray[np.float32]
+    maps: NDArray[np.float32]
+    against: NDArray[np.float32]
+    second_maps: NDArray[np.float32]
+    scale: float
+    val_auc: float
+    second_val_auc: float
+
+
+def read_explained(
+    folder: Path,
+    images: NDArray[np.uint8],
+    ill: NDArray[np.uint8],
+    scale: float,
+    params: GradcamReportParams,
+) -> ExplainedModel:
+    """Read a trained model and explain the test images by it.
+
+    Where the params ask for the map that the exported graph gives, that one is taken, with the
+    scale that is served: what is checked is what is shown to users.
+
+    Args:
+        folder: of the trained model.
+        images: of test, uint8, (N, S, S, 1).
+        ill: the images of PNEUMONIA in validation; other maps have their scale from them.
+        scale: of the operating point.
+        params: the stage's block.
+
+    Raises:
+        InputError: files that are not there, or no such layer.
+    """
+    from pneumonia.models.saving import load_network
+
+    layer = getattr(params.layer, folder.name)
+    method, flips = params.method, params.flips
+    model, graph = load_network(folder), Graph(folder / "graph.onnx")
+    explain = explainer(model, method, layer, flips=flips)
+    logits, maps = graph.run(images)
+    if (method, layer, flips) != ("gradcam", LAST, False):
+        maps, scale = explain(images), heat_scale(explain(ill))
+    second = load_network(folder, "second_seed.weights.h5")
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    return ExplainedModel(
+        model=model,
+        graph=graph,
+        explain=explain,
+        logits=logits,
+        maps=maps,
+        against=explainer(model, method, layer, normal=True, flips=flips)(images),
+        second_maps=explainer(second, method, layer, flips=flips)(images),
+        scale=scale,
+        val_auc=metrics["val_auc"],
+        second_val_auc=metrics["second_seed_val_auc"],
+    )

@@ -16,7 +16,7 @@ from scipy.ndimage import sobel
 from scipy.sparse import coo_array
 from scipy.sparse.linalg import spsolve
 
-from pneumonia.explain.overlay import smooth
+from pneumonia.inference.overlay import smooth
 
 SHARES = (0.2, 0.4, 0.6, 0.8)
 # Cells that are removed, down and across: finer than any map's, and few enough to solve for.

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.data.manifest import load_images, read_manifest
-from pneumonia.errors import InputError
-from pneumonia.models import hosts
-from pneumonia.models.augment import augment
-from pneumonia.params import TrainingParams
+from pneumonia.core.config import TrainingParams
+from pneumonia.core.errors import InputError
+from pneumonia.datasets.manifest import load_images, read_manifest
+from pneumonia.models import devices
+from pneumonia.models.augmentation import augment
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -89,7 +89,7 @@ def stream(
     One host makes a batch and hands it to its devices. Of several each makes its own replicas'
     share, from the same order of the images, so that nothing is done twice and no image is sent.
     """
-    if not hosts.place().several:
+    if not devices.training_host().several:
         return iter(strategy.experimental_distribute_dataset(batches(train, params, first, last)))
 
     def shares(context: tf.distribute.InputContext) -> tf.data.Dataset:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.errors import InputError, writing
+from pneumonia.core.errors import InputError, writing
 
 
 @dataclass(frozen=True)

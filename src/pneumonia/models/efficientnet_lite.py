@@ -9,7 +9,7 @@ a package index and nothing else.
 from __future__ import annotations
 
 import hashlib
-import pickle  # nosec B403 # the unpickler below builds nothing but tensors
+import pickle
 import re
 from collections import OrderedDict
 from pathlib import Path
@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.errors import InputError
+from pneumonia.core.errors import InputError
 
 if TYPE_CHECKING:
     import keras
+
 
 # Blocks of one stage each: expansion, channels, blocks, stride, kernel (Tan & Le 2019, table 1).
 _STAGES = [

@@ -1,4 +1,7 @@
-"""The files that a training hands on."""
+"""The files that a training hands on.
+
+A trained network from its files, for what the exported graph cannot answer: gradients.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,17 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pneumonia import intact
+from pneumonia.core import files
+from pneumonia.core.config import ScratchParams, TrainingParams, TransferParams
+from pneumonia.core.errors import InputError
+from pneumonia.core.files import write_json
+from pneumonia.models import scratch, transfer
 from pneumonia.models.export import export
-from pneumonia.models.training import Epoch
-from pneumonia.params import TrainingParams
-from pneumonia.stage import write_json
+from pneumonia.models.loop import Epoch
 
 if TYPE_CHECKING:
     import keras
+
 
 # Whose SHA-256 is compared when they are loaded.
 CHECKED = ("weights.weights.h5", "graph.onnx", "second_seed.weights.h5")
@@ -53,7 +59,7 @@ def save_model(
         "data_digest": data_digest,
         "image_size": model.input.shape[1],
         "weights": int(model.count_params()),
-        "sha256": intact.hashes(folder / name for name in CHECKED),
+        "sha256": files.hashes(folder / name for name in CHECKED),
     }
     write_json(folder / "training.json", record)
 
@@ -62,3 +68,30 @@ def best(history: Sequence[Epoch]) -> Epoch:
     """The epoch with the highest validation AUC, the first of equals: best_epoch, best_val_auc."""
     row = max(history, key=lambda epoch: epoch["val_auc"])
     return {"best_epoch": row["epoch"], "best_val_auc": row["val_auc"]}
+
+
+def load_network(folder: Path, weights: str = "weights.weights.h5") -> keras.Model:
+    """Build the network that `training.json` in `folder` describes, with weights from there.
+
+    Raises:
+        InputError: files that are not there, or do not belong together.
+    """
+    import keras
+
+    # Layers without a name of their own get those of a fresh process, however many were built.
+    keras.utils.clear_session(free_memory=False)
+    record = files.read_record(folder)
+    try:
+        files.read_checked(folder / weights)
+        # As in a fresh build, but for ImageNet's weights, which would be replaced.
+        if record["model"] == "scratch":
+            params = ScratchParams.model_validate(record["params"])
+            model = scratch.build(params, record["image_size"])
+        else:
+            block = TransferParams.model_validate(record["params"] | {"weights": "random"})
+            model = transfer.build(block, record["image_size"])
+        model.load_weights(folder / weights)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder}: {reason}; `dvc repro` trains anew") from None
+    return model

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pneumonia.core.config import ScratchParams
 from pneumonia.models.batches import LabelledImages
 from pneumonia.models.checkpoint import Checkpoint
-from pneumonia.models.head import add_head
-from pneumonia.models.training import Epoch, Group, OnEpoch, fit
-from pneumonia.params import ScratchParams
+from pneumonia.models.export import add_head
+from pneumonia.models.loop import Epoch, Group, OnEpoch, fit
 
 if TYPE_CHECKING:
     import keras

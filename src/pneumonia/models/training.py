@@ -1,269 +1,128 @@
-"""The training loop both networks share, and what a training stage hands on.
+"""A training from images to files, and the same once more with another seed.
 
-Deterministic: the order of the images and every augmentation follow from the seed and the step, and
-TensorFlow's operations are told to be deterministic, so the same images give the same bytes, also
-when a training was killed and went on from its checkpoint.
-
-A loop of our own rather than Keras' `fit`, which cannot go on in the middle of a schedule, average
-batch-norm statistics, or give blocks rates of their own; it is as fast.
+The second network is not evaluated or served. Its maps show what chance decides in those of the
+first one (stage `gradcam_report`).
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
-
-from pneumonia.models import hosts
-from pneumonia.models.batches import LabelledImages, batching, stream
-from pneumonia.models.checkpoint import Checkpoint, State
-from pneumonia.models.optimizer import Averages, adamw, schedule
-from pneumonia.params import TrainingParams
+from pneumonia.core.config import ScratchParams, TransferParams
+from pneumonia.core.files import replaced
+from pneumonia.core.stage import sources
+from pneumonia.datasets.manifest import read_manifest, require_audit
+from pneumonia.models import devices
+from pneumonia.models.batches import LabelledImages, load_training_images
+from pneumonia.models.checkpoint import Checkpoint, begin, fingerprint
+from pneumonia.models.loop import Epoch, OnEpoch, recorder
+from pneumonia.models.saving import save_model
+from pneumonia.tracking import runs
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-Epoch = dict[str, float]
-OnEpoch = Callable[[Epoch], None]
-Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
-CLIP = 1.0  # norm of all gradients of a step together
-
-
-@dataclass(frozen=True)
-class Group:
-    """Layers that learn alike.
-
-    Attributes:
-        layers: all their weights learn, so the group leaves out batch norms that stay frozen.
-        rate: factor on the learning rate.
-        opens: the epoch, from 1, in which they begin to learn.
-    """
-
-    layers: Sequence[keras.layers.Layer]
-    rate: float = 1.0
-    opens: int = 1
+Params = TypeVar("Params", ScratchParams, TransferParams)
+Build = Callable[[Params, int], "keras.Model"]
+Train = Callable[
+    [
+        "keras.Model",
+        tuple[LabelledImages, LabelledImages],
+        Params,
+        list[Epoch],
+        Checkpoint | None,
+        OnEpoch,
+    ],
+    None,
+]
 
 
-def fit(
-    model: keras.Model,
-    groups: Sequence[Group],
-    images: tuple[LabelledImages, LabelledImages],
-    params: TrainingParams,
-    epochs: int,
-    history: list[Epoch],
-    checkpoint: Checkpoint | None,
-    on_epoch: OnEpoch,
-) -> None:
-    """Train groups of layers: AdamW, warm-up, cosine decay to zero, clipping, smoothed labels.
+def train_twice(
+    stage: str, params: Params, build: Build[Params], train: Train[Params],
+    data: Path, audit: Path, folder: Path,
+) -> None:  # fmt: skip
+    """Train, log the run to MLflow, write the files of `saving.save_model`.
 
-    What is validated and kept are the averaged weights, and those of the last epoch, not the best:
-    with the rate at zero they are the settled ones, and validation, which saturates on this task,
-    is not spent on choosing.
+    Each training has a checkpoint beside `folder` and goes on from it when killed. With several
+    hosts (`models.hosts`) the chief does all this, and the others help it to train.
 
     Args:
-        model: built in the scope of a strategy, whose replicas share each batch; all else frozen.
-        groups: what learns.
-        images: to train on, and to validate with.
-        params: the stage's block.
-        epochs: passes over the training images.
-        history: gets a row an epoch: epoch (from 1), loss, val_loss, val_auc, learning_rate. Rows
-            that a checkpoint holds are put in its place first.
-        checkpoint: where to go on, and where to keep each epoch; None on a host that is not the
-            chief, which goes on from the chief's.
-        on_epoch: called with each row once it is safe.
+        stage: names the run, and in dvc.yaml the code that decides what is computed.
+        params: its block.
+        build, train: those of `scratch` or `transfer`.
+        data, audit: the prepared images, and `visualize`'s word that no split leaks.
+        folder: of the model; its former content stays until the end.
+
+    Raises:
+        InputError: the audit is not of these images, another process trains this model, or another
+            host trains something else.
+        SystemExit: with `hosts.LOST`, where another host is lost.
     """
-    import keras
-
-    train, val = images
-    cut = batching(train, params)
-    strategy = model.distribute_strategy
-    _freeze(model)
-    weights: list[keras.Variable] = []
-    rates, starts = [], []
-    for group in groups:
-        _open(group)
-        own = [weight for layer in group.layers for weight in layer.trainable_weights]
-        weights += own
-        rates += [group.rate] * len(own)
-        starts += [(group.opens - 1) * cut.steps] * len(own)
-    changing = [weight for group in groups for layer in group.layers for weight in layer.weights]
-    with strategy.scope():
-        optimizer = adamw(
-            schedule(params.learning_rate, cut.steps * epochs), params.weight_decay, rates, starts
-        )
-        optimizer.build(weights)
-    if strategy.num_replicas_in_sync > 1:
-        for layer in model.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.synchronized = True
-    averages = Averages(changing, params.average)
-    state = [*model.variables, *optimizer.variables, *averages.values]
-    _resume(checkpoint, state, history)
-    hosts.share(strategy, state, history)
-    done = int(history[-1]["epoch"]) if history else 0
-    _freeze(model)
-
-    parts = stream(strategy, train, params, done, epochs)
-    infer, step, learning = forward(model), None, 0
-    with _bar(model.name, cut.steps * epochs, cut.steps * done, history) as bar:
-        for epoch in range(done + 1, epochs + 1):
-            now = [group for group in groups if group.opens <= epoch]
-            if step is None or len(now) > learning:
-                learning = len(now)
-                for group in now:
-                    _open(group)
-                step = _step(model, optimizer, averages, params.label_smoothing, cut.size)
-            total = 0.0
-            for number in range(1, cut.steps + 1):
-                total += float(step(next(parts)))
-                bar.say(loss=total / number)
-            with averages.swapped_in():
-                validation = validate(infer, val)
-            rate = float(optimizer.learning_rate)
-            row = {"epoch": epoch, "loss": total / cut.steps, **validation, "learning_rate": rate}
-            history.append(row)
-            bar.say(val_auc=row["val_auc"])
-            if checkpoint:
-                checkpoint.save(State(history, [variable.numpy() for variable in state]))
-            on_epoch(row)
-    averages.keep()
+    digest = require_audit(data, audit)
+    with devices.together(stage) as here:
+        devices.be_deterministic(params.seed, params.precision)
+        if here.several and here.chief:
+            print(f"{folder.name}: waiting for {len(here.addresses) - 1} more hosts", flush=True)
+        strategy = devices.strategy()
+        known = params.model_dump() | {"data": digest, "replicas": strategy.num_replicas_in_sync}
+        devices.agree(strategy, fingerprint(known, sources(stage)))
+        if here.chief:
+            _lead(strategy, stage, params, build, train, data, digest, folder, known)
+        else:
+            _help(strategy, params, build, train, data)
 
 
-def _freeze(model: keras.Model) -> None:
-    for layer in model.layers:
-        layer.trainable = False
+def _lead(
+    strategy: tf.distribute.Strategy, stage: str, params: Params,
+    build: Build[Params], train: Train[Params],
+    data: Path, digest: str, folder: Path, known: dict[str, Any],
+) -> None:  # fmt: skip
+    second = second_seed(params)
+    settings = params.model_dump()
+    apart = folder.with_name(f"{folder.name}.second_seed")
+    with begin(folder, params.epochs, known, sources(stage)) as (checkpoint, history):
+        images = load_training_images(data)
+        size = images[0].images.shape[1]
+        with strategy.scope():
+            model = build(params, size)
+        with runs.training_run(
+            stage, settings, digest, size, read_manifest(data), checkpoint.key, history,
+            folder=folder,
+        ) as log_epoch:  # fmt: skip
+            on_epoch = recorder(folder.name, log_epoch)
+            train(model, images, params, history, checkpoint, on_epoch)
+            with begin(apart, second.epochs, known, sources(stage)) as (checkpoint_, epochs):
+                devices.be_deterministic(second.seed, second.precision)
+                with strategy.scope():
+                    other = build(second, size)
+                say = recorder(f"{folder.name} second seed")
+                train(other, images, second, epochs, checkpoint_, say)
+                with replaced(folder) as writing:
+                    save_model(model, (other, epochs), history, params, digest, writing)
+                runs.finish(folder)
+                # With the checkpoints still there: a host that is lost now costs no epoch either.
+                devices.wait(strategy)
 
 
-def _open(group: Group) -> None:
-    for layer in group.layers:
-        layer.trainable = True
+def _help(
+    strategy: tf.distribute.Strategy, params: Params,
+    build: Build[Params], train: Train[Params], data: Path,
+) -> None:  # fmt: skip
+    """Take part in both trainings, and write nothing."""
+    images = load_training_images(data)
+    for block in (params, second_seed(params)):
+        devices.be_deterministic(block.seed, block.precision)
+        with strategy.scope():
+            model = build(block, images[0].images.shape[1])
+        train(model, images, block, [], None, lambda _: None)
+    devices.wait(strategy)
 
 
-def _resume(checkpoint: Checkpoint | None, state: list[Any], history: list[Epoch]) -> None:
-    """Put a checkpoint in place, if there is one."""
-    found = checkpoint.load() if checkpoint else None
-    if found:
-        for variable, value in zip(state, found.arrays, strict=True):
-            variable.assign(value)
-        history[:] = found.history
-
-
-def _step(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    averages: Averages,
-    smoothing: float,
-    batch_size: int,
-) -> Callable[[Any], tf.Tensor]:
-    """One step on a batch, compiled for the weights that are trainable now; gives its loss."""
-    import tensorflow as tf
-
-    strategy = model.distribute_strategy
-    weights = model.trainable_weights
-
-    def replica(images: tf.Tensor, labels: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            losses = tf.nn.sigmoid_cross_entropy_with_logits(
-                labels * (1 - smoothing) + 0.5 * smoothing, model(images, training=True)
-            )
-            # By the images of all replicas: the optimizer adds their gradients up.
-            loss = tf.reduce_sum(losses * counts) / batch_size
-        # One bad batch at a high rate can end a fine-tuning. The norm is that of the gradients of
-        # all replicas together, which the optimizer adds up.
-        gradients = tape.gradient(loss, weights)
-        together = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
-        scale = CLIP / tf.maximum(tf.linalg.global_norm(together), CLIP)
-        gradients = [gradient * scale for gradient in gradients]
-        optimizer.apply(gradients, weights)
-        return loss
-
-    @tf.function(jit_compile=False)
-    def step(batch: Any) -> tf.Tensor:
-        loss = strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(replica, batch), axis=None)
-        averages.update(optimizer.iterations)
-        return loss
-
-    return step
-
-
-def forward(model: keras.Model, name: str = "") -> Forward:
-    """The model's answers to images, uint8 (N, S, S, 1), in batches of 64, without training.
-
-    With a name there is a bar.
-    """
-    import tensorflow as tf
-
-    @tf.function(input_signature=[tf.TensorSpec((None, *model.input.shape[1:]), tf.uint8)])
-    def answers(images: tf.Tensor) -> tf.Tensor:
-        return model(images, training=False)
-
-    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        disable = _quiet() if name else True
-        starts = tqdm(range(0, len(images), 64), desc=name, mininterval=1, disable=disable)
-        return np.concatenate([answers(images[start : start + 64]).numpy() for start in starts])
-
-    return run
-
-
-def validate(infer: Forward, val: LabelledImages) -> Epoch:
-    """Loss and AUC on the validation images, without augmentation and label smoothing."""
-    from sklearn.metrics import log_loss, roc_auc_score
-
-    logits = infer(val.images)[:, 0].astype(np.float64)
-    probability = 1 / (1 + np.exp(-logits))
-    return {
-        "val_loss": float(log_loss(val.labels, probability)),
-        "val_auc": float(roc_auc_score(val.labels, logits)),
-    }
-
-
-def _quiet() -> bool | None:
-    """For tqdm: no bar where standard error is no terminal, or on a host that is not the chief."""
-    return None if hosts.place().chief else True
-
-
-class _Bar:
-    """A bar over all steps of a training: loss, last validation AUC, time left."""
-
-    def __init__(self, bar: tqdm[Any], history: list[Epoch]) -> None:
-        self.bar = bar
-        self.figures = {"val_auc": history[-1]["val_auc"]} if history else {}
-
-    def say(self, **figures: float) -> None:
-        """Show figures; a loss ends a step."""
-        self.figures |= figures
-        shown = {name: f"{value:.4f}" for name, value in self.figures.items()}
-        self.bar.set_postfix(shown, refresh=False)
-        if "loss" in figures:
-            self.bar.update()
-
-
-@contextmanager
-def _bar(name: str, total: int, done: int, history: list[Epoch]) -> Iterator[_Bar]:
-    with tqdm(
-        desc=name, total=total, initial=done, unit="step", mininterval=1, disable=_quiet()
-    ) as bar:
-        yield _Bar(bar, history)
-
-
-def recorder(name: str, log_epoch: OnEpoch | None = None) -> OnEpoch:
-    """What to do after an epoch: log it, say it in a line."""
-
-    def record(epoch: Epoch) -> None:
-        if log_epoch:
-            log_epoch(epoch)
-        figures = ", ".join(
-            f"{key} {epoch[key]:.4f}" for key in ("loss", "val_loss", "val_auc") if key in epoch
-        )
-        tqdm.write(f"{name} epoch {epoch['epoch']}: {figures}", file=sys.stdout)
-        sys.stdout.flush()
-
-    return record
+def second_seed(params: Params) -> Params:
+    """The block of a second training, no longer and with another seed."""
+    epochs = min(params.epochs, params.second_seed_epochs)
+    return params.model_copy(update={"seed": params.seed + 1, "epochs": epochs})

@@ -13,20 +13,25 @@ at the end, then steady under shift too; test AUC .999.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.errors import InputError
-from pneumonia.models import efficientnet_lite, hosts
+from pneumonia.core.config import TransferParams
+from pneumonia.models import devices, efficientnet_lite
+from pneumonia.models.backbones import (
+    _keras_application,
+    _load_lite,
+    _plain,
+    blocks,
+    last_at_stride,
+    open_blocks,
+)
 from pneumonia.models.batches import LabelledImages, class_weights
-from pneumonia.models.blocks import blocks, last_at_stride, open_blocks
 from pneumonia.models.checkpoint import Checkpoint
-from pneumonia.models.head import NOTHING_FOUND, add_head
-from pneumonia.models.training import Epoch, Group, OnEpoch, fit, forward, validate
-from pneumonia.params import TransferParams
+from pneumonia.models.export import NOTHING_FOUND, add_head
+from pneumonia.models.loop import Epoch, Group, OnEpoch, fit, forward, validate
 
 if TYPE_CHECKING:
     import keras
@@ -76,7 +81,7 @@ def train(
     The arguments are those of `training.fit`.
     """
     # All have the frozen phase behind them if the chief has; else each runs it, for the same head.
-    hosts.share(model.distribute_strategy, [], history)
+    devices.share(model.distribute_strategy, [], history)
     if not history:
         fit_head(model, images[0], params)
         history.append({"epoch": 0, **validate(forward(model), images[1])})
@@ -143,87 +148,3 @@ def fit_head(model: keras.Model, train: LabelledImages, params: TransferParams) 
     tight = {"maxiter": 5000, "ftol": 1e-12, "gtol": 1e-7}
     found = minimize(objective, start, jac=True, method="L-BFGS-B", options=tight)
     model.get_layer("evidence").set_weights([(found.x / unit)[:, None]])
-
-
-def _load_lite(model: keras.Model, weights: str) -> None:
-    if weights == "imagenet":
-        efficientnet_lite.load_imagenet(model)
-    elif weights != "random":
-        _check_file(weights)
-        try:
-            model.load_weights(weights)
-        except (ValueError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"train_transfer.weights: {weights}: {reason}") from None
-
-
-def _keras_application(params: TransferParams, rgb: keras.KerasTensor) -> keras.KerasTensor:
-    """Append a backbone of `keras.applications` with its family's own input scaling."""
-    import keras
-
-    classes = {
-        name: module
-        for module in vars(keras.applications).values()
-        if hasattr(module, "preprocess_input")
-        for name in vars(module)
-        if isinstance(getattr(keras.applications, name, None), type(build))
-    }
-    # These two have no module of their own name.
-    classes |= dict.fromkeys(
-        ("MobileNetV3Small", "MobileNetV3Large"), keras.applications.mobilenet_v3
-    )
-    if params.backbone not in classes:
-        known = ", ".join(["EfficientNetLite0", *sorted(classes)])
-        raise InputError(f"train_transfer.backbone: no '{params.backbone}'; known: {known}")
-    if params.weights not in ("imagenet", "random"):
-        _check_file(params.weights)
-    scaled = classes[params.backbone].preprocess_input(rgb)
-    try:
-        backbone = getattr(keras.applications, params.backbone)(
-            include_top=False,
-            weights=None if params.weights == "random" else params.weights,
-            input_tensor=scaled,
-        )
-    except Exception as error:
-        # Keras reports a failed download, a wrong file and a wrong shape each in its own way.
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"train_transfer: {params.backbone} with weights '{params.weights}': {reason}"
-        ) from None
-    return backbone.output
-
-
-def _plain(model: keras.Model) -> keras.Model:
-    """The same network with depthwise convolutions in place of convolutions in as many groups.
-
-    ConvNeXt has those; Keras compiles them with XLA, which neither exports nor runs on oneDNN.
-    """
-    import keras
-    from keras import layers
-
-    def grouped(layer: keras.layers.Layer) -> bool:
-        return isinstance(layer, layers.Conv2D) and 1 < layer.groups == layer.filters
-
-    def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if not grouped(layer):
-            return layer.__class__.from_config(layer.get_config())
-        shape = {"kernel_size": layer.kernel_size, "strides": layer.strides}
-        return layers.DepthwiseConv2D(padding=layer.padding, name=layer.name, **shape)
-
-    if not any(grouped(layer) for layer in model.layers):
-        return model
-    plain = keras.models.clone_model(model, clone_function=replace)
-    for new, old in zip(plain.layers, model.layers, strict=True):
-        weights = old.get_weights()
-        if grouped(old):
-            # (h, w, 1, channel) to (h, w, channel, 1).
-            weights[0] = weights[0].transpose(0, 1, 3, 2)
-        new.set_weights(weights)
-    return plain
-
-
-def _check_file(weights: str) -> None:
-    if not Path(weights).is_file():
-        raise InputError(
-            f"train_transfer.weights: {weights}: no such file (imagenet, random or a path)"
-        )

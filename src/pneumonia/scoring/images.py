@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pneumonia.data.bounds import MAX_BYTES
-from pneumonia.data.image import SUFFIXES
-from pneumonia.errors import InputError
+from pneumonia.core.errors import InputError
+from pneumonia.images.decoding import SUFFIXES
+from pneumonia.images.limits import MAX_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from fsspec import AbstractFileSystem
+
 
 IMAGE_SUFFIXES = (*SUFFIXES, ".dcm", ".dicom")
 LIST_SUFFIXES = (".csv", ".parquet")

@@ -16,11 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pneumonia.errors import InputError
+from pneumonia.core.errors import InputError
 from pneumonia.scoring.images import filesystem, is_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
 
 RECORD = "_score.json"
 WRITING = ".writing"

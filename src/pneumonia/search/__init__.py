@@ -1,1 +1,1 @@
-"""The search for better params."""
+"""TODO."""

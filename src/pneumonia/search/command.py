@@ -10,12 +10,13 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumonia.errors import InputError
+from pneumonia.core.errors import InputError
 
 if TYPE_CHECKING:
     import optuna
 
     from pneumonia.search.trials import Search
+
 
 DESCRIPTION = """Look for params with which a training ends with a higher validation AUC.
 
@@ -56,9 +57,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--trials: should be 1 or more, not {arguments.trials}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-    from pneumonia.data.manifest import require_audit
+    from pneumonia.core.config import load_params
+    from pneumonia.datasets.manifest import require_audit
     from pneumonia.models.checkpoint import Checkpoint
-    from pneumonia.params import load_params
     from pneumonia.search import space, trials
     from pneumonia.tracking.store import connected
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pneumonia.checked import Block, changed, line, load
-from pneumonia.errors import InputError
-from pneumonia.params import Seed, TrainingParams
+from pneumonia.core.config import Block, Seed, TrainingParams, changed, line, load
+from pneumonia.core.errors import InputError
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+
 
 # Knobs of a training that no search may turn, and why.
 FIXED = {

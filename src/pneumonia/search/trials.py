@@ -15,14 +15,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from pneumonia.checked import changed
-from pneumonia.data.manifest import read_manifest
+from pneumonia.core.config import TrainingParams, changed
+from pneumonia.core.stage import sources
+from pneumonia.datasets.manifest import read_manifest
 from pneumonia.models import devices
 from pneumonia.models.batches import LabelledImages, load_training_images
 from pneumonia.models.checkpoint import begin, fingerprint
-from pneumonia.models.training import Epoch, recorder
-from pneumonia.models.twice import Build, Train
-from pneumonia.params import TrainingParams
+from pneumonia.models.loop import Epoch, recorder
+from pneumonia.models.training import Build, Train
 from pneumonia.search.space import (
     Axis,
     PruningParams,
@@ -32,11 +32,11 @@ from pneumonia.search.space import (
     suggested,
     values,
 )
-from pneumonia.stage import sources
 from pneumonia.tracking import runs
 
 if TYPE_CHECKING:
     import optuna
+
 
 INSTEAD_OF = "instead_of"  # attribute of a trial: the number of the killed one that it repeats
 MLFLOW_RUN = "mlflow_run"

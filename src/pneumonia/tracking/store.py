@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pneumonia.errors import AGAIN, InputError, disk_trouble
+from pneumonia.core.errors import AGAIN, InputError, disk_trouble
 
 EXPERIMENT = "pneumonia"
 DEFAULT = "sqlite:///mlflow.db"

@@ -1,0 +1,142 @@
+"""What is in a prepared data set, and whether its splits leak into each other."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pneumonia.audit.duplicates import pixel_groups
+from pneumonia.datasets.manifest import LABELS
+
+NAIVE = (
+    "File names of the Kermany set number patients within a series: person12_bacteria and "
+    "person12_virus are two children, and so are IM-0115 and NORMAL2-IM-0115. Reading only the "
+    "number, as published studies did, merges them and finds leaks that are none. Names cannot "
+    "prove identity, so both counts are given."
+)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The findings.
+
+    Attributes:
+        images, patients: how many there are.
+        patients_naive: how many patients one counts when the series is left out of the id, as
+            published studies did: person12_bacteria and person12_virus are two children.
+        patients_naive_shared: how many of those then seem to be in test and outside it.
+        patients_naive_why: the reason for two counts.
+        counts: images by split and subtype.
+        patient_counts: patients by split and subtype; one with images of two subtypes counts in
+            both.
+        copies: redundant images, same pixels as another one.
+        copies_across_patients: groups of identical images that carry more than one patient's id.
+        copy_groups: the groups of identical images, by file.
+        label_conflicts: groups of images with the same pixels and both labels, by file.
+        sizes: of the source files, a row a label and measure (width, height, aspect, bytes):
+            median, 2.5 and 97.5 percentile.
+        modes: files by label and colour mode of the source.
+        leaks: a line for each patient, and each group of identical images, in more than one split.
+
+    What nobody compares between experiments is in lists, which `dvc metrics` leaves out.
+    """
+
+    images: int
+    patients: int
+    patients_naive: int
+    patients_naive_shared: int
+    patients_naive_why: list[str]
+    counts: dict[str, dict[str, int]]
+    patient_counts: dict[str, dict[str, int]]
+    copies: int
+    copies_across_patients: int
+    copy_groups: list[list[str]]
+    label_conflicts: list[list[str]]
+    sizes: list[dict[str, Any]]
+    modes: list[dict[str, Any]]
+    leaks: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For audit.json."""
+        return asdict(self)
+
+
+def audit(table: pd.DataFrame, folder: Path) -> Audit:
+    """Audit a prepared folder whose manifest is `table`."""
+    table = table.assign(
+        pixels=pixel_groups(table, folder), naive=table["patient_id"].map(naive_patient)
+    )
+    identical = [group for _, group in table.groupby("pixels") if len(group) > 1]
+    leaks = [
+        f"patient {patient} is in {_where(group)}"
+        for patient, group in table.groupby("patient_id")
+        if group["split"].nunique() > 1
+    ]
+    leaks += [
+        f"identical images in {_where(group)}"
+        for group in identical
+        if group["split"].nunique() > 1
+    ]
+    seen_in_test = set(table.loc[table["split"] == "test", "naive"])
+    seen_elsewhere = set(table.loc[table["split"] != "test", "naive"])
+    return Audit(
+        images=len(table),
+        patients=int(table["patient_id"].nunique()),
+        patients_naive=int(table["naive"].nunique()),
+        patients_naive_shared=len(seen_in_test & seen_elsewhere),
+        patients_naive_why=[NAIVE],
+        counts=_by_split(table),
+        patient_counts=_by_split(table.drop_duplicates(["patient_id", "split", "subtype"])),
+        copies=len(table) - int(table["pixels"].nunique()),
+        copies_across_patients=sum(group["patient_id"].nunique() > 1 for group in identical),
+        copy_groups=sorted(sorted(group["file"]) for group in identical),
+        label_conflicts=[sorted(g["file"]) for g in identical if g["label"].nunique() > 1],
+        sizes=_sizes(table),
+        modes=_modes(table),
+        leaks=leaks,
+    )
+
+
+def naive_patient(patient_id: str) -> str:
+    """A patient id without its series: what one gets by reading only the number."""
+    match = re.fullmatch(r"(person\d+)_(?:bacteria|virus)|(?:NORMAL2-)?(IM-\d+)", patient_id)
+    return next(part for part in match.groups() if part) if match else patient_id
+
+
+def _by_split(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    counts = table.groupby(["split", "subtype"]).size().unstack(fill_value=0)
+    return {
+        str(split): {str(kind): int(count) for kind, count in row.items()}
+        for split, row in counts.iterrows()
+    }
+
+
+def _sizes(table: pd.DataFrame) -> list[dict[str, Any]]:
+    measured = table.assign(aspect=table["width"] / table["height"])
+    rows = []
+    for label, name in enumerate(LABELS):
+        for measure in ("width", "height", "aspect", "bytes"):
+            values = measured.loc[measured["label"] == label, measure]
+            ends = {"median": 0.5, "low": 0.025, "high": 0.975}
+            rounded = {end: round(float(values.quantile(share)), 3) for end, share in ends.items()}
+            if len(values):
+                rows.append({"class": name, "measure": measure, **rounded})
+    return rows
+
+
+def _modes(table: pd.DataFrame) -> list[dict[str, Any]]:
+    named = table.assign(name=table["label"].map(dict(enumerate(LABELS))))
+    counts = named.groupby(["name", "mode"], as_index=False).agg(files=("file", "size"))
+    return [
+        {"class": name, "mode": mode, "files": int(files)}
+        for name, mode, files in zip(counts["name"], counts["mode"], counts["files"], strict=True)
+    ]
+
+
+def _where(group: pd.DataFrame) -> str:
+    files = group.sort_values(["split", "file"]).groupby("split")["file"].agg(", ".join)
+    return " and in ".join(f"{split} ({names})" for split, names in files.items())

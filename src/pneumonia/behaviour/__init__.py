@@ -1,1 +1,0 @@
-"""Checks of what a model does: invariance, direction, minimum function, on drawn images."""

@@ -1,0 +1,347 @@
+"""YAML files with a schema, and the messages for whoever mistypes them.
+
+The schema of `params.yaml`.
+
+Every stage checks the whole file before it does anything. Reference for the meaning of each knob is
+`params.yaml` itself; this module holds the types and the ranges.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from pneumonia.core.errors import InputError
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's loader, reading 1e-3 as the number that DVC (YAML 1.2) takes it for."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+class Block(BaseModel):
+    """A block of such a file: nothing but its keys, and no value that is nearly of their type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+B = TypeVar("B", bound=Block)
+
+
+def load(path: Path, schema: type[B]) -> B:
+    """Read a YAML file and check it.
+
+    Raises:
+        InputError: one line a problem, with the key, its line in the file, what is wrong, and for
+            an unknown key the nearest known one.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = yaml.compose(text, Loader=_Loader)
+        values = read_value(text)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run from the repository's root") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    try:
+        return schema.model_validate(values if values is not None else {})
+    except ValidationError as error:
+        problems = [
+            f"{path}:{_line(tree, keys)}: {_describe(schema, keys, problem)}"
+            for keys, problem in _problems(error)
+        ]
+        raise InputError("\n".join(problems)) from None
+
+
+def read_value(text: str) -> Any:
+    """A value from YAML, as in a params file."""
+    return yaml.load(text, Loader=_Loader)  # nosec B506 # a SafeLoader
+
+
+def changed(block: B, values: Mapping[str, Any]) -> B:
+    """A checked block with other values, by dotted key.
+
+    Raises:
+        InputError: one line a problem, as of `load` without file and line.
+    """
+    tree = block.model_dump()
+    for key, value in values.items():
+        *parents, last = key.split(".")
+        place = tree
+        for parent in parents:
+            if not isinstance(place.get(parent), dict):
+                place[parent] = {}  # no block: what is said of it names the key
+            place = place[parent]
+        place[last] = value
+    schema = type(block)
+    try:
+        return schema.model_validate(tree)
+    except ValidationError as error:
+        problems = [_describe(schema, keys, problem) for keys, problem in _problems(error)]
+        raise InputError("\n".join(problems)) from None
+
+
+def line(path: Path, keys: list[str]) -> int:
+    """Line, from 1, of the deepest of `keys` that a YAML file has."""
+    return _line(yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader), keys)
+
+
+def _problems(error: ValidationError) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    for problem in error.errors():
+        yield [str(key) for key in problem["loc"]], dict(problem)
+
+
+def _describe(schema: type[BaseModel], keys: list[str], problem: dict[str, Any]) -> str:
+    place = ".".join(keys) or "the file"
+    match problem["type"]:
+        case "extra_forbidden":
+            known = _known_keys(schema, keys[:-1])
+            near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
+            mend = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+            return f"{place}: unknown key; {mend}"
+        case "missing":
+            return f"{place}: missing"
+        case _:
+            message = problem["msg"]
+            return f"{place}: {message[0].lower()}{message[1:]}, not {problem['input']!r}"
+
+
+def _known_keys(schema: type[BaseModel], keys: list[str]) -> list[str]:
+    kind: Any = schema
+    for key in keys:
+        # A block of its own, or a mapping from names of the user's to blocks of one kind.
+        kind = get_args(kind)[1] if get_origin(kind) is dict else kind.model_fields[key].annotation
+    return list(kind.model_fields)
+
+
+def _line(node: yaml.Node | None, keys: list[str]) -> int:
+    """Line of the deepest of `keys` that the file has, from 1."""
+    line = 1
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            entry = next((pair for pair in node.value if pair[0].value == key), None)
+            if entry is None:
+                break
+            line, node = entry[0].start_mark.line + 1, entry[1]
+        elif isinstance(node, yaml.SequenceNode):
+            node = node.value[int(key)]
+            line = node.start_mark.line + 1
+    return line
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Fraction = Annotated[float, Field(ge=0, le=0.5)]
+HeldOut = Annotated[float, Field(ge=0.05, le=0.5)]
+Precision = Literal["float32", "bfloat16"]
+
+_NUMBER = r"\d+(?:\.\d+)?"
+# What the rules mean: `pneumonia.evaluation.threshold`.
+THRESHOLD_RULE = re.compile(
+    rf"youden|sensitivity>=(?P<sensitivity>{_NUMBER})"
+    rf"|cost (?P<missed>{_NUMBER}):(?P<alarm>{_NUMBER})"
+)
+
+
+class PhantomParams(Block):
+    """The drawn data set."""
+
+    images: int = Field(ge=40, le=100_000)
+    seed: Seed
+
+
+class MedmnistParams(Block):
+    """The PneumoniaMNIST file to download."""
+
+    size: Literal[28, 64, 128, 224]
+
+
+def _with_patient(pattern: str) -> str:
+    """Refuse what is no regular expression with a group `patient`; "" is none."""
+    try:
+        groups = re.compile(pattern).groupindex
+    except re.error as error:
+        raise PydanticCustomError(
+            "pattern", "No regular expression ({reason})", {"reason": str(error)}
+        ) from None
+    if pattern and "patient" not in groups:
+        raise PydanticCustomError("pattern", "Input should have a group (?P<patient>...)")
+    return pattern
+
+
+class DataParams(Block):
+    """Where the images come from."""
+
+    # Each a module in pneumonia.datasets.sources.
+    source: Annotated[
+        Literal["phantom", "folder", "kaggle", "medmnist", "table"],
+        BeforeValidator(lambda name: "table" if name == "dicom" else name),  # its former name
+    ]
+    path: str = Field(min_length=1)
+    patient_pattern: Annotated[str, AfterValidator(_with_patient)]
+    patient_csv: str
+    medmnist: MedmnistParams
+    phantom: PhantomParams
+
+
+class PrepareParams(Block):
+    """Decoding and splitting."""
+
+    size: int = Field(ge=32, le=1024)
+    on_bad_image: Literal["fail", "quarantine"]
+    official_test: bool
+    test: HeldOut
+    validation: HeldOut
+    seed: Seed
+
+
+class VisualizeParams(Block):
+    """The look at the data."""
+
+    images_per_class: int = Field(ge=1, le=24)
+    near_duplicate_distance: int = Field(ge=0, le=64)
+    bootstrap: int = Field(ge=100, le=100_000)
+    seed: Seed
+
+
+class AugmentParams(Block):
+    """Random changes to a training image; see `pneumonia.models.augmentation`."""
+
+    plain: float = Field(ge=0, lt=1)
+    rotation: float = Field(ge=0, le=45)
+    zoom: Fraction
+    aspect: float = Field(ge=0, le=1)
+    shift: Fraction
+    contrast: float = Field(ge=0, le=1)
+    brightness: Fraction
+    gamma: float = Field(ge=0, le=1)
+    blur: float = Field(ge=0, le=1)
+    noise: float = Field(ge=0, le=0.2)
+    collimator: Fraction
+
+
+class TrainingParams(Block):
+    """What both networks' training has in common."""
+
+    seed: Seed
+    batch_size: int = Field(ge=1, le=1024)
+    learning_rate: float = Field(gt=0, le=1)
+    weight_decay: float = Field(ge=0, le=1)
+    label_smoothing: float = Field(ge=0, le=0.4)
+    average: float = Field(ge=0, lt=1)
+    balance: Literal["none", "weights", "sampling"]
+    precision: Precision
+    second_seed_epochs: int = Field(ge=1, le=500)
+    augment: AugmentParams
+
+
+class ScratchParams(TrainingParams):
+    """The network trained from nothing."""
+
+    widths: list[Annotated[int, Field(ge=4, le=1024)]] = Field(min_length=1, max_length=6)
+    epochs: int = Field(ge=1, le=500)
+
+
+class TransferParams(TrainingParams):
+    """The network on an ImageNet backbone."""
+
+    backbone: str = Field(min_length=1)
+    weights: str = Field(min_length=1)
+    output_stride: Literal[8, 16, 32]
+    head_l2: float = Field(gt=0, le=10)
+    fine_tune_blocks: int = Field(ge=0, le=1000)
+    schedule: Literal["full", "gradual"]
+    layer_decay: float = Field(gt=0, le=1)
+    epochs: int = Field(ge=0, le=500)
+
+
+class PromotionParams(Block):
+    """When a new version becomes champion; see `pneumonia.registry.promotion`."""
+
+    margin: Fraction
+    level: float = Field(ge=0.5, lt=1)
+    require_behaviour: bool
+
+
+def _threshold_rule(rule: str) -> str:
+    """Refuse what is no rule, a sensitivity that is not above 0 to 1, and a cost of 0."""
+    found = THRESHOLD_RULE.fullmatch(rule)
+    if not found:
+        raise PydanticCustomError(
+            "threshold", "Input should be youden, sensitivity>=0.95 or cost 5:1 (any numbers)"
+        )
+    if not 0 < float(found["sensitivity"] or 1) <= 1:
+        raise PydanticCustomError("threshold", "The sensitivity should be above 0 and at most 1")
+    if not min(float(found["missed"] or 1), float(found["alarm"] or 1)) > 0:
+        raise PydanticCustomError("threshold", "Both costs should be above 0")
+    return rule
+
+
+class EvaluateParams(Block):
+    """Scoring and registration."""
+
+    registered_model: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    threshold: Annotated[str, AfterValidator(_threshold_rule)]
+    calibration: Literal["platt", "temperature", "none"]
+    bootstrap: int = Field(ge=100, le=100_000)
+    shift_images: int = Field(ge=20, le=1_000_000)
+    promotion: PromotionParams
+    seed: Seed
+
+
+class LayerParams(Block):
+    """Keras' name of the layer whose activations are looked at, by model."""
+
+    scratch: str = Field(min_length=1)
+    transfer: str = Field(min_length=1)
+
+
+class GradcamReportParams(Block):
+    """The report on heat maps."""
+
+    method: Literal["gradcam", "gradcam++", "hirescam"]
+    layer: LayerParams
+    flips: bool
+    images_per_group: int = Field(ge=1, le=24)
+    opacity: float = Field(ge=0.1, le=1)
+    check_images: int = Field(ge=10, le=1_000_000)
+    randomisations: int = Field(ge=1, le=1000)
+    max_rank_correlation: float = Field(gt=0, le=1)
+    seed: Seed
+
+
+class EngineParams(Block):
+    """What stages run on. Nothing of it changes what they write, so none depends on it."""
+
+    prepare: Literal["local", "ray"]
+    ray_address: str = Field(min_length=1)
+
+
+class Params(Block):
+    """The whole of `params.yaml`."""
+
+    data: DataParams
+    prepare: PrepareParams
+    visualize: VisualizeParams
+    train_scratch: ScratchParams
+    train_transfer: TransferParams
+    evaluate: EvaluateParams
+    gradcam_report: GradcamReportParams
+    engine: EngineParams
+
+
+def load_params(path: Path) -> Params:
+    """Read and check a params file; errors as of `checked.load`."""
+    return load(path, Params)

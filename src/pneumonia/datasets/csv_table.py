@@ -1,0 +1,55 @@
+"""Tables that a user wrote: CSV files, checked as they are read."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from pneumonia.core.errors import InputError
+
+
+def read_rows(
+    path: Path, required: Sequence[str], optional: Sequence[str] = (), *, empty: bool = False
+) -> list[tuple[int, dict[str, str]]]:
+    """Read a CSV file with a header: (line in the file, {column: text without outer spaces}).
+
+    Columns of other names are left out; an optional one that is not there is not in the rows.
+
+    Raises:
+        InputError: no such file, no CSV in UTF-8, a required column missing or one there
+            twice, a row of another length than the header, or no row, unless `empty` allows that.
+    """
+    rows = []
+    problems = []
+    try:
+        # utf-8-sig: spreadsheets write a byte order mark.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            missing = [name for name in required if name not in header]
+            if missing:
+                raise InputError(f"{path}: no column {', '.join(missing)}")
+            twice = [name for name in (*required, *optional) if header.count(name) > 1]
+            if twice:
+                raise InputError(f"{path}: more than one column {', '.join(twice)}")
+            wanted = [name for name in header if name in (*required, *optional)]
+            for cells in reader:
+                if len(cells) == len(header):
+                    row = dict(zip(header, map(str.strip, cells), strict=True))
+                    rows.append((reader.line_num, {name: row[name] for name in wanted}))
+                elif cells:
+                    problems.append(
+                        f"{path}:{reader.line_num}: {len(cells)} cells, not {len(header)}"
+                    )
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a CSV file in UTF-8: {error}") from None
+    if not (rows or problems or empty):
+        problems = [f"{path}: no row"]
+    if problems:
+        raise InputError("\n".join(problems))
+    return rows

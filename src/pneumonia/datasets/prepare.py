@@ -1,0 +1,214 @@
+"""From a source's images to the prepared folder: manifest, grey squares, masks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from joblib import Parallel, cpu_count, delayed
+from tqdm import tqdm
+
+from pneumonia.core.config import EngineParams, PrepareParams
+from pneumonia.core.errors import InputError, disk_trouble
+from pneumonia.datasets.manifest import (
+    ManifestRow,
+    QuarantinedImage,
+    SourceImage,
+    image_path,
+    reason_of,
+    write_manifest,
+    write_quarantine,
+)
+from pneumonia.datasets.splits import in_test, in_validation
+from pneumonia.images.decoding import decode, encode_png, square_mask
+from pneumonia.images.limits import ImageError
+
+TASK = 64  # images that a worker of a cluster is given at a time
+HERE = EngineParams(prepare="local", ray_address="auto")
+Result = ManifestRow | QuarantinedImage
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` wrote.
+
+    Attributes:
+        rows: the manifest's, sorted by image_id.
+        quarantined: images that could not be read and were left out.
+    """
+
+    rows: list[ManifestRow]
+    quarantined: list[QuarantinedImage]
+
+
+def prepare(
+    images: list[SourceImage], params: PrepareParams, folder: Path, engine: EngineParams = HERE
+) -> Prepared:
+    """Decode every image into `folder` on all cores, split by patient, write the manifest.
+
+    The cores are this machine's or those of a Ray cluster, whose nodes see the source and `folder`
+    at the same paths; the files are the same.
+
+    Memory does not grow with the pictures: an image is written by the worker that decoded it, and
+    only its row comes back. Images that cannot be read go to `quarantine.csv`, which is always
+    written, or stop everything, as `on_bad_image` says.
+
+    Raises:
+        InputError: images that cannot be read, all of them, one line each; a split that ends up
+            without images of a class; `folder` cannot be written to; or no cluster answers.
+    """
+    images = draw_splits(images, params)
+    drawn = not _has_test(images, params)
+    _require_both_classes({(image.split, image.label) for image in images}, drawn)
+    rows: list[ManifestRow] = []
+    bad: list[QuarantinedImage] = []
+    try:
+        (folder / "images").mkdir()
+        (folder / "masks").mkdir()
+        work = (_on_ray if engine.prepare == "ray" else _here)(images, params.size, folder, engine)
+        for result in tqdm(
+            work, total=len(images), desc="prepare", unit="image", mininterval=1, disable=None
+        ):
+            if isinstance(result, ManifestRow):
+                rows.append(result)
+            else:
+                bad.append(result)
+        bad.sort(key=lambda image: image.file)
+        unread = [f"{image.file}: {image.reason}" for image in bad]
+        if bad:
+            unread.append(f"{len(bad)} of {len(images)} images cannot be read")
+            if params.on_bad_image == "fail":
+                raise InputError("\n".join(unread))
+        _require_both_classes({(row.split, row.label) for row in rows}, drawn, unread)
+        rows = _name_copies(folder, rows)
+        write_manifest(folder, rows)
+        write_quarantine(folder, bad)
+    except OSError as error:
+        reason = f"{folder}: {error.strerror or error}"
+        raise InputError(disk_trouble(error, folder) or reason) from None
+    return Prepared(rows, bad)
+
+
+def draw_splits(images: list[SourceImage], params: PrepareParams) -> list[SourceImage]:
+    """Give every image its split: train, val or test.
+
+    The test split is the source's own where it has one and `official_test` holds. Else all images
+    are pooled, and test is drawn by patient. Validation is drawn by patient from what is left.
+    """
+    official = _has_test(images, params)
+
+    def split(image: SourceImage) -> str:
+        if official:
+            held_out = image.split == "test"
+        else:
+            held_out = in_test(image.patient_id, params.test, params.seed)
+        if held_out:
+            return "test"
+        return "val" if in_validation(image.patient_id, params.validation, params.seed) else "train"
+
+    return [replace(image, split=split(image)) for image in images]
+
+
+def _has_test(images: list[SourceImage], params: PrepareParams) -> bool:
+    return params.official_test and any(image.split == "test" for image in images)
+
+
+def _here(images: list[SourceImage], size: int, folder: Path, _: EngineParams) -> Iterator[Result]:
+    work: Iterator[Result] = Parallel(n_jobs=cpu_count(), return_as="generator", batch_size=16)(
+        delayed(_prepare_one)(image, size, folder) for image in images
+    )
+    return work
+
+
+def _on_ray(
+    images: list[SourceImage], size: int, folder: Path, engine: EngineParams
+) -> Iterator[Result]:
+    """Results in any order."""
+    from pneumonia.core.parallel import each
+
+    tasks = (images[start : start + TASK] for start in range(0, len(images), TASK))
+    make = partial(_worker, Path.cwd(), size, folder)
+    for results in each(engine.ray_address, make, tasks):
+        yield from results
+
+
+def _worker(here: Path, size: int, folder: Path) -> Callable[[Iterable[SourceImage]], list[Result]]:
+    # Images and folder go by the driver's paths. A worker is a process of its own.
+    os.chdir(here)
+    return lambda images: [_prepare_one(image, size, folder) for image in images]
+
+
+def _prepare_one(image: SourceImage, size: int, folder: Path) -> Result:
+    """Decode one image and write it; why not, where its file is to blame."""
+    try:
+        payload, mask = image.read()
+        decoded = decode(payload, size)
+    except (ImageError, OSError) as error:
+        reason = reason_of(error)
+        return QuarantinedImage(image.file, image.label, image.split, image.patient_id, reason)
+    image_id = hashlib.sha256(payload).hexdigest()[:16]
+    image_path(folder, image_id).write_bytes(encode_png(decoded.pixels, zlib.Z_RLE))
+    mask_file = ""
+    if mask is not None and mask.any():
+        mask_file = f"masks/{image_id}.png"
+        white = square_mask(mask, size).astype("uint8") * 255
+        (folder / mask_file).write_bytes(encode_png(white, zlib.Z_RLE))
+    return ManifestRow(
+        image_id=image_id,
+        file=image.file,
+        label=image.label,
+        subtype=image.subtype,
+        patient_id=image.patient_id,
+        split=image.split,
+        width=decoded.width,
+        height=decoded.height,
+        mode=decoded.mode,
+        bytes=len(payload),
+        mask=mask_file,
+    )
+
+
+def _name_copies(folder: Path, rows: list[ManifestRow]) -> list[ManifestRow]:
+    """Give the redundant copies of a file (same bytes, other name) an image_id of their own."""
+    groups: dict[str, list[ManifestRow]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row.file):
+        groups[row.image_id].append(row)
+    named = []
+    for image_id, copies in sorted(groups.items()):
+        named.append(copies[0])
+        for number, row in enumerate(copies[1:], start=1):
+            copy_id = f"{image_id}-{number}"
+            content = image_path(folder, image_id).read_bytes()
+            image_path(folder, copy_id).write_bytes(content)
+            named.append(replace(row, image_id=copy_id))
+    return named
+
+
+def _require_both_classes(
+    have: set[tuple[str, int]], drawn: bool, unread: Sequence[str] = ()
+) -> None:
+    """Refuse a split without a class, after the lines on images that are missing from it."""
+    another = "take another prepare.seed"
+    problems = [
+        f"{split}: no {'PNEUMONIA' if label else 'NORMAL'} image after the split by patient; {mend}"
+        for split, mend in (
+            ("train", "add images, or lower prepare.validation"),
+            ("val", f"raise prepare.validation, or {another}"),
+            (
+                "test",
+                f"raise prepare.test, or {another}"
+                if drawn
+                else "add images to the source's test split, or set prepare.official_test: false",
+            ),
+        )
+        for label in (0, 1)
+        if (split, label) not in have
+    ]
+    if problems:
+        raise InputError("\n".join([*unread, *problems]))

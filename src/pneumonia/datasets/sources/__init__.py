@@ -1,0 +1,42 @@
+"""Sources of images.
+
+A source is a module here with `open_source(params) -> list[SourceImage]`, and its name in
+`pneumonia.core.config.DataParams.source`.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from pneumonia.core.config import DataParams
+from pneumonia.core.errors import InputError
+from pneumonia.datasets.manifest import SourceImage
+
+
+def open_source(params: DataParams) -> list[SourceImage]:
+    """List the images of the source that `data.source` names, sorted by file.
+
+    `data.patient_pattern` or `data.patient_csv` say who is on them, where given.
+
+    Raises:
+        InputError: the source is not there, has no images of a class, or an image has no patient.
+    """
+    from pneumonia.datasets.patients import override_patients
+
+    # Imported by name: what one source needs is no burden to another.
+    source = import_module(f"pneumonia.datasets.sources.{params.source}")
+    images: list[SourceImage] = source.open_source(params)
+    # Such a name could neither be written into the manifest nor be printed.
+    unnamed = [f"{image.file!a}: {why}" for image in images if (why := _unwritable(image.file))]
+    if unnamed:
+        raise InputError("\n".join(sorted(unnamed)))
+    return override_patients(sorted(images, key=lambda image: image.file), params)
+
+
+def _unwritable(name: str) -> str:
+    if name.encode(errors="replace").decode() != name:
+        if sys.getfilesystemencoding() != "utf-8":
+            return "this locale cannot read the name; set PYTHONUTF8=1"
+        return "the name is not UTF-8"
+    return "" if len(name.splitlines()) == 1 else "a line break in the name"

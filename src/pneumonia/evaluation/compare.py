@@ -1,0 +1,242 @@
+"""Two revisions of the pipeline side by side: what differs, and whether it is more than noise.
+
+A revision is what DVC takes as one: a commit, branch or tag, or an experiment's name; or the
+workspace. Their files come from DVC's cache, nothing is checked out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pneumonia.core.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+DESCRIPTION = """Compare two revisions: a commit, branch, tag or experiment, or the workspace.
+
+Params that differ, and metrics of both models on the test images with 95 % intervals by patient.
+A difference whose interval leaves 0 out is more than the luck of these images. Where both scored
+the same images, the difference is paired by image: that tells much smaller ones apart."""
+WORKSPACE = "workspace"
+REPORT = "reports/evaluate"
+MODELS = ("scratch", "transfer")
+SHOWN = ("auc", "average_precision", "accuracy", "sensitivity", "specificity", "brier")
+RESAMPLES, SEED = 2000, 7
+
+
+@dataclass(frozen=True)
+class Revision:
+    """What a revision's `evaluate` left.
+
+    Attributes:
+        name: as it was asked for.
+        params: of params.yaml, flat, by dotted name.
+        predictions: of the test images, sorted by image_id, as `evaluate` wrote them.
+        thresholds: by model.
+        better: the model that is served.
+        seeds: by model, how far the validation AUC of another seed's training lay away.
+    """
+
+    name: str
+    params: dict[str, Any]
+    predictions: pd.DataFrame
+    thresholds: dict[str, float]
+    better: str
+    seeds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A metric in both revisions, and its difference.
+
+    Attributes:
+        metric: its name.
+        first, second: value, low, high.
+        difference: second less first: value, low, high.
+    """
+
+    metric: str
+    first: tuple[float, float, float]
+    second: tuple[float, float, float]
+    difference: tuple[float, float, float]
+
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether the interval of the difference leaves 0 out."""
+        return self.difference[1] > 0 or self.difference[2] < 0
+
+
+def read_revision(name: str) -> Revision:
+    """Read a revision's files.
+
+    Raises:
+        InputError: no such revision, or its outputs are neither in the cache nor on a remote.
+    """
+    import pandas as pd
+    import yaml
+
+    predictions = pd.read_csv(
+        io.StringIO(_text(name, f"{REPORT}/predictions.csv")),
+        dtype={"image_id": str, "patient_id": str},
+    )
+    points = json.loads(_text(name, f"{REPORT}/operating_point.json"))
+    seeds = {}
+    for model in MODELS:
+        trained = json.loads(_text(name, f"models/{model}/metrics.json"))
+        seeds[model] = abs(trained["val_auc"] - trained["second_seed_val_auc"])
+    return Revision(
+        name,
+        dict(_flat(yaml.safe_load(_text(name, "params.yaml")))),
+        predictions[predictions["split"] == "test"].sort_values("image_id", ignore_index=True),
+        {model: point["threshold"] for model, point in points["models"].items()},
+        points["better"],
+        seeds,
+    )
+
+
+def _text(revision: str, path: str) -> str:
+    import dvc.api
+    from dvc.exceptions import DvcException
+
+    try:
+        return dvc.api.read(path, rev=None if revision == WORKSPACE else revision)
+    except (DvcException, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        mend = "`dvc exp show` lists experiments; `dvc pull -r` and `dvc repro` bring outputs"
+        raise InputError(f"{revision}: {path}: {reason} ({mend})") from None
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def changed_params(first: Revision, second: Revision) -> list[tuple[str, Any, Any]]:
+    """Name and both values of each param that differs, None where it is not there."""
+    names = sorted(first.params.keys() | second.params.keys())
+    pairs = [(name, first.params.get(name), second.params.get(name)) for name in names]
+    return [(name, one, other) for name, one, other in pairs if one != other]
+
+
+def same_images(first: Revision, second: Revision) -> bool:
+    """Whether both were tested on the same images with the same labels."""
+    columns = ["image_id", "label", "patient_id", "model"]
+    tables = [
+        revision.predictions[columns].sort_values(["model", "image_id"], ignore_index=True)
+        for revision in (first, second)
+    ]
+    return tables[0].equals(tables[1])
+
+
+def changes(
+    first: Revision, second: Revision, model: str, resamples: int = RESAMPLES, seed: int = SEED
+) -> list[Change]:
+    """Each metric of `SHOWN` of a model in both, by a bootstrap of patients.
+
+    Of the same images the resamples are shared, so that what both find easy or hard cancels out;
+    else each has its own.
+    """
+    from pneumonia.stats.bootstrap import percentile_interval
+
+    shared = same_images(first, second)
+    one = _measured(first, model, resamples, seed)
+    other = _measured(second, model, resamples, seed if shared else seed + 1)
+    found = []
+    for name in SHOWN:
+        low, high = percentile_interval(other.drawn[name] - one.drawn[name])
+        difference = other.values[name] - one.values[name], low, high
+        found.append(Change(name, one.told(name), other.told(name), difference))
+    return found
+
+
+@dataclass(frozen=True)
+class _Measured:
+    values: dict[str, float]
+    bounds: dict[str, tuple[float, float]]
+    drawn: dict[str, NDArray[np.float64]]
+
+    def told(self, name: str) -> tuple[float, float, float]:
+        return self.values[name], *self.bounds[name]
+
+
+def _measured(revision: Revision, model: str, resamples: int, seed: int) -> _Measured:
+    from pneumonia.stats.bootstrap import bootstrap
+    from pneumonia.stats.metrics import intervals, score, score_resamples
+
+    rows = revision.predictions[revision.predictions["model"] == model]
+    labels, patients = rows["label"].to_numpy(), rows["patient_id"].to_numpy(str)
+    probability, logits = rows["probability"].to_numpy(), rows["logit"].to_numpy()
+    threshold = revision.thresholds[model]
+
+    def drawn(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return score_resamples(labels, probability, threshold, weights, logits)
+
+    return _Measured(
+        score(labels, probability, threshold, None, logits),
+        intervals(labels, probability, threshold, patients, resamples, seed, logits),
+        bootstrap(drawn, labels, patients, resamples, seed),
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `pneumonia compare`."""
+    parser.add_argument("first", metavar="A", help="a commit, branch, tag or experiment")
+    parser.add_argument(
+        "second", metavar="B", nargs="?", default=WORKSPACE, help="another one (workspace)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print both side by side.
+
+    Raises:
+        InputError: a revision that is none, or has no outputs.
+    """
+    first, second = read_revision(arguments.first), read_revision(arguments.second)
+    print(f"A = {first.name}, B = {second.name}\n")
+    differing = changed_params(first, second)
+    width = max((len(name) for name, *_ in differing), default=0)
+    for name, one, other in differing:
+        print(f"{name:{width}}  {one} -> {other}")
+    if not differing:
+        print("no param differs")
+    shared = same_images(first, second)
+    images = [revision.predictions["image_id"].nunique() for revision in (first, second)]
+    print(f"\n{_images(images, shared)}; 95 % intervals by patient")
+    for model in MODELS:
+        served = " and ".join(
+            side for side, revision in (("A", first), ("B", second)) if revision.better == model
+        )
+        print(f"\n{model}" + (f" (served of {served})" if served else ""))
+        for change in changes(first, second, model):
+            word = "more than noise" if change.beyond_noise else "within noise"
+            print(
+                f"  {change.metric:18} {_interval(change.first)}  {_interval(change.second)}  "
+                f"{_interval(change.difference, '+')}  {word}"
+            )
+        apart = max(first.seeds[model], second.seeds[model])
+        print(f"  another seed of this training moved the validation AUC by {apart:.3f}")
+    return 0
+
+
+def _images(images: list[int], shared: bool) -> str:
+    if shared:
+        return f"the same {images[0]} test images in both: differences are paired"
+    return f"{images[0]} and {images[1]} test images, not the same: differences cannot be paired"
+
+
+def _interval(value: tuple[float, float, float], sign: str = "") -> str:
+    middle, low, high = (f"{one:{sign}.3f}" for one in value)
+    return f"{middle} [{low}, {high}]"

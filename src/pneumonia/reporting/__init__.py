@@ -1,1 +1,0 @@
-"""Figures and self-contained HTML pages."""

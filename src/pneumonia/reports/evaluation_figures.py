@@ -1,0 +1,430 @@
+"""The figures of `evaluate` that show one model's curves beside the other's, on the test images.
+
+They draw the tables of `evaluation.curves`, which `dvc plots` draws too. Bands and bars are 95 %
+intervals by the bootstrap of patients, pointwise.
+
+The figures of `evaluate` that hold models against each other, as points with 95 % intervals.
+
+The figure of what models keep under shift.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.colors import Normalize
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from pneumonia.datasets.manifest import LABELS
+from pneumonia.evaluation.robustness import METRICS, UNSHIFTED
+from pneumonia.reports.results import NAMES
+from pneumonia.reports.style import (
+    CLASS_COLOURS,
+    DARK,
+    GREY,
+    INK,
+    MODEL_COLOURS,
+    MODEL_LINES,
+    MODEL_MARKERS,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+Curves = dict[str, pd.DataFrame]
+_TICKS = np.array([1, 5, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000])
+_PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+
+
+def roc(curves: Curves, aucs: dict[str, str], at: dict[str, tuple[float, float]]) -> Figure:
+    """ROC curves with bands.
+
+    Args:
+        curves: by model, fpr, tpr, low, high.
+        aucs: by model, for the legend.
+        at: by model, (1 - specificity, sensitivity) of the operating point.
+    """
+    figure, axis = plt.subplots(figsize=(4.6, 4.6))
+    axis.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
+    for model, rows in curves.items():
+        # At 0 the curve rises from the corner to its first value.
+        start = pd.DataFrame({"fpr": [0.0], "tpr": [0.0], "low": [0.0], "high": [0.0]})
+        rows = pd.concat([start, rows])  # noqa: PLW2901
+        _banded(axis, model, rows, ("fpr", "tpr"), f"{model}  {aucs[model]}")
+        axis.plot(*at[model], "o", color=MODEL_COLOURS[model], markeredgecolor=INK, markersize=7)
+    axis.set(title="ROC; dots: operating points", xlabel="1 - specificity", ylabel="sensitivity")
+    _square(axis)
+    axis.legend(loc="lower right", title="AUC [95 % interval]")
+    return figure
+
+
+def precision_recall(
+    curves: Curves, scores: dict[str, str], at: dict[str, tuple[float, float]], prevalence: float
+) -> Figure:
+    """Precision by recall with bands.
+
+    Args:
+        curves: by model, recall, precision, low, high.
+        scores: by model, the average precision for the legend.
+        at: by model, (sensitivity, positive predictive value) of the operating point.
+        prevalence: of the images: the precision of a guess.
+    """
+    figure, axis = plt.subplots(figsize=(4.6, 4.6))
+    axis.axhline(prevalence, color=GREY, linewidth=1, linestyle=":")
+    for model, rows in curves.items():
+        _banded(axis, model, rows, ("recall", "precision"), f"{model}  {scores[model]}")
+        axis.plot(*at[model], "o", color=MODEL_COLOURS[model], markeredgecolor=INK, markersize=7)
+    axis.set(
+        title="Precision and recall; dots: operating points",
+        xlabel="recall (sensitivity)",
+        ylabel="precision (positive predictive value)",
+    )
+    _square(axis)
+    axis.legend(loc="lower left", title="average precision [95 % interval]")
+    return figure
+
+
+def calibration(before: Curves, after: Curves) -> Figure:
+    """Observed share of pneumonia by probability, before and after calibration.
+
+    Args:
+        before, after: by model, probability, observed, low, high, a row a bin of equal count.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8.6, 4.5), sharey=True)
+    titles = ("Before calibration", "After calibration")
+    for axis, title, curves in zip(axes, titles, (before, after), strict=True):
+        axis.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
+        for model, rows in curves.items():
+            observed = rows["observed"].to_numpy()
+            reach = [observed - rows["low"], rows["high"] - observed]
+            axis.errorbar(
+                rows["probability"], observed, np.maximum(reach, 0), fmt="o", markersize=5,
+                linestyle=MODEL_LINES[model], linewidth=1.2, elinewidth=0.9, capsize=2.5,
+                color=MODEL_COLOURS[model], label=model,
+            )  # fmt: skip
+        axis.set(title=title, xlabel="probability (mean of a bin)")
+        _square(axis)
+    axes[0].set_ylabel("observed share of pneumonia")
+    axes[0].legend(loc="upper left")
+    return figure
+
+
+def scores(curves: Curves, thresholds: dict[str, float]) -> Figure:
+    """Images by probability, pneumonia upwards and normal downwards, a panel a model.
+
+    Heights go with the square root of the count, so that a single wrong image is seen.
+
+    Args:
+        curves: by model, probability (middle of a bin), normal, pneumonia (images).
+        thresholds: by model.
+    """
+    figure, axes = plt.subplots(1, len(curves), figsize=(3.75 * len(curves), 3.3), squeeze=False)
+    most = max(int(rows[["normal", "pneumonia"]].to_numpy().max()) for rows in curves.values())
+    up = _TICKS[most >= _TICKS]
+    for axis, (model, rows) in zip(axes[0], curves.items(), strict=True):
+        width = rows["probability"].iloc[1] - rows["probability"].iloc[0]
+        axis.set_yscale("function", functions=(_signed_root, _signed_square))
+        for name, sign in (("pneumonia", 1), ("normal", -1)):
+            axis.bar(
+                rows["probability"], sign * rows[name], 0.92 * width, color=CLASS_COLOURS[name]
+            )
+            axis.text(0.5, sign * most * 0.93, name, ha="center", va="center", fontweight="bold",
+                      bbox=_PAPER)  # fmt: skip
+        axis.axhline(0, color=INK, linewidth=0.8)
+        at = thresholds[model]
+        axis.axvline(at, color=INK, linestyle="--", linewidth=1.2)
+        left = at > 0.5
+        axis.text(
+            at + (-0.02 if left else 0.02), -most * 0.42, f"threshold {at:.3f}",
+            ha="right" if left else "left", va="center", bbox=_PAPER,
+        )  # fmt: skip
+        axis.yaxis.set_major_locator(FixedLocator([*-up[::-1], 0, *up]))
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
+        axis.set(
+            title=model, xlabel="probability of pneumonia", xlim=(0, 1),
+            ylim=(-most * 1.15, most * 1.15),
+        )  # fmt: skip
+    axes[0, 0].set_ylabel("images (square-root scale)")
+    return figure
+
+
+def decision(curves: Curves, thresholds: dict[str, float]) -> Figure:
+    """Net benefit by threshold probability (Vickers & Elkin 2006).
+
+    Args:
+        curves: by model, threshold, net_benefit, low, high, treat_all, treat_none.
+        thresholds: by model, marked on its curve.
+    """
+    figure, axis = plt.subplots(figsize=(5.2, 3.9))
+    reference = next(iter(curves.values()))
+    axis.plot(reference["threshold"], reference["treat_all"], color=INK, linewidth=1,
+              linestyle=":", label="call every image pneumonia")  # fmt: skip
+    axis.axhline(0, color=GREY, linewidth=1.2, label="call none")
+    for model, rows in curves.items():
+        _banded(axis, model, rows, ("threshold", "net_benefit"), model)
+        benefit = np.interp(thresholds[model], rows["threshold"], rows["net_benefit"])
+        axis.plot(thresholds[model], benefit, "o", color=MODEL_COLOURS[model],
+                  markeredgecolor=INK, markersize=7)  # fmt: skip
+    top = max(rows["high"].max() for rows in curves.values())
+    axis.set(
+        title="Decision curve; dots: operating points",
+        xlabel="threshold probability", ylabel="net benefit per image",
+        xlim=(0, 1), ylim=(-0.25 * top, 1.08 * top),
+    )  # fmt: skip
+    axis.legend(loc="lower left")
+    return figure
+
+
+def confusion(decisions: Curves) -> Figure:
+    """Test images by class and decision; the colour is the share of the class.
+
+    Args:
+        decisions: by model, actual and predicted, a row an image.
+    """
+    figure, axes = plt.subplots(1, len(decisions), figsize=(2.5 * len(decisions), 2.5))
+    for axis, (model, rows) in zip(np.atleast_1d(axes), decisions.items(), strict=True):
+        table = pd.crosstab(rows["actual"], rows["predicted"])
+        counts = table.reindex(index=LABELS, columns=LABELS, fill_value=0).to_numpy()
+        shares = counts / counts.sum(axis=1, keepdims=True)
+        axis.imshow(shares, "Blues", vmin=0, vmax=1)
+        for (row, column), share in np.ndenumerate(shares):
+            axis.text(
+                column, row, f"{counts[row, column]:,}\n{100 * share:.1f} %", ha="center",
+                va="center", fontsize=11, color="white" if share > DARK else "black",
+            )  # fmt: skip
+        names = [label.lower() for label in LABELS]
+        axis.set_xticks(range(len(names)), names)
+        axis.set_yticks(range(len(names)), names, rotation=90, va="center")
+        axis.set(title=model, xlabel="decision", ylabel="label")
+        axis.tick_params(length=0)
+        axis.grid(visible=False)
+        axis.spines[:].set_visible(False)
+    return figure
+
+
+def learning_curves(histories: dict[str, pd.DataFrame]) -> Figure:
+    """Loss and validation AUC by epoch, of each model; a ring marks its best epoch.
+
+    Validation is of the averaged weights; the last epoch is the one that is kept.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.1))
+    for model, history in histories.items():
+        colour = MODEL_COLOURS[model]
+        if "loss" in history:
+            axes[0].plot(history["epoch"], history["loss"], ":", color=colour,
+                         label=f"{model}, training")  # fmt: skip
+        axes[0].plot(history["epoch"], history["val_loss"], color=colour,
+                     label=f"{model}, validation")  # fmt: skip
+        axes[1].plot(history["epoch"], history["val_auc"], ".-", color=colour, label=model)
+        best = history.iloc[history["val_auc"].to_numpy().argmax()]
+        axes[1].plot(best["epoch"], best["val_auc"], "o", color=colour, markerfacecolor="none",
+                     markersize=9)  # fmt: skip
+    axes[0].set(title="Loss", xlabel="epoch")
+    axes[1].set(title="Validation AUC; best epoch ringed, last kept", xlabel="epoch")
+    for axis in axes:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.legend()
+    return figure
+
+
+def _banded(
+    axis: Axes, model: str, rows: pd.DataFrame, columns: tuple[str, str], label: str
+) -> None:
+    x, y = (rows[column] for column in columns)
+    colour, step = MODEL_COLOURS[model], columns[0] == "fpr"
+    axis.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.18, linewidth=0,
+                      step="post" if step else None)  # fmt: skip
+    axis.plot(x, y, color=colour, linestyle=MODEL_LINES[model], linewidth=1.8, label=label,
+              drawstyle="steps-post" if step else "default")  # fmt: skip
+
+
+def _square(axis: Axes) -> None:
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+
+
+def _signed_root(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.sign(values) * np.sqrt(np.abs(values))
+
+
+def _signed_square(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.sign(values) * np.square(values)
+
+
+HIGHER, LOWER = (
+    ("auc", "average_precision", "accuracy", "balanced_accuracy", "sensitivity", "specificity",
+     "ppv", "npv", "f1", "mcc"),
+    ("brier", "ece"),
+)  # fmt: skip
+SUBGROUP_METRICS = ("auc", "sensitivity", "specificity")
+
+
+def metrics(intervals: pd.DataFrame) -> Figure:
+    """All metrics of both models on one split, those that are better when low below.
+
+    Args:
+        intervals: of one split; model, metric, value, low, high.
+    """
+    models = intervals["model"].unique()
+    figure, axes = plt.subplots(
+        2, 1, figsize=(4.8, 5.9), height_ratios=[len(HIGHER) + 0.6, len(LOWER) + 0.6]
+    )
+    titles = ("Higher is better", "Lower is better")
+    for axis, title, shown in zip(axes, titles, (HIGHER, LOWER), strict=True):
+        for place, model in enumerate(models):
+            rows = intervals[intervals["model"] == model].set_index("metric").loc[list(shown)]
+            at = np.arange(len(shown)) + _offset(place, len(models))
+            _points(axis, str(model), rows, at)
+        axis.set_title(title)
+        _rows(axis, [NAMES[metric] for metric in shown])
+    axes[0].set_xlim(right=1.015)
+    axes[1].set_xlim(left=0)
+    _legend(figure, axes[0])
+    return figure
+
+
+def contenders(table: pd.DataFrame) -> Figure:
+    """AUC of the models and of the shortcut probes, the best first.
+
+    Args:
+        table: name, kind ("model" or "probe"), auc, low, high.
+    """
+    figure, axis = plt.subplots(figsize=(5.0, 0.42 * len(table) + 1.1))
+    for place, row in enumerate(table.itertuples(index=False)):
+        name = str(row.name)
+        one = pd.DataFrame([{"value": row.auc, "low": row.low, "high": row.high}])
+        _points(axis, name if row.kind == "model" else "", one, np.array([float(place)]))
+    axis.axvline(0.5, color=INK, linewidth=1, linestyle=":")
+    _rows(axis, [f"{row.kind}: {row.name}" for row in table.itertuples(index=False)])
+    axis.set(title="Models and shortcut probes", xlabel="AUC; dotted: a guess")
+    axis.set_xlim(min(0.48, float(table["low"].min()) - 0.02), 1.015)
+    return figure
+
+
+def subgroups(table: pd.DataFrame) -> Figure:
+    """AUC, sensitivity and specificity by subgroup.
+
+    Args:
+        table: of one split: model, attribute, group, images, and each metric with its interval.
+    """
+    models = table["model"].unique()
+    groups = table.drop_duplicates(["attribute", "group"])[["attribute", "group", "images"]]
+    figure, axes = plt.subplots(
+        1, len(SUBGROUP_METRICS), figsize=(8.6, 0.5 * len(groups) + 1.3),
+        sharex=True, sharey=True,
+    )  # fmt: skip
+    for axis, metric in zip(axes, SUBGROUP_METRICS, strict=True):
+        for place, model in enumerate(models):
+            rows = groups.merge(table[table["model"] == model], how="left")
+            named = rows.rename(
+                columns={metric: "value", f"{metric}_low": "low", f"{metric}_high": "high"}
+            )
+            _points(axis, str(model), named, np.arange(len(groups)) + _offset(place, len(models)))
+        axis.set_title(NAMES[metric])
+        axis.tick_params(axis="y", length=0)
+        axis.grid(axis="y", visible=False)
+    # All panels alike, from the lowest limit of all; each alone would cut off the others' bars.
+    lows = [f"{metric}_low" for metric in SUBGROUP_METRICS]
+    lowest = min(0.95, float(np.nanmin(table[lows].to_numpy(dtype=float))))
+    axes[0].set_xlim(1 - 1.06 * (1 - lowest), 1 + 0.06 * (1 - lowest))
+    _rows(axes[0], [_group(*row) for row in groups.itertuples(index=False)])
+    _legend(figure, axes[0])
+    return figure
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+
+
+def _points(axis: Axes, model: str, rows: pd.DataFrame, at: NDArray[np.floating]) -> None:
+    """Values with intervals at heights `at`; grey, without a place in the legend, if no model."""
+    values = rows["value"].to_numpy(dtype=float)
+    reach = [values - rows["low"].to_numpy(dtype=float), rows["high"] - values]
+    axis.errorbar(
+        values, at, xerr=np.maximum(reach, 0), fmt=MODEL_MARKERS.get(model, "D"), markersize=5,
+        color=MODEL_COLOURS.get(model, GREY), elinewidth=1.4, capsize=2.5, label=model or None,
+    )  # fmt: skip
+
+
+def _rows(axis: Axes, names: list[str]) -> None:
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.4, -0.6)
+    axis.grid(axis="y", visible=False)
+    axis.tick_params(axis="y", length=0)
+
+
+def _offset(place: int, count: int) -> float:
+    return (place - (count - 1) / 2) * 0.3
+
+
+def _group(attribute: str, group: str, images: int) -> str:
+    name = f"size: {group}" if attribute == "size" else group
+    return f"{name} ({images:,})"
+
+
+ROBUSTNESS_TITLES = {"auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity"}
+WORST_SHOWN = 0.3  # loss with the darkest colour; beyond it the number alone tells
+
+
+def heat_table(table: pd.DataFrame, split: str) -> Figure:
+    """Figures under every shift in numbers, with the loss against unshifted images as darkness.
+
+    One hue whose lightness falls evenly, so that print and colour-blind readers see the same.
+
+    Args:
+        table: from `robustness.measure`.
+        split: the split to show.
+    """
+    rows = table[table["split"] == split]
+    models = sorted(rows["model"].unique())
+    labels = rows.loc[rows["model"] == models[0], ["shift", "strength"]].to_numpy()
+    starts = [
+        row for row in range(1, len(labels)) if row == 1 or labels[row][0] != labels[row - 1][0]
+    ]
+    norm, colours = Normalize(0, WORST_SHOWN, clip=True), plt.get_cmap("Blues")
+    figure, axes = plt.subplots(
+        1, len(METRICS), figsize=(7.4, 0.205 * len(labels) + 1), sharey=True
+    )
+    for axis, metric in zip(axes, METRICS, strict=True):
+        values = np.stack([rows.loc[rows["model"] == model, metric] for model in models], axis=1)
+        loss = values[0] - values
+        image = axis.imshow(loss, colours, norm, aspect="auto", interpolation="nearest")
+        for (row, column), value in np.ndenumerate(values):
+            dark = norm(loss[row, column]) > DARK
+            axis.text(
+                column, row, f"{value:.3f}", ha="center", va="center",
+                color="white" if dark else "black", fontsize=8,
+            )  # fmt: skip
+        axis.hlines(
+            np.array(starts) - 0.5, -0.5, len(models) - 0.5, color=INK,
+            linewidth=[1.2] + [0.4] * (len(starts) - 1),
+        )  # fmt: skip
+        axis.set_title(ROBUSTNESS_TITLES[metric])
+        axis.xaxis.tick_top()
+        axis.set_xticks(range(len(models)), models)
+        axis.tick_params(length=0)
+        axis.grid(visible=False)
+        axis.spines[:].set_visible(False)
+    axes[0].set_yticks(range(len(labels)), [_name(*label) for label in labels])
+    # The name of a shift once, at the left of its strengths.
+    for start, end in zip(starts, [*starts[1:], len(labels)], strict=True):
+        axes[0].annotate(
+            labels[start][0], (0, (start + end - 1) / 2), xycoords=("axes fraction", "data"),
+            xytext=(-100, 0), textcoords="offset points", va="center", fontweight="bold",
+            annotation_clip=False,
+        )  # fmt: skip
+    bar = figure.colorbar(image, ax=axes, orientation="horizontal", shrink=0.5, aspect=40, pad=0.01)
+    bar.set_label("lost against unshifted images")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _name(shift: str, strength: str) -> str:
+    return "unshifted" if shift == UNSHIFTED else strength

@@ -1,1 +1,0 @@
-"""The registered model as MLflow serves it."""

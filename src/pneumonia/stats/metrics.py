@@ -1,0 +1,211 @@
+"""What a model's probabilities are worth, with intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumonia.stats.bootstrap import bootstrap, bound_without_exception, percentile_interval
+from pneumonia.stats.calibration import (
+    calibration_error_interval,
+    calibration_gaps,
+    calibration_intercept,
+    calibration_slope,
+    expected_calibration_error,
+)
+from pneumonia.stats.delong import perfect_auc_bound
+
+Metrics = dict[str, float]
+Interval = tuple[float, float]
+PREVALENCES = (5, 10, 20)  # per cent
+CALIBRATION = ("brier", "ece", "calibration_slope", "calibration_intercept")
+
+
+def score(
+    labels: NDArray[np.int64],
+    probability: NDArray[np.float64],
+    threshold: float,
+    weights: NDArray[np.float64] | None = None,
+    ranking: NDArray[np.floating] | None = None,
+) -> Metrics:
+    """Discrimination, decisions at the threshold, and calibration.
+
+    Args:
+        labels: (N,), 0 normal, 1 pneumonia; both present.
+        probability: (N,), 0 to 1.
+        threshold: an image is called pneumonia at or above it.
+        weights: (N,), not negative, what each image counts; all alike if None.
+        ranking: (N,), what images are ranked by, the logits; probabilities of almost 1 are equal in
+            float64 where their logits differ. The probability if None.
+
+    Returns:
+        see `score_resamples`.
+    """
+    counted = np.ones(len(labels)) if weights is None else weights
+    found = score_resamples(labels, probability, threshold, counted[None], ranking)
+    return {name: float(values[0]) for name, values in found.items()}
+
+
+def score_resamples(
+    labels: NDArray[np.int64],
+    probability: NDArray[np.float64],
+    threshold: float,
+    weights: NDArray[np.float64],
+    ranking: NDArray[np.floating] | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """`score` of B resamples at once; `weights` (B, N), the rest as there.
+
+    Returns:
+        each (B,). 0 to 1: auc, average_precision, then those of `decisions`, brier, and ece (see
+        `calibration.expected_calibration_error`); any number: calibration_slope and
+        calibration_intercept (see there).
+    """
+    rank = probability if ranking is None else ranking
+    auc, precision = ranked(labels, rank, weights)
+    called, positive = probability >= threshold, labels == 1
+    ill, well = weights @ positive, weights @ ~positive
+    sensitivity = weights @ (called & positive) / ill
+    specificity = weights @ (~called & ~positive) / well
+    return {
+        "auc": auc,
+        "average_precision": precision,
+        **decisions(sensitivity, specificity, ill / (ill + well)),
+        "brier": weights @ (probability - labels) ** 2 / (ill + well),
+        "ece": expected_calibration_error(labels, probability, weights),
+        "calibration_slope": calibration_slope(labels, probability, weights),
+        "calibration_intercept": calibration_intercept(labels, probability, weights),
+    }
+
+
+def ranked(
+    labels: NDArray[np.int64], ranking: NDArray[np.floating], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """AUC (Mann-Whitney, ties half) and average precision (the sum of precision by gain in recall).
+
+    Args:
+        labels: (N,), 0 or 1.
+        ranking: (N,), higher for 1.
+        weights: (B, N), each row with images of both classes.
+
+    Returns:
+        (B,), (B,), each 0 to 1.
+    """
+    order = np.argsort(-ranking, kind="stable")
+    starts = np.flatnonzero(np.diff(ranking[order], prepend=np.inf))  # of groups of ties
+    counted = weights[:, order]
+    ill = np.add.reduceat(counted * (labels[order] == 1), starts, axis=1)
+    well = np.add.reduceat(counted * (labels[order] == 0), starts, axis=1)
+    above, false = ill.cumsum(axis=1), well.cumsum(axis=1)
+    all_ill, all_well = above[:, -1], false[:, -1]
+    auc = (ill * (all_well[:, None] - false + well / 2)).sum(axis=1) / (all_ill * all_well)
+    # Where nobody was called yet there is no gain either.
+    precision = above / np.maximum(above + false, 1e-300)
+    return auc, (ill * precision).sum(axis=1) / all_ill
+
+
+def decisions(
+    sensitivity: NDArray[np.float64],
+    specificity: NDArray[np.float64],
+    prevalence: NDArray[np.float64],
+) -> dict[str, NDArray[np.float64]]:
+    """All that follows from sensitivity, specificity and prevalence, of one shape, each 0 to 1.
+
+    Returns:
+        accuracy, balanced_accuracy, sensitivity, specificity; ppv and npv, and at 5, 10 and 20 %
+        prevalence (Bayes' theorem) `ppv_at_5` and so on; f1; mcc (Matthews 1975), -1 to 1. What
+        would be 0 / 0, as the PPV where no image is called pneumonia, is 0, as in scikit-learn.
+    """
+    hit, cleared = sensitivity * prevalence, specificity * (1 - prevalence)
+    missed, alarm = prevalence - hit, 1 - prevalence - cleared
+    correlation = np.sqrt(
+        np.maximum((hit + alarm) * (cleared + missed), 0) * prevalence * (1 - prevalence)
+    )
+    found = {
+        "accuracy": hit + cleared,
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "ppv": _share(hit, alarm),
+        "npv": _share(cleared, missed),
+    }
+    for per_cent in PREVALENCES:
+        ill, well = per_cent / 100, 1 - per_cent / 100
+        found[f"ppv_at_{per_cent}"] = _share(ill * sensitivity, well * (1 - specificity))
+        found[f"npv_at_{per_cent}"] = _share(well * specificity, ill * (1 - sensitivity))
+    product = hit * cleared - alarm * missed
+    return found | {
+        "f1": _share(2 * hit, missed + alarm),
+        "mcc": np.divide(product, correlation, np.zeros_like(product), where=correlation > 1e-12),
+    }
+
+
+def intervals(
+    labels: NDArray[np.int64],
+    probability: NDArray[np.float64],
+    threshold: float,
+    patients: NDArray[np.str_],
+    resamples: int,
+    seed: int,
+    ranking: NDArray[np.floating] | None = None,
+) -> dict[str, Interval]:
+    """95 % intervals of `score` by a bootstrap clustered on patients; see `resampling.bootstrap`.
+
+    Percentile intervals, but for two cases: the calibration error, whose bias by chance a bootstrap
+    doubles, see `calibration.calibration_error_interval`; and where no image of a class is decided
+    wrongly, as no resample has an error, see `_without_error`.
+
+    Returns:
+        (low, high) of each metric.
+    """
+
+    def drawn_at_once(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        found = score_resamples(labels, probability, threshold, weights, ranking)
+        return found | {"gaps": calibration_gaps(labels, probability, weights)}
+
+    drawn = bootstrap(drawn_at_once, labels, patients, resamples, seed)
+    gaps = drawn.pop("gaps")
+    estimate = score(labels, probability, threshold, None, ranking)
+    bounds = {name: percentile_interval(values) for name, values in drawn.items()}
+    bounds["ece"] = calibration_error_interval(labels, probability, gaps)
+    return bounds | _without_error(estimate, bounds, labels, patients)
+
+
+def _without_error(
+    estimate: Metrics,
+    bounds: dict[str, Interval],
+    labels: NDArray[np.int64],
+    patients: NDArray[np.str_],
+) -> dict[str, Interval]:
+    """Intervals in place of those that a sample without an error shrinks to a point.
+
+    Sensitivity and specificity of 1 get Clopper and Pearson's lower limit with the number of
+    patients, those of 0 the upper one; what follows from both (`decisions`) gets, as its lower
+    limit, what follows from their limits; an AUC of 1 gets the limit of `delong.auc_interval`. An
+    average precision of 1, which an AUC of 1 is too, gets what that limit leaves it where a share
+    1 - AUC of the normal images is ranked above all others: the recall r times the share of the ill
+    over the images called, averaged over r. Few orders with that AUC have less.
+    """
+    ill, well = (len(np.unique(patients[labels == label])) for label in (1, 0))
+    sensitivity, specificity = (
+        np.array(bound_without_exception(count) if estimate[name] == 1 else estimate[name])
+        for name, count in (("sensitivity", ill), ("specificity", well))
+    )
+    lowest = decisions(sensitivity, specificity, np.array(labels.mean()))
+    mended = {
+        name: (float(value), 1.0) for name, value in lowest.items() if bounds[name][0] > 1 - 1e-9
+    }
+    for name, count in (("sensitivity", ill), ("specificity", well)):
+        if estimate[name] == 0:
+            mended[name] = 0.0, 1 - bound_without_exception(count)
+    if bounds["auc"][0] > 1 - 1e-9:
+        lowest_auc = perfect_auc_bound(ill, well, 0.95)
+        mended["auc"] = lowest_auc, 1.0
+        alarms = (1 - lowest_auc) * (1 - labels.mean()) / labels.mean()  # for one who is ill
+        mended["average_precision"] = float(1 - alarms * np.log1p(1 / alarms)), 1.0
+    return mended
+
+
+def _share(part: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:
+    """part / (part + rest), 0 where both are 0."""
+    rest = np.maximum(rest, 0)  # a rounding error below
+    return np.divide(part, part + rest, np.zeros_like(part + rest), where=part + rest > 1e-12)

@@ -1,0 +1,193 @@
+"""Two models on the same images: is one better, and do they decide differently."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pneumonia.stats.bootstrap import bootstrap, percentile_interval
+from pneumonia.stats.delong import PairedAuc, paired_auc
+from pneumonia.stats.metrics import Interval, ranked
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """Which images two models decide differently.
+
+    Attributes:
+        first_only: images that the first alone decides rightly.
+        second_only: images that the second alone decides rightly.
+        both: images that both decide rightly.
+        neither: images that neither does.
+        mcnemar_p: two-sided, of no difference, exact (McNemar 1947, as a binomial test). It takes
+            images as independent; with several images a patient it is too small.
+        clustered_p: the same by patient: Durkalski et al. 2003 (Statistics in Medicine 22:2417),
+            chi square with one degree of freedom. With one image a patient it is McNemar's chi
+            square without continuity correction.
+    """
+
+    first_only: int
+    second_only: int
+    both: int
+    neither: int
+    mcnemar_p: float
+    clustered_p: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same images of one split.
+
+    Attributes:
+        names: of the first and the second model.
+        images: how many.
+        patients: how many.
+        auc: both AUCs, and their difference by DeLong, clustered on patients.
+        bootstrap: 95 % interval of the difference by the paired bootstrap of patients.
+        decisions: at the models' operating points.
+    """
+
+    names: tuple[str, str]
+    images: int
+    patients: int
+    auc: PairedAuc
+    bootstrap: Interval
+    decisions: Decisions
+
+    def as_dict(self) -> dict[str, Any]:
+        """For comparison.json: the figures, with an infinite standard error as null, and a text."""
+        low, high = self.auc.interval(0.95)
+        error = self.auc.standard_error if math.isfinite(self.auc.standard_error) else None
+        return {
+            "first": self.names[0],
+            "second": self.names[1],
+            "images": self.images,
+            "patients": self.patients,
+            "auc": {
+                **asdict(self.auc), "standard_error": error,
+                "low": low, "high": high, "p": self.auc.p_value,
+                "bootstrap_low": self.bootstrap[0], "bootstrap_high": self.bootstrap[1],
+            },
+            "decisions": asdict(self.decisions),
+            "in_words": in_words(self),
+        }  # fmt: skip
+
+
+def compare(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    thresholds: tuple[float, float],
+    resamples: int,
+    seed: int,
+) -> Comparison:
+    """Compare two models on the same images.
+
+    Args:
+        first, second: predictions of one split, as in `evaluate.Evaluation`, of the same images.
+        thresholds: of the first and the second.
+        resamples, seed: of the bootstrap.
+
+    Raises:
+        ValueError: the images are not the same, or not in the same order.
+    """
+    if first["image_id"].tolist() != second["image_id"].tolist():
+        raise ValueError("the models were scored on different images")
+    labels, patients = first["label"].to_numpy(), first["patient_id"].to_numpy(dtype=str)
+    logits = first["logit"].to_numpy(), second["logit"].to_numpy()
+    drawn = bootstrap(
+        lambda weights: {
+            "difference": ranked(labels, logits[1], weights)[0]
+            - ranked(labels, logits[0], weights)[0]
+        },
+        labels, patients, resamples, seed,
+    )  # fmt: skip
+    right, right_second = (
+        (rows["probability"].to_numpy() >= threshold) == (labels == 1)
+        for rows, threshold in zip((first, second), thresholds, strict=True)
+    )
+    return Comparison(
+        (str(first["model"].iloc[0]), str(second["model"].iloc[0])),
+        len(labels),
+        len(np.unique(patients)),
+        paired_auc(labels, *logits, patients),
+        percentile_interval(drawn["difference"]),
+        compare_decisions(right, right_second, patients),
+    )
+
+
+def compare_decisions(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], patients: NDArray[np.str_]
+) -> Decisions:
+    """Compare which images two models decide rightly; each (N,)."""
+    only = int((first & ~second).sum()), int((second & ~first).sum())
+    _, patient = np.unique(patients, return_inverse=True)
+    share = np.bincount(patient, first.astype(float) - second) / np.bincount(patient)
+    squares = float((share**2).sum())
+    chi_square = float(share.sum()) ** 2 / squares if squares > 0 else 0.0
+    return Decisions(
+        *only,
+        both=int((first & second).sum()),
+        neither=int((~first & ~second).sum()),
+        mcnemar_p=exact_mcnemar(*only),
+        clustered_p=math.erfc(math.sqrt(chi_square / 2)),
+    )
+
+
+def exact_mcnemar(first_only: int, second_only: int) -> float:
+    """Two-sided p value: each discordant image is as likely to go either way."""
+    discordant, fewer = first_only + second_only, min(first_only, second_only)
+    tail = sum(math.comb(discordant, count) for count in range(fewer + 1))
+    return min(1.0, 2 * tail / 2**discordant)
+
+
+def in_words(found: Comparison) -> str:
+    """The comparison as a sentence or two."""
+    auc, made = found.auc, found.decisions
+    low, high = auc.interval(0.95)
+    size = f"{found.images:,} images of {found.patients:,} patients"
+    interval = f"95 % interval {low:+.3f} to {high:+.3f}, p {_p(auc.p_value)}"
+    values = f"({auc.second:.3f} against {auc.first:.3f}; {interval})"
+    if low > 0 or high < 0:
+        better, worse = found.names[::-1] if auc.difference > 0 else found.names
+        text = f"On {size}, {better} ranks better than {worse}: "
+        text += f"the AUC of {found.names[1]} differs by {auc.difference:+.3f} {values}."
+    else:
+        text = f"On {size}, {found.names[1]} and {found.names[0]} cannot be told apart by AUC: "
+        text += f"the difference is {auc.difference:+.3f} {values}."
+    if made.first_only + made.second_only == 0:
+        return f"{text} At their operating points they are right on the same images."
+    return (
+        f"{text} At their operating points {found.names[1]} alone is right on {made.second_only} "
+        f"and {found.names[0]} alone on {made.first_only} images "
+        f"({'a' if made.clustered_p < 0.05 else 'no'} difference beyond chance, "
+        f"p {_p(made.clustered_p)} by patient)."
+    )
+
+
+def contenders(
+    comparison: Comparison, intervals: dict[str, Interval], probes: dict[str, dict[str, float]]
+) -> pd.DataFrame:
+    """Models and shortcut probes in one table, the best first.
+
+    Args:
+        comparison: of the test images.
+        intervals: of the AUC, by model.
+        probes: from audit.json, on the same images: auc, low and high by name.
+
+    Returns:
+        name, kind ("model" or "probe"), auc, low, high.
+    """
+    aucs = dict(zip(comparison.names, (comparison.auc.first, comparison.auc.second), strict=True))
+    rows = [(name, "model", auc, *intervals[name]) for name, auc in aucs.items()]
+    rows += [(name, "probe", one["auc"], one["low"], one["high"]) for name, one in probes.items()]
+    table = pd.DataFrame(rows, columns=["name", "kind", "auc", "low", "high"])
+    return table.sort_values(["auc", "name"], ascending=[False, True], ignore_index=True)
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"

@@ -1,0 +1,81 @@
+"""A stop, while clients go on asking."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from pneumonia.server.app import create_app
+from pneumonia.server.limits import Limits
+from pneumonia.server.shutdown import PROBES, Stop
+from tests.pipeline.imports import ROOT
+from tests.server.crowd import Crowd
+from tests.server.rest import running
+
+COMMAND = [sys.executable, "-m", "pneumonia.server.app", "--model"]
+SOURCE = {"PYTHONPATH": f"{ROOT}/src"}
+
+
+@pytest.fixture(scope="module")
+def stop() -> Stop:
+    return Stop()
+
+
+@pytest.fixture(scope="module")
+def stoppable(model_folder: Path, stop: Stop) -> TestClient:
+    return TestClient(create_app(str(model_folder), Limits(), stop))
+
+
+@pytest.mark.parametrize("probe", PROBES)
+def test_a_stop_is_told_to_probes_first_and_then_to_everybody(
+    probe: str, stoppable: TestClient, stop: Stop, images: list[bytes]
+) -> None:
+    def statuses() -> list[int]:
+        headers = {"Content-Type": "image/png"}
+        asked = stoppable.post("/predict", content=images[0], headers=headers)
+        return [stoppable.get(probe).status_code, asked.status_code]
+
+    stop.begun, stop.refusing = False, False
+    assert statuses() == [200, 200]
+    stop.begun = True
+    assert statuses() == [503, 200]
+    stop.refusing = True
+    assert statuses() == [503, 503]
+    refused = stoppable.get("/model")
+    assert refused.json()["error"]["code"] == "stopping"
+    assert int(refused.headers["Retry-After"]) > 0
+
+
+def test_a_stop_loses_no_request(model_folder: Path, images: list[bytes], tmp_path: Path) -> None:
+    command = [*COMMAND, str(model_folder)]
+    environment = SOURCE | {"PNEUMONIA_DRAIN_SECONDS": "1"}
+    with running(command, tmp_path, environment) as (address, process, _):
+        crowd = Crowd(int(address.rpartition(":")[2]), images[0], 16)
+        crowd.during(process.terminate)
+        assert process.wait(60) in (0, -signal.SIGTERM)
+    assert crowd.counts.keys() == {"answered", "refused"}
+    assert crowd.counts["refused"] == 16
+
+
+def test_the_keyboard_ends_a_stop(model_folder: Path, tmp_path: Path) -> None:
+    command = [*COMMAND, str(model_folder)]
+    environment = SOURCE | {"PNEUMONIA_DRAIN_SECONDS": "600"}
+    with running(command, tmp_path, environment) as (address, process, _):
+        process.terminate()
+        status = 200
+        while status == 200:
+            try:
+                status = urllib.request.urlopen(f"{address}/ping", timeout=30).status
+            except urllib.error.HTTPError as error:
+                status = error.code
+            time.sleep(0.05)
+        assert status == 503
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
