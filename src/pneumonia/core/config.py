@@ -267,14 +267,6 @@ class TransferParams(TrainingParams):
     epochs: int = Field(ge=0, le=500)
 
 
-class PromotionParams(Block):
-    """When a new version becomes champion; see `pneumonia.registry.promotion`."""
-
-    margin: Fraction
-    level: float = Field(ge=0.5, lt=1)
-    require_behaviour: bool
-
-
 def _threshold_rule(rule: str) -> str:
     """Refuse what is no rule, a sensitivity that is not above 0 to 1, and a cost of 0."""
     found = THRESHOLD_RULE.fullmatch(rule)
@@ -290,14 +282,12 @@ def _threshold_rule(rule: str) -> str:
 
 
 class EvaluateParams(Block):
-    """Scoring and registration."""
+    """Scoring on validation and test."""
 
-    registered_model: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9._-]*$")
     threshold: Annotated[str, AfterValidator(_threshold_rule)]
     calibration: Literal["platt", "temperature", "none"]
     bootstrap: int = Field(ge=100, le=100_000)
     shift_images: int = Field(ge=20, le=1_000_000)
-    promotion: PromotionParams
     seed: Seed
 
 
@@ -322,6 +312,21 @@ class GradcamReportParams(Block):
     seed: Seed
 
 
+class PromotionParams(Block):
+    """When a new version becomes champion; see `pneumonia.registry.promotion`."""
+
+    margin: Fraction
+    level: float = Field(ge=0.5, lt=1)
+    require_behaviour: bool
+
+
+class RegisterParams(Block):
+    """Registration and promotion."""
+
+    registered_model: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    promotion: PromotionParams
+
+
 class EngineParams(Block):
     """What stages run on. Nothing of it changes what they write, so none depends on it."""
 
@@ -339,6 +344,7 @@ class Params(Block):
     train_transfer: TransferParams
     evaluate: EvaluateParams
     gradcam_report: GradcamReportParams
+    register: RegisterParams
     engine: EngineParams
 
 
