@@ -46,7 +46,7 @@ def main(params: Params) -> None:
     boxes = [image_box(width, height, images.shape[1]) for width, height in sides]
     xrays = MaskedImages(images, test, masks, boxes)
     ill = load_images(DATA, table[(table["split"] == "val") & (table["label"] == 1)])
-    devices.be_deterministic(block.seed)
+    devices.make_deterministic(block.seed)
     subjects = {
         name: read_explained(MODELS / name, images, ill, point.map_scale, block)
         for name, point in points.items()

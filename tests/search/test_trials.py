@@ -25,7 +25,7 @@ from pneumonia.search.space import PruningParams, SearchParams
 from pneumonia.tracking.store import connected
 from tests.conftest import SIZE
 from tests.pipeline.imports import ROOT
-from tests.tracking.conftest import empty
+from tests.tracking.stores import empty
 
 __all__ = ["empty"]
 

@@ -15,8 +15,8 @@ from pneumonia.tracking import runs
 from pneumonia.tracking.store import connected
 from tests.conftest import SIZE
 from tests.server.test_model import write_graph
-from tests.tracking.candidates import make_candidate, some_images
-from tests.tracking.conftest import use
+from tests.registry.candidates import make_candidate, some_images
+from tests.tracking.stores import use
 
 NAME = "served"
 POINT = OperatingPoint(slope=4.0, intercept=0.0, threshold=0.5, map_scale=0.8)
@@ -39,7 +39,8 @@ def register_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (report / "model_card.html").write_text("<!doctype html><title>Card</title>")
     (report / "intervals.csv").write_text(INTERVALS)
     candidate = replace(
-        candidate, graph_sha256=Graph(candidate.graph).sha256, point=POINT, report=report
+        candidate, graph_sha256=Graph(candidate.graph).sha256, point=POINT, evaluation=report,
+        card=report,
     )
     with use(f"sqlite:///{folder}/mlflow.db", monkeypatch), connected():
         with runs.open_run(candidate.folder, some_images(4).table):

@@ -28,7 +28,7 @@ from tests.pipeline.imports import ROOT
 from tests.server.browser import Browser, needs_browser
 from tests.server.crowd import Crowd
 from tests.server.rest import ask, champion_predictions, free_port, records, wait_until_up
-from tests.tracking.conftest import use
+from tests.tracking.stores import use
 
 DOCKER = os.environ.get("DOCKER", "")
 IMAGE = "pneumonia-acceptance"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
@@ -334,18 +335,22 @@ class EngineParams(Block):
     ray_address: str = Field(min_length=1)
 
 
-class Params(Block):
-    """The whole of `params.yaml`."""
+with warnings.catch_warnings():
+    # A stage is called `register`, and so is a method of abstract classes, which nothing here calls.
+    warnings.filterwarnings("ignore", message='Field name "register"')
 
-    data: DataParams
-    prepare: PrepareParams
-    visualize: VisualizeParams
-    train_scratch: ScratchParams
-    train_transfer: TransferParams
-    evaluate: EvaluateParams
-    gradcam_report: GradcamReportParams
-    register: RegisterParams
-    engine: EngineParams
+    class Params(Block):
+        """The whole of `params.yaml`."""
+
+        data: DataParams
+        prepare: PrepareParams
+        visualize: VisualizeParams
+        train_scratch: ScratchParams
+        train_transfer: TransferParams
+        evaluate: EvaluateParams
+        gradcam_report: GradcamReportParams
+        register: RegisterParams
+        engine: EngineParams
 
 
 def load_params(path: Path) -> Params:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -47,6 +48,26 @@ class Scored:
     sha256: str
     plain: Logits
     shifted: Logits
+
+
+def write_scored(path: Path, scored: dict[str, Scored]) -> None:
+    """Write the answers of each model to one .npz file; equal answers give equal bytes."""
+    arrays = {
+        f"{model}.{name}": np.asarray(value)
+        for model, answers in scored.items()
+        for name, value in vars(answers).items()
+    }
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def read_scored(path: Path, model: str) -> Scored:
+    """Read the answers of one model from a file of `write_scored`."""
+    with np.load(path) as arrays:
+        sha256, plain, shifted = (
+            arrays[f"{model}.{name}"] for name in ("sha256", "plain", "shifted")
+        )
+    return Scored(str(sha256), plain, shifted)
 
 
 @dataclass(frozen=True)
@@ -137,6 +158,7 @@ def differences(
     rows: pd.DataFrame,
     images: NDArray[np.uint8],
     params: EvaluateParams,
+    level: float,
 ) -> tuple[Difference, Difference]:
     """On the images as they are, and on those that robustness is measured on, shifted.
 
@@ -146,7 +168,8 @@ def differences(
             code, is not run again.
         rows: of the manifest, validation images.
         images: uint8, (N, S, S, 1), of those rows.
-        params: the level, and which images are shifted how.
+        params: which images are shifted how.
+        level: of the intervals.
     """
     same = champion.sha256 == candidate.sha256
     theirs = candidate if same else score(champion, rows, images, params)
@@ -154,7 +177,7 @@ def differences(
 
     def held(table: pd.DataFrame, ours: Logits, others: Logits) -> Difference:
         patients = table["patient_id"].to_numpy(dtype=str)
-        return compare(table["label"].to_numpy(), patients, ours, others, params.promotion.level)
+        return compare(table["label"].to_numpy(), patients, ours, others, level)
 
     return (
         held(rows, candidate.plain[None], theirs.plain[None]),

@@ -1,16 +1,17 @@
-"""Which version is the champion: by rule, on validation images.
+"""Decide by rule which version is the champion, on validation images.
 
-The rule. A new version is held against the present champion on the present validation images. It
-becomes the champion if it is shown to be not worse (`evaluation.not_worse`), else `challenger`.
+The rule: a new version is compared with the present champion on the present validation images. It
+becomes `champion` if it is shown to be not worse (`evaluation.noninferiority`), else `challenger`.
 
-The champion is scored anew, always, by its own graph from the registry: its figures in the store
-may be of other images. Images that it was trained on, where the data was split otherwise then, make
-it look better than it is; that can only keep it champion, and the decision says how many they are.
-A champion for smaller images gets these made smaller, as its served model would; one for larger
-images would get blurred ones, so it is not compared and stays.
+The champion's graph is always run again: its stored figures may come from other images. If the data
+was split differently then, some of these images were in its training set and it looks better than
+it is. This can only keep it champion, and the decision gives their number. A champion for smaller
+images gets the images reduced, as its served model would reduce them. A champion for larger images
+would get blurred ones, so it is not compared and stays.
 
-Where `evaluate.promotion.require_behaviour` says so, a version that the rule would make champion is
-`challenger` all the same if a check of its behaviour fails (`behaviour.checks`), the first one too.
+A version whose heat maps failed their check becomes `challenger` at best, also the first version.
+The same holds for a version that fails a check of its behaviour (`evaluation.behaviour`), where
+`register.promotion.require_behaviour` asks for these checks.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pneumonia.core.config import EvaluateParams
+from pneumonia.core.config import EvaluateParams, PromotionParams
 from pneumonia.core.errors import InputError
 from pneumonia.evaluation.noninferiority import Difference, Scored, differences, not_worse
 from pneumonia.inference.predictor import Graph
@@ -79,7 +80,9 @@ def decide(
     table: pd.DataFrame,
     images: NDArray[np.uint8],
     data_digest: str,
+    failed_maps: str,
     failed_checks: Callable[[], list[str]],
+    rule: PromotionParams,
     params: EvaluateParams,
 ) -> Decision:
     """Give a registered version its place, from within its open run.
@@ -96,9 +99,11 @@ def decide(
         table: the manifest; of it, validation decides and train is noted down.
         images: uint8, (N, S, S, 1), of its validation rows.
         data_digest: of that data.
-        failed_checks: gives `behaviour.checks.failed` of the version; seconds, so that it is called
-            only if it matters.
-        params: the rule, and which images are shifted how.
+        failed_maps: why the heat maps of the version failed their check; "" if they passed.
+        failed_checks: gives the failed checks of the version's behaviour. It takes seconds, so it is
+            called only if the rule requires it.
+        rule: the block `register.promotion`.
+        params: which images are shifted how.
 
     Raises:
         InputError: the champion changed again and again.
@@ -112,10 +117,15 @@ def decide(
     for _ in range(ATTEMPTS):
         present = champion.champion(client, name)
         decision = _decide(
-            client, name, version, present, candidate, rows, images, data_digest, params
+            client, name, version, present, candidate, rows, images, data_digest, rule, params
         )
-        if decision.alias == champion.CHAMPION and params.promotion.require_behaviour:
-            decision = _if_it_behaves(decision, failed_checks())
+        if decision.alias == champion.CHAMPION and failed_maps:
+            decision = _held_back(decision, f"its heat maps failed their check ({failed_maps})")
+        if decision.alias == champion.CHAMPION and rule.require_behaviour:
+            failed = failed_checks()
+            if failed:
+                why = f"it fails {len(failed)} of the checks of its behaviour ({'; '.join(failed)})"
+                decision = replace(_held_back(decision, why), failed_checks=tuple(failed))
         if champion.champion(client, name) == present:
             _settle(client, name, decision)
             return decision
@@ -137,9 +147,9 @@ def _decide(
     rows: pd.DataFrame,
     images: NDArray[np.uint8],
     data_digest: str,
+    rule: PromotionParams,
     params: EvaluateParams,
 ) -> Decision:
-    rule = params.promotion
     if present is None:
         reason = "there was no champion"
         return Decision(version, "", champion.CHAMPION, reason, rule.margin, rule.level)
@@ -159,7 +169,7 @@ def _decide(
         )
         reason += f"; compare by other means, then `make promote VERSION={version}`"
         return Decision(version, present, challenger, reason, rule.margin, rule.level)
-    found = differences(candidate, other, rows, images, params)
+    found = differences(candidate, other, rows, images, params, rule.level)
     good = not_worse(found, rule)
     reason = (
         f"AUC {'not worse' if good else 'not shown to be not worse'} than that of version "
@@ -178,15 +188,12 @@ def _decide(
     )  # fmt: skip
 
 
-def _if_it_behaves(decision: Decision, failed: list[str]) -> Decision:
-    """The decision to make a version champion, or what becomes of it if checks fail."""
-    if not failed:
-        return decision
+def _held_back(decision: Decision, why: str) -> Decision:
+    """The decision to make a version champion, turned into challenger for another reason."""
     reason = (
-        f"{decision.reason}; but it fails {len(failed)} of the checks of its behaviour "
-        f"({'; '.join(failed)}): look into it, or `make promote VERSION={decision.version}`"
+        f"{decision.reason}; but {why}: look into it, or `make promote VERSION={decision.version}`"
     )
-    return replace(decision, alias=champion.CHALLENGER, reason=reason, failed_checks=tuple(failed))
+    return replace(decision, alias=champion.CHALLENGER, reason=reason)
 
 
 def _was_champion(client: MlflowClient, name: str, version: str, present: str) -> bool:

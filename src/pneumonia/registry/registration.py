@@ -47,15 +47,17 @@ class Candidate:
         folder: of the trained model: weights, exported graph, record.
         graph_sha256: of the graph that was evaluated.
         point: its operating point.
-        report: the folder that `evaluate` writes, of which the model card, its page, the metrics
-            with intervals and the statistics of the images go with the version.
+        evaluation: the folder that `evaluate` wrote; its metrics with intervals and the statistics
+            of the images go with the version.
+        card: the folder with model_card.md and model_card.html.
     """
 
     source: str
     folder: Path
     graph_sha256: str
     point: OperatingPoint
-    report: Path | None = None
+    evaluation: Path | None = None
+    card: Path | None = None
 
     @property
     def graph(self) -> Path:
@@ -65,7 +67,7 @@ class Candidate:
     @property
     def plausibility(self) -> Path | None:
         """The file of `serving.plausibility`, by which the served model warns of other pictures."""
-        file = self.report / "plausibility.npz" if self.report else None
+        file = self.evaluation / "plausibility.npz" if self.evaluation else None
         return file if file and file.exists() else None
 
     @property
@@ -90,9 +92,9 @@ def write_artifacts(candidate: Candidate, folder: Path) -> dict[str, str]:
         "record": record,
         "samples": samples,
     }
-    if candidate.report:
-        found["model_card"] = candidate.report / "model_card.md"
-        found["model_page"] = candidate.report / "model_card.html"
+    if candidate.card:
+        found["model_card"] = candidate.card / "model_card.md"
+        found["model_page"] = candidate.card / "model_card.html"
     if candidate.plausibility:
         found["plausibility"] = candidate.plausibility
     return {name: str(path) for name, path in found.items() if path.exists()}
@@ -113,9 +115,9 @@ def _record(candidate: Candidate) -> dict[str, Any]:
 
 def _metrics(candidate: Candidate) -> dict[str, dict[str, dict[str, float | None]]]:
     """Value and interval by split and metric; {} without a report."""
-    if candidate.report is None:
+    if candidate.evaluation is None:
         return {}
-    table = pd.read_csv(candidate.report / "intervals.csv")
+    table = pd.read_csv(candidate.evaluation / "intervals.csv", float_precision="round_trip")
     found: dict[str, dict[str, dict[str, float | None]]] = {}
     for row in table[table["model"] == candidate.source].to_dict("records"):
         # JSON has no NaN.
@@ -328,7 +330,7 @@ def _log_model(candidate: Candidate, fingerprint: str) -> str:
         artifacts = write_artifacts(candidate, Path(folder))
         info = mlflow.pyfunc.log_model(
             name="model",
-            python_model=str(package / "serving" / "model.py"),
+            python_model=str(package / "inference" / "pyfunc.py"),
             code_paths=[str(package)],
             artifacts=artifacts,
             signature=ModelSignature(

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     import mlflow
     from mlflow.entities import Run
 
-    from pneumonia.inference.operating_point import OperatingPoint
 
 
 P = ParamSpec("P")
@@ -238,7 +237,7 @@ def training_run(
             opened = mlflow.start_run(run_name=_run_name(stage), tags=tags)
         with opened:
             # Also into an earlier one: it may have been killed before it had them all.
-            mlflow.log_params(_flatten(params))
+            mlflow.log_params(flatten(params))
             mlflow.log_params({"data_digest": data_digest[:DIGEST], "image_size": image_size})
             log_data(images, data_digest, ("train", "val"))
             log_missing(history)
@@ -309,68 +308,6 @@ def end_open_runs(name: str, baseline: str) -> None:
             client.set_terminated(run.info.run_id, "KILLED")
 
 
-def log_evaluation(
-    metrics: dict[str, dict[str, float]],
-    intervals: dict[str, dict[str, tuple[float, float]]],
-    robustness: dict[str, Any],
-    point: OperatingPoint,
-    report: Path,
-) -> None:
-    """Add the figures of `evaluate` to the open run: test_auc, test_auc_low, val_brier, and so on.
-
-    Of validation under shift: val_shift_mean_auc, val_shift_mild_worst_auc, and so on. Of the
-    operating point: threshold, calibration_slope, calibration_intercept.
-
-    A run belongs to a training. Evaluated again under another rule it has the latest figures, and
-    MLflow keeps the former ones as earlier points of the same metrics.
-
-    Args:
-        metrics: by split.
-        intervals: by split and metric.
-        robustness: of validation, from `evaluation.robustness.summary`.
-        point: the model's.
-        report: the folder of `evaluate`'s report.
-    """
-    import mlflow
-
-    values: dict[str, float] = {}
-    for split, figures in metrics.items():
-        values |= {f"{split}_{metric}": value for metric, value in figures.items()}
-        values |= {
-            f"{split}_{metric}_{side}": value
-            for metric, pair in intervals[split].items()
-            for side, value in zip(("low", "high"), pair, strict=True)
-        }
-    # `val_auc` is the training's own series by epoch, from the same images; keep it one series.
-    values.pop("val_auc", None)
-    for metric, value in robustness["mean"].items():
-        values[f"val_shift_mean_{metric}"] = value
-        for strength, worst in robustness["worst"].items():
-            values[f"val_shift_{strength}_worst_{metric}"] = worst[metric]
-    values |= {
-        "threshold": point.threshold,
-        "calibration_slope": point.slope,
-        "calibration_intercept": point.intercept,
-    }
-    mlflow.log_metrics(values)
-    mlflow.log_artifacts(str(report), "evaluate")
-
-
-def log_explanations(figures: dict[str, Any], report: Path) -> None:
-    """Add the figures of `gradcam_report` to the open run: gradcam_energy_inside, and so on.
-
-    Args:
-        figures: of the model, nested or not; the steps of the cascade stay in the report.
-        report: the folder of the stage's report; what lies in it goes along, tables and pictures.
-    """
-    import mlflow
-
-    kept = {name: value for name, value in figures.items() if name != "cascade"}
-    flat = _flatten(kept, "gradcam_")
-    mlflow.log_metrics({name.replace(".", "_"): value for name, value in flat.items()})
-    mlflow.log_artifacts(str(report), "gradcam_report")
-
-
 def weights_sha256(folder: Path) -> str:
     """SHA-256 of a trained model's weights file."""
     return hashlib.sha256(files.read_checked(folder / "weights.weights.h5")).hexdigest()
@@ -406,11 +343,12 @@ def _experiment(tags: dict[str, str]) -> list[str | None]:
     return [tags.get(name) for name in EXPERIMENT_TAGS]
 
 
-def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted keys behind a prefix."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

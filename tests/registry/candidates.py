@@ -1,7 +1,7 @@
 """Small candidates for the registry, and validation images that they rank well or badly.
 
-As a program it does what `evaluate` does with its better model, for tests with two processes:
-python -m tests.tracking.candidates FOLDER NAME BARRIER
+As a program it does what `register` does with the chosen model, for tests with two processes:
+python -m tests.registry.candidates FOLDER NAME BARRIER
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pneumonia.core.config import EvaluateParams
+from pneumonia.core.config import load_params
 from pneumonia.evaluation import noninferiority
 from pneumonia.inference.operating_point import OperatingPoint
 from pneumonia.inference.predictor import Graph
@@ -93,11 +92,7 @@ def make_candidate(
     return registration.Candidate("scratch", folder, sha256, point)
 
 
-def evaluate_params(**promotion_params: float) -> EvaluateParams:
-    """The shipped block, with what is given of `promotion`."""
-    block = yaml.safe_load((ROOT / "params.yaml").read_text())["evaluate"]
-    block["promotion"] |= promotion_params
-    return EvaluateParams.model_validate(block)
+PARAMS = load_params(ROOT / "params.yaml")
 
 
 def submit(
@@ -105,17 +100,27 @@ def submit(
     name: str,
     images: Images,
     digest: str = DIGEST,
+    failed_maps: str = "",
     failed_checks: Callable[[], list[str]] = list,
     **promotion_params: float,
 ) -> promotion.Decision:
-    """Register a candidate and give it its place, as `evaluate` does; no check of it fails."""
+    """Register a candidate and give it its place, as `register` does; no check of it fails."""
     with connected(), runs.open_run(candidate.folder, images.table):
         version = registration.register(name, candidate)
-        params = evaluate_params(**promotion_params)
+        rule = PARAMS.register.promotion.model_copy(update=promotion_params)
         rows = images.table[images.table["split"] == "val"]
-        scored = noninferiority.score(Graph(candidate.graph), rows, images.images, params)
+        scored = noninferiority.score(Graph(candidate.graph), rows, images.images, PARAMS.evaluate)
         return promotion.decide(
-            name, version, scored, images.table, images.images, digest, failed_checks, params
+            name,
+            version,
+            scored,
+            images.table,
+            images.images,
+            digest,
+            failed_maps,
+            failed_checks,
+            rule,
+            PARAMS.evaluate,
         )
 
 

@@ -1,4 +1,4 @@
-"""`evaluate.promotion.require_behaviour`: what failed checks of its behaviour do to a version."""
+"""Checks that keep a version from being champion: of its heat maps, and of its behaviour."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import mlflow
 
 from pneumonia.registry import champion
-from tests.tracking.candidates import Images, make_candidate, submit
+from tests.registry.candidates import Images, make_candidate, submit
 
 NAME = "pneumonia-chest-xray"
 CLAUSES = ["turned by 2 degrees 0.700, not >= 0.85", "AUC 0.500, not >= 0.75"]
@@ -74,3 +74,27 @@ def test_the_requirement_taken_back_lets_the_rule_alone_decide(
     assert champion.champion(store, NAME) is None
     assert submit(good, NAME, images, **fails).alias == "champion"
     assert champion.champion(store, NAME) == "1"
+
+
+def test_a_version_whose_maps_failed_their_check_is_challenger_at_best(
+    store: mlflow.MlflowClient, tmp_path: Path, images: Images
+) -> None:
+    why = "rank correlation 0.61 with randomised weights, above 0.5"
+    first = make_candidate(tmp_path / "first", 2)
+    # Not even without a champion.
+    decision = submit(first, NAME, images, failed_maps=why)
+    assert decision.alias == "challenger"
+    assert decision.reason == (
+        f"there was no champion; but its heat maps failed their check ({why}): "
+        "look into it, or `make promote VERSION=1`"
+    )
+    assert champion.champion(store, NAME) is None
+    # Nor a better version than the champion.
+    assert submit(first, NAME, images).alias == "champion"
+    better = submit(make_candidate(tmp_path / "better"), NAME, images, failed_maps=why)
+    assert better.alias == "challenger"
+    assert champion.champion(store, NAME) == "1"
+    # A worse version is challenger because it is worse.
+    worse = submit(make_candidate(tmp_path / "worse", 1), NAME, images, failed_maps=why)
+    assert worse.alias == "challenger"
+    assert "heat maps" not in worse.reason

@@ -8,8 +8,8 @@ from pathlib import Path
 import mlflow
 
 from pneumonia.inference.plausibility import Plausibility, load
+from tests.registry.candidates import Images, make_candidate, submit
 from tests.server.images import fitted
-from tests.tracking.candidates import Images, make_candidate, submit
 
 
 def test_the_card_is_registered_with_the_model(
@@ -17,7 +17,7 @@ def test_the_card_is_registered_with_the_model(
 ) -> None:
     (tmp_path / "model_card.md").write_text("# Model card\n")
     (tmp_path / "intervals.csv").write_text("model,split,metric,value,low,high\n")
-    candidate = replace(make_candidate(tmp_path / "first"), report=tmp_path)
+    candidate = replace(make_candidate(tmp_path / "first"), evaluation=tmp_path, card=tmp_path)
     version = submit(candidate, "with-card", images).version
     folder = mlflow.artifacts.download_artifacts(f"models:/with-card/{version}")
     found = [path.read_text() for path in Path(folder).rglob("model_card.md")]
@@ -39,7 +39,7 @@ def test_the_statistics_of_images_are_registered_with_the_model_and_tell_version
     first, second = reports
     without = make_candidate(tmp_path / "model")
     versions = [
-        submit(replace(without, report=report), "with-statistics", images).version
+        submit(replace(without, evaluation=report), "with-statistics", images).version
         for report in (None, first, first, second)
     ]
     assert versions == ["1", "2", "2", "3"]

@@ -15,9 +15,9 @@ from pneumonia.core.errors import InputError
 from pneumonia.registry import champion
 from tests.pipeline.clone import clean_environment
 from tests.pipeline.imports import ROOT
-from tests.tracking.candidates import Images, make_candidate, submit
-from tests.tracking.conftest import use
+from tests.registry.candidates import Images, make_candidate, submit
 from tests.tracking.servers import Proxy
+from tests.tracking.stores import use
 
 
 def places(client: mlflow.MlflowClient, name: str) -> tuple[list[str], dict[str, str]]:
@@ -32,7 +32,7 @@ def at_once(server: str, name: str, folders: list[Path], barrier: Path) -> list[
     barrier.mkdir()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.tracking.candidates", str(folder), name, str(barrier)],
+            [sys.executable, "-m", "tests.registry.candidates", str(folder), name, str(barrier)],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=clean_environment() | {
                 "PYTHONPATH": f"{ROOT}/src", "MLFLOW_TRACKING_URI": server,

@@ -16,7 +16,7 @@ from pneumonia.evaluation import noninferiority
 from pneumonia.inference.predictor import Graph
 from pneumonia.registry import champion, promotion
 from pneumonia.tracking import runs
-from tests.tracking.candidates import DIGEST, Images, make_candidate, some_images, submit
+from tests.registry.candidates import DIGEST, Images, make_candidate, some_images, submit
 
 NAME = "pneumonia-chest-xray"
 
