@@ -1,4 +1,4 @@
-"""dvc.yaml tells the truth: a stage depends on the folders of all the code it runs, and no other."""
+"""dvc.yaml tells the truth: a stage depends on exactly the folders of the code that it runs."""
 
 from __future__ import annotations
 
