@@ -218,7 +218,7 @@ class VisualizeParams(Block):
 
 
 class AugmentParams(Block):
-    """Random changes to a training image; see `pneumonia.models.augmentation`."""
+    """Random changes of a training image; see `pneumonia.models.augmentation`."""
 
     plain: float = Field(ge=0, lt=1)
     rotation: float = Field(ge=0, le=45)
@@ -234,22 +234,21 @@ class AugmentParams(Block):
 
 
 class TrainingParams(Block):
-    """What both networks' training has in common."""
+    """What the trainings of both networks have in common."""
 
     seed: Seed
     batch_size: int = Field(ge=1, le=1024)
     learning_rate: float = Field(gt=0, le=1)
     weight_decay: float = Field(ge=0, le=1)
     label_smoothing: float = Field(ge=0, le=0.4)
-    average: float = Field(ge=0, lt=1)
+    ema_decay: float = Field(ge=0, lt=1)
     balance: Literal["none", "weights", "sampling"]
     precision: Precision
     second_seed_epochs: int = Field(ge=1, le=500)
-    augment: AugmentParams
 
 
 class ScratchParams(TrainingParams):
-    """The network trained from nothing."""
+    """The network trained from random weights."""
 
     widths: list[Annotated[int, Field(ge=4, le=1024)]] = Field(min_length=1, max_length=6)
     epochs: int = Field(ge=1, le=500)
@@ -345,11 +344,13 @@ with warnings.catch_warnings():
         data: DataParams
         prepare: PrepareParams
         visualize: VisualizeParams
+        augment: AugmentParams
         train_scratch: ScratchParams
         train_transfer: TransferParams
         evaluate: EvaluateParams
         gradcam_report: GradcamReportParams
-        register: RegisterParams
+        # Without Field(...) the inherited method would count as a default value.
+        register: RegisterParams = Field(...)
         engine: EngineParams
 
 
