@@ -1,4 +1,4 @@
-"""A shell in a clone: what a reader of the documentation has before them."""
+"""A shell in a clone, as a reader of the documentation uses it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.docs.blocks import Block, shown
+from tests.docs.blocks import Block, matches
 from tests.pipeline.clone import Clone, clean_environment
 from tests.server.rest import free_port
 
@@ -24,10 +24,10 @@ _BACKGROUND = re.compile(r"[^&]&\s*(#.*)?$", re.MULTILINE)
 
 
 class Shell:
-    """One bash, which keeps folder, variables and background jobs from block to block.
+    """One bash process. It keeps folder, variables and background jobs from block to block.
 
-    Whatever port a document names, another one is used, so that documents can be run beside
-    servers of this machine; output names the document's again.
+    Each port that a document names is replaced by a free one, because a server of this machine may
+    use it. In the output the port is replaced back.
     """
 
     def __init__(self, folder: Path, scratch: Path, environment: Mapping[str, str]) -> None:
@@ -41,27 +41,30 @@ class Shell:
         )  # fmt: skip
 
     def run(self, commands: str, stop_at_failure: bool) -> tuple[int, str]:
-        """Run commands; their last status and all that they printed.
+        """Run commands; return the last exit status and everything that they printed.
 
-        A server that they leave in the background answers when this returns: they have to print
-        its address.
+        If the commands start a server in the background, this waits until it answers. For that they
+        must print its address.
 
         Args:
+            commands: lines of bash.
             stop_at_failure: end the shell at the first command that fails.
         """
         script, output = self._scratch / "script", self._scratch / f"output-{time.monotonic_ns()}"
-        script.write_text(f"set {'-' if stop_at_failure else '+'}e\n{self._elsewhere(commands)}")
+        script.write_text(
+            f"set {'-' if stop_at_failure else '+'}e\n{self._use_free_ports(commands)}"
+        )
         assert self._bash.stdin and self._bash.stdout
         self._bash.stdin.write(f". '{script}' >'{output}' 2>&1 </dev/null; echo $?\n")
-        # Nothing comes from a shell that has ended.
-        told = self._bash.stdout.readline().strip()
-        status = int(told) if told else self._bash.wait()
+        # A shell that has ended prints no status.
+        printed = self._bash.stdout.readline().strip()
+        status = int(printed) if printed else self._bash.wait()
         if status == 0 and _BACKGROUND.search(commands):
             _wait_until_up(output)
-        return status, self._back(output.read_text(errors="replace"))
+        return status, self._restore_ports(output.read_text(errors="replace"))
 
     def close(self) -> None:
-        """End the shell and all that it started."""
+        """End the shell and all processes that it started."""
         for kill in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 os.killpg(self._bash.pid, kill)
@@ -72,51 +75,58 @@ class Shell:
         with suppress(BrokenPipeError):
             self._bash.stdin.close()
 
-    def _elsewhere(self, commands: str) -> str:
-        return _PORT.sub(lambda found: found[1] + self._other(found[2]), commands)
+    def _use_free_ports(self, commands: str) -> str:
+        return _PORT.sub(lambda match: match[1] + self._free_port(match[2]), commands)
 
-    def _other(self, port: str) -> str:
+    def _free_port(self, port: str) -> str:
         return self._ports.setdefault(port, str(free_port()))
 
-    def _back(self, output: str) -> str:
-        for port, other in self._ports.items():
-            output = re.sub(rf"\b{other}\b", port, output)
+    def _restore_ports(self, output: str) -> str:
+        for port, free in self._ports.items():
+            output = re.sub(rf"\b{free}\b", port, output)
         return output
 
 
-def check(opened: Shell, block: Block, where: str) -> None:
-    """Run a block; it has to end and to print as it says."""
+def check(session: Shell, block: Block, place: str) -> None:
+    """Run a block and compare status and output of each command with the document.
+
+    Args:
+        session: the shell.
+        block: what to run.
+        place: document and line, for the message of a failure.
+    """
     commands = block.commands()
     for command in commands:
-        status, got = opened.run(command.text, stop_at_failure=command.printed is None)
+        status, printed = session.run(command.text, stop_at_failure=command.output is None)
         expected = block.status if command == commands[-1] else 0
-        told = f"{where}: {command.text}\nstatus {status}, not {expected}; it printed\n{got}"
-        assert status == expected, told
-        if command.printed is not None:
-            assert shown(command.printed, got), (
-                f"{where}: {command.text}\nit printed\n{got}\nand not\n{command.printed}"
+        assert status == expected, (
+            f"{place}: {command.text}\nstatus {status}, not {expected}; it printed\n{printed}"
+        )
+        if command.output is not None:
+            assert matches(command.output, printed), (
+                f"{place}: {command.text}\nit printed\n{printed}\nand not\n{command.output}"
             )
 
 
 @contextmanager
 def shell(clone: Clone, scratch: Path, images: Path) -> Iterator[Shell]:
-    """A shell in a clone with an environment; nothing is on its path before it is activated.
+    """A shell in a clone with a virtual environment that is not activated yet.
 
     Args:
-        clone: that it works in.
-        scratch: an empty folder.
-        images: of `CHEST_XRAY_DIR`.
+        clone: the working folder.
+        scratch: an empty folder for scripts and output.
+        images: the folder that `CHEST_XRAY_DIR` names.
     """
     _add_environment(clone.path / ".venv")
     tools = str(Path(sys.executable).parent)
     path = [entry for entry in os.environ["PATH"].split(os.pathsep) if entry != tools]
-    opened = Shell(
+    session = Shell(
         clone.path,
         scratch,
         clean_environment()
         | {
             "PATH": os.pathsep.join(path),
-            # The environment that all clones share has the package of another one.
+            # The environment, which all clones share, has the package of another clone installed.
             "PYTHONPATH": str(clone.path / "src"),
             "CHEST_XRAY_DIR": str(images),
             "COLUMNS": "80",
@@ -125,13 +135,13 @@ def shell(clone: Clone, scratch: Path, images: Path) -> Iterator[Shell]:
         },
     )  # fmt: skip
     try:
-        yield opened
+        yield session
     finally:
-        opened.close()
+        session.close()
 
 
 def _add_environment(folder: Path) -> None:
-    """This process's environment in place of one that `make` would install."""
+    """Link the environment of this process where `make` would install one."""
     folder.mkdir()
     for entry in Path(sys.prefix).iterdir():
         if not entry.name.startswith(".installed"):
@@ -141,7 +151,7 @@ def _add_environment(folder: Path) -> None:
 
 
 def _wait_until_up(output: Path, seconds: float = 120) -> None:
-    """Until the last address that is printed answers."""
+    """Wait until the address that was printed last answers."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(0.3)
@@ -151,7 +161,7 @@ def _wait_until_up(output: Path, seconds: float = 120) -> None:
         try:
             urllib.request.urlopen(addresses[-1], timeout=5)
         except urllib.error.HTTPError:
-            return  # an answer, if a refusal
+            return  # an answer, although an error
         except OSError:
             continue
         return
