@@ -39,7 +39,7 @@ def main(params: Params) -> None:
     with replaced(REPORT) as folder:
         write_evaluation_page(folder, results)
         write_gradcam_page(folder, GRADCAM, points.better, params.gradcam_report)
-        write_model_card(folder, results)
+        write_model_card(folder, results, block.registered_model)
     print(f"register: {REPORT}/evaluation.html, {REPORT}/gradcam.html, {REPORT}/model_card.html")
     table = read_manifest(DATA)
     images = load_images(DATA, table[table["split"] == "val"])

@@ -63,7 +63,7 @@ class Checked:
     Attributes:
         figures: for metrics.json, by name. A `..._gain` is a mean over images with its interval by
             patient in `..._gain_low` and `..._gain_high`; above 0 speaks for the maps. `road` is by
-            order and per cent, `cascade` by layer.
+            order and per cent, `cascade` by layer. `failed` is text, from `failure`.
         cascade: of `randomisation.cascade`.
     """
 
@@ -118,7 +118,18 @@ def check(
         name: value if isinstance(value, dict | int) else float(value)
         for name, value in figures.items()
     }
-    return Checked(plain, steps)
+    reason = failure(plain["randomised_rank"], params.max_rank_correlation)
+    return Checked({**plain, "failed": reason}, steps)
+
+
+def failure(randomised_rank: float, max_rank: float) -> str:
+    """Why maps fail the check that keeps a model from being champion; "" if they pass."""
+    if randomised_rank <= max_rank:  # false for NaN, which shows nothing either
+        return ""
+    return (
+        f"with weights in random order the maps still correlate {randomised_rank:.2f} with the "
+        f"trained ones, and {max_rank:.2f} is allowed"
+    )
 
 
 def images_to_check(labels: NDArray[np.int64], images: int, seed: int) -> NDArray[np.int64]:
@@ -229,7 +240,7 @@ def verdicts(figures: dict[str, Any], max_rank: float) -> list[MapVerdict]:
     found = [
         MapVerdict(
             "Do the maps depend on what the network learnt?",
-            YES if figures["randomised_rank"] <= max_rank else NO,
+            NO if failure(figures["randomised_rank"], max_rank) else YES,
             "With weights in random order they correlate on average at most "
             f"{figures['randomised_rank']:.2f} with what they were, whatever the step (allowed: "
             f"{max_rank:.2f}; maps of different images: {figures['pair_rank']:.2f}).",

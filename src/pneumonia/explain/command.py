@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ DESCRIPTION = """Write the heat map of images laid over them, one PNG an image.
 FILE is a JPEG, PNG or DICOM image. The picture has the image's own proportions; its colours have one
 scale for all images of the model. Not a medical device: it shows where the model looked."""
 LONGEST = 1024  # side of a picture, px
-MODELS, POINTS = Path("models"), Path("reports/evaluate/operating_point.json")
+POINTS = Path("reports/evaluate/operating_point.json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,19 +78,10 @@ def trained(model: str | None) -> Predictor:
     Raises:
         InputError: it trained nothing yet.
     """
-    from pneumonia.inference.operating_point import OperatingPoint
-    from pneumonia.inference.predictor import Graph, Predictor
+    from pneumonia.inference.bundle import load_model
+    from pneumonia.inference.operating_point import OperatingPoints
 
-    try:
-        card = json.loads(POINTS.read_text(encoding="utf-8"))
-        name = model or card["better"]
-        return Predictor(
-            Graph(MODELS / name / "graph.onnx"), OperatingPoint(**card["models"][name])
-        )
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{error.filename}: no such file; `make repro` trains the models"
-        ) from None
+    return load_model(model or OperatingPoints.read(POINTS).better).predictor
 
 
 def _explain(predictor: Predictor, file: Path, output: Path, opacity: float) -> str:
@@ -100,7 +90,7 @@ def _explain(predictor: Predictor, file: Path, output: Path, opacity: float) -> 
     from pneumonia.inference.overlay import overlay
 
     payload = file.read_bytes()
-    found = predictor.predict([payload])[0]
+    found = predictor.predict(payload)
     image = decode(payload, predictor.graph.size)
     side = max(min(LONGEST, max(image.width, image.height)), predictor.graph.size)
     square = decode(payload, side).pixels

@@ -109,8 +109,8 @@ LIMITS = [
 ]
 
 
-def write_evaluation_report(folder: Path, results: Results) -> None:
-    """Write the figures and `index.html` into `folder`."""
+def write_evaluation_page(folder: Path, results: Results) -> None:
+    """Write the figures and `evaluation.html` into `folder`."""
     style.apply()
     _draw(folder, results)
     chosen = results.chosen
@@ -144,7 +144,7 @@ def write_evaluation_report(folder: Path, results: Results) -> None:
         ),
         Section("Limits", LIMITS),
     ]
-    write_page(folder / "index.html", "Evaluation", lead, sections, NOTICE, contents=True)
+    write_page(folder / "evaluation.html", "Evaluation", lead, sections, NOTICE, contents=True)
 
 
 def _draw(folder: Path, results: Results) -> None:

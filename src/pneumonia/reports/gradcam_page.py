@@ -5,6 +5,7 @@ The report of `gradcam_report`: its figures, tables, galleries and page.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +16,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pneumonia.core.config import GradcamReportParams
-from pneumonia.core.files import write_json
-from pneumonia.explain.checks import YES, Checked, MapVerdict, verdicts
-from pneumonia.explain.gallery import Exhibit, Explained
-from pneumonia.explain.gradcam import LAST, ExplainedModel, layers_with_maps
+from pneumonia.explain.checks import YES, MapVerdict, verdicts
+from pneumonia.explain.gallery import Exhibit, Explanation, read_exhibits
+from pneumonia.explain.gradcam import LAST
 from pneumonia.images.decoding import encode_png
 from pneumonia.inference.overlay import colour, heat_layer, overlay, smooth
 from pneumonia.inference.predictor import NOTICE
 from pneumonia.reports import style
-from pneumonia.reports.page import ReportFigure, HeatMapView, Layered, Section, Table, write_page
+from pneumonia.reports.page import HeatMapView, Layered, ReportFigure, Section, Table, write_page
 from pneumonia.reports.style import BLUE, GREEN, GREY, INK, MODEL_COLOURS, ORANGE, PURPLE
 
 if TYPE_CHECKING:
@@ -46,15 +46,15 @@ def gallery(exhibits: list[Exhibit], opacity: float) -> Figure:
         axis.set_axis_off()
         axis.text(0, 0.5, "no such image", va="center")
         return figure
-    models = list(exhibits[0].answers)
+    models = list(exhibits[0].explanations)
     rows, columns = len(exhibits), 1 + 2 * len(models)
     figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 2.25 * rows), squeeze=False)
     for row, exhibit in zip(axes, exhibits, strict=True):
         title = f"image {exhibit.image_id[:8]} ({exhibit.subtype})"
         _show(row[0], exhibit, exhibit.image, title)
         for number, model in enumerate(models):
-            answer = exhibit.answers[model]
-            sign = "≥" if answer.called else "<"
+            answer = exhibit.explanations[model]
+            sign = "≥" if answer.positive else "<"
             title = f"{model}  {answer.probability:.3f} {sign} {answer.threshold:.3f}"
             laid = overlay(exhibit.image, answer.heat_map, answer.scale, opacity)
             cells = heat_layer(answer.heat_map, answer.scale, len(exhibit.image), cells=True)
@@ -201,92 +201,90 @@ RANKS = {1: ["most confident"], 2: ["most confident", "least confident"],
 
 
 @dataclass(frozen=True)
-class Report:
-    """What the page shows.
+class GradcamResults:
+    """What `gradcam_report` wrote, and how.
 
     Attributes:
-        method, layers, flips: how the maps were made; layers by model.
         figures: by model, from `explain.checks.check`.
+        cascades: by model, the steps of the randomisation.
         verdicts: by model.
         galleries: the images shown, by group.
-        grids: cells down and across, by model.
-        better: the better model by validation, whose decisions the groups are.
-        opacity: of the overlay at first, 0 to 1.
-        layers_there: names of the last layers that have maps, by model.
+        layers: by model, the names of the layers that have maps, in order.
+        better: the better model by validation, whose decisions define the groups.
+        params: of `gradcam_report`.
     """
 
-    method: str
-    layers: dict[str, str]
-    flips: bool
     figures: dict[str, dict[str, Any]]
+    cascades: dict[str, pd.DataFrame]
     verdicts: dict[str, list[MapVerdict]]
     galleries: dict[str, list[Exhibit]]
-    grids: dict[str, tuple[int, int]]
+    layers: dict[str, list[str]]
     better: str
-    opacity: float
-    layers_there: dict[str, list[str]]
+    params: GradcamReportParams
 
 
-def write_gradcam_report(
-    folder: Path,
-    subjects: dict[str, ExplainedModel],
-    checked: dict[str, Checked],
-    galleries: dict[str, list[Exhibit]],
-    better: str,
-    params: GradcamReportParams,
+def read_gradcam(folder: Path, better: str, params: GradcamReportParams) -> GradcamResults:
+    """Read the files that the stage `gradcam_report` wrote.
+
+    Args:
+        folder: of the stage.
+        better: the better model by validation.
+        params: of the stage.
+    """
+    figures = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    steps = pd.read_csv(
+        folder / "randomisation.csv", keep_default_na=False, float_precision="round_trip"
+    )
+    return GradcamResults(
+        figures=figures,
+        cascades={name: steps[steps["model"] == name].reset_index(drop=True) for name in figures},
+        verdicts={
+            name: verdicts(values, params.max_rank_correlation) for name, values in figures.items()
+        },
+        galleries=read_exhibits(folder / "exhibits.npz"),
+        layers=json.loads((folder / "layers.json").read_text(encoding="utf-8")),
+        better=better,
+        params=params,
+    )
+
+
+def write_gradcam_page(
+    folder: Path, gradcam: Path, better: str, params: GradcamReportParams
 ) -> None:
-    """Write the figures of the checks, the galleries, metrics.json, randomisation.csv and the page.
+    """Write gradcam.html, the figures of the checks and the galleries into `folder`.
 
     Args:
         folder: to write to.
-        subjects, checked: by model.
-        galleries: by outcome, by the decisions of `better`.
+        gradcam: the folder that the stage `gradcam_report` wrote.
         better: the better model by validation.
-        params: the stage's block.
+        params: of the stage `gradcam_report`.
     """
-    figures = {name: one.figures for name, one in checked.items()}
-    cascades = {name: one.cascade for name, one in checked.items()}
-    write_json(folder / "metrics.json", figures)
-    steps = pd.concat([one.assign(model=name) for name, one in cascades.items()])
-    steps.to_csv(folder / "randomisation.csv", index=False, lineterminator="\n")
+    report = read_gradcam(gradcam, better, params)
     style.apply()
     drawn = {
-        "maps": map_scores(figures),
-        "road": road(figures),
-        "agreement": agreement(figures),
-        "randomisation": randomisation(cascades, params.max_rank_correlation),
+        "maps": map_scores(report.figures),
+        "road": road(report.figures),
+        "agreement": agreement(report.figures),
+        "randomisation": randomisation(report.cascades, params.max_rank_correlation),
     }
     (folder / "galleries").mkdir()
-    for group, shown in galleries.items():
+    for group, shown in report.galleries.items():
         drawn[f"galleries/{group}"] = gallery(shown, params.opacity)
     for name, figure in drawn.items():
         style.save(figure, folder / f"{name}.png")
-    report = Report(
-        method=params.method,
-        layers=params.layer.model_dump(),
-        flips=params.flips,
-        figures=figures,
-        verdicts={
-            name: verdicts(one, params.max_rank_correlation) for name, one in figures.items()
-        },
-        galleries=galleries,
-        grids={name: one.maps.shape[1:] for name, one in subjects.items()},
-        better=better,
-        opacity=params.opacity,
-        layers_there={name: layers_with_maps(one.model)[-12:] for name, one in subjects.items()},
-    )
-    write_gradcam_page(folder, report)
-
-
-def write_gradcam_page(folder: Path, report: Report) -> None:
-    """Write `index.html` beside the figures already in `folder`."""
     lead = (
         f"Where both models looked on images of the test split, and what their heat maps are worth. "
         f"{'; '.join(f'{model}: {_count(found)}' for model, found in report.verdicts.items())}."
     )
+    failed = [
+        f"The heat maps of {model} failed their check: {values['failed']}. They do not show what "
+        "the model learnt, and it does not become champion."
+        for model, values in report.figures.items() if values["failed"]
+    ]  # fmt: skip
     sections = [
         Section("What a heat map is", _explanation(report)),
-        Section("What the maps are worth", [_basis(report)], _verdict_table(report.verdicts)),
+        Section("What the maps are worth", [*failed, _basis(report)],
+                _verdict_table(report.verdicts)),
         _figure(folder, "Dependence on the weights", "randomisation",
                 "similarity of the maps after weights are put in random order",
                 "From the logit down, block by block, weights are put in random order "
@@ -316,13 +314,13 @@ def write_gradcam_page(folder: Path, report: Report) -> None:
             sections.append(Section(title, words, layered=shown))
         else:
             sections.append(Section(title, [f"{report.better} has none on the test images."]))
-    others = [f"{model}: {', '.join(names)}" for model, names in report.layers_there.items()]
+    others = [f"{model}: {', '.join(names[-12:])}" for model, names in report.layers.items()]
     words = [f"Other layers to look at, for gradcam_report.layer: {'; '.join(others)}."]
     sections += [Section("Limits", LIMITS),
                  Section("All figures", words, _figure_table(report.figures))]  # fmt: skip
     write_page(
-        folder / "index.html", "Grad-CAM", lead, sections, NOTICE, contents=True,
-        opacity=report.opacity,
+        folder / "gradcam.html", "Grad-CAM", lead, sections, NOTICE, contents=True,
+        opacity=report.params.opacity,
     )  # fmt: skip
 
 
@@ -330,7 +328,7 @@ def _count(found: list[MapVerdict]) -> str:
     return f"{sum(one.answer == YES for one in found)} of {len(found)} checks speak for its maps"
 
 
-def _basis(report: Report) -> str:
+def _basis(report: GradcamResults) -> str:
     one = next(iter(report.figures.values()))
     return (
         f"Test images, no choice is made on them. Border and opacity: those of PNEUMONIA; the "
@@ -340,20 +338,31 @@ def _basis(report: Report) -> str:
     )
 
 
-def _explanation(report: Report) -> list[str]:
+def _explanation(report: GradcamResults) -> list[str]:
     def by_model(values: dict[str, Any]) -> str:
         if len(set(values.values())) == 1:
             return f"{next(iter(values.values()))} (both models)"
         return " and ".join(f"{value} ({model})" for model, value in values.items())
 
-    grids = by_model({model: f"{h} by {w}" for model, (h, w) in report.grids.items()})
-    name = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}[report.method]
+    exhibit = next(image for images in report.galleries.values() for image in images)
+    grids = by_model(
+        {
+            model: "{} by {}".format(*explanation.heat_map.shape)
+            for model, explanation in exhibit.explanations.items()
+        }
+    )
+    layers = report.params.layer.model_dump()
+    name = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}[
+        report.params.method
+    ]
     mirrored = (
-        " Each map is the mean with that of the image's mirror image." if report.flips else ""
+        " Each map is the mean with that of the image's mirror image."
+        if report.params.flips
+        else ""
     )
     other = [
-        model for model, layer in report.layers.items()
-        if report.method == "gradcam++" or report.flips or layer != LAST
+        model for model, layer in layers.items()
+        if report.params.method == "gradcam++" or report.params.flips or layer != LAST
     ]  # fmt: skip
     same = (
         "The layer is the last before global average pooling and one dense unit, so that this is "
@@ -366,7 +375,7 @@ def _explanation(report: Report) -> list[str]:
     return [
         "A heat map shows which parts of an image raised the logit, the score for pneumonia before "
         f"it becomes a probability. {name} takes a layer's activations A, here "
-        f"{by_model(report.layers)}, and {WHAT[report.method]} {same} Its cells, {grids}, are "
+        f"{by_model(layers)}, and {WHAT[report.params.method]} {same} Its cells, {grids}, are "
         "enlarged to the image; colours have one scale for all images of a model, so that a faint "
         "map looks faint. It is evidence on the network, not on the patient."
         f"{mirrored}",
@@ -388,7 +397,7 @@ def _verdict_table(verdicts: dict[str, list[MapVerdict]]) -> Table:
 def _figure_table(figures: dict[str, dict[str, Any]]) -> Table:
     rows = []
     for name, value in next(iter(figures.values())).items():
-        if not isinstance(value, dict):
+        if not isinstance(value, dict | str):
             row = [f"{figures[model][name]:.3f}" for model in figures]
             rows.append([name.replace("_", " "), *row])
     return Table(["figure", *figures], rows)
@@ -399,7 +408,7 @@ def _figure(folder: Path, title: str, name: str, alt: str, caption: str) -> Sect
 
 
 def _layered(exhibit: Exhibit, rank: str) -> Layered:
-    views = [_view(exhibit, model, answer) for model, answer in exhibit.answers.items()]
+    views = [_view(exhibit, model, answer) for model, answer in exhibit.explanations.items()]
     return Layered(
         f"Image {exhibit.image_id[:8]}, {exhibit.subtype}: {rank}",
         encode_png(exhibit.image[exhibit.box]),
@@ -408,8 +417,8 @@ def _layered(exhibit: Exhibit, rank: str) -> Layered:
     )
 
 
-def _view(exhibit: Exhibit, model: str, answer: Explained) -> HeatMapView:
-    sign, label = ("≥", "PNEUMONIA") if answer.called else ("<", "NORMAL")
+def _view(exhibit: Exhibit, model: str, answer: Explanation) -> HeatMapView:
+    sign, label = ("≥", "PNEUMONIA") if answer.positive else ("<", "NORMAL")
     side = len(exhibit.image)
 
     def layer(heat_map: NDArray[np.float32], cells: bool = False) -> bytes:
@@ -423,7 +432,7 @@ def _view(exhibit: Exhibit, model: str, answer: Explained) -> HeatMapView:
         layer(answer.heat_map),
         encode_png(alone[exhibit.box]),
         layer(answer.heat_map, cells=True),
-        None if answer.called else layer(answer.against),
+        None if answer.positive else layer(answer.against),
     )
 
 

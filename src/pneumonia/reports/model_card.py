@@ -165,9 +165,9 @@ NAME = "model_card.md"
 SPLITS = ("train", "val", "test")
 
 
-def write_model_card(folder: Path, results: Results) -> Path:
+def write_model_card(folder: Path, results: Results, name: str) -> Path:
     """Write model_card.md and the same as model_card.html; the path of the former."""
-    title = f"Model card: {results.params.registered_model} ({results.chosen})"
+    title = f"Model card: {name} ({results.chosen})"
     sections = card(results)
     (folder / NAME).write_text(markdown(title, LEAD, sections, NOTICE), encoding="utf-8")
     write_page(folder / "model_card.html", title, LEAD, sections, NOTICE, contents=True)
