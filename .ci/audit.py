@@ -1,7 +1,7 @@
-"""Known vulnerabilities in the locked requirements, by pip-audit: `make audit`.
+"""Look for known vulnerabilities in the locked requirements with pip-audit: `make audit`.
 
-Exit status: 1 with one, or with a package that the service does not know; else 0. Where nothing can
-be asked, as not every network lets the service through, that is said, and the status is 0.
+Exit status: 1 if there is a vulnerability, or a package that the service does not know. If the
+service cannot be reached, as in some networks, the audit is skipped with a message and status 0.
 """
 
 from __future__ import annotations
@@ -26,31 +26,32 @@ COMMAND = ("pip-audit", "--disable-pip", "--require-hashes", "--format", "json")
 
 
 def main(root: Path) -> int:
-    """Ask, tell, and give the exit status."""
+    """Run pip-audit and print its findings; return the exit status."""
     files = [argument for lock in LOCKS for argument in ("--requirement", str(root / lock))]
-    ran = subprocess.run([*COMMAND, *files], capture_output=True, text=True, check=False)
+    result = subprocess.run([*COMMAND, *files], capture_output=True, text=True, check=False)
     try:
-        packages: list[dict[str, Any]] = json.loads(ran.stdout)["dependencies"]
+        packages: list[dict[str, Any]] = json.loads(result.stdout)["dependencies"]
     except ValueError:
-        reason = ran.stderr.strip().rpartition("\n")[2]
+        reason = result.stderr.strip().rpartition("\n")[2]
         if "connect" not in reason.lower():
-            print(ran.stderr, file=sys.stderr)
+            print(result.stderr, file=sys.stderr)
             return 1
-        print(f"audit: skipped: no service that knows vulnerabilities can be reached: {reason}")
+        print(f"audit: skipped: the vulnerability service cannot be reached: {reason}")
         return 0
-    unknown = [one["name"] for one in packages if "skip_reason" in one]
+    unknown = [package["name"] for package in packages if "skip_reason" in package]
     if len(unknown) == len(packages):
-        print(f"audit: skipped: the package index here knows of none of {len(packages)} packages")
+        print(f"audit: skipped: the package index knows none of the {len(packages)} packages")
         return 0
-    found = [
-        f"{one['name']} {one['version']}: {hole['id']}, mended in {hole['fix_versions'] or 'none'}"
-        for one in packages
-        for hole in one.get("vulns", ())
+    vulnerable = [
+        f"{package['name']} {package['version']}: {vulnerability['id']}, "
+        f"fixed in {', '.join(vulnerability['fix_versions']) or 'no version yet'}"
+        for package in packages
+        for vulnerability in package.get("vulns", ())
     ]
-    for line in found + [f"{name}: not known to the service" for name in unknown]:
+    for line in vulnerable + [f"{name}: not known to the service" for name in unknown]:
         print(f"audit: {line}")
-    print(f"audit: {len(found)} known vulnerabilities in {len(packages)} packages")
-    return 1 if found or unknown else 0
+    print(f"audit: {len(vulnerable)} known vulnerabilities in {len(packages)} packages")
+    return 1 if vulnerable or unknown else 0
 
 
 if __name__ == "__main__":

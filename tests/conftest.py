@@ -1,4 +1,4 @@
-"""What tests share: a steady Hypothesis, small images, a small prepared data set."""
+"""Shared by all tests: a reproducible Hypothesis, small images, a small prepared data set."""
 
 from __future__ import annotations
 
@@ -31,37 +31,41 @@ settings.register_profile(
 settings.load_profile("steady")
 
 
-TOGETHER = ("pipeline", "tracking")  # rooms with one clone, or servers, for all their files
+# Folders of tests whose files share a clone or servers.
+TOGETHER = ("pipeline", "tracking", "registry")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what shares fixtures, or a clone's DVC, on one worker of a parallel run."""
+    """In a parallel run, keep tests that share fixtures or a clone on one worker."""
     for item in items:
-        room = item.path.parent if item.path.parent.name in TOGETHER else item.path
-        item.add_marker(pytest.mark.xdist_group(str(room)))
+        group = item.path.parent if item.path.parent.name in TOGETHER else item.path
+        item.add_marker(pytest.mark.xdist_group(str(group)))
 
 
 SIZE = 64
-# What the folder source reads: {split/CLASS/name: bytes}.
+# Writes files for the source `folder`: {split/CLASS/name: bytes}.
 MakeFolder = Callable[[dict[str, bytes]], Path]
 
 
-def image_bytes(pixels: NDArray[Any], form: str = "JPEG", **options: Any) -> bytes:
-    """An image file of an array in one of Pillow's forms."""
+def image_bytes(pixels: NDArray[Any], image_format: str = "JPEG", **options: Any) -> bytes:
+    """The bytes of an image file with these pixels, in a format of Pillow."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format=form, **options)
+    Image.fromarray(pixels).save(buffer, format=image_format, **options)
     return buffer.getvalue()
 
 
 def some_image(seed: int, height: int = 48, width: int = 64) -> bytes:
-    """A JPEG file of its own for each seed."""
+    """A JPEG file with random pixels, another one for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
     return image_bytes(pixels)
 
 
 def kermany(names: Sequence[str] = ()) -> dict[str, bytes]:
-    """A tiny set in the Kermany naming, both classes in every split, and `names` besides."""
+    """A tiny data set with names as in the Kermany set, and the files `names` in addition.
+
+    Both classes are in both splits.
+    """
     files = [
         "train/NORMAL/IM-0115-0001.jpeg",
         "train/NORMAL/IM-0117-0001.jpeg",
@@ -79,7 +83,7 @@ def kermany(names: Sequence[str] = ()) -> dict[str, bytes]:
 
 @pytest.fixture
 def make_folder(tmp_path: Path) -> MakeFolder:
-    """Write files below a new folder and give the folder."""
+    """A function that writes files into a new folder and returns the folder."""
 
     def make(files: dict[str, bytes]) -> Path:
         root = tmp_path / "source"
@@ -92,7 +96,7 @@ def make_folder(tmp_path: Path) -> MakeFolder:
 
 
 def data_params(source: str, path: Path | str = "-", **given: Any) -> DataParams:
-    """The block `data`, with what is `given` of it."""
+    """The block `data` with default values, changed by `given`."""
     block: dict[str, Any] = {
         "patient_pattern": "", "patient_csv": "",
         "medmnist": MedmnistParams(size=28), "phantom": PhantomParams(images=40, seed=0),
@@ -113,7 +117,7 @@ def phantom_params(images: int = 40) -> DataParams:
 def prepare_params(
     validation: float = 0.4, seed: int = 0, size: int = SIZE, **given: Any
 ) -> PrepareParams:
-    """The block `prepare`, with what is `given` of it."""
+    """The block `prepare` with default values, changed by `given`."""
     block: dict[str, Any] = {"on_bad_image": "fail", "official_test": True, "test": 0.1}
     block |= {"size": size, "validation": validation, "seed": seed, **given}
     return PrepareParams.model_validate(block)
@@ -121,7 +125,7 @@ def prepare_params(
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prepared folder of 40 drawn images at 64 px; read it, change nothing in it."""
+    """A prepared folder with 40 drawn images of 64 px. Tests must not change it."""
     folder = tmp_path_factory.mktemp("prepared")
     prepare(open_source(phantom_params()), prepare_params(0.3, seed=7), folder)
     return folder

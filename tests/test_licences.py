@@ -1,4 +1,4 @@
-"""The page of licences names every locked package."""
+"""The page of licences lists every locked package."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def script(name: str) -> ModuleType:
 def test_every_locked_package_has_its_licence_on_the_page() -> None:
     licences = script("licences")
     rows = re.findall(r"^\| (\S+) \| (.+) \| (.+) \|$", licences.PAGE.read_text(), re.MULTILINE)
-    told = {name: where.split(", ") for name, _, where in rows[2:]}
-    assert told == licences.locked(ROOT), "locks changed since `make licences`"
+    listed = {name: where.split(", ") for name, _, where in rows[2:]}
+    assert listed == licences.locked(ROOT), "locks changed since `make licences`"
     assert all(licence.strip() for _, licence, _ in rows)
 
 
@@ -30,10 +30,10 @@ def test_each_lock_has_a_purpose_on_the_page() -> None:
     assert {path.name for path in ROOT.glob("requirements*.txt")} == set(script("licences").LOCKS)
 
 
-def test_licences_with_a_duty_to_share_alike_stand_out() -> None:
+def test_copyleft_licences_are_listed_above_the_table() -> None:
     page = script("licences").page(
         {"a": "MIT", "b": "LGPL-3.0-only", "c": "Mozilla Public License 2.0 (MPL 2.0)"},
         {"a": ["image"], "b": ["team"], "c": ["pipeline", "image"]},
     )
-    assert "share alike: b, c." in page
+    assert "copyleft licence: b, c." in page
     assert "| c | Mozilla Public License 2.0 (MPL 2.0) | pipeline, image |" in page

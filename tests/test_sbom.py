@@ -1,4 +1,4 @@
-"""The image's bill of materials."""
+"""The bill of materials of the Docker image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.pipeline.imports import ROOT
 
-FOUND: dict[str, Any] = {
+LISTING: dict[str, Any] = {
     "python": [["NumPy_x", "2.0", "BSD-3-Clause"], ["odd", "1", "As we like"], ["bare", "3", ""]],
     "debian": [["libc6", "2.36-9+deb12u1", "amd64"]],
     "interpreter": "3.11.9",
@@ -21,7 +21,7 @@ FOUND: dict[str, Any] = {
 
 
 def sbom(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """`make sbom`, where `docker` is this script."""
+    """Run `make sbom` with this script in place of `docker`."""
     docker = folder / "docker"
     docker.write_text(f"#!{sys.executable}\nimport sys\n{script}\n")
     docker.chmod(0o755)
@@ -32,9 +32,9 @@ def sbom(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_the_bill_has_what_the_image_says(tmp_path: Path) -> None:
-    ran = sbom(tmp_path, f"assert 'images' in sys.argv; print({json.dumps(FOUND)!r})")
-    assert ran.returncode == 0, ran.stderr
+def test_the_bill_lists_the_contents_of_the_image(tmp_path: Path) -> None:
+    result = sbom(tmp_path, f"assert 'images' in sys.argv; print({json.dumps(LISTING)!r})")
+    assert result.returncode == 0, result.stderr
     bill = json.loads((tmp_path / "bill.json").read_text())
     assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "images")
     parts = {part["name"]: part for part in bill["components"]}
@@ -45,12 +45,12 @@ def test_the_bill_has_what_the_image_says(tmp_path: Path) -> None:
     assert parts["libc6"]["purl"].startswith("pkg:deb/debian/libc6@2.36-9%2Bdeb12u1?")
     assert parts["python"]["version"] == "3.11.9"
     assert parts["graph.onnx"]["hashes"] == [{"alg": "SHA-256", "content": "ab" * 32}]
-    [image] = [one for one in bill["dependencies"] if one["ref"] == "image"]
+    [image] = [entry for entry in bill["dependencies"] if entry["ref"] == "image"]
     assert len(image["dependsOn"]) == len(bill["components"]) == 6
 
 
-def test_without_an_image_there_is_no_bill(tmp_path: Path) -> None:
-    ran = sbom(tmp_path, "sys.exit('No such image: images')")
-    assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr == "sbom: images: No such image: images; `make image` first\n"
+def test_without_an_image_nothing_is_written(tmp_path: Path) -> None:
+    result = sbom(tmp_path, "sys.exit('No such image: images')")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "sbom: images: No such image: images; run `make image` first\n"
     assert not (tmp_path / "bill.json").exists()
