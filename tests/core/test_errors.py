@@ -1,4 +1,4 @@
-"""A disk that is full or closed is a line with a mend; a bug keeps its trace."""
+"""A full or write-protected disk gives one line with a remedy; a bug keeps its stack trace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pneumonia.core.errors import InputError, disk_trouble, writing
 from pneumonia.core.files import replaced
 from pneumonia.core.stage import run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def of(number: int, *file: str | None) -> OSError:
@@ -29,27 +29,27 @@ def of(number: int, *file: str | None) -> OSError:
         (of(errno.ENOSPC), "disk full while writing reports: free some space"),
         (of(errno.ENOSPC, "from", None, "to"), "disk full while writing to: free some space"),
         (of(errno.EROFS), "read-only disk at reports: mount it"),
-        (of(errno.EACCES), "permission denied at reports: give this user"),
-        # HDF5, and MLflow over SQLite, hand on words alone.
+        (of(errno.EACCES), "permission denied at reports: give this user the permission"),
+        # HDF5, and MLflow over SQLite, pass on the text alone.
         (RuntimeError("Can't write (errno = 28, 'No space left on device')"), "disk full while"),
         (sqlite3.OperationalError("database or disk is full"), "disk full while"),
     ],
 )
-def test_a_disk_is_told_with_its_mend(error: Exception, said: str) -> None:
+def test_an_error_of_the_disk_is_one_line_with_a_remedy(error: Exception, said: str) -> None:
     with pytest.raises(InputError) as caught, writing(Path("reports")):
         raise error
     assert str(caught.value).startswith(said)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_what_a_full_disk_led_to_is_told_as_that() -> None:
+def test_an_error_that_a_full_disk_led_to_is_reported_as_a_full_disk() -> None:
     later = RuntimeError("could not close")
     later.__context__ = of(errno.ENOSPC, "a")
     assert disk_trouble(later).startswith("disk full while writing a")
     assert disk_trouble(ValueError("no disk")) == ""
 
 
-def test_a_bug_in_what_handles_a_full_disk_keeps_its_trace() -> None:
+def test_a_bug_in_the_handler_of_a_full_disk_keeps_its_trace() -> None:
     for later in (KeyError("bug"), RuntimeError("meant")):
         later.__context__ = of(errno.ENOSPC, "a")
         later.__suppress_context__ = isinstance(later, RuntimeError)  # raised `from None`

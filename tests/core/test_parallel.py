@@ -13,7 +13,7 @@ import pytest
 from pneumonia.core.config import EngineParams
 from pneumonia.datasets.prepare import prepare
 from pneumonia.datasets.sources import open_source
-from pneumonia.scoring.score import DONE, Counts, open_job, score_here, score_on_ray
+from pneumonia.scoring.score import SCORED, Counts, open_job, score_here, score_on_ray
 from tests.conftest import phantom_params, prepare_params
 from tests.pipeline.clone import make_clone
 from tests.scoring.conftest import small_model
@@ -90,7 +90,7 @@ def test_with_a_node_killed_in_the_midst_no_row_is_lost_and_none_is_there_twice(
         # Until the second node has a worker, the first one scores alone.
         killed = killed or nodes.kill_second_if_working()
     assert killed
-    assert counts == {DONE: images - 1, "not_an_image": 1}
+    assert counts == {SCORED: images - 1, "not_an_image": 1}
     assert hashes(tmp_path / "there") == hashes(tmp_path / "here")
 
 

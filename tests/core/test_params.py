@@ -1,4 +1,4 @@
-"""params.yaml is checked as a whole, and its mistakes are named one line each."""
+"""params.yaml is checked as a whole; each mistake gives one line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from pneumonia.core.config import load_params
 from pneumonia.core.errors import InputError
 
-SHIPPED = Path(__file__).parents[1] / "params.yaml"
+SHIPPED = Path(__file__).parents[2] / "params.yaml"
 
 
 def changed(folder: Path, pattern: str, replacement: str) -> Path:
@@ -38,14 +38,14 @@ def test_the_shipped_file_loads() -> None:
     params = load_params(SHIPPED)
     assert params.data.source == "phantom"
     assert params.train_scratch.widths == [32, 64, 128, 192]
-    assert params.train_transfer.augment.rotation == 8.0
+    assert params.augment.rotation == 8.0
 
 
 @pytest.mark.parametrize(
     ("key", "typo", "where", "nearest"),
     [
         ("  validation:", "  valdation:", "prepare.valdation", "validation"),
-        ("    rotation:", "    rotaton:", "train_scratch.augment.rotaton", "rotation"),
+        ("  rotation:", "  rotaton:", "augment.rotaton", "rotation"),
         ("    images:", "    image:", "data.phantom.image", "images"),
         ("evaluate:", "evalute:", "evalute", "evaluate"),
     ],
@@ -62,7 +62,7 @@ def test_a_typo_is_named_with_its_line_and_the_nearest_key(
     assert len(lines) == 2
 
 
-def test_a_key_like_no_other_gets_the_list_of_known_ones(tmp_path: Path) -> None:
+def test_a_key_unlike_any_known_one_gets_the_list_of_known_ones(tmp_path: Path) -> None:
     path = changed(tmp_path, r"^  size:", "  qqqqqq: 1\n  size:")
     assert complaint(path).endswith(
         "prepare.qqqqqq: unknown key; known here: "
@@ -73,8 +73,8 @@ def test_a_key_like_no_other_gets_the_list_of_known_ones(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("key", "value", "where", "reason"),
     [
-        ("    margin", "-0.1", "evaluate.promotion.margin", "greater than or equal to 0, not -0.1"),
-        ("    level", "1.0", "evaluate.promotion.level", "less than 1, not 1.0"),
+        ("    margin", "-0.1", "register.promotion.margin", "greater than or equal to 0, not -0.1"),
+        ("    level", "1.0", "register.promotion.level", "less than 1, not 1.0"),
         ("  size", "16", "prepare.size", "input should be greater than or equal to 32, not 16"),
         ("  size", "2000", "prepare.size", "input should be less than or equal to 1024, not 2000"),
         ("  seed", "-1", "prepare.seed", "greater than or equal to 0, not -1"),
@@ -87,7 +87,7 @@ def test_a_key_like_no_other_gets_the_list_of_known_ones(tmp_path: Path) -> None
         ("  epochs", "7.0", "train_scratch.epochs", "valid integer, not 7.0"),
         ("  epochs", "true", "train_scratch.epochs", "valid integer, not True"),
         ("  epochs", "'7'", "train_scratch.epochs", "valid integer, not '7'"),
-        ("  average", "1", "train_scratch.average", "less than 1, not 1"),
+        ("  ema_decay", "1", "train_scratch.ema_decay", "less than 1, not 1"),
         ("  balance", "both", "train_scratch.balance", "'weights' or 'sampling', not 'both'"),
         ("  precision", "float16", "train_scratch.precision", "'bfloat16', not 'float16'"),
         ("  fine_tune_blocks", "-1", "train_transfer.fine_tune_blocks", "equal to 0, not -1"),
@@ -96,12 +96,13 @@ def test_a_key_like_no_other_gets_the_list_of_known_ones(tmp_path: Path) -> None
         ("  widths", "[8, 2]", "train_scratch.widths.1", "greater than or equal to 4, not 2"),
         ("  widths", "[]", "train_scratch.widths", "at least 1 item"),
         ("  source", "mnist", "data.source", "'medmnist' or 'table', not 'mnist'"),
+        ("  source", "dicom", "data.source", "'medmnist' or 'table', not 'dicom'"),
         ("    size", "32", "data.medmnist.size", "28, 64, 128 or 224, not 32"),
         ("  patient_pattern", "'('", "data.patient_pattern", "no regular expression (missing )"),
         ("  patient_pattern", "p.d", "data.patient_pattern", "have a group (?P<patient>...), not"),
         ("  on_bad_image", "skip", "prepare.on_bad_image", "'fail' or 'quarantine', not 'skip'"),
         ("  test", "0.01", "prepare.test", "greater than or equal to 0.05, not 0.01"),
-        ("  registered_model", "a/b", "evaluate.registered_model", "not 'a/b'"),
+        ("  registered_model", "a/b", "register.registered_model", "not 'a/b'"),
         ("  opacity", "", "gradcam_report.opacity", "valid number, not None"),
     ],
 )

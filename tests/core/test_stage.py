@@ -1,4 +1,4 @@
-"""The command line of every stage is quick, and its errors are lines for a user."""
+"""The command line of every stage starts fast and reports errors in lines for the user."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from pneumonia.core.config import Params
 from pneumonia.core.errors import InputError
 from pneumonia.core.files import write_json
-from pneumonia.core.stage import run
+from pneumonia.core.stage import run, sources
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STAGES = sorted(path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "summary")
 HELP = """
 import runpy, sys
@@ -26,8 +26,8 @@ print("LOADED", *sorted({name.split(".")[0] for name in sys.modules}))
 """
 
 
-def test_all_six_stages_are_here() -> None:
-    assert len(STAGES) == 6
+def test_all_seven_stages_are_here() -> None:
+    assert len(STAGES) == 7
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -96,3 +96,34 @@ def test_the_same_value_is_the_same_json(tmp_path: Path) -> None:
     assert text == (tmp_path / "b").read_text()
     assert text.endswith("}\n")
     assert text.index('"z"') < text.index('"a"')
+
+
+def test_sources_are_the_python_files_of_folders_and_the_locked_libraries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = ["src/pneumonia/core/b.py", "src/pneumonia/core/a.py", "src/pneumonia/core/sub/c.py"]
+    others = [
+        "src/pneumonia/core/notes.txt",
+        "src/pneumonia/core/__pycache__/a.cpython-313.pyc",
+        "src/pneumonia/other/d.py",
+        "data/raw/e.py",
+    ]
+    for file in [*code, *others, "stages/train.py", "requirements.txt", "audit.json"]:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    (tmp_path / "dvc.yaml").write_text(
+        "stages: {train: {deps: [data/raw, audit.json, '${data.path}', stages/train.py, "
+        "src/pneumonia/core, src/pneumonia/core/a.py, requirements.txt]}}"
+    )
+    monkeypatch.chdir(tmp_path)
+    expected = [*sorted(code), "stages/train.py", "requirements.txt"]
+    assert sources("train") == sorted(map(Path, expected))
+
+
+def test_the_sources_of_the_trainings_hold_their_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    for stage in ("train_scratch", "train_transfer"):
+        found = {path.as_posix() for path in sources(stage)}
+        assert {f"stages/{stage}.py", "src/pneumonia/models/training.py"} <= found
+        assert "requirements.txt" in found
+        assert all((ROOT / path).is_file() for path in found)

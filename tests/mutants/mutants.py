@@ -89,7 +89,7 @@ MUTANTS = (
         old="labels[is_val], logits[is_val], maps[is_val], pool,",
         new="labels, logits, maps, pool,",
         why="more images make a steadier fit, and all of them are at hand",
-        first=("tests/evaluation/test_operating_point.py", "tests/evaluation/test_calibration.py"),
+        first=("tests/evaluation/test_operating_point.py", "tests/stats/test_calibration.py"),
     ),
     Mutant(
         name="bootstrap-by-image",
@@ -97,7 +97,7 @@ MUTANTS = (
         old="names, patient_of_image = np.unique(patients, return_inverse=True)",
         new="names = patient_of_image = np.arange(len(labels))",
         why="the ordinary bootstrap draws rows; its intervals are too narrow and look better",
-        first=("tests/evaluation/test_metrics.py",),
+        first=("tests/stats/test_metrics.py",),
     ),
     Mutant(
         name="delong-unpaired",
@@ -105,7 +105,7 @@ MUTANTS = (
         old="error = _standard_error(labels, twos - ones, patients)",
         new="error = math.hypot(*(_standard_error(labels, of, patients) for of in (ones, twos)))",
         why="variances add up, but for two models on the same images, which have a covariance",
-        first=("tests/evaluation/test_delong.py",),
+        first=("tests/stats/test_delong.py",),
     ),
     Mutant(
         name="statistics-of-all-images",

@@ -112,7 +112,7 @@ def test_a_server_that_goes_away_says_so_and_repeating_heals(
     candidate = make_candidate(tmp_path / "model")
     with use(address, monkeypatch) as client:
         passing.falls = (write, done)
-        with pytest.raises(InputError, match="run the same again when the store answers") as caught:
+        with pytest.raises(InputError, match="run the same command again when the store answers") as caught:
             submit(candidate, name, images)
         assert passing.fell
         assert len(str(caught.value).splitlines()) == 1

@@ -227,7 +227,7 @@ def test_a_store_that_goes_away_is_told_in_one_line_and_a_mistake_keeps_its_trac
     store: mlflow.MlflowClient, tmp_path: Path
 ) -> None:
     with (
-        pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI: .*; run the same again") as caught,
+        pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI: .*; run the same command again") as caught,
         connected(),
     ):
         with sqlite3.connect(tmp_path / "mlflow.db") as database:

@@ -1,9 +1,7 @@
-"""YAML files with a schema, and the messages for whoever mistypes them.
+"""YAML files checked against a schema, and the schema of `params.yaml`.
 
-The schema of `params.yaml`.
-
-Every stage checks the whole file before it does anything. Reference for the meaning of each knob is
-`params.yaml` itself; this module holds the types and the ranges.
+Every stage checks the whole file first. `params.yaml` explains each param; here are the types and
+the ranges.
 """
 
 from __future__ import annotations
@@ -16,14 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from pneumonia.core.errors import InputError
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's loader, reading 1e-3 as the number that DVC (YAML 1.2) takes it for."""
+    """PyYAML's loader, but 1e-3 is a number, as in YAML 1.2 and for DVC."""
 
 
 _Loader.add_implicit_resolver(
@@ -32,7 +30,7 @@ _Loader.add_implicit_resolver(
 
 
 class Block(BaseModel):
-    """A block of such a file: nothing but its keys, and no value that is nearly of their type."""
+    """A block of a file: unknown keys are refused, and values are not converted to another type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -44,8 +42,8 @@ def load(path: Path, schema: type[B]) -> B:
     """Read a YAML file and check it.
 
     Raises:
-        InputError: one line a problem, with the key, its line in the file, what is wrong, and for
-            an unknown key the nearest known one.
+        InputError: one line a problem: the key, its line in the file, what is wrong, and for an
+            unknown key the most similar known one.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -68,15 +66,15 @@ def load(path: Path, schema: type[B]) -> B:
 
 
 def read_value(text: str) -> Any:
-    """A value from YAML, as in a params file."""
+    """Parse a YAML value as in a params file."""
     return yaml.load(text, Loader=_Loader)  # nosec B506 # a SafeLoader
 
 
 def changed(block: B, values: Mapping[str, Any]) -> B:
-    """A checked block with other values, by dotted key.
+    """Replace values of a checked block, by dotted key.
 
     Raises:
-        InputError: one line a problem, as of `load` without file and line.
+        InputError: one line a problem, as from `load` but without file and line.
     """
     tree = block.model_dump()
     for key, value in values.items():
@@ -84,7 +82,7 @@ def changed(block: B, values: Mapping[str, Any]) -> B:
         place = tree
         for parent in parents:
             if not isinstance(place.get(parent), dict):
-                place[parent] = {}  # no block: what is said of it names the key
+                place[parent] = {}  # not a block: the check below reports it by its key
             place = place[parent]
         place[last] = value
     schema = type(block)
@@ -96,7 +94,7 @@ def changed(block: B, values: Mapping[str, Any]) -> B:
 
 
 def line(path: Path, keys: list[str]) -> int:
-    """Line, from 1, of the deepest of `keys` that a YAML file has."""
+    """The line, counted from 1, of the deepest of `keys` that a YAML file has."""
     return _line(yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader), keys)
 
 
@@ -111,8 +109,8 @@ def _describe(schema: type[BaseModel], keys: list[str], problem: dict[str, Any])
         case "extra_forbidden":
             known = _known_keys(schema, keys[:-1])
             near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
-            mend = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
-            return f"{place}: unknown key; {mend}"
+            hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+            return f"{place}: unknown key; {hint}"
         case "missing":
             return f"{place}: missing"
         case _:
@@ -123,13 +121,12 @@ def _describe(schema: type[BaseModel], keys: list[str], problem: dict[str, Any])
 def _known_keys(schema: type[BaseModel], keys: list[str]) -> list[str]:
     kind: Any = schema
     for key in keys:
-        # A block of its own, or a mapping from names of the user's to blocks of one kind.
+        # The key of a block, or a name that the user chose, in a mapping to blocks of one type.
         kind = get_args(kind)[1] if get_origin(kind) is dict else kind.model_fields[key].annotation
     return list(kind.model_fields)
 
 
 def _line(node: yaml.Node | None, keys: list[str]) -> int:
-    """Line of the deepest of `keys` that the file has, from 1."""
     line = 1
     for key in keys:
         if isinstance(node, yaml.MappingNode):
@@ -149,7 +146,7 @@ HeldOut = Annotated[float, Field(ge=0.05, le=0.5)]
 Precision = Literal["float32", "bfloat16"]
 
 _NUMBER = r"\d+(?:\.\d+)?"
-# What the rules mean: `pneumonia.evaluation.threshold`.
+# params.yaml explains the rules.
 THRESHOLD_RULE = re.compile(
     rf"youden|sensitivity>=(?P<sensitivity>{_NUMBER})"
     rf"|cost (?P<missed>{_NUMBER}):(?P<alarm>{_NUMBER})"
@@ -157,7 +154,7 @@ THRESHOLD_RULE = re.compile(
 
 
 class PhantomParams(Block):
-    """The drawn data set."""
+    """The synthetic data set."""
 
     images: int = Field(ge=40, le=100_000)
     seed: Seed
@@ -170,7 +167,7 @@ class MedmnistParams(Block):
 
 
 def _with_patient(pattern: str) -> str:
-    """Refuse what is no regular expression with a group `patient`; "" is none."""
+    """Refuse anything but a regular expression with a group `patient`, or "" for none."""
     try:
         groups = re.compile(pattern).groupindex
     except re.error as error:
@@ -185,11 +182,8 @@ def _with_patient(pattern: str) -> str:
 class DataParams(Block):
     """Where the images come from."""
 
-    # Each a module in pneumonia.datasets.sources.
-    source: Annotated[
-        Literal["phantom", "folder", "kaggle", "medmnist", "table"],
-        BeforeValidator(lambda name: "table" if name == "dicom" else name),  # its former name
-    ]
+    # Each is a module in pneumonia.datasets.sources.
+    source: Literal["phantom", "folder", "kaggle", "medmnist", "table"]
     path: str = Field(min_length=1)
     patient_pattern: Annotated[str, AfterValidator(_with_patient)]
     patient_csv: str
@@ -209,7 +203,7 @@ class PrepareParams(Block):
 
 
 class VisualizeParams(Block):
-    """The look at the data."""
+    """The audit of the data and its figures."""
 
     images_per_class: int = Field(ge=1, le=24)
     near_duplicate_distance: int = Field(ge=0, le=64)
@@ -268,15 +262,15 @@ class TransferParams(TrainingParams):
 
 
 def _threshold_rule(rule: str) -> str:
-    """Refuse what is no rule, a sensitivity that is not above 0 to 1, and a cost of 0."""
-    found = THRESHOLD_RULE.fullmatch(rule)
-    if not found:
+    """Refuse anything but a rule, a sensitivity outside (0, 1], and a cost of 0."""
+    match = THRESHOLD_RULE.fullmatch(rule)
+    if not match:
         raise PydanticCustomError(
             "threshold", "Input should be youden, sensitivity>=0.95 or cost 5:1 (any numbers)"
         )
-    if not 0 < float(found["sensitivity"] or 1) <= 1:
+    if not 0 < float(match["sensitivity"] or 1) <= 1:
         raise PydanticCustomError("threshold", "The sensitivity should be above 0 and at most 1")
-    if not min(float(found["missed"] or 1), float(found["alarm"] or 1)) > 0:
+    if not min(float(match["missed"] or 1), float(match["alarm"] or 1)) > 0:
         raise PydanticCustomError("threshold", "Both costs should be above 0")
     return rule
 
@@ -292,7 +286,7 @@ class EvaluateParams(Block):
 
 
 class LayerParams(Block):
-    """Keras' name of the layer whose activations are looked at, by model."""
+    """The Keras name of the layer that Grad-CAM explains, by model."""
 
     scratch: str = Field(min_length=1)
     transfer: str = Field(min_length=1)
@@ -328,14 +322,14 @@ class RegisterParams(Block):
 
 
 class EngineParams(Block):
-    """What stages run on. Nothing of it changes what they write, so none depends on it."""
+    """Where stages run. It does not change their outputs, so no stage depends on it."""
 
     prepare: Literal["local", "ray"]
     ray_address: str = Field(min_length=1)
 
 
 with warnings.catch_warnings():
-    # A stage is called `register`, and so is a method of abstract classes, which nothing here calls.
+    # The stage `register` has the name of a method of abstract classes, which nothing here calls.
     warnings.filterwarnings("ignore", message='Field name "register"')
 
     class Params(Block):
@@ -355,5 +349,5 @@ with warnings.catch_warnings():
 
 
 def load_params(path: Path) -> Params:
-    """Read and check a params file; errors as of `checked.load`."""
+    """Read and check a params file; raises as `load`."""
     return load(path, Params)

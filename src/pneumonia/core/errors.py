@@ -1,4 +1,4 @@
-"""What a user is told in a line, not by a stack trace: bad input, a disk that takes nothing."""
+"""Errors that a user reads as one line, not as a stack trace: bad input, and a disk that fails."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-AGAIN = "run the same again"
+AGAIN = "run the same command again"
 _FULL = f"free some space and {AGAIN}"
-_CLOSED = f"give this user the right to it and {AGAIN}"
-# By what a system or a library says, as HDF5 and databases do not hand on the number.
-_MENDS = {
+_CLOSED = f"give this user the permission and {AGAIN}"
+# By the text of the message, because HDF5 and databases do not pass on the error number.
+_REMEDIES = {
     os.strerror(errno.ENOSPC): ("disk full while writing", _FULL),
     os.strerror(errno.EDQUOT): ("disk quota used up while writing", _FULL),
     os.strerror(errno.EFBIG): ("file too large while writing", f"raise `ulimit -f` and {AGAIN}"),
@@ -26,55 +26,58 @@ _MENDS = {
 
 
 class InputError(Exception):
-    """Bad input: a file, a param, a data set. Its text is for the user, one line a problem."""
+    """Bad input: a file, a param, a data set. The text is for the user, one line a problem."""
 
 
 def disk_trouble(error: BaseException, place: Path | None = None) -> str:
-    """One line, if a disk that is full or closed to this user is behind an error; else "".
+    """Explain an error in one line if a full or write-protected disk caused it; otherwise "".
 
     Args:
-        error: or what it came from.
-        place: what was being written, where the error does not name a file.
+        error: the exception; its causes are searched too.
+        place: what was being written, if the error names no file.
     """
-    seen: set[int] = set()
+    visited: set[int] = set()
     cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        for words, (what, mend) in _MENDS.items():
-            if re.search(re.escape(words), str(cause), re.IGNORECASE):
-                # Of a copy the second one is what was written.
-                named = (getattr(cause, name, None) for name in ("filename2", "filename"))
-                where = next(filter(None, named), place)
-                # Where nobody knows the place: "disk full: ...".
-                told = f"{what} {where}" if where else what.removesuffix(" while writing")
-                return f"{told.removesuffix(' at')}: {mend}"
-        cause = _behind(cause)
+    while cause is not None and id(cause) not in visited:
+        visited.add(id(cause))
+        for text, (problem, remedy) in _REMEDIES.items():
+            if re.search(re.escape(text), str(cause), re.IGNORECASE):
+                # A copy has two file names; the second is the one written.
+                names = (getattr(cause, name, None) for name in ("filename2", "filename"))
+                file = next(filter(None, names), place)
+                # Without a file: "disk full: ...".
+                line = f"{problem} {file}" if file else problem.removesuffix(" while writing")
+                return f"{line.removesuffix(' at')}: {remedy}"
+        cause = _cause(cause)
     return ""
 
 
-def _behind(error: BaseException) -> BaseException | None:
-    """What an error came from. A bug in what handles a disk's error has not come from the disk."""
+def _cause(error: BaseException) -> BaseException | None:
+    """The exception that led to an error.
+
+    A built-in error that is raised while a disk error is handled is a bug in the handler and does
+    not count, except OSError and RuntimeError (h5py raises the latter).
+    """
     if error.__cause__ or error.__suppress_context__:
         return error.__cause__
-    of_python = type(error).__module__ == "builtins"
-    known = isinstance(error, (OSError, RuntimeError))  # h5py has the second one
-    return error.__context__ if known or not of_python else None
+    builtin = type(error).__module__ == "builtins"
+    return error.__context__ if isinstance(error, (OSError, RuntimeError)) or not builtin else None
 
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Say in one line that a disk is full or closed, where that ends the block.
+    """Turn the error of a full or write-protected disk within the block into an InputError.
 
     Raises:
-        InputError: it did.
+        InputError: the disk is full or write-protected.
     """
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        # Each library has its own for it: OSError, h5py's, Pillow's, pandas', a worker's.
-        told = disk_trouble(error, place)
-        if not told:
+        # Each library has its own type: OSError, h5py's, Pillow's, pandas', a worker's.
+        line = disk_trouble(error, place)
+        if not line:
             raise
-        raise InputError(told) from None
+        raise InputError(line) from None

@@ -1,7 +1,7 @@
-"""Whether the files of a training are as it wrote them.
+"""Output folders that are complete or absent, and checksums of a training's files.
 
-A disk or a copy that changes a byte of the weights changes answers without a word. `training.json`
-has the SHA-256 of what was written beside it, and whoever loads one of those files compares.
+A disk or a copy that changes a byte of the weights would change predictions unnoticed. So
+`training.json` holds the SHA-256 of the files beside it, and they are compared when they are read.
 """
 
 from __future__ import annotations
@@ -17,68 +17,70 @@ from typing import Any
 from pneumonia.core.errors import InputError, writing
 
 RECORD = "training.json"
-REPAIR = "`make repair` puts damaged outputs aside, then `dvc repro` makes them anew"
+REPAIR = "`make repair` moves damaged outputs away, then `dvc repro` makes them again"
 
 
 def sha256(path: Path) -> str:
-    """Of a file's content, hexadecimal."""
+    """SHA-256 of a file's content, hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def hashes(files: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 by name, for the record of a training."""
+    """SHA-256 by file name, for `training.json`."""
     return {file.name: sha256(file) for file in files}
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What a training in `folder` wrote of itself.
+    """Read `training.json`, the record that a training wrote into its folder.
 
     Raises:
-        InputError: nothing there, or nothing that can be read.
+        InputError: the file is missing, unreadable or damaged.
     """
-    file = folder / RECORD
+    path = folder / RECORD
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{file}: no such file; `dvc repro` trains anew") from None
+        raise InputError(f"{path}: no such file; `dvc repro` trains the model again") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "damaged"
-        raise InputError(f"{file}: {reason}; {REPAIR}") from None
-    if not isinstance(found, dict):
-        raise InputError(f"{file}: damaged; {REPAIR}")
-    return found
+        raise InputError(f"{path}: {reason}; {REPAIR}") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{path}: damaged; {REPAIR}")
+    return record
 
 
-def read_checked(path: Path, expected: str = "", mend: str = REPAIR) -> bytes:
-    """A file's content, if it is what was written.
+def read_checked(path: Path, expected: str = "", remedy: str = REPAIR) -> bytes:
+    """Read a file and compare its SHA-256.
 
     Args:
-        path: of the file.
-        expected: its SHA-256; "": the one in the record beside it. Where there is no record, as of
-            a training by an earlier version, nothing is compared.
-        mend: what the message says to do.
+        path: the file.
+        expected: its SHA-256. If empty, the one in the `training.json` beside the file; a file in a
+            folder without `training.json` is read without a check.
+        remedy: what the error message tells the user to do.
 
     Raises:
-        FileNotFoundError: no such file.
-        InputError: it has changed.
+        FileNotFoundError: the file is missing.
+        InputError: the file has changed, or `training.json` has no SHA-256 of it.
     """
     content = path.read_bytes()
-    if not expected and (path.parent / RECORD).exists():
+    if not expected:
+        if not (path.parent / RECORD).exists():
+            return content
         expected = read_record(path.parent).get("sha256", {}).get(path.name, "")
-    if expected and hashlib.sha256(content).hexdigest() != expected:
-        raise InputError(f"{path}: damaged, its SHA-256 is not the recorded one; {mend}")
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise InputError(f"{path}: damaged, its SHA-256 is not the recorded one; {remedy}")
     return content
 
 
 @contextmanager
 def replaced(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `folder` when the block ends without error.
+    """Yield an empty folder, which replaces `folder` when the block ends without an error.
 
-    Until then the former content of `folder` is untouched, so a stage that fails loses nothing
-    (its outputs are `persist: true` in `dvc.yaml` for the same reason).
+    Until then `folder` keeps its previous content, so a stage that fails loses nothing (the outputs
+    are `persist: true` in `dvc.yaml` for the same reason).
 
     Raises:
-        InputError: nothing can be written beside `folder`, or no more.
+        InputError: the disk beside `folder` is full or not writable.
     """
     new = folder.with_name(folder.name + ".writing")
     former = folder.with_name(folder.name + ".former.writing")
@@ -101,5 +103,5 @@ def replaced(folder: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON that is the same for the same value."""
+    """Write JSON; equal values give equal bytes."""
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

@@ -1,7 +1,4 @@
-"""How many cores this process may use, which in a container is not how many the host has.
-
-Work on a Ray cluster: tasks to results, whatever becomes of single nodes.
-"""
+"""Processor cores of this process, and tasks on the cores of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -15,11 +12,14 @@ from typing import Any, TypeVar
 
 from pneumonia.core.errors import InputError
 
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2: "MICROSECONDS PERIOD", or "max PERIOD"
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2: "MICROSECONDS PERIOD" or "max PERIOD"
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 
 def cores(quota: Path = QUOTA) -> int:
-    """Cores by affinity and by the cgroup's quota, rounded up; at least 1."""
+    """Cores that this process may use: by affinity and the container's quota, rounded up, >= 1."""
     allowed = len(os.sched_getaffinity(0))
     try:
         share, period = quota.read_text(encoding="utf-8").split()
@@ -30,30 +30,26 @@ def cores(quota: Path = QUOTA) -> int:
     return max(1, min(allowed, math.ceil(int(share) / int(period))))
 
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
-
-
 def each(
     address: str, make: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task]
 ) -> Iterator[Result]:
-    """Do tasks on the cores of a cluster; the results, as they come.
+    """Do tasks on the cores of a Ray cluster; yields the results in the order they finish.
 
-    A task whose node dies is done again on another, perhaps for the second time: it must write the
-    same then. The package itself is sent to the nodes; what it imports has to be there, in the
-    same versions.
+    If a node dies, its tasks run again on another node, some of them for the second time, so a task
+    that writes files must write the same ones again. This package is sent to the nodes; the
+    libraries that it imports must be installed there in the same versions.
 
     Args:
-        address: auto (the cluster of this machine), HOST:PORT, or local (a cluster of this machine
-            alone, for this call).
-        make: makes what does a task, once in every worker; it is pickled, and so are tasks and
-            results.
-        tasks: pieces of some seconds each.
+        address: auto (the cluster of this machine), HOST:PORT, or local (a new cluster on this
+            machine, for this call).
+        make: called once in every worker; returns the function that does a task. It is pickled, and
+            so are tasks and results.
+        tasks: pieces of work of some seconds each.
 
     Raises:
         InputError: Ray is not installed, or no cluster answers.
     """
-    # Nothing calls home; it is read when the library is loaded.
+    # Ray sends no usage statistics; it reads this variable when it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -66,22 +62,24 @@ def each(
     _connect(address)
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
-        # A block a task: what Ray hands out, and does again.
-        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        available = int(ray.cluster_resources().get("CPU", 1))
+        workers = max(1, min(len(rows), available))
+        # One block a task: a block is what Ray gives to a worker, and repeats.
+        results = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _Worker,
             fn_constructor_args=(pickle.dumps(make),),
             batch_size=None,
             num_cpus=1,
-            compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=_cores(len(rows))),
+            compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=workers),
         )
-        for row in done.iter_rows():
+        for row in results.iter_rows():
             yield pickle.loads(row["result"])  # nosec B301 # made by our own workers
     finally:
         ray.shutdown()
 
 
 class _Worker:
-    """What Ray Data calls a worker: made once in a process, called with a block of one task."""
+    """Ray Data creates one in each worker process and calls it with blocks of one task."""
 
     def __init__(self, make: bytes) -> None:
         self._work = pickle.loads(make)()  # nosec B301 # from our own driver
@@ -95,7 +93,7 @@ def _connect(address: str) -> None:
     """Join a cluster, or start one on this machine.
 
     Raises:
-        InputError: none answers.
+        InputError: no cluster answers.
     """
     import ray
 
@@ -114,9 +112,3 @@ def _connect(address: str) -> None:
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"Ray at {address}: {reason}") from None
-
-
-def _cores(tasks: int) -> int:
-    import ray
-
-    return max(1, min(tasks, int(ray.cluster_resources().get("CPU", 1))))

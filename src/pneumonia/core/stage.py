@@ -1,4 +1,4 @@
-"""What every file in `stages/` shares: its command line, its params, its errors, its outputs."""
+"""What the files in `stages/` share: the command line, params, errors and the list of sources."""
 
 from __future__ import annotations
 
@@ -14,47 +14,58 @@ import yaml
 from pneumonia.core.config import Params, load_params
 from pneumonia.core.errors import InputError, disk_trouble
 
+CODE = ("src", "stages")
+
 
 def run(name: str, description: str | None, main: Callable[[Params], None]) -> None:
-    """Parse the command line, check `params.yaml`, call `main` with it.
+    """Parse the command line, check `params.yaml` and call `main` with it.
 
-    An `InputError` ends the process with status 1 and its own lines on standard error, so that a
-    user reads the reason and not a stack trace, and so does a disk that is full or closed to
-    writing; any other exception is a bug and keeps its trace.
+    An `InputError`, or an error of a full or write-protected disk, ends the process with status 1
+    and a message on standard error. Any other exception is a bug and keeps its stack trace.
     """
     parser = argparse.ArgumentParser(
         prog=f"stages/{name}.py",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"Run by `dvc repro {name}`. Knobs: the `{name}` block of params.yaml.",
+        epilog=f"Run by `dvc repro {name}`. Params: the `{name}` block of params.yaml.",
     )
     parser.add_argument(
         "--params", type=Path, default=Path("params.yaml"), help="params file (params.yaml)"
     )
     arguments = parser.parse_args()
-    # Before TensorFlow is imported by anyone: its start-up lines are noise to a reader.
+    # Before TensorFlow is imported: its start-up messages mean nothing to the user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         main(load_params(arguments.params))
     except InputError as error:
         _end(name, str(error))
     except Exception as error:
-        told = disk_trouble(error)
-        if not told:
+        message = disk_trouble(error)
+        if not message:
             raise
-        _end(name, told)
+        _end(name, message)
 
 
-def _end(name: str, told: str) -> NoReturn:
-    for line in told.splitlines():
+def _end(name: str, message: str) -> NoReturn:
+    for line in message.splitlines():
         print(f"{name}: {line}", file=sys.stderr)
     sys.exit(1)
 
 
 def sources(name: str) -> list[Path]:
-    """The files that decide what a stage computes, params and data aside.
+    """The files that decide what a stage computes, apart from params and data.
 
-    These are its code and the locked libraries; a test holds the list in dvc.yaml to its imports.
+    These are the stage's code and `requirements.txt`, from its dependencies in `dvc.yaml` (a test
+    compares those with its imports). A folder stands for all Python files below it.
+
+    Returns:
+        sorted, relative to the repository's root, where this must run.
     """
     stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    return [Path(file) for file in stages[name]["deps"] if file.endswith((".py", ".txt"))]
+    files: set[Path] = set()
+    for dependency in map(Path, stages[name]["deps"]):
+        if dependency.parts[0] in CODE:
+            files |= set(dependency.rglob("*.py")) if dependency.is_dir() else {dependency}
+        elif dependency.suffix == ".txt":
+            files.add(dependency)
+    return sorted(files)
