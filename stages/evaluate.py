@@ -50,10 +50,11 @@ def main(params: Params) -> None:
         # The rows are sorted by a hash, so the first images of a split are a random sample.
         train = load_images(DATA, table[table["split"] == "train"].head(plausibility.IMAGES))
         validation = images[(rows["split"] == "val").to_numpy()][: plausibility.IMAGES]
-        plausibility.fit(train, validation).save(folder / "plausibility.npz")
+        statistics = plausibility.fit(train, validation, shifts.shifted)
+        statistics.save(folder / "plausibility.npz")
         evaluate.write_files(folder, evaluations, robust, comparisons, audit["probes"])
         chosen = OperatingPoints(evaluate.better(evaluations, robust), points)
-        (folder / "operating_point.json").write_text(chosen.to_json(), encoding="utf-8")
+        chosen.write(folder / "operating_point.json")
         scored = {
             name: of_validation(graph.sha256, logits[name], rows, shifted, name)
             for name, graph in graphs.items()

@@ -1,6 +1,12 @@
-"""What lies with a registered model, read once: for its pyfunc and for the application.
+"""Load a model from the registry, from a folder, or from a training's output.
 
-The model that scores: fetched once, handed to workers as bytes, known by a hash.
+From Python:
+
+    from pneumonia.inference.bundle import load_model
+
+    model = load_model("models:/pneumonia-chest-xray@champion")
+    prediction = model.predict("xray.jpeg")
+    print(prediction.label, prediction.probability)
 """
 
 from __future__ import annotations
@@ -17,21 +23,36 @@ from typing import Any
 
 import yaml
 
+from pneumonia.core import files
 from pneumonia.core.errors import InputError
 from pneumonia.core.parallel import cores
 from pneumonia.inference import plausibility
-from pneumonia.inference.operating_point import OperatingPoint
-from pneumonia.inference.predictor import Graph, Predictor
+from pneumonia.inference.operating_point import OperatingPoints
+from pneumonia.inference.predictor import Graph, Prediction, Predictor
 
 REPAIR_MODEL = (
-    "fetch the model anew; if the store has it so, `make register` registers it anew where it was"
-    " trained, and `make rollback` goes back to the one before it"
+    "fetch the model again; if it is damaged in the store, run `make register` where it was"
+    " trained, or `make rollback` for the previous version"
 )
+TRAININGS = ("scratch", "transfer")  # their outputs are models/NAME
+META = "registered_model_meta"
+# Artifact of the registered model, and its file below `artifacts`.
+FILES = {
+    "graph": "graph.onnx",
+    "operating_point": "operating_point.json",
+    "plausibility": "plausibility.npz",
+    "record": "record.json",
+    "model_page": "model_card.html",
+    "samples": "samples",
+}
+# Artifacts that predictions and warnings depend on.
+DECISIVE = ("graph", "operating_point", "plausibility")
+ModelFiles = Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A drawn image to try: its file's name, its class, its bytes (PNG)."""
+    """A drawn image to try: file name, label, bytes (PNG)."""
 
     name: str
     label: str
@@ -40,41 +61,118 @@ class Sample:
 
 @dataclass(frozen=True)
 class ModelBundle:
-    """A model that is ready to answer.
+    """A model that is ready to predict.
 
     Attributes:
-        name, version: as registered; of a model that is not, its training and "".
+        name, version: as registered; without a registry the training's name and "".
         source: "scratch" or "transfer".
-        predictor: graph, preprocessing, operating point.
-        plausibility: statistics of the images it was trained on; None without them.
+        predictor: graph, preprocessing, operating point and statistics for the warnings.
         record: hashes, data, params and metrics, as registry/registration.py wrote them.
         card: the model card, HTML; "" without one.
         samples: drawn images.
-        pool: threads for what is done to a single image, one a core.
+        pool: threads for work on single images, one a core.
     """
 
     name: str
     version: str
     source: str
     predictor: Predictor
-    plausibility: plausibility.Plausibility | None
     record: dict[str, Any]
     card: str
     samples: tuple[Sample, ...]
     pool: ThreadPoolExecutor = field(repr=False)
 
+    def predict(self, image: str | Path | bytes) -> Prediction:
+        """Predict one image; see `Predictor.predict`."""
+        return self.predictor.predict(image)
 
-def load_bundle(artifacts: Mapping[str, str], threads: int = 0) -> ModelBundle:
-    """Read the files of a registered model, by the names that registry/registration.py gave them.
 
-    Models that were registered with fewer of them are served with less.
+def load_model(where: str, threads: int = 0) -> ModelBundle:
+    """Load a model.
+
+    Args:
+        where: `models:/NAME@champion` or `models:/NAME/VERSION`; the folder of a fetched model; or
+            `scratch` or `transfer`, or such a folder, as trained here.
+        threads: for inference; 0 means all cores.
 
     Raises:
-        InputError: the graph is not the one that was registered.
+        InputError: no such model, or it is damaged, or the store does not respond.
+    """
+    return load_files(fetch_model(where), threads)
+
+
+def champion() -> str:
+    """URI of the champion of params.yaml."""
+    from pneumonia.core.config import load_params
+
+    name = load_params(Path("params.yaml")).register.registered_model
+    return f"models:/{name}@champion"
+
+
+def fetch_model(where: str) -> ModelFiles:
+    """Read the files of a model, some megabytes: workers that get them need no access to the store.
+
+    Args:
+        where: as for `load_model`.
+
+    Returns:
+        content by path, as in the folder of a fetched model.
+
+    Raises:
+        InputError: as for `load_model`.
+    """
+    if where in TRAININGS:
+        return _read_training(Path("models", where))
+    if (Path(where) / files.RECORD).is_file():
+        return _read_training(Path(where))
+    if Path(where).is_dir():
+        return _read_fetched(where, Path(where))
+    if ":" not in where:
+        raise InputError(f"--model {where}: neither a folder nor models:/NAME@champion")
+    from pneumonia.tracking import store
+
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ["MLFLOW_TRACKING_URI"] = store.uri()
+    store.hush()
+    with TemporaryDirectory() as folder:
+        try:
+            from mlflow.artifacts import download_artifacts
+
+            fetched = download_artifacts(artifact_uri=where, dst_path=folder)
+        except Exception as error:
+            # Each kind of store has its own exceptions: files, SQL, HTTP.
+            raise store.not_loaded(where, error) from None
+        return _read_fetched(where, Path(fetched))
+
+
+def load_files(content: ModelFiles, threads: int = 0) -> ModelBundle:
+    """A model from what `fetch_model` read.
+
+    Raises:
+        InputError: the model is damaged.
+    """
+    with TemporaryDirectory() as folder:
+        for name, payload in content.items():
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(payload)
+        paths = {name: Path(folder, "artifacts", file) for name, file in FILES.items()}
+        return load_artifacts(
+            {name: str(path) for name, path in paths.items() if path.exists()}, threads
+        )
+
+
+def load_artifacts(artifacts: Mapping[str, str], threads: int = 0) -> ModelBundle:
+    """A model from paths by artifact name, as MLflow gives them to a pyfunc.
+
+    Only the graph and the operating point are required.
+
+    Raises:
+        InputError: a file is damaged, or the graph is not the one that was registered.
     """
     point_file = Path(artifacts["operating_point"])
-    point = json.loads(point_file.read_text(encoding="utf-8"))
-    source = point.pop("model")
+    points = OperatingPoints.read(point_file)
     name, version = _registered(point_file)
     threads = threads or cores()
     statistics = artifacts.get("plausibility")
@@ -82,11 +180,14 @@ def load_bundle(artifacts: Mapping[str, str], threads: int = 0) -> ModelBundle:
     sha256 = record.get("hashes", {}).get("graph_sha256", "")
     graph = Graph(Path(artifacts["graph"]), threads, sha256, REPAIR_MODEL)
     return ModelBundle(
-        name=name or source,
+        name=name or points.better,
         version=version,
-        source=source,
-        predictor=Predictor(graph, OperatingPoint(**point)),
-        plausibility=plausibility.load(Path(statistics)) if statistics else None,
+        source=points.better,
+        predictor=Predictor(
+            graph,
+            points.points[points.better],
+            plausibility.load(Path(statistics)) if statistics else None,
+        ),
         record=record,
         card=_text(artifacts, "model_page"),
         samples=_samples(artifacts),
@@ -94,13 +195,56 @@ def load_bundle(artifacts: Mapping[str, str], threads: int = 0) -> ModelBundle:
     )
 
 
+def decisive_sha256(content: ModelFiles) -> str:
+    """SHA-256 of all that predictions and warnings depend on, of what `fetch_model` read."""
+    hashed = hashlib.sha256()
+    for name in DECISIVE:
+        path = f"artifacts/{FILES[name]}"
+        if path in content:
+            hashed.update(f"{name} {hashlib.sha256(content[path]).hexdigest()}\n".encode())
+    return hashed.hexdigest()
+
+
+def _read_training(folder: Path) -> ModelFiles:
+    """What was trained in `folder`, models/NAME, with its operating point from reports/evaluate."""
+    evaluation = folder.parent.parent / "reports" / "evaluate"
+    points = OperatingPoints.read(evaluation / FILES["operating_point"])
+    try:
+        single = OperatingPoints(folder.name, {folder.name: points.points[folder.name]})
+        graph = files.read_checked(folder / FILES["graph"])
+    except KeyError:
+        raise InputError(f"{folder}: `dvc repro evaluate` has not evaluated this model") from None
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{error.filename}: no such file; `make repro` trains the models"
+        ) from None
+    content = {
+        f"artifacts/{FILES['graph']}": graph,
+        f"artifacts/{FILES['operating_point']}": single.to_json().encode(),
+    }
+    statistics = evaluation / FILES["plausibility"]
+    if statistics.is_file():
+        content[f"artifacts/{FILES['plausibility']}"] = statistics.read_bytes()
+    return content
+
+
+def _read_fetched(where: str, folder: Path) -> ModelFiles:
+    """What lies in the folder of a fetched model, but for its code."""
+    paths = [folder / META, *(folder / "artifacts").rglob("*")]
+    content = {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()
+    }
+    if not {f"artifacts/{FILES[name]}" for name in ("graph", "operating_point")} <= set(content):
+        raise InputError(f"--model {where}: not a model of this project")
+    return content
+
+
 def _registered(artifact: Path) -> tuple[str, str]:
     """Name and version, which MLflow writes beside a model fetched from the registry."""
     for folder in artifact.parents:
-        meta = folder / "registered_model_meta"
-        if meta.is_file():
-            found = yaml.safe_load(meta.read_text(encoding="utf-8"))
-            return str(found["model_name"]), str(found["model_version"])
+        if (folder / META).is_file():
+            meta = yaml.safe_load((folder / META).read_text(encoding="utf-8"))
+            return str(meta["model_name"]), str(meta["model_version"])
     return "", ""
 
 
@@ -112,88 +256,7 @@ def _samples(artifacts: Mapping[str, str]) -> tuple[Sample, ...]:
     """The drawn images: CLASS-NUMBER.png."""
     if "samples" not in artifacts:
         return ()
-    files = sorted(Path(artifacts["samples"]).glob("*.png"))
+    paths = sorted(Path(artifacts["samples"]).glob("*.png"))
     return tuple(
-        Sample(file.name, file.stem.split("-")[0].upper(), file.read_bytes()) for file in files
+        Sample(path.name, path.stem.split("-")[0].upper(), path.read_bytes()) for path in paths
     )
-
-
-META = ("MLmodel", "registered_model_meta")
-# What decides on an answer; the model card does not.
-DECISIVE = ("graph", "operating_point", "plausibility")
-Files = Mapping[str, bytes]
-
-
-def fetch_model(model: str) -> dict[str, bytes]:
-    """Read what of a registered model is needed for scoring: path in its folder to contents.
-
-    A few megabytes. Workers that are handed them need no way to the store.
-
-    Args:
-        model: `models:/NAME@champion`, or the folder of a fetched model.
-
-    Raises:
-        InputError: no such model, or its store does not answer.
-    """
-    if Path(model).is_dir():
-        return _read(model, Path(model))
-    if ":" not in model:
-        raise InputError(f"--model {model}: neither a folder nor models:/NAME@champion")
-    from pneumonia.tracking import store
-
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ["MLFLOW_TRACKING_URI"] = store.uri()
-    store.hush()
-    with TemporaryDirectory() as folder:
-        try:
-            from mlflow.artifacts import download_artifacts
-
-            fetched = download_artifacts(artifact_uri=model, dst_path=folder)
-        except Exception as error:
-            # Each kind of store has its own exceptions: files, SQL, HTTP.
-            raise store.not_loaded(model, error) from None
-        return _read(model, Path(fetched))
-
-
-def champion() -> str:
-    """Where the champion of params.yaml is, as `fetch_model` takes it."""
-    from pneumonia.core.config import load_params
-
-    name = load_params(Path("params.yaml")).evaluate.registered_model
-    return f"models:/{name}@champion"
-
-
-def load_model(files: Files, threads: int) -> ModelBundle:
-    """A model from its files, for so many threads that score side by side."""
-
-    with TemporaryDirectory() as folder:
-        for name, payload in files.items():
-            path = Path(folder, name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(payload)
-        artifacts = {name: str(Path(folder, path)) for name, path in _artifacts(files).items()}
-        return load_bundle(artifacts, threads)
-
-
-def decisive_sha256(files: Files) -> str:
-    """Of what decides on the answers: graph, operating point, statistics for the warnings."""
-    hashed = hashlib.sha256()
-    for name, path in sorted(_artifacts(files).items()):
-        payload = hashlib.sha256(files[path]).hexdigest()
-        hashed.update(f"{name} {payload}\n".encode())
-    return hashed.hexdigest()
-
-
-def _read(model: str, folder: Path) -> dict[str, bytes]:
-    try:
-        files = {name: (folder / name).read_bytes() for name in META if (folder / name).is_file()}
-        return files | {path: (folder / path).read_bytes() for path in _artifacts(files).values()}
-    except (OSError, KeyError, TypeError, yaml.YAMLError):
-        raise InputError(f"--model {model}: no model of this project") from None
-
-
-def _artifacts(files: Files) -> dict[str, str]:
-    """Path in the folder by the name of the artifact, of the decisive ones."""
-    known = yaml.safe_load(files["MLmodel"])["flavors"]["python_function"]["artifacts"]
-    return {name: str(known[name]["path"]) for name in DECISIVE if name in known}

@@ -1,28 +1,31 @@
-"""What is fixed on validation and travels with a model: calibration, threshold, heat scale."""
+"""What is chosen on validation and goes with a model: calibration, threshold, heat map scale."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumonia.core.errors import InputError
 from pneumonia.stats.calibration import sigmoid
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """How a graph's outputs become an answer.
+    """How a graph's outputs become a prediction.
 
     Attributes:
         slope: probability = sigmoid(slope * logit + intercept), above 0.
-        intercept: see there.
-        threshold: probability at or above which an image is called pneumonia, 0 to 1.
-        map_scale: activation, in the logit's units, shown as the hottest colour; the same for every
-            image, so that a faint map looks faint.
+        intercept: see `slope`.
+        threshold: probability from which an image is labelled PNEUMONIA, 0 to 1.
+        map_scale: activation, in logits, that is drawn as the hottest colour; the same for every
+            image, so that a weak map looks weak.
 
     Raises:
-        ValueError: a slope that is not above 0 would turn the model's order of images over.
+        ValueError: a slope that is not above 0 would reverse the model's ranking of images.
     """
 
     slope: float
@@ -37,3 +40,43 @@ class OperatingPoint:
     def probability(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Calibrated probability of pneumonia, float64, 0 to 1, of the shape of `logits`."""
         return sigmoid(self.slope * logits.astype(np.float64) + self.intercept)
+
+
+@dataclass(frozen=True)
+class OperatingPoints:
+    """The content of operating_point.json, both of `evaluate` and of a registered model.
+
+    Attributes:
+        better: name of the better model by validation; of a registered model its own.
+        points: by name of the model: "scratch", "transfer", or one of them.
+    """
+
+    better: str
+    points: dict[str, OperatingPoint]
+
+    @classmethod
+    def read(cls, path: Path) -> OperatingPoints:
+        """Read the file.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        try:
+            content = json.loads(path.read_bytes())
+            points = {name: OperatingPoint(**point) for name, point in content["models"].items()}
+            return cls(content["better"], points)
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; `make repro` trains the models") from None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            raise InputError(
+                f"{path}: not an operating point; `dvc repro evaluate` or `make register` writes it"
+            ) from None
+
+    def to_json(self) -> str:
+        """The text of the file; the same for the same operating points."""
+        models = {name: asdict(point) for name, point in self.points.items()}
+        return json.dumps({"better": self.better, "models": models}, indent=2) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write the file."""
+        path.write_text(self.to_json(), encoding="utf-8")

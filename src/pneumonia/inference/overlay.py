@@ -1,7 +1,8 @@
-"""A heat map laid over its image."""
+"""Draw a heat map over its image, and write the result as a PNG without delay."""
 
 from __future__ import annotations
 
+import struct
 from functools import lru_cache
 
 import numpy as np
@@ -24,7 +25,12 @@ _INFERNO = np.array(
     ],
     dtype=np.float64,
 )
-STEPS = 255  # of heat that are told apart in a picture
+STEPS = 255  # levels of heat in a drawing, without 0
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels: grey, RGB, RGBA (PNG, third edition, table 12)
+UP = 2  # filter: the difference from the row above (section 9.2)
+COMPRESSION = 1
 
 
 def colour(values: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -37,73 +43,58 @@ def colour(values: NDArray[np.floating]) -> NDArray[np.uint8]:
 def overlay(
     image: NDArray[np.uint8], heat_map: NDArray[np.float32], scale: float, opacity: float = 0.6
 ) -> NDArray[np.uint8]:
-    """Lay a class activation map over its image.
+    """Draw a class activation map over its image.
 
-    The map is drawn on a fixed scale, and its opacity grows with it, so that the image stays
-    readable where nothing was found.
+    The scale is fixed, and the opacity grows with the heat, so that the image stays readable where
+    the map is cold.
 
     Args:
         image: uint8, (S, S).
         heat_map: float32, (h, w), not negative.
-        scale: value shown as the hottest colour, above 0.
-        opacity: there, 0 to 1.
+        scale: value drawn as the hottest colour, above 0.
+        opacity: of the hottest colour, 0 to 1.
 
     Returns:
         uint8, (S, S, 3).
     """
-    heat = _steps(smooth(heat_map * np.float32(STEPS / scale), image.shape[0]))
-    # Every step of heat on every grey of the image is mixed once; a picture is looked up.
-    return _mixed(opacity).take(heat << 8 | image).view(np.uint8).reshape(*image.shape, 3)
-
-
-def _steps(heat: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """Heat in steps to whole ones, of which the last one is all that is hotter."""
-    return (np.clip(heat, 0, STEPS) + np.float32(0.5)).astype(np.uint16)
-
-
-@lru_cache(maxsize=4)
-def _mixed(opacity: float) -> NDArray[np.void]:
-    """RGB, three bytes an element, at [step << 8 | grey]."""
-    heat = (np.arange(STEPS + 1) / STEPS)[:, None]
-    alpha, grey = opacity * heat[..., None], np.arange(256)[:, None]
-    mixed = (1 - alpha) * grey + alpha * colour(heat)
-    return mixed.round().astype(np.uint8).view("V3").reshape(-1)
+    heat = _levels(smooth(heat_map * np.float32(STEPS / scale), image.shape[0]))
+    # The blend of every level of heat with every grey is computed once, then looked up by pixel.
+    return _blends(opacity).take(heat << 8 | image).view(np.uint8).reshape(*image.shape, 3)
 
 
 def heat_layer(
     heat_map: NDArray[np.float32], scale: float, side: int, cells: bool = False
 ) -> NDArray[np.uint8]:
-    """A map to lay over its image: the hotter, the less transparent.
+    """A map alone, to be laid over its image: the hotter, the less transparent.
 
     Args:
         heat_map: float32, (h, w), not negative.
-        scale: value shown as the hottest colour, opaque; above 0.
+        scale: value drawn as the hottest colour, opaque; above 0.
         side: of the image, px.
-        cells: draw the grid as it is, opaque, not smoothed.
+        cells: draw the cells of the map, opaque, without smoothing.
 
     Returns:
         uint8, (side, side, 4), RGBA.
     """
-    in_steps = heat_map * np.float32(STEPS / scale)
-    heat = _cells(in_steps, side) if cells else smooth(in_steps, side)
-    steps = np.arange(STEPS + 1)
-    alpha = np.full_like(steps, 255) if cells else steps
-    look = np.column_stack([colour(steps / STEPS), alpha.astype(np.uint8)])
-    return look[_steps(heat)]
+    scaled = heat_map * np.float32(STEPS / scale)
+    if cells:
+        grid = Image.fromarray(scaled.astype(np.float32))
+        heat = np.asarray(grid.resize((side, side), Image.Resampling.NEAREST))
+    else:
+        heat = smooth(scaled, side)
+    levels = np.arange(STEPS + 1)
+    alpha = np.full_like(levels, 255) if cells else levels
+    palette = np.column_stack([colour(levels / STEPS), alpha.astype(np.uint8)])
+    return palette[_levels(heat)]
 
 
 def heat_scale(maps: NDArray[np.float32]) -> float:
-    """What is drawn as the hottest colour: the median of the hottest cells of maps (N, h, w).
+    """The value to draw as the hottest colour: median over maps (N, h, w) of their maximum.
 
-    Of the images of PNEUMONIA in validation it is one scale for every image. 1 where it would be 0.
+    Of the validation images with pneumonia, it is the scale for all images. 1 where it would be 0.
     """
     scale = float(np.median(maps.max(axis=(1, 2))))
     return scale if scale > 0 else 1.0
-
-
-def _cells(heat_map: NDArray[np.float32], side: int) -> NDArray[np.float32]:
-    image = Image.fromarray(heat_map.astype(np.float32))
-    return np.asarray(image.resize((side, side), Image.Resampling.NEAREST))
 
 
 def smooth(heat_map: NDArray[np.float32], side: int) -> NDArray[np.float32]:
@@ -112,9 +103,48 @@ def smooth(heat_map: NDArray[np.float32], side: int) -> NDArray[np.float32]:
     return np.clip(down @ heat_map.astype(np.float32) @ across.T, 0, None)
 
 
+def encode_png_fast(pixels: NDArray[np.uint8]) -> bytes:
+    """Lossless PNG of grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4), uint8, without metadata.
+
+    Twenty times as fast as Pillow, and a seventh larger: for responses. Files that are kept are
+    written by `images.decoding.encode_png`.
+    """
+    from isal import isal_zlib
+
+    def chunk(kind: bytes, payload: bytes) -> bytes:
+        """Length, kind, payload, and their check sum (section 5.3)."""
+        checksum = isal_zlib.crc32(payload, isal_zlib.crc32(kind))
+        return struct.pack(">I", len(payload)) + kind + payload + struct.pack(">I", checksum)
+
+    height, width = pixels.shape[:2]
+    rows = np.ascontiguousarray(pixels).reshape(height, -1)
+    channels = rows.shape[1] // width
+    filtered = np.empty((height, 1 + rows.shape[1]), np.uint8)
+    filtered[:, 0] = UP
+    filtered[0, 1:] = rows[0]
+    np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
+    header = struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPES[channels], 0, 0, 0)
+    compressed = isal_zlib.compress(filtered, COMPRESSION)
+    return PNG_SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", compressed) + chunk(b"IEND", b"")
+
+
+def _levels(heat: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Rounded to 0 to `STEPS`; hotter is `STEPS`."""
+    return (np.clip(heat, 0, STEPS) + np.float32(0.5)).astype(np.uint16)
+
+
+@lru_cache(maxsize=4)
+def _blends(opacity: float) -> NDArray[np.void]:
+    """RGB, three bytes an element, at [level << 8 | grey]."""
+    heat = (np.arange(STEPS + 1) / STEPS)[:, None]
+    alpha, grey = opacity * heat[..., None], np.arange(256)[:, None]
+    blends = (1 - alpha) * grey + alpha * colour(heat)
+    return blends.round().astype(np.uint8).view("V3").reshape(-1)
+
+
 @lru_cache(maxsize=16)
 def _bicubic(cells: int, side: int) -> NDArray[np.float32]:
-    """What Pillow's bicubic enlargement multiplies a column of cells by: float32, (side, cells).
+    """The matrix by which Pillow's bicubic enlargement multiplies a column: float32, (side, cells).
 
     Two products with small matrices take a fifth of the time of Pillow's own passes.
     """

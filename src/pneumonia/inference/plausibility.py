@@ -1,19 +1,18 @@
-"""Whether a picture looks like the images that the model was trained on; no network, no labels.
+"""Whether an image looks like the model's training images; without a network and without labels.
 
-A network answers any picture, and with confidence: a page of text has a probability too. So a
-picture is held against the training images' own statistics. It is cropped to what is not black,
-reduced to 32x32 px and standardised, which takes framing and exposure out; then three figures are
-asked, each within what ordinary images have:
+A network predicts any image with confidence, a page of text too. So an image is compared with the
+statistics of the training images. It is cropped to what is not black, reduced to 32x32 px and
+standardised, which removes framing and exposure. Then three values must be within the range of
+ordinary images:
 
 - distance: by probabilistic principal components (Tipping & Bishop 1999, J. R. Stat. Soc. B 61(3)),
-  the squared Mahalanobis distance within the components and the residual beside them, each in
+  the squared Mahalanobis distance within the components plus the residual outside them, each in
   units of its mean over the training images;
-- likeness: correlation with the mean image, which small thumbnails of chest X-rays share;
-- detail: median of the absolute Laplacian; gradients and some drawings are smoother than images.
+- likeness: correlation with the mean image;
+- detail: median of the absolute Laplacian; gradients and some drawings are smoother than X-rays.
 
-Turned and inverted images need no figures of their own: turned back, such a picture is nearer than
-as it came. What the limits catch and what they let through is measured in
-docs/explanation/warnings.md.
+A turned or inverted image is recognised because its distance falls when it is turned back.
+docs/explanation/warnings.md has measurements of what the limits detect and what they miss.
 """
 
 from __future__ import annotations
@@ -29,28 +28,28 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pneumonia.core.errors import InputError
-from pneumonia.evaluation.shifts import BLACK, shifted
 
-# By benchmarks/plausibility.py on the Kermany set: at 16 or 64 px a drawn limb passes for a chest,
-# with 32 components a drawn abdomen; with 128 more images are found wanting that lie askew.
+# By benchmarks/plausibility.py on the Kermany set: at 16 or 64 px a drawn limb passes as a chest,
+# with 32 components a drawn abdomen; with 128 more tilted X-rays get a false warning.
 SIDE = 32  # px of the thumbnail
 COMPONENTS = 64
 IMAGES = 1000  # of a split to fit to; of the Kermany set 4,000 lower the distance's limit by 6 %
-# Images enter as they are and as another hospital would give them, so that nobody is warned of a
-# image that is a little askew. The other shifts of the suite hardly change 32x32 px of images of 128
-# px and more.
+# The statistics are fitted to the images and to versions as from another hospital, so that a
+# slightly tilted X-ray gets no warning. The other shifts hardly change 32x32 px of images of 128 px
+# or more.
 SHIFTS = ("exposure", "gamma", "contrast", "zoom", "rotation", "collimator")
 STRENGTH = "medium"
-# Robust standard deviations (median, 1.4826 times the median absolute deviation) from the median of
-# ordinary images to a limit; of a normal distribution one image in 2,000 lies beyond. Quantiles would
-# rest on a handful of images where validation is small.
-FAR = 3.3
-# A row or column is image where more of it is not black: a marker on a black rim is none.
+# Distance of a limit from the median of ordinary images, in robust standard deviations (1.4826
+# times the median absolute deviation); in a normal distribution one image in 2,000 is outside.
+# Quantiles would depend on a few images where validation is small.
+LIMIT_DEVIATIONS = 3.3
+BLACK = 8  # grey level of padding and shutters, at most
+# A row or column belongs to the X-ray if more than this share is not black: a marker is less.
 FILLED = 0.05
-LEAST_SPREAD = 1.0  # grey levels; less is no picture, and would be divided by
-TINY = 1e-4  # in place of 0, from a set of an image or two, where 0 would be divided by
+LEAST_SPREAD = 1.0  # grey levels; avoids division by the spread of an empty image
+TINY = 1e-4  # replaces 0 in divisors and logarithms, for sets of very few images
 
-# Ways an image comes wrong, and what puts it right, of (..., H, W).
+# Wrong orientations, and the function that corrects each, on (..., H, W).
 TURNS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "turned a quarter to the left": lambda image: np.rot90(image, -1, (-2, -1)),
     "turned a quarter to the right": lambda image: np.rot90(image, 1, (-2, -1)),
@@ -58,44 +57,48 @@ TURNS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "upside down": lambda image: image[..., ::-1, :],
 }
 _PLACES = np.arange(SIDE**2).reshape(SIDE, SIDE)
-# Where a thumbnail's pixels are taken from, as it came and put right from each turn: (5, 1024).
-_TURNED = np.stack([_PLACES, *(back(_PLACES) for back in TURNS.values())]).reshape(-1, SIDE**2)
+# Indices of a thumbnail's pixels, unchanged and corrected from each turn: (5, 1024).
+_TURNED = np.stack([_PLACES, *(correct(_PLACES) for correct in TURNS.values())]).reshape(
+    -1, SIDE**2
+)
 INVERTED = "inverted"
-# An image counts as inverted or turned if put right it is nearer by this factor. Images turned by 15
-# degrees are by 1.24 at most, those turned by 180 by 1.33 at least (Kermany set, validation).
+Shifted = Callable[..., NDArray[np.uint8]]
+# An image counts as inverted or turned if correction divides its distance by at least this factor:
+# by 1.24 at most for X-rays turned by 15 degrees, by 1.33 at least for those turned by 180 (Kermany
+# set, validation).
 NEARER = 1.2
 
 
 @dataclass(frozen=True)
 class PlausibilityVerdict:
-    """What the statistics say of one picture.
+    """What the statistics say about one image.
 
     Attributes:
-        plausible: a chest X-ray, as it came or put right.
-        wrong: how it came, `INVERTED` or a key of `TURNS`; empty for an upright image, and where
-            nothing puts it right.
-        exposed: brightness and contrast are within those of ordinary images.
+        plausible: it looks like a chest X-ray, as sent or after correction of its orientation.
+        orientation: `INVERTED` or a key of `TURNS`; empty for an upright image, and where no
+            correction makes it plausible.
+        exposed: brightness and contrast are within the range of ordinary images.
     """
 
     plausible: bool
-    wrong: str
+    orientation: str
     exposed: bool
 
 
 @dataclass(frozen=True)
 class Plausibility:
-    """Statistics of the training images, and the limits beyond which hardly any image lies.
+    """Statistics of the training images, and the limits of ordinary images.
 
     Attributes:
         mean: of the thumbnails, float32, (1024,).
-        components: orthonormal, float32, (K, 1024).
-        variances: along them, float32, (K,), above 0.
-        residual: mean squared length beside them, float32, (), above 0.
-        distance: the largest of an ordinary image, float32, ().
-        likeness: the smallest, -1 to 1, float32, ().
-        detail: the smallest, in standard deviations of the image, float32, ().
-        brightness: least and most mean grey, 0 to 255, float32, (2,).
-        contrast: least and most standard deviation of grey, float32, (2,).
+        components: principal components, orthonormal, float32, (K, 1024).
+        variances: along the components, float32, (K,), above 0.
+        residual: mean squared length outside the components, float32, (), above 0.
+        distance: upper limit, float32, ().
+        likeness: lower limit, -1 to 1, float32, ().
+        detail: lower limit, in standard deviations of the image, float32, ().
+        brightness: lower and upper limit of the mean grey, 0 to 255, float32, (2,).
+        contrast: lower and upper limit of the standard deviation of grey, float32, (2,).
     """
 
     mean: NDArray[np.float32]
@@ -109,46 +112,47 @@ class Plausibility:
     contrast: NDArray[np.float32]
 
     def judge(self, square: NDArray[np.uint8]) -> PlausibilityVerdict:
-        """Judge the grey square, uint8, (S, S), that `decode` makes of a file."""
-        image = _image(square)
-        thumbnails = np.stack([_thumbnail(image), _thumbnail(_image(255 - image))])
-        upright, negative = _standardised(thumbnails)
-        # As it came, put right from each of the turns, and as a negative.
-        seen = np.vstack([upright[_TURNED], negative])
-        distances = self.distances(seen)
+        """Check the grey square, uint8, (S, S), that `decode` makes of a file."""
+        content = _content(square)
+        thumbnails = np.stack([_thumbnail(content), _thumbnail(_content(255 - content))])
+        original, negative = _standardised(thumbnails)
+        # As sent, corrected from each of the turns, and as a negative.
+        candidates = np.vstack([original[_TURNED], negative])
+        distances = self.distances(candidates)
         nearest = int(np.argmin(distances))
         if distances[0] < NEARER * distances[nearest]:
             nearest = 0
-        wrong, best = ("", *TURNS, INVERTED)[nearest], seen[nearest : nearest + 1]
+        orientation = ("", *TURNS, INVERTED)[nearest]
+        best = candidates[nearest : nearest + 1]
         plausible = bool(
             distances[nearest] <= self.distance
             and _likeness(best, self.mean)[0] >= self.likeness
             and _detail(best)[0] >= self.detail
         )
-        level, spread = thumbnails[0].mean(), thumbnails[0].std()
+        brightness, contrast = thumbnails[0].mean(), thumbnails[0].std()
         return PlausibilityVerdict(
             plausible=plausible,
-            wrong=wrong if plausible else "",
+            orientation=orientation if plausible else "",
             exposed=bool(
-                self.brightness[0] <= level <= self.brightness[1]
-                and self.contrast[0] <= spread <= self.contrast[1]
+                self.brightness[0] <= brightness <= self.brightness[1]
+                and self.contrast[0] <= contrast <= self.contrast[1]
             ),
         )
 
-    def distances(self, seen: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Of standardised thumbnails (N, 1024): 2 for the average training image, (N,), their dtype.
+    def distances(self, thumbnails: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Distance of standardised thumbnails (N, 1024), (N,), in their dtype; on average 2.
 
-        Fitting asks in float64; of one image the limits do not feel the difference to float32.
+        Fitting uses float64; for one image float32 is precise enough.
         """
-        axes, weights = self._axes if seen.dtype == np.float32 else self._precise_axes
-        centred = seen - self.mean
+        axes, weights = self._axes if thumbnails.dtype == np.float32 else self._precise_axes
+        centred = thumbnails - self.mean
         squares = (centred @ axes) ** 2
-        found: NDArray[np.floating] = squares @ weights + (centred**2).sum(1) / self.residual
-        return found
+        distances: NDArray[np.floating] = squares @ weights + (centred**2).sum(1) / self.residual
+        return distances
 
     @cached_property
     def _precise_axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Components as columns, and what a square along each counts for beyond the residual."""
+        """Components as columns, and the weight of a square along each minus the residual's."""
         weights = 1 / (len(self.variances) * self.variances.astype(np.float64))
         return self.components.T.astype(np.float64), weights - 1 / np.float64(self.residual)
 
@@ -158,7 +162,7 @@ class Plausibility:
         return axes.astype(np.float32), weights.astype(np.float32)
 
     def save(self, path: Path) -> None:
-        """Write the statistics as an .npz file without pickles; the same bytes for the same."""
+        """Write an .npz file without pickles; the same bytes for the same statistics."""
         with path.open("wb") as file:
             np.savez(file, **asdict(self))
 
@@ -167,18 +171,18 @@ def load(path: Path) -> Plausibility:
     """Read what `Plausibility.save` wrote.
 
     Raises:
-        InputError: no such file, damaged, or of other statistics than this version's.
+        InputError: the file is missing, damaged, or has other statistics than this version's.
     """
     names = [field.name for field in fields(Plausibility)]
     try:
-        with np.load(path, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in names}
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in names}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; `dvc repro evaluate` writes it") from None
     except Exception as error:
-        # NumPy and zipfile raise nearly anything on a damaged file.
+        # NumPy and zipfile raise many kinds of errors on a damaged file.
         reason = " ".join(str(error).split())
-        raise InputError(f"{path}: no statistics of images ({reason})") from None
+        raise InputError(f"{path}: not a file of image statistics ({reason})") from None
     count = len(arrays["components"]) if arrays["components"].ndim else 0
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(names, ()) | {
         "mean": (SIDE**2,),
@@ -189,27 +193,28 @@ def load(path: Path) -> Plausibility:
     }
     for name, array in arrays.items():
         if array.dtype != np.float32 or array.shape != shapes[name] or not np.isfinite(array).all():
-            raise InputError(f"{path}: no statistics of images ({name} is not as it was written)")
+            raise InputError(f"{path}: not a file of image statistics ({name} has the wrong form)")
     return Plausibility(**arrays)
 
 
-def fit(train: NDArray[np.uint8], validation: NDArray[np.uint8]) -> Plausibility:
-    """Fit the statistics to training images and the limits to validation images.
+def fit(train: NDArray[np.uint8], validation: NDArray[np.uint8], shifted: Shifted) -> Plausibility:
+    """Fit the statistics to training images and the limits to validation images, without labels.
 
-    Labels have no part in it. Both sets enter as they are and under the shifts above.
+    Both sets are used unchanged and under each of `SHIFTS`.
 
     Args:
         train: uint8, (N, S, S, 1), squares as `prepare` writes them.
         validation: uint8, (M, S, S, 1).
+        shifted: `evaluation.shifts.shifted`.
     """
-    seen = _standardised(_versions(train)).astype(np.float64)
-    mean = seen.mean(0)
-    centred = seen - mean
+    thumbnails = _standardised(_versions(train, shifted)).astype(np.float64)
+    mean = thumbnails.mean(0)
+    centred = thumbnails - mean
     spread, axes = np.linalg.eigh(centred.T @ centred / len(centred))
     count = min(COMPONENTS, len(centred))
     variances = np.maximum(spread[::-1][:count], TINY)
     components = axes[:, ::-1][:, :count].T
-    # An eigenvector's sign is the library's whim.
+    # The sign of an eigenvector depends on the library.
     strongest = np.abs(components).argmax(1)
     components *= np.sign(components[np.arange(count), strongest])[:, None]
     parts = {
@@ -218,11 +223,11 @@ def fit(train: NDArray[np.uint8], validation: NDArray[np.uint8]) -> Plausibility
         "variances": variances,
         "residual": max(float(spread[:-count].sum()), TINY),
     }
-    unlimited = dict.fromkeys(("distance", "likeness", "detail", "brightness", "contrast"), 0)
-    statistics = _as_plausibility(parts | unlimited)
-    ordinary = _versions(validation)
+    no_limits = dict.fromkeys(("distance", "likeness", "detail", "brightness", "contrast"), 0)
+    statistics = _as_plausibility(parts | no_limits)
+    ordinary = _versions(validation, shifted)
     grey = ordinary.reshape(len(ordinary), -1)
-    # On these scales each figure of ordinary images is about normal.
+    # On these scales each value of ordinary images is about normally distributed.
     standard = _standardised(ordinary)
     distance = _log(statistics.distances(standard.astype(np.float64)))
     likeness = np.arctanh(np.clip(_likeness(standard, statistics.mean), -1 + TINY, 1 - TINY))
@@ -239,35 +244,35 @@ def fit(train: NDArray[np.uint8], validation: NDArray[np.uint8]) -> Plausibility
     )
 
 
-def _log(figures: NDArray[np.floating]) -> NDArray[np.floating]:
-    return np.log(np.maximum(figures, TINY))
+def _log(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    return np.log(np.maximum(values, TINY))
 
 
-def _limits(figures: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Below and above which hardly any ordinary image lies, (2,)."""
-    middle = np.median(figures)
-    spread = 1.4826 * np.median(np.abs(figures - middle))
-    return np.array([middle - FAR * spread, middle + FAR * spread])
+def _limits(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Lower and upper limit of the values of ordinary images, (2,)."""
+    middle = np.median(values)
+    spread = 1.4826 * np.median(np.abs(values - middle))
+    return np.array([middle - LIMIT_DEVIATIONS * spread, middle + LIMIT_DEVIATIONS * spread])
 
 
 def _as_plausibility(parts: dict[str, Any]) -> Plausibility:
-    # Rounded, since the last bits hang on how many threads multiplied; 1e-5 of a component is
-    # nothing beside the 1 / 32 that it has on average.
+    # Rounded, because the last bits depend on the number of threads; 1e-5 of a component is
+    # negligible beside its average of 1 / 32.
     rounded = {name: np.round(np.asarray(part, np.float64), 5) for name, part in parts.items()}
     return Plausibility(**{name: part.astype(np.float32) for name, part in rounded.items()})
 
 
-def _versions(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Thumbnails of images (N, S, S, 1), as they are and under each shift: ((1 + 6) N, 32, 32)."""
+def _versions(images: NDArray[np.uint8], shifted: Shifted) -> NDArray[np.float32]:
+    """Thumbnails of images (N, S, S, 1), unchanged and under each shift: ((1 + 6) N, 32, 32)."""
     ids = [str(row) for row in range(len(images))]
     versions = [images, *(shifted(images, ids, shift, STRENGTH, seed=0) for shift in SHIFTS)]
     return np.stack(
-        [_thumbnail(_image(image[..., 0])) for version in versions for image in version]
+        [_thumbnail(_content(image[..., 0])) for version in versions for image in version]
     )
 
 
-def _image(square: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The image without its padding and shutters; all of a square that is black."""
+def _content(square: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The square without padding and shutters; all of it if it is black."""
     bright = square > BLACK
     rows = np.flatnonzero(np.count_nonzero(bright, axis=1) > FILLED * bright.shape[1])
     columns = np.flatnonzero(np.count_nonzero(bright, axis=0) > FILLED * bright.shape[0])
@@ -277,7 +282,7 @@ def _image(square: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Mean grey in 32x32 tiles, whatever the image's sides: float32, (32, 32)."""
+    """Mean grey in 32x32 tiles of an image of any sides: float32, (32, 32)."""
     tiles = Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BOX)
     return np.asarray(tiles, np.float32)
 
@@ -289,15 +294,15 @@ def _standardised(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
     return (flat - flat.mean(1, keepdims=True)) / spread
 
 
-def _likeness(seen: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
+def _likeness(thumbnails: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
     """Correlation of standardised thumbnails (N, 1024) with the mean image, (N,)."""
     length = max(float(np.linalg.norm(mean)), TINY)
-    return seen @ mean / (length * SIDE)
+    return thumbnails @ mean / (length * SIDE)
 
 
-def _detail(seen: NDArray[np.float32]) -> NDArray[np.float32]:
+def _detail(thumbnails: NDArray[np.float32]) -> NDArray[np.float32]:
     """Median of the absolute Laplacian of standardised thumbnails (N, 1024), (N,)."""
-    seen = seen.reshape(-1, SIDE, SIDE)
-    inner = seen[:, 1:-1, 1:-1]
-    around = seen[:, :-2, 1:-1] + seen[:, 2:, 1:-1] + seen[:, 1:-1, :-2] + seen[:, 1:-1, 2:]
+    grid = thumbnails.reshape(-1, SIDE, SIDE)
+    inner = grid[:, 1:-1, 1:-1]
+    around = grid[:, :-2, 1:-1] + grid[:, 2:, 1:-1] + grid[:, 1:-1, :-2] + grid[:, 1:-1, 2:]
     return np.median(np.abs(4 * inner - around), axis=(1, 2))

@@ -1,10 +1,11 @@
-"""One way from an image to an answer, for the reports and for whoever serves the model.
+"""From an image to a prediction, for reports, scoring and the server.
 
 Needs ONNX Runtime, NumPy, Pillow and, for DICOM, pydicom and imagecodecs; no TensorFlow.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 from collections.abc import Sequence
@@ -12,14 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.core import files
 from pneumonia.images.decoding import decode
+from pneumonia.images.limits import MAX_PIXELS
 from pneumonia.inference.operating_point import OperatingPoint
+from pneumonia.inference.overlay import encode_png_fast, overlay
+from pneumonia.inference.plausibility import Plausibility
+from pneumonia.inference.warnings import ImageWarning, warn
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -33,16 +38,31 @@ LABELS = ("NORMAL", "PNEUMONIA")
 
 
 @dataclass(frozen=True)
+class CheckedImage:
+    """A decoded image.
+
+    Attributes:
+        pixels: the grey square that the graph receives, uint8, (S, S).
+        warnings: reasons to doubt a prediction for it.
+    """
+
+    pixels: NDArray[np.uint8]
+    warnings: list[ImageWarning]
+
+
+@dataclass(frozen=True)
 class Prediction:
-    """The answer for one image.
+    """The prediction for one image.
 
     Attributes:
         label: NORMAL or PNEUMONIA, by the threshold.
         probability: of pneumonia, calibrated on validation, 0 to 1.
-        threshold: the operating point, 0 to 1.
-        logit: what the graph gave.
-        image: the grey square that the graph saw, uint8, (S, S).
-        heat_map: class activation map, float32, (h, w), not negative, in the logit's units.
+        threshold: probability from which the label is PNEUMONIA, 0 to 1.
+        logit: output of the graph.
+        image: the grey square that the graph received, uint8, (S, S).
+        heat_map: class activation map, float32, (h, w), not negative, in logits.
+        map_scale: value of `heat_map` drawn as the hottest colour.
+        warnings: reasons to doubt the prediction.
     """
 
     label: str
@@ -51,31 +71,60 @@ class Prediction:
     logit: float
     image: NDArray[np.uint8]
     heat_map: NDArray[np.float32]
+    map_scale: float
+    warnings: list[ImageWarning]
+
+    def overlay(self, opacity: float = 0.6) -> NDArray[np.uint8]:
+        """The heat map drawn over the image, uint8, (S, S, 3); `opacity` of the hottest colour."""
+        return overlay(self.image, self.heat_map, self.map_scale, opacity)
+
+    def overlay_png(self) -> str:
+        """The overlay as PNG in base64, for JSON."""
+        return png_base64(self.overlay())
+
+    def figures(self) -> dict[str, Any]:
+        """Label, probability and threshold, for JSON and tables."""
+        return {
+            "label": self.label,
+            "probability": self.probability,
+            "threshold": self.threshold,
+        }
+
+
+def png_base64(pixels: NDArray[np.uint8]) -> str:
+    """Pixels as for `encode_png_fast` as PNG in base64, for JSON."""
+    return base64.b64encode(encode_png_fast(pixels)).decode()
 
 
 class Graph:
     """An exported graph in ONNX Runtime, loaded once and safe to call from several threads.
 
-    An image alone gets all cores. Several are run side by side, each on a core of its own: one pass
-    over eight of them is a quarter slower on two cores, as its layers do not fit a core's cache.
+    A single image uses all cores. Several images run in parallel, each on one core: on two cores a
+    batch of eight is a quarter slower, because its layers do not fit into a core's cache.
     """
 
     def __init__(
         self, path: Path, threads: int = 0, sha256: str = "", mend: str = files.REPAIR
     ) -> None:
-        """Load the graph; `threads` 0 means all cores, `sha256` and `mend` as for `intact.read`.
+        """Load the graph.
+
+        Args:
+            path: of the ONNX file.
+            threads: 0 means all cores.
+            sha256: as `expected` of `files.read_checked`.
+            mend: as for `files.read_checked`.
 
         Raises:
             FileNotFoundError: no graph at `path`.
-            InputError: it is not the one that was written.
+            InputError: the file has changed since it was written.
         """
         payload = files.read_checked(path, sha256, mend)
         threads = threads or len(os.sched_getaffinity(0))
-        self._alone = _session(payload, threads)
-        self._beside = _session(payload, 1) if threads > 1 else self._alone
-        self._cores = ThreadPoolExecutor(threads, thread_name_prefix="graph")
+        self._all_cores = _session(payload, threads)
+        self._one_core = _session(payload, 1) if threads > 1 else self._all_cores
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="graph")
         self.sha256 = hashlib.sha256(payload).hexdigest()
-        self.size: int = self._alone.get_inputs()[0].shape[1]
+        self.size: int = self._all_cores.get_inputs()[0].shape[1]
 
     def run(
         self, images: NDArray[np.uint8], on_one_core: bool = False
@@ -84,19 +133,19 @@ class Graph:
 
         Args:
             images: uint8, (N, S, S, 1), N > 0.
-            on_one_core: for who calls this from several threads at once.
+            on_one_core: for calls from several threads at once.
         """
         if on_one_core:
-            return _run(self._beside, images)
+            return _run(self._one_core, images)
         if len(images) == 1:
-            return _run(self._alone, images)
-        singly = (images[row : row + 1] for row in range(len(images)))
-        logits, maps = zip(*self._cores.map(partial(_run, self._beside), singly), strict=True)
+            return _run(self._all_cores, images)
+        singles = (images[row : row + 1] for row in range(len(images)))
+        logits, maps = zip(*self._pool.map(partial(_run, self._one_core), singles), strict=True)
         return np.concatenate(logits), np.concatenate(maps)
 
 
 def _session(payload: bytes, threads: int) -> InferenceSession:
-    # Nothing calls home; it is read when the library is loaded.
+    # No telemetry; the variable is read when the library is loaded.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
@@ -114,38 +163,60 @@ def _run(
 
 
 class Predictor:
-    """A graph with its preprocessing and its operating point."""
+    """A graph with its preprocessing, its operating point and the checks of its input."""
 
-    def __init__(self, graph: Graph, point: OperatingPoint) -> None:
-        """Join them; both come from the same training."""
+    def __init__(
+        self, graph: Graph, point: OperatingPoint, plausibility: Plausibility | None = None
+    ) -> None:
+        """Combine them; all come from one training. Without `plausibility`, fewer warnings."""
         self.graph = graph
         self.point = point
+        self.plausibility = plausibility
 
-    def predict(self, payloads: Sequence[bytes]) -> list[Prediction]:
-        """Answer for image files, in one forward pass.
+    def predict(self, image: str | Path | bytes) -> Prediction:
+        """Predict one image.
 
         Args:
-            payloads: whole JPEG, PNG or DICOM files.
+            image: path of a JPEG, PNG or DICOM file, or its content.
 
         Raises:
-            ImageError: one of them is no usable image.
+            ImageError: it is not a usable image.
+            OSError: the file cannot be read.
         """
-        if not payloads:
-            return []
-        images = np.stack([decode(payload, self.graph.size).pixels for payload in payloads])
-        logits, maps = self.graph.run(images[..., None])
-        return [self.read(*outputs) for outputs in zip(images, logits, maps, strict=True)]
+        return self.predict_batch([image])[0]
 
-    def read(
-        self, image: NDArray[np.uint8], logit: np.float32, heat_map: NDArray[np.float32]
+    def predict_batch(self, images: Sequence[str | Path | bytes]) -> list[Prediction]:
+        """Predict several images in one call of the graph; arguments and errors as `predict`."""
+        if not images:
+            return []
+        checked = [
+            self.check(image if isinstance(image, bytes) else Path(image).read_bytes())
+            for image in images
+        ]
+        logits, maps = self.graph.run(np.stack([image.pixels for image in checked])[..., None])
+        return [self.interpret(*outputs) for outputs in zip(checked, logits, maps, strict=True)]
+
+    def check(self, payload: bytes, max_pixels: int = MAX_PIXELS) -> CheckedImage:
+        """Decode a JPEG, PNG or DICOM file and look for reasons to doubt a prediction.
+
+        Raises:
+            ImageError: it is not a usable image, or has more than `max_pixels`.
+        """
+        decoded = decode(payload, self.graph.size, max_pixels)
+        return CheckedImage(decoded.pixels, warn(payload, decoded, self.plausibility))
+
+    def interpret(
+        self, image: CheckedImage, logit: np.float32, heat_map: NDArray[np.float32]
     ) -> Prediction:
-        """The answer for one image, uint8 (S, S), of what the graph gave for it."""
+        """The prediction for one image from the outputs of the graph for it."""
         probability = float(self.point.probability(np.asarray(logit)))
         return Prediction(
             label=LABELS[int(probability >= self.point.threshold)],
             probability=probability,
             threshold=self.point.threshold,
             logit=float(logit),
-            image=image,
+            image=image.pixels,
             heat_map=heat_map,
+            map_scale=self.point.map_scale,
+            warnings=image.warnings,
         )

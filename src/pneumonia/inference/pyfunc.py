@@ -1,7 +1,7 @@
-"""The registered model, as MLflow logs and serves it: models-from-code, no pickle, no TensorFlow.
+"""The registered model as MLflow logs and serves it: models-from-code, no pickle, no TensorFlow.
 
-Input: a column `image` with the bytes of JPEG, PNG or DICOM files (base64 in JSON and CSV). Output:
-a row an image.
+Input: a column `image` with the content of JPEG, PNG or DICOM files (base64 in JSON and CSV).
+Output: one row an image.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,12 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from pneumonia.images.limits import MAX_PIXELS, ImageError
-from pneumonia.inference.answers import CheckedImage, figures, heat_map_png, image_error, read_image
-from pneumonia.inference.bundle import load_bundle
-from pneumonia.inference.predictor import NOTICE
+from pneumonia.inference.bundle import load_artifacts
+from pneumonia.inference.predictor import NOTICE, CheckedImage
+from pneumonia.inference.warnings import image_error
 
-BATCH = 32  # images that are held decoded at once
-NOTHING = ("label", "probability", "threshold", "heat_map_png", "heat_map", "warnings")
+BATCH = 32  # images that are decoded and in memory at once
+COLUMNS = ("label", "probability", "threshold", "heat_map_png", "heat_map", "warnings")
 
 
 class PneumoniaModel(PythonModel):
@@ -31,72 +32,70 @@ class PneumoniaModel(PythonModel):
     max_pixels = MAX_PIXELS
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the graph and what lies with it, once a process."""
-        self.served = load_bundle(context.artifacts)
+        """Load the model's files, once a process."""
+        self.bundle = load_artifacts(context.artifacts)
 
     # MLflow reads type hints here as a schema and supports few; registry/registration.py has the
     # signature.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """Answer each row of the column `image`.
+        """Predict each row of the column `image`.
 
-        A row that is no usable image has its reason in `error` and nulls elsewhere; it does not
-        sink the others.
+        A row without a usable image has the reason in `error` and nulls elsewhere; the other rows
+        are predicted.
         """
         values = list(pd.DataFrame(model_input)["image"])
-        answers: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         for start in range(0, len(values), BATCH):
-            answers += self._answers(values[start : start + BATCH])
-        # As objects, or the nulls of a failed row would become NaN, which is not JSON.
-        return pd.DataFrame(answers, dtype=object)
+            rows += self._predict_batch(values[start : start + BATCH])
+        # As objects: otherwise the nulls of a failed row would become NaN, which is not JSON.
+        return pd.DataFrame(rows, dtype=object)
 
-    def _answers(self, values: Sequence[Any]) -> list[dict[str, Any]]:
-        served = self.served
-        common = {"model": served.source, "version": served.version, "notice": NOTICE}
-        read = list(served.pool.map(self._read, values))
-        images = [one for one in read if isinstance(one, CheckedImage)]
-        told = iter(self._told(images))
+    def _predict_batch(self, values: Sequence[Any]) -> list[dict[str, Any]]:
+        bundle = self.bundle
+        common = {"model": bundle.source, "version": bundle.version, "notice": NOTICE}
+        checked = list(bundle.pool.map(self._check, values))
+        images = [image for image in checked if isinstance(image, CheckedImage)]
+        predicted = iter(self._predict_images(images))
+        failed = dict.fromkeys(COLUMNS)
         return [
-            (next(told) | {"error": ""} if isinstance(one, CheckedImage) else _failed(one)) | common
-            for one in read
+            common | (failed | {"error": image} if isinstance(image, str) else next(predicted))
+            for image in checked
         ]
 
-    def _read(self, value: Any) -> CheckedImage | str:
-        """An image, or why it is none."""
+    def _check(self, value: Any) -> CheckedImage | str:
+        """An image, or why it is not usable."""
         try:
-            return read_image(self.served, _bytes(value), self.max_pixels)
+            return self.bundle.predictor.check(_decode_base64(value), self.max_pixels)
         except ImageError as error:
             return image_error(error)["message"]
 
-    def _told(self, images: Sequence[CheckedImage]) -> list[dict[str, Any]]:
+    def _predict_images(self, images: Sequence[CheckedImage]) -> list[dict[str, Any]]:
         if not images:
             return []
-        predictor = self.served.predictor
+        predictor = self.bundle.predictor
         logits, maps = predictor.graph.run(np.stack([image.pixels for image in images])[..., None])
 
-        def tell(image: CheckedImage, logit: np.float32, heat_map: Any) -> dict[str, Any]:
-            prediction = predictor.read(image.pixels, logit, heat_map)
-            return figures(prediction) | {
-                "heat_map_png": heat_map_png(prediction, predictor.point.map_scale),
+        def row(image: CheckedImage, logit: np.float32, heat_map: Any) -> dict[str, Any]:
+            prediction = predictor.interpret(image, logit, heat_map)
+            return prediction.figures() | {
+                "heat_map_png": prediction.overlay_png(),
                 "heat_map": heat_map.tolist(),
-                "warnings": image.warnings,
+                "warnings": [asdict(warning) for warning in image.warnings],
+                "error": "",
             }
 
-        return list(self.served.pool.map(tell, images, logits, maps))
+        return list(self.bundle.pool.map(row, images, logits, maps))
 
 
-def _failed(reason: str) -> dict[str, Any]:
-    return dict.fromkeys(NOTHING) | {"error": reason}
-
-
-def _bytes(value: Any) -> bytes:
-    """The file's bytes.
+def _decode_base64(value: Any) -> bytes:
+    """The content of the file.
 
     MLflow decodes base64 in `dataframe_*` requests; in `inputs` and `instances` and in CSV the text
-    arrives as it was sent, as string or as bytes. No image is itself base64: JPEG and PNG begin
-    outside ASCII, and the tags of DICOM begin with control characters.
+    arrives as it was sent, as string or as bytes. No image file is valid base64: JPEG and PNG begin
+    with bytes outside ASCII, and the tags of DICOM with control characters.
 
     Raises:
-        ImageError: neither.
+        ImageError: neither bytes nor text.
     """
     if isinstance(value, str):
         value = value.encode()

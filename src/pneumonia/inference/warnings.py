@@ -1,6 +1,6 @@
-"""What a user should know of a picture before the model's answer to it is believed.
+"""What the sender of an image is told about it: warnings, and the reason why it is not usable.
 
-A warning takes no answer away. What none of them can tell is in docs/explanation/warnings.md.
+The prediction is given nevertheless. docs/explanation/warnings.md has the limits of the checks.
 """
 
 from __future__ import annotations
@@ -8,140 +8,166 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pneumonia.images.decoding import DecodedImage
+from pneumonia.images.limits import ImageError
 from pneumonia.inference.plausibility import INVERTED, Plausibility
 
-# Share of the picture. No grey image of the Kermany set has any, whether stored in colour or not;
-# photographs have .16 and more; below lie a coloured arrow or a letter on an image.
+# Share of coloured pixels. The grey images of the Kermany set have none, also when stored in
+# colour; photographs have at least .16, X-rays with a coloured arrow or letter less than this.
 COLOURED = 0.05
 ADULT = 18  # years
 
+REMEDIES = {
+    "corrupt_image": "the file is truncated or corrupt: export or upload it again",
+    "empty_file": "the file is empty: choose another or upload it again",
+    "not_an_image": "the file is not a readable image: send a JPEG, a PNG or a DICOM radiograph",
+    "not_a_radiograph": "the DICOM file is not a single radiograph: send one grey frame of "
+    "modality CR, DX or RG",
+    "too_complex": "save the image again as a plain JPEG or PNG",
+    "too_elongated": "crop the image to the X-ray",
+    "too_large": "send a smaller version",
+    "too_small": "send a larger version",
+    "unsupported_dicom": "this encoding of DICOM is not supported: export the file uncompressed, "
+    "with 8 to 16 bits",
+}
+
+
+def image_error(error: ImageError) -> dict[str, str]:
+    """Code and message for an image that is not usable.
+
+    The text of the error may quote the file; it is passed on only where it consists of numbers.
+    """
+    remedy = REMEDIES[error.code]
+    message = f"{error}: {remedy}" if error.code.startswith("too_") else remedy
+    return {"code": error.code, "message": message}
+
 
 @dataclass(frozen=True)
-class Warning:
-    """One doubt about a picture.
+class ImageWarning:
+    """One reason to doubt the prediction for an image.
 
     Attributes:
         code: for programs: colour_photograph, not_a_chest_xray, inverted, turned, too_small,
             exposure, lateral or adult.
-        message: for people: what is the matter and what to do.
+        message: for people: what is wrong and what to do.
     """
 
     code: str
     message: str
 
 
-def warn(payload: bytes, decoded: DecodedImage, plausibility: Plausibility | None) -> list[Warning]:
-    """Say what is doubtful about a picture; nothing, about an ordinary image.
+def warn(
+    payload: bytes, decoded: DecodedImage, plausibility: Plausibility | None
+) -> list[ImageWarning]:
+    """Check an image; an ordinary chest X-ray gets no warning.
 
     Args:
-        payload: the whole file that was decoded.
-        decoded: what `data.image.decode` made of it.
-        plausibility: statistics that came with the model; without them, only the file is judged.
+        payload: content of the file that was decoded.
+        decoded: what `images.decoding.decode` made of it.
+        plausibility: statistics of the model's training images; without them only colour, size and
+            DICOM header are checked.
 
     Returns:
-        the weightiest first; no code twice, and no text that is the sender's.
+        the most important first; each code once; no text of the sender.
     """
-    found = []
+    warnings = []
     if decoded.colour > COLOURED:
-        found.append(
-            Warning(
+        warnings.append(
+            ImageWarning(
                 "colour_photograph",
-                "The picture is in colour; a radiograph is grey. Send the image itself, not a "
-                "photograph of something else or an image with coloured drawings on it.",
+                "The image is in colour; a radiograph is grey. Send the X-ray itself, not a "
+                "photograph of something else or an X-ray with coloured drawings on it.",
             )
         )
-    found += _of_pixels(decoded, plausibility) if plausibility else []
-    found += _of_size(decoded)
-    found += _of_header(payload) if payload[128:132] == b"DICM" else []
-    first = {warning.code: warning for warning in reversed(found)}
-    return [warning for warning in found if first[warning.code] is warning]
+    warnings += _from_pixels(decoded, plausibility) if plausibility else []
+    warnings += _from_size(decoded)
+    warnings += _from_dicom_header(payload) if payload[128:132] == b"DICM" else []
+    first = {warning.code: warning for warning in reversed(warnings)}
+    return [warning for warning in warnings if first[warning.code] is warning]
 
 
-def _of_pixels(decoded: DecodedImage, plausibility: Plausibility) -> list[Warning]:
+def _from_pixels(decoded: DecodedImage, plausibility: Plausibility) -> list[ImageWarning]:
     verdict = plausibility.judge(decoded.pixels)
-    found = []
+    warnings = []
     if not verdict.plausible:
-        found.append(
-            Warning(
+        warnings.append(
+            ImageWarning(
                 "not_a_chest_xray",
-                "The picture does not look like the frontal chest X-rays that the model was "
-                "trained on, and its answer means nothing then. Check that the right file was "
+                "The image does not look like the frontal chest X-rays that the model was "
+                "trained on, so its prediction means nothing. Check that the right file was "
                 "sent and that it shows the whole chest.",
             )
         )
-    elif verdict.wrong == INVERTED:
-        found.append(
-            Warning(
+    elif verdict.orientation == INVERTED:
+        warnings.append(
+            ImageWarning(
                 "inverted",
                 "The image seems to be inverted: air should be dark and bone bright. Invert it and "
                 "send it again.",
             )
         )
-    elif verdict.wrong:
-        found.append(
-            Warning(
+    elif verdict.orientation:
+        warnings.append(
+            ImageWarning(
                 "turned",
-                f"The image seems to be {verdict.wrong}. Turn it upright, the head at the top, and "
-                "send it again.",
+                f"The image seems to be {verdict.orientation}. Turn it upright, with the head at "
+                "the top, and send it again.",
             )
         )
-    # Of an inverted image brightness says nothing.
-    if not verdict.exposed and verdict.wrong != INVERTED:
-        found.append(
-            Warning(
+    # The brightness of an inverted image says nothing about its exposure.
+    if not verdict.exposed and verdict.orientation != INVERTED:
+        warnings.append(
+            ImageWarning(
                 "exposure",
-                "The picture is darker, brighter, flatter or harder than the images that the model "
-                "was trained on. Check exposure and window, and send it again from the original.",
+                "The image is darker or brighter, or has less or more contrast, than the images "
+                "that the model was trained on. Check exposure and window, and send it again from "
+                "the original.",
             )
         )
-    return found
+    return warnings
 
 
-def _of_size(decoded: DecodedImage) -> list[Warning]:
-    """Of an image smaller than the square, which is enlarged and shows less than the model expects.
-
-    Held against the square and not a fixed size: a model trained on small images asks no more.
-    """
+def _from_size(decoded: DecodedImage) -> list[ImageWarning]:
+    """An image smaller than the model's square is enlarged, so it shows less detail."""
     side = len(decoded.pixels)
     if max(decoded.width, decoded.height) >= side:
         return []
     return [
-        Warning(
+        ImageWarning(
             "too_small",
-            f"The picture is {decoded.width}x{decoded.height} px; the model looks at {side} px. "
+            f"The image has {decoded.width}x{decoded.height} px; the model uses {side} px. "
             "Fine signs of disease may be lost. Send the image at its original size.",
         )
     ]
 
 
-def _of_header(payload: bytes) -> list[Warning]:
+def _from_dicom_header(payload: bytes) -> list[ImageWarning]:
     # Half a second of imports that only DICOM needs.
     from pneumonia.images.dicom import read_view
 
     view = read_view(payload)
-    found = []
+    warnings = []
     if view.chest is False:
-        found.append(
-            Warning(
+        warnings.append(
+            ImageWarning(
                 "not_a_chest_xray",
-                "The DICOM header names another body part than the chest. Check that the right "
+                "The DICOM header names a body part other than the chest. Check that the right "
                 "file was sent.",
             )
         )
     if view.lateral:
-        found.append(
-            Warning(
+        warnings.append(
+            ImageWarning(
                 "lateral",
-                "The DICOM header names a lateral or oblique view. The model knows frontal images "
-                "only; send the frontal one.",
+                "The DICOM header names a lateral or oblique view. The model was trained only on "
+                "frontal images; send the frontal image.",
             )
         )
     if view.age is not None and view.age >= ADULT:
-        found.append(
-            Warning(
+        warnings.append(
+            ImageWarning(
                 "adult",
-                "The DICOM header says that the patient is an adult. If the model was trained on "
-                "the Kermany set, it has seen children of 1 to 5 years only; do not rely on it.",
+                "The DICOM header says that the patient is an adult. A model trained on the "
+                "Kermany set has seen only children of 1 to 5 years; do not rely on it.",
             )
         )
-    return found
+    return warnings

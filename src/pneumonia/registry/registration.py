@@ -24,7 +24,7 @@ import pneumonia
 from pneumonia.core import files
 from pneumonia.datasets import phantom
 from pneumonia.images.decoding import encode_png
-from pneumonia.inference.operating_point import OperatingPoint
+from pneumonia.inference.operating_point import OperatingPoint, OperatingPoints
 from pneumonia.inference.predictor import LABELS
 from pneumonia.registry.champion import is_missing
 from pneumonia.tracking import runs
@@ -79,7 +79,7 @@ class Candidate:
 def write_artifacts(candidate: Candidate, folder: Path) -> dict[str, str]:
     """Gather the files of a version, new ones in `folder`: name of the artifact to path."""
     point = folder / "operating_point.json"
-    _write_json(point, {"model": candidate.source, **asdict(candidate.point)})
+    OperatingPoints(candidate.source, {candidate.source: candidate.point}).write(point)
     record = folder / "record.json"
     _write_json(record, _record(candidate))
     samples = folder / "samples"

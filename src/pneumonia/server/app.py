@@ -1,13 +1,8 @@
-"""The application: MLflow's scoring server for a registered model, and our routes beside it.
-
-Command line: python -m pneumonia.server.app --help
-"""
+"""The application: MLflow's scoring server for a registered model, with our own routes."""
 
 from __future__ import annotations
 
-import argparse
 import os
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -17,86 +12,82 @@ from pneumonia.server.limits import Limits, read_limits
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from pneumonia.server.shutdown import Stop
+    from pneumonia.server.shutdown import ShutdownState
 
 
 TITLE = "Pneumonia on chest X-rays"
 
 
 def create_app(
-    model_uri_or_path: str, limits: Limits | None = None, stop: Stop | None = None
+    model_uri_or_path: str, limits: Limits | None = None, state: ShutdownState | None = None
 ) -> FastAPI:
-    """The application for one model, warm: ready to answer when this returns.
+    """The application for one model, warmed up.
 
     Args:
-        model_uri_or_path: `models:/NAME@champion`, or the folder of a model.
-        limits: those of the environment, if none are given.
-        stop: what a server that stops changes, and the application heeds.
+        model_uri_or_path: `models:/NAME@champion`, or the folder of a fetched model.
+        limits: by default those of the environment.
+        state: the step of the shutdown, which the server sets.
 
     Raises:
-        InputError: a limit in the environment that is none.
+        InputError: an invalid limit in the environment.
         mlflow.exceptions.MlflowException: no such model.
     """
     from fastapi.staticfiles import StaticFiles
     from mlflow.pyfunc import load_model, scoring_server
 
     from pneumonia.server.errors import add_handlers
-    from pneumonia.server.invocations import GuardedModel, Invocations
-    from pneumonia.server.limits import Gate
-    from pneumonia.server.observability import Metrics, Watch
+    from pneumonia.server.invocations import GuardedModel, InvocationsMiddleware
+    from pneumonia.server.limits import LimitsMiddleware
+    from pneumonia.server.observability import Metrics, ObservabilityMiddleware
     from pneumonia.server.openapi import describe
-    from pneumonia.server.predict import Answering
-    from pneumonia.server.routes import STATIC, router
-    from pneumonia.server.shutdown import Stop, Stopping
+    from pneumonia.server.predict import PredictionService
+    from pneumonia.server.routes import STATIC, create_router
+    from pneumonia.server.shutdown import ShutdownMiddleware, ShutdownState
 
     limits = limits or read_limits()
     pyfunc = load_model(model_uri_or_path)
     registered = pyfunc.unwrap_python_model()
     registered.max_pixels = limits.pixels
-    metrics = Metrics(registered.served)
-    answering = Answering(registered.served, limits, metrics)
-    answering.warm_up()
+    metrics = Metrics(registered.bundle)
+    service = PredictionService(registered.bundle, limits, metrics)
+    service.warm_up()
     app: FastAPI = scoring_server.init(GuardedModel(pyfunc, limits, metrics))
-    # MLflow's own middleware is a limit on time that answers in its own words; the gate has ours.
+    # MLflow's middleware is a time limit with its own error; ours is in `LimitsMiddleware`.
     app.user_middleware.clear()
-    app.include_router(router(answering, limits, metrics))
+    app.include_router(create_router(service, limits, metrics))
     if STATIC.is_dir():
         app.mount("/static", StaticFiles(directory=STATIC))
     describe(app, TITLE)
     add_handlers(app)
     # The last one is the outermost.
-    app.add_middleware(Invocations)
-    app.add_middleware(Stopping, stop=stop or Stop())
-    app.add_middleware(Gate, limits=limits)
+    app.add_middleware(InvocationsMiddleware)
+    app.add_middleware(ShutdownMiddleware, state=state or ShutdownState())
+    app.add_middleware(LimitsMiddleware, limits=limits)
     paths = frozenset(getattr(route, "path", "") for route in app.routes)
-    app.add_middleware(Watch, metrics=metrics, paths=paths)
+    app.add_middleware(ObservabilityMiddleware, metrics=metrics, paths=paths)
     return app
 
 
 def serve(model: str, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; server/shutdown.py says what happens then.
+    """Serve until SIGTERM or SIGINT; server/shutdown.py describes the shutdown.
 
     Raises:
-        InputError: a limit that is none, no such model, or its store does not answer.
+        InputError: an invalid limit, no such model, or the store does not respond.
     """
-    # A thread a core answers images: NumPy's own threads, which it reads of once, would be in their
-    # way.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
     import logging.config
 
     import uvicorn
 
-    from pneumonia.server.observability import configuration
-    from pneumonia.server.shutdown import Server, Stop
+    from pneumonia.server.observability import logging_config
+    from pneumonia.server.shutdown import Server, ShutdownState
     from pneumonia.tracking import store
 
     os.environ["MLFLOW_TRACKING_URI"] = store.uri()
-    limits, logging_configuration, stop = read_limits(), configuration(), Stop()
-    logging.config.dictConfig(logging_configuration)
+    limits, log_config, state = read_limits(), logging_config(), ShutdownState()
+    logging.config.dictConfig(log_config)
     logging.captureWarnings(True)
     try:
-        app = create_app(model, limits, stop)
+        app = create_app(model, limits, state)
     except InputError:
         raise
     except Exception as error:
@@ -104,35 +95,8 @@ def serve(model: str, host: str, port: int) -> None:
         raise store.not_loaded(model, error) from None
     config = uvicorn.Config(
         app, host=host, port=port, access_log=False, server_header=False, date_header=False,
-        log_config=logging_configuration, timeout_graceful_shutdown=limits.seconds,
+        log_config=log_config, timeout_graceful_shutdown=limits.seconds,
     )  # fmt: skip
-    # uvicorn, when it is done, passes on the signal that it took.
+    # uvicorn raises the signal again when it is done.
     with suppress(KeyboardInterrupt):
-        Server(config, stop, limits.drain).run()
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and serve; an `InputError` ends with status 1."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pneumonia.server.app",
-        description="Serve a registered model: REST, and a page for people.",
-        epilog="Limits: PNEUMONIA_MAX_BODY_BYTES, _PIXELS, _IMAGES, _REQUESTS, _HELD_BYTES and "
-        "_SECONDS, and PNEUMONIA_DRAIN_SECONDS, for which a stop still answers. The store: "
-        "MLFLOW_TRACKING_URI, else mlflow.db in this folder.",
-    )
-    parser.add_argument("--model", required=True, help="models:/NAME@champion, or a folder")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8080, help="port to listen on (8080)")
-    given = parser.parse_args(arguments)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    try:
-        serve(given.model, given.host, given.port)
-    except InputError as error:
-        for line in str(error).splitlines():
-            print(f"serve: {line}", file=sys.stderr)
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()
+        Server(config, state, limits.drain_seconds).run()

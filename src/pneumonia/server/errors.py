@@ -1,8 +1,7 @@
-"""What a sender is told when a request or an image cannot be answered.
+"""Errors of requests: one line that names the field and the remedy.
 
-One line that names the field and the mend. Never a stack trace, a path, or what was sent.
-
-Errors that FastAPI and Starlette find, in the same shape as ours.
+Never a stack trace, a path, or what was sent. Errors that FastAPI and Starlette raise get the same
+form.
 """
 
 from __future__ import annotations
@@ -21,16 +20,19 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 
+ROUTES = "see /openapi.json for the routes"
+
+
 @dataclass(eq=False)
 class RequestError(Exception):
-    """A request that is answered with an error.
+    """A request that gets an error as its response.
 
     Attributes:
         status: of HTTP.
         code: for programs.
         field: what to change: a header, a parameter, a field of the form, or "body".
         message: for people, one line.
-        retry_after: s, where waiting is the mend.
+        retry_after: seconds, where repeating the request later may help.
     """
 
     status: int
@@ -39,47 +41,39 @@ class RequestError(Exception):
     message: str
     retry_after: int | None = None
 
-    @property
-    def body(self) -> bytes:
-        """The answer, JSON."""
-        told = {"code": self.code, "field": self.field, "message": self.message}
-        return json.dumps({"error": told}).encode()
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Of the answer."""
-        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+    def response(self) -> Response:
+        """The response, JSON."""
+        error = {"code": self.code, "field": self.field, "message": self.message}
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return Response(
+            json.dumps({"error": error}), self.status, headers, media_type="application/json"
+        )
 
 
 HTTP_REMEDIES = {
-    404: ("path", "there is nothing here: see /docs for what there is"),
-    405: ("method", "another method is needed here: see /docs"),
+    404: ("path", f"nothing is here: {ROUTES}"),
+    405: ("method", f"this path needs another method: {ROUTES}"),
 }
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Register them."""
+    """Register the handlers of all errors that are raised within the routes."""
 
     @app.exception_handler(HTTPException)
-    async def unknown(request: Request, error: HTTPException) -> Response:
-        field, mend = HTTP_REMEDIES.get(error.status_code, ("request", "see /docs"))
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        field, remedy = HTTP_REMEDIES.get(error.status_code, ("request", ROUTES))
         code = HTTPStatus(error.status_code).name.lower()
-        answer = _response(RequestError(error.status_code, code, field, mend))
-        answer.headers.update(error.headers or {})
-        return answer
+        response = RequestError(error.status_code, code, field, remedy).response()
+        response.headers.update(error.headers or {})
+        return response
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        field = str(first["loc"][-1])
-        # What pydantic says of it may quote what was sent; the field's name is ours.
-        message = f"`{field}` has a value that it cannot have: see /docs"
-        return _response(RequestError(422, "invalid_value", field, message))
+    async def invalid_parameter(request: Request, error: RequestValidationError) -> Response:
+        # Pydantic's message may quote what was sent; the name of the field is ours.
+        field = str(error.errors()[0]["loc"][-1])
+        message = f"`{field}` has an invalid value: see /openapi.json"
+        return RequestError(422, "invalid_value", field, message).response()
 
     @app.exception_handler(RequestError)
-    async def refused(request: Request, error: RequestError) -> Response:
-        return _response(error)
-
-
-def _response(error: RequestError) -> Response:
-    return Response(error.body, error.status, headers=error.headers, media_type="application/json")
+    async def request_error(request: Request, error: RequestError) -> Response:
+        return error.response()

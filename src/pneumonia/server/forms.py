@@ -1,4 +1,7 @@
-"""The images in the body of a request, taken apart in memory: nothing is written to disk."""
+"""The images in a multipart form, read in memory: nothing is written to disk.
+
+Starlette's own parser accepts an incomplete form, and a field without a file name as text only.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from pneumonia.server.errors import RequestError
-from pneumonia.server.invocations import too_many
+from pneumonia.server.invocations import too_many_images
 from pneumonia.server.limits import Limits
 
 if TYPE_CHECKING:
@@ -18,12 +21,12 @@ if TYPE_CHECKING:
 
 FORM = "multipart/form-data"
 FIELD = "files"
-MAX_NAME = 255  # characters of a file's name that are given back
+MAX_NAME = 255  # characters of a file name in the response
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file as it was sent, and the name that it was given, without folders; None without one."""
+    """A file as it was sent, and its name without folders; None without a name."""
 
     name: str | None
     payload: bytes
@@ -35,72 +38,72 @@ class _Part:
     payload: bytearray = field(default_factory=bytearray)
 
 
-class _Form:
-    """Callbacks for python-multipart that keep the parts of `files`."""
+class _FormReader:
+    """Callbacks for python-multipart that keep the parts of the field `files`."""
 
     def __init__(self, limits: Limits) -> None:
         self.uploads: list[Upload] = []
-        self.is_whole = False
+        self.is_complete = False
         self._limits = limits
         self._part = _Part()
-        self._name, self._value = b"", b""
-        self._wanted = False
-        self._filename: str | None = None
+        self._header_name, self._header_value = b"", b""
+        self._is_file = False
+        self._file_name: str | None = None
 
     def callbacks(self) -> MultipartCallbacks:
         return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._header_name,
-            "on_header_value": self._header_value,
-            "on_header_end": self._header_end,
-            "on_headers_finished": self._headers_finished,
-            "on_part_data": self._data,
-            "on_part_end": self._part_end,
-            "on_end": self._end,
+            "on_part_begin": self._on_part_begin,
+            "on_header_field": self._on_header_field,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
+            "on_part_data": self._on_part_data,
+            "on_part_end": self._on_part_end,
+            "on_end": self._on_end,
         }
 
-    def _begin(self) -> None:
+    def _on_part_begin(self) -> None:
         self._part = _Part()
 
-    def _header_name(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
+    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
 
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
 
-    def _header_end(self) -> None:
-        self._part.headers[self._name.decode("latin-1").lower()] = self._value
-        self._name, self._value = b"", b""
+    def _on_header_end(self) -> None:
+        self._part.headers[self._header_name.decode("latin-1").lower()] = self._header_value
+        self._header_name, self._header_value = b"", b""
 
-    def _headers_finished(self) -> None:
-        given = self._part.headers.get("content-disposition", b"")
-        _, options = parse_options_header(given)
-        self._wanted = options.get(b"name") == FIELD.encode()
+    def _on_headers_finished(self) -> None:
+        disposition = self._part.headers.get("content-disposition", b"")
+        _, options = parse_options_header(disposition)
+        self._is_file = options.get(b"name") == FIELD.encode()
         name = options.get(b"filename")
-        self._filename = _shown(name) if name else None
-        if self._wanted and len(self.uploads) == self._limits.images:
-            raise too_many(self._limits)
+        self._file_name = _clean(name) if name else None
+        if self._is_file and len(self.uploads) == self._limits.images:
+            raise too_many_images(self._limits)
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._wanted:
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._is_file:
             self._part.payload += memoryview(data)[start:end]
 
-    def _end(self) -> None:
-        self.is_whole = True
+    def _on_part_end(self) -> None:
+        if self._is_file:
+            self.uploads.append(Upload(self._file_name, bytes(self._part.payload)))
 
-    def _part_end(self) -> None:
-        if self._wanted:
-            self.uploads.append(Upload(self._filename, bytes(self._part.payload)))
+    def _on_end(self) -> None:
+        self.is_complete = True
 
 
 def read_form(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
-    """The files of a multipart form's field `files`, in their order; other fields are passed over.
+    """The files of a multipart form's field `files`, in their order; other fields are ignored.
 
     Raises:
-        RequestError: 400, not a whole form; 413, over `limits.images` files; 422, no file.
+        RequestError: 400, malformed or incomplete; 413, over `limits.images` files; 422, no file.
     """
     _, options = parse_options_header(content_type)
-    form = _Form(limits)
+    form = _FormReader(limits)
     error = RequestError(
         400, "unreadable_form", "body",
         f"the form is incomplete or malformed: send {FORM} with its boundary",
@@ -111,7 +114,7 @@ def read_form(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
         parser.finalize()
     except (KeyError, FormParserError):
         raise error from None
-    if not form.is_whole:
+    if not form.is_complete:
         raise error
     if not form.uploads:
         raise RequestError(
@@ -120,7 +123,7 @@ def read_form(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
     return form.uploads
 
 
-def _shown(name: bytes) -> str | None:
-    """A file's name without folders and without what is not for reading."""
+def _clean(name: bytes) -> str | None:
+    """A file name without folders and unprintable characters."""
     last = name.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
     return "".join(letter for letter in last if letter.isprintable())[:MAX_NAME] or None

@@ -1,7 +1,7 @@
-"""MLflow's /invocations with our limits and our errors.
+"""MLflow's /invocations with our limits and errors.
 
-A good request is answered by MLflow's own code, byte for byte. Of a bad one MLflow echoes the body,
-or tells paths and a stack trace; here it gets one line.
+A valid request gets MLflow's own response, byte for byte. For an invalid one MLflow would return
+the body, or paths and a stack trace; here it gets one line.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 PATH = "/invocations"
-SHAPES = {
+FORMATS = {
     "application/json": "a JSON object with one of dataframe_records, dataframe_split, inputs and "
     "instances",
     "text/csv": "CSV in UTF-8 with a header",
@@ -31,18 +31,18 @@ SHAPES = {
 
 
 @dataclass
-class _Course:
-    """How far a request came: what became of it within MLflow's handling, which runs elsewhere."""
+class _Progress:
+    """How far MLflow has come with a request: its handler runs in another task."""
 
     reached_model: bool = False
     error: Exception | None = None
 
 
-_course: ContextVar[_Course] = ContextVar("course")
+_progress: ContextVar[_Progress] = ContextVar("progress")
 
 
 class GuardedModel:
-    """What MLflow's scoring server needs of a model, around the real one."""
+    """The part of a pyfunc that MLflow's scoring server uses, with limits and metrics."""
 
     def __init__(self, model: PyFuncModel, limits: Limits, metrics: Metrics) -> None:
         self.metadata = model.metadata
@@ -51,61 +51,61 @@ class GuardedModel:
         self._metrics = metrics
 
     def predict(self, data: Any, params: Any = None) -> pd.DataFrame:
-        """Answer; `params`, of which the model has none, are passed over and not logged.
+        """Predict; the model has no `params`, so they are ignored and not logged.
 
         Raises:
             RequestError: too many rows, or no column `image`.
         """
-        course = _course.get()
-        course.reached_model = True
+        progress = _progress.get()
+        progress.reached_model = True
         try:
-            if _rows(data) > self._limits.images:
-                raise too_many(self._limits)
-            answers = self._model.predict(data)
+            if _count_rows(data) > self._limits.images:
+                raise too_many_images(self._limits)
+            table = self._model.predict(data)
         except Exception as error:
-            # Before our own code runs, which answers every row, MLflow holds the columns to the
-            # signature; its text has the data in it.
+            # MLflow checks the columns against the signature; its message contains the data. Our
+            # own code does not raise for a bad row.
             is_schema = str(error).startswith("Failed to enforce schema")
-            course.error = _wrong_columns() if is_schema else error
+            progress.error = _wrong_columns() if is_schema else error
             raise
-        for row in answers.to_dict("records"):
-            codes = [one["code"] for one in row["warnings"] or ()]
+        for row in table.to_dict("records"):
+            codes = [warning["code"] for warning in row["warnings"] or ()]
             self._metrics.count_image(row["label"] or "error", codes)
-        return answers
+        return table
 
 
-class Invocations:
+class InvocationsMiddleware:
     """ASGI middleware around MLflow's scoring server."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or raise a `RequestError`: 400, 413, 415 or 422."""
+        """Respond, or raise a `RequestError`: 400, 413, 415 or 422."""
         if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", PATH):
             await self.app(scope, receive, send)
             return
-        kind = media_type(scope, SHAPES)
-        course = _Course()
-        _course.set(course)
-        held: list[Message] = []
+        kind = media_type(scope, FORMATS)
+        progress = _Progress()
+        _progress.set(progress)
+        messages: list[Message] = []
 
-        async def hold(message: Message) -> None:
-            held.append(message)
+        async def collect(message: Message) -> None:
+            messages.append(message)
 
         try:
-            await self.app(scope, receive, hold)
+            await self.app(scope, receive, collect)
         except Exception:
-            # MLflow catches what the model raises, and not all that reading a body raises.
-            if course.reached_model:
+            # MLflow handles what the model raises, but not every error of reading a body.
+            if progress.reached_model:
                 raise
             raise _unreadable(kind) from None
-        status = held[0]["status"] if held else 500
+        status = messages[0]["status"] if messages else 500
         if status < 400:
-            for message in held:
+            for message in messages:
                 await send(message)
             return
-        raise course.error or _translated(status, kind)
+        raise progress.error or _translate(status, kind)
 
 
 def media_type(scope: Scope, known: Iterable[str], family: str = "") -> str:
@@ -113,11 +113,11 @@ def media_type(scope: Scope, known: Iterable[str], family: str = "") -> str:
 
     Args:
         scope: of the request.
-        known: the types that are named to the sender.
-        family: what others may begin with, such as "image/"; "": there are no others.
+        known: the accepted types that an error names.
+        family: prefix of further accepted types, such as "image/"; "": none.
 
     Raises:
-        RequestError: no such type, or a compressed body.
+        RequestError: another type, or a compressed body.
     """
     headers = dict(scope["headers"])
     if headers.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -132,19 +132,19 @@ def media_type(scope: Scope, known: Iterable[str], family: str = "") -> str:
     return kind
 
 
-def too_many(limits: Limits) -> RequestError:
-    """More images in one request than are taken."""
+def too_many_images(limits: Limits) -> RequestError:
+    """More images in one request than the limit."""
     return RequestError(
         413, "too_many_images", "files",
-        f"at most {limits.images} images a request: send them in several",
+        f"at most {limits.images} images a request: use several requests",
     )  # fmt: skip
 
 
-def _rows(data: Any) -> int:
-    """Rows of a table, or of the lists that MLflow makes of `inputs` and `instances`."""
+def _count_rows(data: Any) -> int:
+    """Rows of a table, or of the arrays that MLflow makes of `inputs` and `instances`."""
     columns = data.values() if isinstance(data, dict) else [data]
-    # Of a single value NumPy makes an array without a length.
-    return max((len(one) for one in columns if getattr(one, "ndim", 0)), default=0)
+    # A single value is an array without dimensions.
+    return max((len(column) for column in columns if getattr(column, "ndim", 0)), default=0)
 
 
 def _wrong_columns() -> RequestError:
@@ -157,11 +157,11 @@ def _wrong_columns() -> RequestError:
 def _unreadable(kind: str) -> RequestError:
     return RequestError(
         400, "unreadable_body", "body",
-        f"send {SHAPES[kind]}, and in it one column, `image`, with each image in base64",
+        f"send {FORMATS[kind]}, and in it one column, `image`, with each image in base64",
     )  # fmt: skip
 
 
-def _translated(status: int, kind: str) -> RequestError:
+def _translate(status: int, kind: str) -> RequestError:
     if status == 415:
         return RequestError(
             415, "unsupported_media_type", "Content-Type",

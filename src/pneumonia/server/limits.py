@@ -1,4 +1,4 @@
-"""What a request may cost, by environment variables, and the gate that holds requests to it."""
+"""Limits on requests, from environment variables, and the middleware that enforces them."""
 
 from __future__ import annotations
 
@@ -19,141 +19,129 @@ if TYPE_CHECKING:
 RETRY_AFTER = 1  # s; an image takes a hundredth of it
 
 
-def _limit(variable: str, default: int, least: int = 1) -> Any:
-    return field(default=default, metadata={"variable": f"PNEUMONIA_{variable}", "least": least})
+def _limit(variable: str, default: int, minimum: int = 1) -> Any:
+    metadata = {"variable": f"PNEUMONIA_{variable}", "minimum": minimum}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused and how long is waited, each by an environment variable of its own.
+    """Limits on requests, each set by an environment variable.
 
     Attributes:
-        body: bytes of one request.
-        pixels: of one image.
+        body_bytes: bytes of one request.
+        pixels: pixels of one image.
         images: images in one request.
-        requests: in flight at once.
-        held: bytes of all requests in flight.
-        seconds: from a request's first byte to its answer.
-        drain: seconds that a stop still answers for; 0: it closes at once.
+        requests: requests in progress.
+        held_bytes: bytes of all requests in progress.
+        seconds: from the first byte of a request to its response.
+        drain_seconds: for so long a server that stops still serves; 0: it closes at once.
     """
 
-    body: int = _limit("MAX_BODY_BYTES", 32 * 2**20)
+    body_bytes: int = _limit("MAX_BODY_BYTES", 32 * 2**20)
     pixels: int = _limit("MAX_PIXELS", MAX_PIXELS)
     images: int = _limit("MAX_IMAGES", 32)
     requests: int = _limit("MAX_REQUESTS", 64)
-    held: int = _limit("MAX_HELD_BYTES", 128 * 2**20)
+    held_bytes: int = _limit("MAX_HELD_BYTES", 128 * 2**20)
     seconds: int = _limit("MAX_SECONDS", 30)
-    drain: int = _limit("DRAIN_SECONDS", 2, least=0)
+    drain_seconds: int = _limit("DRAIN_SECONDS", 2, minimum=0)
 
 
 def read_limits(environment: Mapping[str, str] = os.environ) -> Limits:
-    """The limits that the environment gives.
+    """The limits of the environment.
 
     Raises:
-        InputError: one of them is no whole number, or less than it may be.
+        InputError: one of them is not a whole number, or below its minimum.
     """
-    given: dict[str, int] = {}
-    for one in fields(Limits):
-        variable, least = one.metadata["variable"], one.metadata["least"]
+    values: dict[str, int] = {}
+    for limit in fields(Limits):
+        variable, minimum = limit.metadata["variable"], limit.metadata["minimum"]
         text = environment.get(variable)
         if text is None:
             continue
-        if not (text.isascii() and text.isdigit() and int(text) >= least):
-            raise InputError(f"{variable}: '{text}' is not a whole number from {least}")
-        given[one.name] = int(text)
-    return Limits(**given)
+        if not (text.isascii() and text.isdigit() and int(text) >= minimum):
+            raise InputError(f"{variable}: '{text}' is not a whole number from {minimum}")
+        values[limit.name] = int(text)
+    return Limits(**values)
 
 
-class Gate:
-    """ASGI middleware: a POST gets in when its body is within the limits and there is room for it.
+class LimitsMiddleware:
+    """ASGI middleware that lets in a POST only within the limits.
 
-    The body is read here, so that what is behind has it whole or not at all, and within the time.
+    It reads the body, so that the application gets it complete or not at all, and in time.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app = app
         self.limits = limits
-        self.requests = 0
-        self.held = 0
+        self.requests = 0  # in progress
+        self.held_bytes = 0  # of their bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or raise a `RequestError`: 413, 429 or 503."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        self._check_length(_content_length(scope))
+        # uvicorn refuses a length that is not a number.
+        self._check_length(int(dict(scope["headers"]).get(b"content-length", b"0")))
         if self.requests >= self.limits.requests:
             raise RequestError(
                 429, "too_many_requests", "request",
-                "too many requests are in flight: repeat this one in a second", RETRY_AFTER,
+                "too many requests are in progress: repeat this one in a second", RETRY_AFTER,
             )  # fmt: skip
         self.requests += 1
-        held = _Held(self)
+        sizes: list[int] = []  # bytes of the parts of the body
         try:
             async with asyncio.timeout(self.limits.seconds):
-                body = await self._read(receive, held)
+                body = await self._read(receive, sizes)
                 if body is not None:
-                    await self.app(scope, _again(body, receive), send)
+                    await self.app(scope, _replay(body, receive), send)
         except TimeoutError:
             raise RequestError(
                 503, "timeout", "request",
-                f"no answer within {self.limits.seconds} s: send fewer or smaller images, or repeat "
-                "this when there is less to do", RETRY_AFTER,
+                f"no response within {self.limits.seconds} s: send fewer or smaller images, or "
+                "repeat the request when the server is less busy", RETRY_AFTER,
             ) from None  # fmt: skip
         finally:
             self.requests -= 1
-            self.held -= held.size
+            self.held_bytes -= sum(sizes)
 
-    async def _read(self, receive: Receive, held: _Held) -> bytes | None:
-        """The whole body; None where the sender went away."""
+    async def _read(self, receive: Receive, sizes: list[int]) -> bytes | None:
+        """The whole body, or None if the client disconnected; each part's size goes to `sizes`."""
         parts = []
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
             parts.append(message.get("body", b""))
-            held.add(len(parts[-1]))
-            self._check_length(held.size)
-            if self.held > self.limits.held:
+            sizes.append(len(parts[-1]))
+            self.held_bytes += sizes[-1]
+            self._check_length(sum(sizes))
+            if self.held_bytes > self.limits.held_bytes:
                 raise RequestError(
                     429, "too_many_bytes", "request",
-                    "too much is being uploaded: repeat this request in a second", RETRY_AFTER,
+                    "too many bytes are being uploaded: repeat this request in a second",
+                    RETRY_AFTER,
                 )  # fmt: skip
             if not message.get("more_body", False):
                 return b"".join(parts)
 
     def _check_length(self, length: int) -> None:
-        if length > self.limits.body:
+        limit = self.limits.body_bytes
+        if length > limit:
             raise RequestError(
                 413, "body_too_large", "body",
-                f"the body is over {self.limits.body:,} bytes: send fewer or smaller images",
+                f"the body is over {limit:,} bytes: send fewer or smaller images",
             )  # fmt: skip
 
 
-class _Held:
-    """Bytes that one request holds, told to the gate as they come."""
-
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
-        self.size = 0
-
-    def add(self, size: int) -> None:
-        self.size += size
-        self.gate.held += size
-
-
-def _content_length(scope: Scope) -> int:
-    # The server refuses what is no number.
-    return int(dict(scope["headers"]).get(b"content-length", b"0"))
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body that was read, then what the server has to say."""
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the body that was read, then the server's further messages."""
     waiting = [body]
 
-    async def given() -> Message:
+    async def replay() -> Message:
         if waiting:
             return {"type": "http.request", "body": waiting.pop(), "more_body": False}
         return await receive()
 
-    return given
+    return replay

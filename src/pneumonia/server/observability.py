@@ -1,8 +1,7 @@
-"""Logs as JSON lines: what was asked and how it went, never what was sent.
+"""Logs, metrics and response headers: what each request has in common.
 
-What the application counts, for Prometheus.
-
-The outermost middleware: what every answer has in common, its log line and its counts.
+Logs are JSON lines about a request and its outcome, without what was sent. Metrics are for
+Prometheus.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import logging
 import logging.config
 import secrets
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,18 +38,18 @@ if TYPE_CHECKING:
 ACCESS = "pneumonia.access"
 
 
-class JsonLines(logging.Formatter):
-    """A record a line: time, level, logger, message, and the fields of `extra={"told": {...}}`.
+class JsonFormatter(logging.Formatter):
+    """One JSON line a record: time, level, logger, message, and `extra={"fields": {...}}`.
 
-    Of an exception its type and where it came from; its own text may hold what a sender sent.
+    Of an exception, its type and where it was raised; its message might contain what was sent.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        when = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         level = record.levelname.lower()
-        line: dict[str, object] = {"time": when, "level": level, "logger": record.name}
-        line |= {"message": record.getMessage()} | getattr(record, "told", {})
+        line: dict[str, object] = {"time": time, "level": level, "logger": record.name}
+        line |= {"message": record.getMessage()} | getattr(record, "fields", {})
         if record.exc_info and record.exc_info[0]:
             line |= {
                 "exception": record.exc_info[0].__name__,
@@ -62,12 +61,12 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-def configuration(level: str = "INFO") -> dict[str, object]:
+def logging_config(level: str = "INFO") -> dict[str, object]:
     """For `logging.config.dictConfig` and uvicorn: everything as JSON lines on standard output."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"json": {"()": JsonLines}},
+        "formatters": {"json": {"()": JsonFormatter}},
         "handlers": {
             "lines": {
                 "class": "logging.StreamHandler",
@@ -76,10 +75,9 @@ def configuration(level: str = "INFO") -> dict[str, object]:
             }
         },
         "root": {"handlers": ["lines"], "level": "WARNING"},
-        # MLflow has a handler of its own otherwise.
+        # By default MLflow has a handler of its own.
         "loggers": {
             "mlflow": {"handlers": [], "propagate": True, "level": "ERROR"},
-            # What libraries have to say to programmers.
             "py.warnings": {"level": "ERROR"},
             "pneumonia": {"level": level},
             "uvicorn": {"handlers": [], "propagate": True, "level": level},
@@ -93,60 +91,54 @@ TENTHS = tuple(step / 10 for step in range(1, 11))
 
 
 class Metrics:
-    """A registry of its own, so that two applications in a process do not share counts."""
+    """The metrics of one application, in a registry of its own."""
 
     def __init__(self, model: ModelBundle) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
-        info = self._make(Info, "model", "The model that answers.")
+        info = self._make(Info, "model", "The model that is served.")
         graph = model.predictor.graph.sha256
         info.info({"name": model.name, "version": model.version, "graph_sha256": graph})
         route = ["route", "method"]
-        self.requests = self._make(
-            Counter, "requests", "Requests that were answered.", [*route, "status"]
-        )
+        self.requests = self._make(Counter, "requests", "Responses.", [*route, "status"])
         self.request_seconds = self._make(
-            Histogram, "request_seconds", "From first byte to answer.", route, buckets=SECONDS
+            Histogram, "request_seconds", "From first byte to response.", route, buckets=SECONDS
         )
-        self.in_flight = self._make(Gauge, "requests_in_flight", "Requests being answered.")
+        self.in_flight = self._make(Gauge, "requests_in_flight", "Requests in progress.")
         self.images = self._make(
-            Counter,
-            "images",
-            "Images by what was answered: a label, or an error's code.",
-            ["answer"],
+            Counter, "images", "Images by label, or by code of the error.", ["answer"]
         )
-        self.warnings = self._make(Counter, "warnings", "Doubts about images.", ["code"])
+        self.warnings = self._make(Counter, "warnings", "Warnings about images.", ["code"])
         self.probability = self._make(
             Histogram, "probability", "Of pneumonia, of the images of /predict.", buckets=TENTHS
         )
         self.step_seconds = self._make(
-            Histogram, "step_seconds", "Each step of an image's answer.", ["step"],
-            buckets=SECONDS,
-        )  # fmt: skip
+            Histogram, "step_seconds", "Steps of predicting an image.", ["step"], buckets=SECONDS
+        )
 
-    def _make(self, kind: Any, name: str, told: str, *rest: Any, **given: Any) -> Any:
-        return kind(f"pneumonia_{name}", told, *rest, registry=self._registry, **given)
+    def _make(self, kind: Any, name: str, text: str, *labels: Any, **options: Any) -> Any:
+        return kind(f"pneumonia_{name}", text, *labels, registry=self._registry, **options)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Take the time of a block."""
-        begun = perf_counter()
+        """Measure the time of a block."""
+        start = perf_counter()
         yield
-        self.step_seconds.labels(name).observe(perf_counter() - begun)
+        self.step_seconds.labels(name).observe(perf_counter() - start)
 
-    def count_image(self, answer: str, codes: Iterator[str] | list[str]) -> None:
-        """Count an image by its label or its error's code, and the codes of its warnings."""
+    def count_image(self, answer: str, warning_codes: Iterable[str]) -> None:
+        """Count an image by its label or its error's code, and its warnings."""
         self.images.labels(answer).inc()
-        for code in codes:
+        for code in warning_codes:
             self.warnings.labels(code).inc()
 
     def text(self) -> bytes:
-        """All of it, in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
-# A page may load what is ours and nothing else; its pictures come as data or from its own files.
+# A page may load only files of this server; images also as data.
 PAGE = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -162,8 +154,8 @@ HEADERS = {
 _log = logging.getLogger(ACCESS)
 
 
-class Watch:
-    """ASGI middleware. Turns what was raised into an answer, so that nothing of it gets out."""
+class ObservabilityMiddleware:
+    """ASGI middleware, the outermost: log, count, add headers, turn exceptions into responses."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> None:
         self.app = app
@@ -171,70 +163,64 @@ class Watch:
         self.paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, whatever happens."""
+        """Respond to a request, whatever is raised."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        begun, number, status = perf_counter(), secrets.token_hex(8), 0
+        start, request_id, status = perf_counter(), secrets.token_hex(8), 0
 
-        async def send_more(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": _headers(message["headers"], number)}
+                message = {**message, "headers": _add_headers(message["headers"], request_id)}
             await send(message)
 
         with self.metrics.in_flight.track_inprogress():
             try:
-                await self.app(scope, receive, send_more)
+                await self.app(scope, receive, send_with_headers)
             except RequestError as error:
-                await _answer(error, send_more)
+                await error.response()(scope, receive, send_with_headers)
             except Exception:
-                _log.exception("a request failed by a mistake of ours", extra=_told(number))
+                _log.exception("unhandled exception", extra={"fields": {"request": request_id}})
                 if not status:
-                    await _answer(internal_error(number), send_more)
-        self._note(scope, status, number, perf_counter() - begun)
+                    response = internal_error(request_id).response()
+                    await response(scope, receive, send_with_headers)
+        self._record(scope, status, request_id, perf_counter() - start)
 
-    def _note(self, scope: Scope, status: int, number: str, seconds: float) -> None:
-        # Of the path only which of ours it is: the rest is the sender's. What was refused early has
-        # no route yet.
+    def _record(self, scope: Scope, status: int, request_id: str, seconds: float) -> None:
+        # Paths that are not ours come from the sender and are not logged. A request that was
+        # refused early has no route yet.
         path = scope["path"] if scope["path"] in self.paths else ""
         route = getattr(scope.get("route"), "path", path)
         method = scope["method"] if route else ""
         self.metrics.requests.labels(route, method, status).inc()
         self.metrics.request_seconds.labels(route, method).observe(seconds)
-        told = {"route": route, "method": method, "status": status}
-        told |= {"milliseconds": round(1000 * seconds, 1)}
-        _log.info("answered", extra={"told": told | _told(number)["told"]})
+        fields = {
+            "route": route,
+            "method": method,
+            "status": status,
+            "milliseconds": round(1000 * seconds, 1),
+            "request": request_id,
+        }
+        _log.info("answered", extra={"fields": fields})
 
 
-def internal_error(number: str) -> RequestError:
-    """A mistake of ours; the number finds it in the log."""
+def internal_error(request_id: str) -> RequestError:
+    """An unhandled exception; the log has it under the same id."""
     return RequestError(
         500, "internal_error", "request",
-        f"a mistake of ours: tell whoever runs this service the number {number}",
+        f"unhandled exception: report the id {request_id} to the operator of this server",
     )  # fmt: skip
 
 
-async def _answer(error: RequestError, send: Send) -> None:
-    body = error.body
-    given = {"Content-Type": "application/json", "Content-Length": str(len(body)), **error.headers}
-    headers = [(name.lower().encode(), value.encode()) for name, value in given.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def _told(number: str) -> dict[str, dict[str, str]]:
-    return {"told": {"request": number}}
-
-
-def _headers(given: list[tuple[bytes, bytes]], number: str) -> list[tuple[bytes, bytes]]:
-    present = dict(given)
+def _add_headers(headers: list[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    present = dict(headers)
     is_page = present.get(b"content-type", b"").startswith(b"text/html")
-    more = HEADERS | {
+    added = HEADERS | {
         "Content-Security-Policy": PAGE if is_page else NO_PAGE,
         "Cache-Control": "no-cache" if b"etag" in present else "no-store",
-        "X-Request-ID": number,
+        "X-Request-ID": request_id,
     }
-    added = [(name.lower().encode(), value.encode()) for name, value in more.items()]
-    return [*given, *((name, value) for name, value in added if name not in present)]
+    encoded = [(name.lower().encode(), value.encode()) for name, value in added.items()]
+    return [*headers, *((name, value) for name, value in encoded if name not in present)]

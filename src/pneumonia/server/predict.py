@@ -1,8 +1,9 @@
-"""The way of an image through the application: a thread a core decodes, infers and draws."""
+"""From an uploaded image to its row in the response: decode, infer and draw, one thread a core."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from time import perf_counter
 from typing import Any
 
@@ -10,38 +11,32 @@ import numpy as np
 
 from pneumonia.images.decoding import encode_png
 from pneumonia.images.limits import ImageError
-from pneumonia.inference.answers import (
-    CheckedImage,
-    figures,
-    heat_map_png,
-    image_error,
-    layers,
-    read_image,
-)
 from pneumonia.inference.bundle import ModelBundle
-from pneumonia.inference.predictor import NOTICE
+from pneumonia.inference.overlay import heat_layer
+from pneumonia.inference.predictor import NOTICE, CheckedImage, png_base64
+from pneumonia.inference.warnings import image_error
 from pneumonia.server.forms import Upload
 from pneumonia.server.limits import Limits
 from pneumonia.server.observability import Metrics
 
-NOTHING = (
+FIELDS = (
     "label", "probability", "threshold", "milliseconds", "warnings", "heat_map_png", "heat_map",
     "error",
 )  # fmt: skip
 
 
-class Answering:
-    """Answers images of any request, for one event loop.
+class PredictionService:
+    """Predicts the images of all requests, for one event loop.
 
-    Images that are there at the same time, of one request or of several, go side by side, each on a
-    core of its own: nobody waits for company. An image that is alone has all cores.
+    Images that arrive at the same time, in one request or in several, are processed in parallel,
+    each on one core; no image waits until a batch is full. A single image uses all cores.
     """
 
     def __init__(self, model: ModelBundle, limits: Limits, metrics: Metrics) -> None:
         self.model = model
         self._limits = limits
         self._metrics = metrics
-        self._images = 0  # that are being answered
+        self._in_progress = 0  # images
         sha256 = model.predictor.graph.sha256
         self._common = {
             "model": {"name": model.name, "version": model.version, "sha256": sha256},
@@ -49,55 +44,62 @@ class Answering:
         }
 
     def warm_up(self) -> None:
-        """Do once what the first image and the first two together would have to wait for."""
+        """Predict once on all cores and once on one, so that no request waits for imports."""
         import pneumonia.images.dicom  # noqa: F401 - half a second
 
-        size = self.model.predictor.graph.size
-        image = read_image(self.model, encode_png(np.zeros((size, size), np.uint8)))
+        predictor = self.model.predictor
+        size = predictor.graph.size
+        image = predictor.check(encode_png(np.zeros((size, size), np.uint8)))
         for alone in (True, False):
-            self._tell(image, True, alone)
+            self._predict_image(image, True, alone)
 
-    async def answer(self, uploads: list[Upload], with_layers: bool) -> dict[str, Any]:
-        """The body of an answer to one request: a prediction, or an error, for each image."""
-        rows = await asyncio.gather(*(self._one(upload, with_layers) for upload in uploads))
+    async def predict(self, uploads: list[Upload], layers: bool) -> dict[str, Any]:
+        """The body of the response: a prediction or an error for each image, in their order."""
+        rows = await asyncio.gather(*(self._submit(upload, layers) for upload in uploads))
         return self._common | {"predictions": rows}
 
-    async def _one(self, upload: Upload, with_layers: bool) -> dict[str, Any]:
-        alone = not self._images
-        self._images += 1
+    async def _submit(self, upload: Upload, layers: bool) -> dict[str, Any]:
+        alone = not self._in_progress
+        self._in_progress += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self.model.pool, self._row, upload, with_layers, alone, perf_counter()
+                self.model.pool, self._row, upload, layers, alone, perf_counter()
             )
         finally:
-            self._images -= 1
+            self._in_progress -= 1
 
-    def _row(self, upload: Upload, with_layers: bool, alone: bool, begun: float) -> dict[str, Any]:
+    def _row(self, upload: Upload, layers: bool, alone: bool, start: float) -> dict[str, Any]:
         metrics = self._metrics
-        metrics.step_seconds.labels("wait").observe(perf_counter() - begun)
-        row = {"file": upload.name, **dict.fromkeys(NOTHING)}
+        metrics.step_seconds.labels("wait").observe(perf_counter() - start)
+        row = {"file": upload.name, **dict.fromkeys(FIELDS)}
         try:
             with metrics.step("decode"):
-                image = read_image(self.model, upload.payload, self._limits.pixels)
+                image = self.model.predictor.check(upload.payload, self._limits.pixels)
         except ImageError as error:
-            refused = image_error(error)
-            metrics.count_image(refused["code"], [])
-            return row | {"error": refused}
-        told = self._tell(image, with_layers, alone)
-        metrics.count_image(told["label"], [one["code"] for one in image.warnings])
-        metrics.probability.observe(told["probability"])
-        took = round(1000 * (perf_counter() - begun), 2)
-        return row | told | {"warnings": image.warnings, "milliseconds": took}
+            details = image_error(error)
+            metrics.count_image(details["code"], [])
+            return row | {"error": details}
+        row |= self._predict_image(image, layers, alone)
+        metrics.count_image(row["label"], [warning.code for warning in image.warnings])
+        metrics.probability.observe(row["probability"])
+        row["warnings"] = [asdict(warning) for warning in image.warnings]
+        return row | {"milliseconds": round(1000 * (perf_counter() - start), 2)}
 
-    def _tell(self, image: CheckedImage, with_layers: bool, alone: bool) -> dict[str, Any]:
+    def _predict_image(self, image: CheckedImage, layers: bool, alone: bool) -> dict[str, Any]:
         predictor = self.model.predictor
-        scale = predictor.point.map_scale
         with self._metrics.step("infer"):
             [logit], [heat_map] = predictor.graph.run(image.pixels[None, ..., None], not alone)
         with self._metrics.step("draw"):
-            prediction = predictor.read(image.pixels, logit, heat_map)
-            told = figures(prediction) | {
-                "heat_map_png": heat_map_png(prediction, scale),
+            prediction = predictor.interpret(image, logit, heat_map)
+            scale = prediction.map_scale
+            row = prediction.figures() | {
+                "heat_map_png": prediction.overlay_png(),
                 "heat_map": {"grid": heat_map.tolist(), "scale": scale},
             }
-            return told | (layers(prediction, scale) if with_layers else {})
+            if layers:
+                layer = heat_layer(heat_map, scale, len(image.pixels))
+                row |= {
+                    "image_png": png_base64(image.pixels),
+                    "heat_layer_png": png_base64(layer),
+                }
+            return row

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Query, Request
@@ -15,12 +15,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pneumonia.inference.bundle import ModelBundle
 from pneumonia.inference.predictor import NOTICE
 from pneumonia.server import openapi
-from pneumonia.server.errors import RequestError
+from pneumonia.server.errors import ROUTES, RequestError
 from pneumonia.server.forms import FORM, Upload, read_form
 from pneumonia.server.invocations import media_type
 from pneumonia.server.limits import Limits
 from pneumonia.server.observability import Metrics
-from pneumonia.server.predict import Answering
+from pneumonia.server.predict import PredictionService
 
 STATIC = Path(str(resources.files("pneumonia.server") / "static"))
 CARD = "/model/card"
@@ -28,62 +28,66 @@ CARD = "/model/card"
 CARD_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 
 
-def router(answering: Answering, limits: Limits, metrics: Metrics) -> APIRouter:
-    """All of them, for one model."""
-    found = APIRouter()
-    model = answering.model
+def create_router(service: PredictionService, limits: Limits, metrics: Metrics) -> APIRouter:
+    """All routes, for one model."""
+    router = APIRouter()
+    model = service.model
     samples = {sample.name: sample for sample in model.samples}
 
-    @found.post(
+    @router.post(
         "/predict",
-        summary="Answer images",
+        summary="Predict images",
         responses={
-            200: {"model": openapi.Answers},
-            **openapi.refusals(400, 413, 415, 422, 429, 503),
+            200: {"model": openapi.PredictResponse},
+            **openapi.error_responses(400, 413, 415, 422, 429, 503),
         },
         openapi_extra={"requestBody": openapi.PREDICT_BODY},
     )
     async def predict(
         request: Request,
         layers: Annotated[
-            bool, Query(description="add the image as the model saw it, and the map alone")
+            bool,
+            Query(description="add the image as the model received it, and the map alone"),
         ] = False,
     ) -> Response:
         """Images in a form's field `files`, or one image as the body; label, calibrated probability
         and heat map for each.
 
-        An image that cannot be read has its reason in `error` and sinks no other; sent alone as the
-        body, it is refused with 422.
+        An image of a form that cannot be read has the reason in `error`; the others are predicted.
+        As the body, it gets status 422.
         """
-        # Any picture: the bytes decide.
+        # Any image type is accepted: the content decides.
         kind = media_type(request.scope, (FORM, *openapi.RAW), family="image/")
         body = await request.body()
         if kind == FORM:
             uploads = read_form(body, request.headers["content-type"], limits)
         else:
             uploads = [Upload(None, body)]
-        answer = await answering.answer(uploads, layers)
-        if kind != FORM and (error := answer["predictions"][0]["error"]):
+        response = await service.predict(uploads, layers)
+        if kind != FORM and (error := response["predictions"][0]["error"]):
             raise RequestError(422, error["code"], "body", error["message"])
-        return _json(answer)
+        return Response(orjson.dumps(response), media_type="application/json")
 
-    @found.get("/model", summary="The model and where it comes from")
+    @router.get("/model", summary="The model and where it comes from")
     async def model_record() -> openapi.ModelRecord:
         """Name, version, hashes, threshold, metrics with intervals, data, training."""
-        return record(model)
+        return describe_model(model)
 
-    @found.get(
-        CARD, summary="The model card", response_class=HTMLResponse, responses=openapi.refusals(404)
+    @router.get(
+        CARD,
+        summary="The model card",
+        response_class=HTMLResponse,
+        responses=openapi.error_responses(404),
     )
     async def card() -> HTMLResponse:
-        """As a page."""
+        """As an HTML page."""
         if not model.card:
-            raise _missing("this model was registered without a model card")
+            raise _not_found("this model was registered without a model card")
         return HTMLResponse(model.card, headers={"Content-Security-Policy": CARD_POLICY})
 
-    @found.get("/samples/", summary="Drawn images to try")
+    @router.get("/samples/", summary="Drawn images to try")
     async def sample_list() -> list[openapi.SampleRecord]:
-        """Computed, not photographed: no patient is on them."""
+        """Computed images: they show no patient."""
         return [
             openapi.SampleRecord(
                 name=sample.name.removesuffix(".png"), label=sample.label,
@@ -92,57 +96,53 @@ def router(answering: Answering, limits: Limits, metrics: Metrics) -> APIRouter:
             for sample in model.samples
         ]  # fmt: skip
 
-    @found.get(
-        "/samples/{name}", summary="One of them", response_class=Response,
-        responses={200: {"content": {"image/png": {}}}, **openapi.refusals(404)},
+    @router.get(
+        "/samples/{name}", summary="One drawn image", response_class=Response,
+        responses={200: {"content": {"image/png": {}}}, **openapi.error_responses(404)},
     )  # fmt: skip
     async def sample(name: str) -> Response:
         """A PNG."""
         if name not in samples:
-            raise _missing("see /samples/ for those that there are")
+            raise _not_found("see /samples/ for the list")
         return Response(samples[name].payload, media_type="image/png")
 
-    @found.get(
-        "/metrics", summary="Counts for Prometheus", response_class=Response,
+    @router.get(
+        "/metrics", summary="Metrics for Prometheus", response_class=Response,
         responses={200: {"content": {"text/plain": {}}}},
     )  # fmt: skip
     async def metrics_text() -> Response:
         """In Prometheus' text format."""
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    @found.get("/", include_in_schema=False)
+    @router.get("/", include_in_schema=False)
     async def page() -> Response:
         """The page for people."""
         index = STATIC / "index.html"
         if not index.is_file():
-            raise _missing("see /docs for what there is")
+            raise _not_found(ROUTES)
         return FileResponse(index)
 
-    return found
+    return router
 
 
-def record(model: ModelBundle) -> openapi.ModelRecord:
-    """What is known of a model."""
-    known, point = model.record, asdict(model.predictor.point)
+def describe_model(model: ModelBundle) -> openapi.ModelRecord:
+    """The body of /model."""
+    record, point = model.record, asdict(model.predictor.point)
     hashes = {"graph_sha256": model.predictor.graph.sha256}
     return openapi.ModelRecord(
         name=model.name,
         version=model.version,
         source=model.source,
-        hashes=hashes | known.get("hashes", {}),
+        hashes=hashes | record.get("hashes", {}),
         threshold=point.pop("threshold"),
         calibration=point,
-        metrics=known.get("metrics", {}),
-        data=known.get("data", {}),
-        training=known.get("training", {}),
+        metrics=record.get("metrics", {}),
+        data=record.get("data", {}),
+        training=record.get("training", {}),
         card=CARD if model.card else None,
         notice=NOTICE,
     )
 
 
-def _missing(mend: str) -> RequestError:
-    return RequestError(404, "not_found", "path", mend)
-
-
-def _json(answer: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(answer), media_type="application/json")
+def _not_found(message: str) -> RequestError:
+    return RequestError(404, "not_found", "path", message)

@@ -1,15 +1,15 @@
-"""A stop that loses no request: answer for a while yet, then refuse in words, and only then close.
+"""A shutdown that loses no request: serve for a while, then refuse with a message, then close.
 
-uvicorn by itself closes at once what it listens to and every connection that is idle. A request
-that is on its way then is reset, and so is each one that a proxy in front, as Docker has one, still
-takes in. Here a SIGTERM has three steps:
+uvicorn by itself closes its port and every idle connection at once. A request that is on its way
+then is reset, as is each one that a proxy in front (Docker has one) still accepts. Here a SIGTERM
+has three steps:
 
-1. For `Limits.drain` seconds all is answered as before, with `Connection: close`, so that clients
-   leave the connections that they kept. /ping says 503: who spreads the load sends no more.
-2. For `REFUSING` seconds what comes gets 503 and when to come again.
-3. Nothing is listened to any more; what is in flight is finished, as uvicorn does it.
+1. For `Limits.drain_seconds` requests are served as before, but with `Connection: close`, so that
+   clients leave their connections. /ping responds 503, so that load balancers send no more.
+2. For `REFUSING` seconds requests get 503 with Retry-After.
+3. uvicorn closes the port and finishes the requests in progress.
 
-SIGINT, from a keyboard, goes to the third step, and a SIGINT during a stop ends it.
+SIGINT, from a keyboard, goes to the third step at once; a SIGINT during a shutdown ends it.
 """
 
 from __future__ import annotations
@@ -31,43 +31,43 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-REFUSING = 1  # s; a client that asks again and again has its 503 within that
-RETRY_AFTER = 5  # s; by then the port is closed, or another process answers there
+REFUSING = 1  # s; enough for a client that repeats its request to get the 503
+RETRY_AFTER = 5  # s; by then the port is closed, or another process serves
 PROBES = ("/ping", "/health")
 
 
 @dataclass
-class Stop:
-    """How far a stop has come: the server says it, the application reads it.
+class ShutdownState:
+    """The step of the shutdown: the server sets it, the application reads it.
 
     Attributes:
-        begun: whoever asks how it is, is told that it ends.
-        refusing: everybody is.
+        draining: probes get 503.
+        refusing: all requests get 503.
     """
 
-    begun: bool = False
+    draining: bool = False
     refusing: bool = False
 
 
-class Stopping:
-    """ASGI middleware that refuses when it is time.
+class ShutdownMiddleware:
+    """ASGI middleware that refuses requests according to the step of the shutdown.
 
-    Within the gate, which reads the body: a connection that is closed with a body half read is
-    reset, and takes the answer with it.
+    It is inside `LimitsMiddleware`, which reads the body: a connection that is closed before its
+    body is read would be reset, and the response lost.
     """
 
-    def __init__(self, app: ASGIApp, stop: Stop) -> None:
+    def __init__(self, app: ASGIApp, state: ShutdownState) -> None:
         self.app = app
-        self.stop = stop
+        self.state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or raise a `RequestError`: 503."""
         if scope["type"] == "http" and (
-            self.stop.refusing or (self.stop.begun and scope["path"] in PROBES)
+            self.state.refusing or (self.state.draining and scope["path"] in PROBES)
         ):
             raise RequestError(
                 503, "stopping", "request",
-                f"this server is being stopped: repeat the request in {RETRY_AFTER} s", RETRY_AFTER,
+                f"this server is stopping: repeat the request in {RETRY_AFTER} s", RETRY_AFTER,
             )  # fmt: skip
         await self.app(scope, receive, send)
 
@@ -75,26 +75,25 @@ class Stopping:
 class Server(uvicorn.Server):
     """uvicorn's server with the three steps."""
 
-    def __init__(self, config: uvicorn.Config, stop: Stop, drain: int) -> None:
-        """Take what `Stopping` reads, and for how many seconds to answer on; 0: close at once."""
+    def __init__(self, config: uvicorn.Config, state: ShutdownState, drain_seconds: int) -> None:
         super().__init__(config)
-        self._stop = stop
-        self._drain = drain
+        self._state = state
+        self._drain_seconds = drain_seconds
         self._by_keyboard = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Take a signal."""
+        """Handle a signal."""
         self._by_keyboard = self._by_keyboard or sig == signal.SIGINT
         super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Go through the steps; uvicorn calls this after a signal, when all still listens."""
-        if self._drain and not self._by_keyboard:
+        """Go through the steps; uvicorn calls this after a signal, before it closes the port."""
+        if self._drain_seconds and not self._by_keyboard:
             closing = [*self.server_state.default_headers, (b"connection", b"close")]
             self.server_state.default_headers = closing
-            self._stop.begun = True
-            await self._wait(self._drain)
-            self._stop.refusing = True
+            self._state.draining = True
+            await self._wait(self._drain_seconds)
+            self._state.refusing = True
             await self._wait(REFUSING)
         await super().shutdown(sockets)
 

@@ -1,0 +1,40 @@
+"""`pneumonia serve`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+EPILOG = """Limits are environment variables: PNEUMONIA_MAX_BODY_BYTES, _PIXELS, _IMAGES, _REQUESTS,
+_HELD_BYTES and _SECONDS; PNEUMONIA_DRAIN_SECONDS is how long a server that stops still answers.
+Models come from the store in MLFLOW_TRACKING_URI, by default mlflow.db in this folder."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `pneumonia serve`."""
+    parser.description = "Serve a registered model: REST, and a page in the browser."
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "--model", help="models:/NAME@champion, or a folder (the champion of params.yaml)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on (8080)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until a signal stops the server; 0.
+
+    Raises:
+        InputError: as `serve` does, or there is no params.yaml where no model is named.
+    """
+    # Each core answers images in a thread of its own, so NumPy's own threads would compete with
+    # them. NumPy reads the variable once, when it is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    from pneumonia.inference.bundle import champion
+    from pneumonia.server.app import serve
+
+    serve(arguments.model or champion(), arguments.host, arguments.port)
+    return 0
