@@ -47,7 +47,7 @@ def main(params: Params) -> None:
     scored = read_scored(EVALUATION / "validation_logits.npz", chosen)
     point = points.points[chosen]
     candidate = registration.Candidate(chosen, model, scored.sha256, point, EVALUATION, REPORT)
-    failed_checks = partial(behaviour.failed_by, Graph(model / "graph.onnx"), point)
+    failed_checks = partial(behaviour.failed_checks, Graph(model / "graph.onnx"), point)
     with connected():
         for name, operating_point in points.points.items():
             with runs.open_run(MODELS / name, table):

@@ -1,44 +1,123 @@
-"""The command line: `pneumonia VERB --help`."""
+"""The command line: `pneumonia VERB --help`, or `python -m pneumonia VERB --help`.
+
+A verb's module is imported only when it is called, so that help is quick, and so that the Docker
+image, which has the libraries of the server alone, can run `pneumonia serve`.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Collection, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
 
-from pneumonia import repair
-from pneumonia.core.errors import InputError
-from pneumonia.evaluation import behaviour, compare, validate
-from pneumonia.explain import command as explain
-from pneumonia.scoring import score
-from pneumonia.search import command as search
+import pneumonia
+from pneumonia.core.errors import InputError, disk_trouble
 
-COMMANDS = {
-    "behaviour": (behaviour, "check what the champion does, on drawn images"),
-    "compare": (compare, "params and metrics of two revisions side by side"),
-    "explain": (explain, "write the heat map of images laid over them"),
-    "repair": (repair, "put damaged outputs aside, for `make repro` to make anew"),
-    "score": (score, "score many images into a Parquet data set"),
-    "search": (search, "look for better params of a training"),
-    "validate": (validate, "measure the champion on images of your own"),
-}
+INTERRUPTED = 130  # the exit status that shells give to SIGINT
 
 
-def main() -> int:
-    """Run a command; its exit status."""
-    parser = argparse.ArgumentParser(prog="pneumonia", description="Work with the trained models.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (command, text) in COMMANDS.items():
-        adding = commands.add_parser(
-            name,
-            help=text,
-            description=command.DESCRIPTION,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.add_arguments(adding)
-    arguments = parser.parse_args()
+class Verb(NamedTuple):
+    """A verb: function `add` of `module` gives a parser its description, arguments and `run`."""
+
+    module: str
+    help: str
+    add: str = "add_arguments"
+
+
+VERBS = {
+    "run": Verb("mlproject", "run the pipeline or a stage, with other params as an experiment"),
+    "serve": Verb("server.command", "serve a registered model: REST, and a page in the browser"),
+    "score": Verb("scoring.command", "score many images into a Parquet data set"),
+    "explain": Verb("explain.command", "write the heat map of each image, laid over the image"),
+    "validate": Verb("evaluation.validate", "measure a model on your own labelled images"),
+    "behaviour": Verb("evaluation.behaviour_command", "check how a model behaves, on drawn images"),
+    "compare": Verb("evaluation.compare", "compare params and metrics of two revisions"),
+    "search": Verb("search.command", "search for better params of a training"),
+    "promote": Verb("registry.command", "make a version the champion", "add_promote"),
+    "rollback": Verb("registry.command", "make the previous champion champion again",
+                     "add_rollback"),
+    "history": Verb("registry.command", "list the changes of champion", "add_history"),
+    "repair": Verb("repair", "move damaged outputs away, so that `make repro` makes them again"),
+}  # fmt: skip
+AMERICAN = {"behavior": "behaviour"}
+SHELLS = ("bash", "zsh", "tcsh")
+COMPLETION = "--print-completion"
+FILES = ("FILE", "FOLDER", "INPUT")  # what shells complete by the names of files
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, `sys.argv` by default; return the exit status.
+
+    Bad input and a disk that is full or closed are one line each on standard error, and status 1;
+    Ctrl-C is status 130. Any other exception is a bug and keeps its trace.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    words[:1] = [AMERICAN.get(word, word) for word in words[:1]]
+    completing = bool(words) and words[0].startswith(COMPLETION)
+    first = [word for word in words if not word.startswith("-")][:1]
+    parser = build_parser(VERBS if completing else first)
+    parsed, rest = parser.parse_known_args(words)
+    if parsed.verb is None:
+        parser.print_help()
+        return 0
+    if parsed.verb == "run":
+        parsed.knobs = rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        return COMMANDS[arguments.command][0].run(arguments)
-    except InputError as error:
-        for line in str(error).splitlines():
-            print(f"{arguments.command}: {line}", file=sys.stderr)
-        return 1
+        status: int = parsed.run(parsed)
+        return status
+    except KeyboardInterrupt:
+        print(f"{parsed.verb}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        message = str(error) if isinstance(error, InputError) else disk_trouble(error)
+        if not message:
+            raise
+    for line in message.splitlines():
+        print(f"{parsed.verb}: {line}", file=sys.stderr)
+    return 1
+
+
+def build_parser(loaded: Collection[str]) -> argparse.ArgumentParser:
+    """The parser of all verbs; those in `loaded` are imported and have their arguments."""
+    parser = argparse.ArgumentParser(
+        prog="pneumonia",
+        allow_abbrev=False,
+        description="Pneumonia detection on chest X-rays. For research and teaching, not a medical "
+        "device.",
+        epilog="`pneumonia VERB --help` lists the options of a verb.",
+    )
+    parser.add_argument("--version", action="version", version=pneumonia.__version__)
+    parser.add_argument(
+        COMPLETION, choices=SHELLS, action=_PrintCompletion,
+        help="print the completion script of a shell",
+    )  # fmt: skip
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    for name, verb in VERBS.items():
+        adding = verbs.add_parser(
+            name, help=verb.help, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name in loaded:
+            getattr(import_module(f"pneumonia.{verb.module}"), verb.add)(adding)
+    return parser
+
+
+class _PrintCompletion(argparse.Action):
+    """Print a shell's completion script, made by shtab, and exit."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: Any = None
+    ) -> None:
+        try:
+            import shtab
+        except ImportError:
+            parser.exit(1, f"{COMPLETION}: shtab is not installed; `pip install shtab`\n")
+        for verb in next(a.choices for a in parser._actions if a.dest == "verb").values():
+            for action in verb._actions:
+                if action.metavar in FILES:
+                    action.complete = shtab.FILE
+        print(shtab.complete(parser, values))
+        parser.exit()

@@ -1,7 +1,7 @@
-"""What the entry points of MLproject run: a stage with what leads to it, or the whole pipeline.
+"""`pneumonia run`, which the entry points of MLproject call: a stage and those before it, or all.
 
-Without values it is `dvc repro`. With values it is an experiment, `dvc exp run -S`, so that what
-made a result is kept with it. They are checked before anything is changed or run.
+Without values it is `dvc repro`. With values it is an experiment, `dvc exp run -S`, so that DVC
+keeps the params of a result with the result. Values are checked before anything is changed or run.
 """
 
 from __future__ import annotations
@@ -11,52 +11,65 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from pneumonia.core.config import Params, changed, load_params, read_value
 from pneumonia.core.errors import InputError
 
+if TYPE_CHECKING:
+    from pneumonia.core.config import Params
+
 PARAMS = Path("params.yaml")
-ALL = "main"  # MLflow's name of the entry point that is run when none is named
+DESCRIPTION = """Run a stage and those before it, as far as something changed.
+
+KEY is a param of the stage's block in params.yaml, or BLOCK.PARAM. With values,
+the run is an experiment of DVC. An empty VALUE means the value in params.yaml."""
+ALL = "main"  # MLflow's name for the entry point that it runs by default
+STAGES = (
+    "prepare", "visualize", "train_scratch", "train_transfer", "evaluate", "gradcam_report",
+    "register",
+)  # fmt: skip
 
 
-def main() -> int:
-    """Run a command; its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pneumonia.mlproject",
-        usage="%(prog)s [-h] STAGE [--KEY VALUE]...",
-        description="What the entry points of MLproject run.",
-        epilog="KEY is one of the stage's block in params.yaml, or begins with the name of a "
-        "block. An empty VALUE is none: what params.yaml says.",
-        allow_abbrev=False,
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `pneumonia run`; the caller adds the other words as `knobs`."""
+    parser.description = DESCRIPTION
+    parser.usage = "%(prog)s [-h] STAGE [--KEY VALUE]..."
+    parser.add_argument(
+        "stage", choices=[ALL, *STAGES], metavar="STAGE", help=f"{', '.join(STAGES)}; {ALL}: all"
     )
-    stages = [name for name in Params.model_fields if name != "data"]
-    parser.add_argument("stage", choices=[ALL, *stages], metavar="STAGE", help="or main, for all")
-    arguments, given = parser.parse_known_args()
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run DVC; its exit status.
+
+    Raises:
+        InputError: see `read_knobs`.
+    """
+    from pneumonia.core.config import load_params
+
     stage = arguments.stage
-    try:
-        values = knobs(load_params(PARAMS), stage, given)
-    except InputError as error:
-        for line in str(error).splitlines():
-            print(f"{stage}: {line}", file=sys.stderr)
-        return 1
+    values = read_knobs(load_params(PARAMS), stage, arguments.knobs)
     command = ["exp", "run"] if values else ["repro"]
     command += [part for key, value in values.items() for part in ("-S", f"{key}={value}")]
     command += [] if stage == ALL else [stage]
-    # The environment's own, whose Python this is.
+    # The DVC of this environment.
     return subprocess.run([sys.executable, "-m", "dvc", *command], check=False).returncode
 
 
-def knobs(params: Params, stage: str, given: list[str]) -> dict[str, str]:
-    """The values given, by dotted key, as `dvc exp run -S` reads them.
+def read_knobs(params: Params, stage: str, words: list[str]) -> dict[str, str]:
+    """Read `--KEY VALUE` or `--KEY=VALUE`; return values by dotted key, as `dvc exp run -S` wants.
 
     Raises:
-        InputError: one line a problem: no such knob, or a value that it cannot have.
+        InputError: one line a problem: an unknown param, or a value that it cannot have.
     """
+    from pneumonia.core.config import Params, changed
+
+    words = [part for word in words for part in (word.split("=", 1) if _is_key(word) else [word])]
+    if len(words) % 2 or not all(map(_is_key, words[::2])):
+        raise InputError(f"{' '.join(words)}: should be --KEY VALUE, for each param")
     values: dict[str, Any] = {}
-    for option, text in zip(given[::2], given[1::2], strict=True):
+    for option, text in zip(words[::2], words[1::2], strict=True):
         key = option.removeprefix("--")
         if key.split(".")[0] not in Params.model_fields and stage != ALL:
             key = f"{stage}.{key}"
@@ -66,19 +79,23 @@ def knobs(params: Params, stage: str, given: list[str]) -> dict[str, str]:
     return {key: _quoted(value) for key, value in values.items()}
 
 
+def _is_key(word: str) -> bool:
+    return word.startswith("--")
+
+
 def _value(text: str) -> Any:
+    import yaml
+
+    from pneumonia.core.config import read_value
+
     try:
         return read_value(text)
     except yaml.YAMLError:
-        return text  # a regular expression, for one
+        return text  # for example a regular expression
 
 
 def _quoted(value: Any) -> str:
-    """A value for Hydra, whose grammar has meanings for most of what is no letter or digit."""
+    """A value for Hydra, in whose grammar most characters but letters and digits have a meaning."""
     if isinstance(value, str):
         return '"{}"'.format(value.replace('"', r"\""))
     return json.dumps(value)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

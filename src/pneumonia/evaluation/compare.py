@@ -1,7 +1,7 @@
-"""Two revisions of the pipeline side by side: what differs, and whether it is more than noise.
+"""`pneumonia compare`: params and metrics of two revisions, and whether they differ beyond chance.
 
-A revision is what DVC takes as one: a commit, branch or tag, or an experiment's name; or the
-workspace. Their files come from DVC's cache, nothing is checked out.
+A revision is a commit, a branch, a tag, an experiment of DVC, or the workspace. Files come from
+DVC's cache; nothing is checked out.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Compare two revisions: a commit, branch, tag or experiment, or the workspace.
 
-Params that differ, and metrics of both models on the test images with 95 % intervals by patient.
-A difference whose interval leaves 0 out is more than the luck of these images. Where both scored
-the same images, the difference is paired by image: that tells much smaller ones apart."""
+Prints the params that differ, and metrics of both models on the test images
+with 95 % intervals by patient. A difference whose interval excludes 0 is more
+than chance. If both revisions scored the same images, the difference is paired
+by image, which detects much smaller differences."""
 WORKSPACE = "workspace"
 REPORT = "reports/evaluate"
 MODELS = ("scratch", "transfer")
@@ -35,15 +36,15 @@ RESAMPLES, SEED = 2000, 7
 
 @dataclass(frozen=True)
 class Revision:
-    """What a revision's `evaluate` left.
+    """Outputs of the pipeline at a revision.
 
     Attributes:
-        name: as it was asked for.
-        params: of params.yaml, flat, by dotted name.
-        predictions: of the test images, sorted by image_id, as `evaluate` wrote them.
+        name: as given on the command line.
+        params: values of params.yaml, by dotted name.
+        predictions: rows of `evaluate` for the test images, sorted by image_id.
         thresholds: by model.
         better: the model that is served.
-        seeds: by model, how far the validation AUC of another seed's training lay away.
+        seeds: by model, difference in validation AUC between two seeds of the training.
     """
 
     name: str
@@ -61,7 +62,7 @@ class Change:
     Attributes:
         metric: its name.
         first, second: value, low, high.
-        difference: second less first: value, low, high.
+        difference: second minus first: value, low, high.
     """
 
     metric: str
@@ -71,7 +72,7 @@ class Change:
 
     @property
     def beyond_noise(self) -> bool:
-        """Whether the interval of the difference leaves 0 out."""
+        """Whether the interval of the difference excludes 0."""
         return self.difference[1] > 0 or self.difference[2] < 0
 
 
@@ -111,8 +112,8 @@ def _text(revision: str, path: str) -> str:
         return dvc.api.read(path, rev=None if revision == WORKSPACE else revision)
     except (DvcException, OSError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        mend = "`dvc exp show` lists experiments; `dvc pull -r` and `dvc repro` bring outputs"
-        raise InputError(f"{revision}: {path}: {reason} ({mend})") from None
+        remedy = "`dvc exp show` lists experiments; `dvc pull -r` and `dvc repro` give outputs"
+        raise InputError(f"{revision}: {path}: {reason} ({remedy})") from None
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -124,10 +125,10 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def changed_params(first: Revision, second: Revision) -> list[tuple[str, Any, Any]]:
-    """Name and both values of each param that differs, None where it is not there."""
+    """Name and both values of each param that differs; None for a param that is missing."""
     names = sorted(first.params.keys() | second.params.keys())
     pairs = [(name, first.params.get(name), second.params.get(name)) for name in names]
-    return [(name, one, other) for name, one, other in pairs if one != other]
+    return [(name, a, b) for name, a, b in pairs if a != b]
 
 
 def same_images(first: Revision, second: Revision) -> bool:
@@ -143,35 +144,35 @@ def same_images(first: Revision, second: Revision) -> bool:
 def changes(
     first: Revision, second: Revision, model: str, resamples: int = RESAMPLES, seed: int = SEED
 ) -> list[Change]:
-    """Each metric of `SHOWN` of a model in both, by a bootstrap of patients.
+    """Each metric of `SHOWN` of a model in both revisions, with a bootstrap of patients.
 
-    Of the same images the resamples are shared, so that what both find easy or hard cancels out;
-    else each has its own.
+    With the same images, both use the same resamples, so that the difficulty of the images cancels
+    out; otherwise the resamples are independent.
     """
     from pneumonia.stats.bootstrap import percentile_interval
 
     shared = same_images(first, second)
-    one = _measured(first, model, resamples, seed)
-    other = _measured(second, model, resamples, seed if shared else seed + 1)
-    found = []
+    a = _measure(first, model, resamples, seed)
+    b = _measure(second, model, resamples, seed if shared else seed + 1)
+    rows = []
     for name in SHOWN:
-        low, high = percentile_interval(other.drawn[name] - one.drawn[name])
-        difference = other.values[name] - one.values[name], low, high
-        found.append(Change(name, one.told(name), other.told(name), difference))
-    return found
+        low, high = percentile_interval(b.resampled[name] - a.resampled[name])
+        difference = b.values[name] - a.values[name], low, high
+        rows.append(Change(name, a.with_interval(name), b.with_interval(name), difference))
+    return rows
 
 
 @dataclass(frozen=True)
 class _Measured:
     values: dict[str, float]
     bounds: dict[str, tuple[float, float]]
-    drawn: dict[str, NDArray[np.float64]]
+    resampled: dict[str, NDArray[np.float64]]
 
-    def told(self, name: str) -> tuple[float, float, float]:
+    def with_interval(self, name: str) -> tuple[float, float, float]:
         return self.values[name], *self.bounds[name]
 
 
-def _measured(revision: Revision, model: str, resamples: int, seed: int) -> _Measured:
+def _measure(revision: Revision, model: str, resamples: int, seed: int) -> _Measured:
     from pneumonia.stats.bootstrap import bootstrap
     from pneumonia.stats.metrics import intervals, score, score_resamples
 
@@ -180,36 +181,38 @@ def _measured(revision: Revision, model: str, resamples: int, seed: int) -> _Mea
     probability, logits = rows["probability"].to_numpy(), rows["logit"].to_numpy()
     threshold = revision.thresholds[model]
 
-    def drawn(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    def resampled(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         return score_resamples(labels, probability, threshold, weights, logits)
 
     return _Measured(
         score(labels, probability, threshold, None, logits),
         intervals(labels, probability, threshold, patients, resamples, seed, logits),
-        bootstrap(drawn, labels, patients, resamples, seed),
+        bootstrap(resampled, labels, patients, resamples, seed),
     )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `pneumonia compare`."""
+    """Add the options of `pneumonia compare`."""
+    parser.description = DESCRIPTION
     parser.add_argument("first", metavar="A", help="a commit, branch, tag or experiment")
     parser.add_argument(
         "second", metavar="B", nargs="?", default=WORKSPACE, help="another one (workspace)"
     )
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print both side by side.
+    """Print both side by side; 0.
 
     Raises:
-        InputError: a revision that is none, or has no outputs.
+        InputError: no such revision, or it has no outputs.
     """
     first, second = read_revision(arguments.first), read_revision(arguments.second)
     print(f"A = {first.name}, B = {second.name}\n")
     differing = changed_params(first, second)
     width = max((len(name) for name, *_ in differing), default=0)
-    for name, one, other in differing:
-        print(f"{name:{width}}  {one} -> {other}")
+    for name, a, b in differing:
+        print(f"{name:{width}}  {a} -> {b}")
     if not differing:
         print("no param differs")
     shared = same_images(first, second)
@@ -219,24 +222,24 @@ def run(arguments: argparse.Namespace) -> int:
         served = " and ".join(
             side for side, revision in (("A", first), ("B", second)) if revision.better == model
         )
-        print(f"\n{model}" + (f" (served of {served})" if served else ""))
+        print(f"\n{model}" + (f" (served in {served})" if served else ""))
         for change in changes(first, second, model):
-            word = "more than noise" if change.beyond_noise else "within noise"
+            verdict = "more than noise" if change.beyond_noise else "within noise"
             print(
                 f"  {change.metric:18} {_interval(change.first)}  {_interval(change.second)}  "
-                f"{_interval(change.difference, '+')}  {word}"
+                f"{_interval(change.difference, '+')}  {verdict}"
             )
-        apart = max(first.seeds[model], second.seeds[model])
-        print(f"  another seed of this training moved the validation AUC by {apart:.3f}")
+        largest = max(first.seeds[model], second.seeds[model])
+        print(f"  another seed of this training changed the validation AUC by {largest:.3f}")
     return 0
 
 
 def _images(images: list[int], shared: bool) -> str:
     if shared:
         return f"the same {images[0]} test images in both: differences are paired"
-    return f"{images[0]} and {images[1]} test images, not the same: differences cannot be paired"
+    return f"different test images, {images[0]} and {images[1]}: differences cannot be paired"
 
 
 def _interval(value: tuple[float, float, float], sign: str = "") -> str:
-    middle, low, high = (f"{one:{sign}.3f}" for one in value)
+    middle, low, high = (f"{number:{sign}.3f}" for number in value)
     return f"{middle} [{low}, {high}]"

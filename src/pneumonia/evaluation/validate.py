@@ -1,11 +1,9 @@
-"""Measure a registered model on images of one's own, from the command line; nothing is trained."""
+"""`pneumonia validate`: measure a model on a folder of labelled images; nothing is trained."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +16,11 @@ if TYPE_CHECKING:
     from pneumonia.datasets.manifest import SourceImage
     from pneumonia.inference.predictor import Predictor
 
+DESCRIPTION = """Measure a model on your own labelled images; nothing is trained or logged.
 
-DESCRIPTION = """Measure the champion on images of your own: nothing is trained, nothing logged.
-
-FOLDER holds DICOM, PNG or JPEG files and labels.csv (file,label[,patient_id]). The operating point
-is the model's own. Intervals go by patient. For research and teaching, not a medical device."""
+FOLDER holds DICOM, PNG or JPEG files and labels.csv (file,label[,patient_id]).
+The operating point is the model's own. Intervals are by patient. For research
+and teaching, not a medical device."""
 SHOWN = {
     "auc": "AUC",
     "sensitivity": "sensitivity",
@@ -32,17 +30,19 @@ SHOWN = {
     "brier": "Brier score",
     "ece": "calibration error",
 }
+COLUMNS = ["file", "label", "predicted", "probability", "logit"]
 RESAMPLES, SEED = 1000, 7
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What a model does on images.
+    """A model's results on images.
 
     Attributes:
-        images: those that could be read: file, label, patient_id, logit, probability, predicted.
-        unread: file and reason of the others.
-        metrics: value and its 95 % interval, by name.
+        images: a row for each image that could be read: file, label, patient_id, logit,
+            probability, predicted.
+        unread: file name and reason of the others.
+        metrics: value and 95 % interval, by name.
     """
 
     images: pd.DataFrame
@@ -51,10 +51,10 @@ class Validation:
 
 
 def validate(predictor: Predictor, images: list[SourceImage]) -> Validation:
-    """Read and predict images one by one, and measure.
+    """Read images, predict them one by one, and measure.
 
     Raises:
-        InputError: no image of a class could be read.
+        InputError: no image of one class could be read.
     """
     import pandas as pd
     from tqdm import tqdm
@@ -67,7 +67,7 @@ def validate(predictor: Predictor, images: list[SourceImage]) -> Validation:
     rows, unread = [], []
     for image in tqdm(images, desc="validate", unit="image", mininterval=1, disable=None):
         try:
-            found = predictor.predict([image.read()[0]])[0]
+            prediction = predictor.predict(image.read()[0])
         except (ImageError, OSError) as error:
             unread.append((image.file, reason_of(error)))
             continue
@@ -76,9 +76,9 @@ def validate(predictor: Predictor, images: list[SourceImage]) -> Validation:
                 "file": image.file,
                 "label": image.label,
                 "patient_id": image.patient_id,
-                "logit": found.logit,
-                "probability": found.probability,
-                "predicted": LABELS.index(found.label),
+                "logit": prediction.logit,
+                "probability": prediction.probability,
+                "predicted": LABELS.index(prediction.label),
             }
         )
     if {row["label"] for row in rows} != {0, 1}:
@@ -94,58 +94,44 @@ def validate(predictor: Predictor, images: list[SourceImage]) -> Validation:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `pneumonia validate`."""
-    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    """Add the options of `pneumonia validate`."""
+    parser.description = DESCRIPTION
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="images and labels")
     parser.add_argument(
         "--output", type=Path, default=Path("predictions.csv"), metavar="FILE",
-        help="where the predictions go, a row an image, without patients (predictions.csv)",
+        help="where the predictions go, one row an image, without patients (predictions.csv)",
     )  # fmt: skip
     parser.add_argument(
-        "--model", default="models:/pneumonia-chest-xray@champion",
-        help="another registered model, models:/NAME/VERSION",
+        "--model", help="models:/NAME@champion or models:/NAME/VERSION, a folder, or scratch or "
+        "transfer as trained here (the champion of params.yaml)",
     )  # fmt: skip
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print, write; 1 if there is an image that cannot be read, else 0.
+    """Measure, print, write; 1 if some image cannot be read, else 0.
 
     Raises:
-        InputError: no such folder, model or class; a table with mistakes; or nowhere to write.
+        InputError: no such folder, model or class; errors in the table; or the output cannot be
+            written.
     """
     from pneumonia.datasets.sources.table import images_in
+    from pneumonia.inference.bundle import champion, load_model
 
     images = images_in(arguments.folder, "FOLDER")
-    predictor = _registered(arguments.model)
-    done = validate(predictor, images)
-    columns = ["file", "label", "predicted", "probability", "logit"]
+    predictor = load_model(arguments.model or champion()).predictor
+    result = validate(predictor, images)
     try:
-        done.images[columns].to_csv(arguments.output, index=False, lineterminator="\n")
+        result.images[COLUMNS].to_csv(arguments.output, index=False, lineterminator="\n")
     except OSError as error:
         raise InputError(f"--output {arguments.output}: {error.strerror}") from None
-    patients = done.images["patient_id"].nunique()
-    sick = int(done.images["label"].sum())
-    print(f"{len(done.images)} images of {patients} patients, {sick} images with pneumonia")
+    patients = result.images["patient_id"].nunique()
+    positive = int(result.images["label"].sum())
+    print(f"{len(result.images)} images of {patients} patients, {positive} images with pneumonia")
     print(f"threshold {predictor.point.threshold:.3f}, 95 % intervals by patient")
     for name, title in SHOWN.items():
-        value, low, high = done.metrics[name]
+        value, low, high = result.metrics[name]
         print(f"{title:26} {value:.3f} [{low:.3f}, {high:.3f}]")
-    for file, reason in done.unread:
+    for file, reason in result.unread:
         print(f"validate: {file}: {reason}", file=sys.stderr)
-    return int(bool(done.unread))
-
-
-def _registered(model: str) -> Predictor:
-    from pneumonia.tracking import store
-
-    os.environ["MLFLOW_TRACKING_URI"] = store.uri()
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    from mlflow.pyfunc import load_model
-
-    try:
-        # MLflow, while it loads, sets its own filters and advises on the signature.
-        with warnings.catch_warnings(record=True):
-            predictor: Predictor = load_model(model).unwrap_python_model().served.predictor
-    except Exception as error:
-        # Each kind of store has its own exceptions: files, SQL, HTTP.
-        raise store.not_loaded(model, error) from None
-    return predictor
+    return int(bool(result.unread))

@@ -1,4 +1,4 @@
-"""Explain images from the command line: the overlay of each as a PNG."""
+"""`pneumonia explain`."""
 
 from __future__ import annotations
 
@@ -12,47 +12,51 @@ from pneumonia.core.errors import InputError
 if TYPE_CHECKING:
     from pneumonia.inference.predictor import Predictor
 
+DESCRIPTION = """Write the heat map of each image, laid over the image, as a PNG file.
 
-DESCRIPTION = """Write the heat map of images laid over them, one PNG an image.
-
-FILE is a JPEG, PNG or DICOM image. The picture has the image's own proportions; its colours have one
-scale for all images of the model. Not a medical device: it shows where the model looked."""
-LONGEST = 1024  # side of a picture, px
-POINTS = Path("reports/evaluate/operating_point.json")
+FILE is a JPEG, PNG or DICOM image. The PNG has the proportions of the image;
+its colours have one scale for all images of a model. Not a medical device: the
+map shows where the model looked."""
+LONGEST = 1024  # side of a PNG, px
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `pneumonia explain`."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    """Add the options of `pneumonia explain`."""
+    parser.description = DESCRIPTION
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="images")
     parser.add_argument(
         "--output", type=Path, default=Path("explained"), metavar="FOLDER",
-        help="where the pictures go, FILE's name + .heat.png (explained)",
+        help="where the PNG files go, named FILE.heat.png (explained)",
     )  # fmt: skip
     parser.add_argument(
-        "--model", choices=("scratch", "transfer"), help="default: the better one by validation"
-    )
+        "--model", help="models:/NAME@champion or models:/NAME/VERSION, a folder, or scratch or "
+        "transfer as trained here (the champion of params.yaml)",
+    )  # fmt: skip
     parser.add_argument(
-        "--opacity", type=float, default=0.6, help="of the hottest spot, 0 to 1 (0.6)"
-    )
+        "--opacity", type=float, default=0.6, metavar="SHARE",
+        help="of the hottest colour, 0 to 1 (0.6)",
+    )  # fmt: skip
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Explain every file that can be read; 1 if there is one that cannot, else 0.
+    """Explain every file that can be read; 1 if some file cannot, else 0.
 
     Raises:
-        InputError: no trained model, an option out of range, or two files of one name.
+        InputError: no such model, an option out of range, or two files of the same name.
     """
     if not 0 <= arguments.opacity <= 1:
         raise InputError(f"--opacity: should be 0 to 1, not {arguments.opacity:g}")
     names = [file.name for file in arguments.files]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"{twice[0]}: two files have this name, and so would their pictures")
-    predictor = trained(arguments.model)
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise InputError(f"{repeated[0]}: two files have this name, and so would their heat maps")
     from tqdm import tqdm
 
     from pneumonia.images.limits import ImageError
+    from pneumonia.inference.bundle import champion, load_model
 
+    predictor = load_model(arguments.model or champion()).predictor
     try:
         arguments.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -72,35 +76,23 @@ def run(arguments: argparse.Namespace) -> int:
     return int(failed)
 
 
-def trained(model: str | None) -> Predictor:
-    """What the pipeline trained here: "scratch", "transfer", or None for the better one.
-
-    Raises:
-        InputError: it trained nothing yet.
-    """
-    from pneumonia.inference.bundle import load_model
-    from pneumonia.inference.operating_point import OperatingPoints
-
-    return load_model(model or OperatingPoints.read(POINTS).better).predictor
-
-
 def _explain(predictor: Predictor, file: Path, output: Path, opacity: float) -> str:
-    """Write one picture, whole or not at all; what was found, in a line."""
+    """Write one heat map atomically; return the prediction in a line."""
     from pneumonia.images.decoding import decode, encode_png, image_box
     from pneumonia.inference.overlay import overlay
 
     payload = file.read_bytes()
-    found = predictor.predict(payload)
+    prediction = predictor.predict(payload)
     image = decode(payload, predictor.graph.size)
     side = max(min(LONGEST, max(image.width, image.height)), predictor.graph.size)
     square = decode(payload, side).pixels
-    drawn = overlay(square, found.heat_map, predictor.point.map_scale, opacity)
-    picture = output / f"{file.name}.heat.png"
-    writing = picture.with_suffix(".writing")
+    drawn = overlay(square, prediction.heat_map, prediction.map_scale, opacity)
+    heat_file = output / f"{file.name}.heat.png"
+    writing = heat_file.with_suffix(".writing")
     writing.write_bytes(encode_png(drawn[image_box(image.width, image.height, side)]))
-    writing.rename(picture)
-    sign = ">=" if found.probability >= found.threshold else "<"
+    writing.rename(heat_file)
+    sign = ">=" if prediction.probability >= prediction.threshold else "<"
     return (
-        f"{file}: {found.label}, probability {found.probability:.3f} {sign} {found.threshold:.3f}; "
-        f"{picture}"
+        f"{file}: {prediction.label}, probability {prediction.probability:.3f} {sign} "
+        f"{prediction.threshold:.3f}; {heat_file}"
     )

@@ -4,26 +4,19 @@ The alias is the truth. Every change of champion is also written down, as a tag 
 model: `champion.<UTC time>` with version, why and who. MLflow has no locks and no transactions over
 two calls, so the alias is set first; a history that lacks the present champion (the process died in
 between, or somebody set the alias in MLflow's UI) is completed when it is next read.
-
-Command line: python -m pneumonia.registry.champion --help
 """
 
 from __future__ import annotations
 
-import argparse
 import getpass
 import json
 import os
-import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pneumonia.core.config import load_params
 from pneumonia.core.errors import InputError
 from pneumonia.tracking.runs import write
-from pneumonia.tracking.store import connected
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -186,51 +179,3 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container whose user has no name
         return os.environ.get("USER", "")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Parse the command line and do what it says; an `InputError` ends with status 1."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pneumonia.registry.champion",
-        description="Which version of the registered model is the champion.",
-        epilog="The store: MLFLOW_TRACKING_URI, else mlflow.db in this folder.",
-    )
-    parser.add_argument(
-        "--params", type=Path, default=Path("params.yaml"), help="params file (params.yaml)"
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    promoting = commands.add_parser("promote", help="make a version the champion")
-    promoting.add_argument("version", help="its number")
-    commands.add_parser("rollback", help="make the champion before this one the champion again")
-    commands.add_parser("history", help="list the changes of champion, the latest last")
-    given = parser.parse_args(arguments)
-    try:
-        name = load_params(given.params).evaluate.registered_model
-        with connected():
-            print(_run(given, name))
-    except InputError as error:
-        for line in str(error).splitlines():
-            print(f"registry: {line}", file=sys.stderr)
-        sys.exit(1)
-
-
-def _run(given: argparse.Namespace, name: str) -> str:
-    from mlflow import MlflowClient
-
-    client = MlflowClient()
-    if given.command == "promote":
-        return promote(client, name, given.version)
-    if given.command == "rollback":
-        return rollback(client, name)
-    champion(client, name)
-    events = history(client, name)
-    if not events:
-        return f"'{name}' never had a {CHAMPION}; `make repro` registers one"
-    return "\n".join(
-        f"{event.when[:19]}Z  version {event.version:>3}  {event.why:8}  {event.who}"
-        for event in events
-    )
-
-
-if __name__ == "__main__":
-    main()

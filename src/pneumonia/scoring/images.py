@@ -1,4 +1,4 @@
-"""The images that are to be scored: where their names come from, and their bytes."""
+"""The images to score: list their names, and read them."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ COLUMN = "file"
 
 @dataclass(frozen=True)
 class ImageList:
-    """ImageList by name.
+    """Images by name.
 
     Attributes:
-        root: the folder or URL that the names begin at, absolute, so that it means the same to
+        root: folder or URL that the names are relative to; absolute, so that it means the same to
             every process.
-        names: one an image, in the order of the rows; those of a folder sorted. Arrow holds millions
-            of them in little more than their letters.
+        names: one an image, in the order of the rows; sorted if listed from a folder. Arrow holds
+            millions of names in little more memory than their characters.
     """
 
     root: str
     names: pa.LargeStringArray
 
     def sha256(self) -> str:
-        """Of the names and their order; neither of the root nor of what the files hold."""
+        """SHA-256 of the names and their order, without the root and the content of the files."""
         hashed = hashlib.sha256()
         for name in self.names:
             hashed.update(name.as_py().encode() + b"\0")
@@ -49,15 +49,15 @@ class ImageList:
 
 
 def list_images(given: str) -> ImageList:
-    """Find what is meant by a folder, a pattern, a table of names, or an image; local or a URL.
+    """List the images in a folder, pattern, table or file, local or a URL.
 
-    - a folder: all JPEG, PNG and DICOM files in and below it, by their suffix, hidden ones apart;
-    - a pattern with `*`, `?`, `[...]` or `**`: every file that it matches;
-    - `.csv` or `.parquet`: the column `file`, names that begin where the table lies;
+    - a folder: all JPEG, PNG and DICOM files in and below it, by suffix, without hidden ones;
+    - a pattern with `*`, `?`, `[...]` or `**`: every file that matches;
+    - `.csv` or `.parquet`: the column `file`, names relative to the folder of the table;
     - any other file: that image.
 
     Raises:
-        InputError: there is no such thing, no image in it, or the table has no such column.
+        InputError: it does not exist or contains no image, or the table has no column `file`.
     """
     import pyarrow as pa
 
@@ -70,36 +70,36 @@ def list_images(given: str) -> ImageList:
 
 
 def is_url(name: str) -> bool:
-    """Whether a name is for fsspec, like s3://bucket/folder."""
+    """Whether a name is a URL for fsspec, such as s3://bucket/folder."""
     return "://" in name
 
 
 def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
-    """Of a URL, and its path there.
+    """The file system of a URL, and the path in it.
 
     Raises:
-        InputError: no such kind of storage, or its library is not installed.
+        InputError: unknown kind of storage, or its library is not installed.
     """
     from fsspec.core import url_to_fs
 
     try:
-        found, path = url_to_fs(url)
+        system, path = url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise InputError(f"{url}: {error}") from None
-    return found, path
+    return system, path
 
 
 def read_bytes(root: str, name: str) -> bytes:
-    """The bytes of an image; of one too long, what shows that it is.
+    """The content of an image; of a file over the limit, only one byte more than the limit.
 
     Raises:
-        OSError: it cannot be read; other exceptions where a storage's library has its own.
+        OSError: it cannot be read; storage libraries may raise other exceptions.
     """
     if is_url(name) or (is_url(root) and not name.startswith("/")):
-        found, path = filesystem(name if is_url(name) else f"{root.rstrip('/')}/{name}")
-        return bytes(found.cat_file(path, end=MAX_BYTES + 1))
+        system, path = filesystem(name if is_url(name) else f"{root.rstrip('/')}/{name}")
+        return bytes(system.cat_file(path, end=MAX_BYTES + 1))
     with open(os.path.join(root, name), "rb") as file:  # noqa: PTH118, PTH123 - for every image
-        # Room for the longest would be asked for and given back with every image.
+        # Reading up to the limit would allocate that much memory for every image.
         size = os.fstat(file.fileno()).st_size
         return file.read(min(size, MAX_BYTES) + 1)
 
@@ -107,14 +107,14 @@ def read_bytes(root: str, name: str) -> bytes:
 def _local(given: str) -> tuple[str, Iterable[str] | pa.Array]:
     path = Path(given)
     if path.is_dir():
-        found = (
-            str(Path(folder, name).relative_to(path))
-            for folder, below, names in os.walk(path, followlinks=True)
-            for name in _images_among(names, below)
+        names = (
+            str(Path(folder, file).relative_to(path))
+            for folder, subfolders, files in os.walk(path, followlinks=True)
+            for file in _images_among(files, subfolders)
         )
-        return str(path.absolute()), found
+        return str(path.absolute()), names
     if path.suffix.lower() in LIST_SUFFIXES and path.is_file():
-        return str(path.parent.absolute()), _listed(given, path.read_bytes())
+        return str(path.parent.absolute()), _names_in_table(given, path.read_bytes())
     if path.is_file():
         return str(path.parent.absolute()), [path.name]
     if glob.has_magic(given):
@@ -123,38 +123,38 @@ def _local(given: str) -> tuple[str, Iterable[str] | pa.Array]:
     raise InputError(f"{given}: no such folder or file")
 
 
-def _images_among(names: list[str], below: list[str]) -> list[str]:
-    """The images in a folder; hidden folders below it are not gone into."""
-    below[:] = [name for name in below if not name.startswith(".")]
-    return [name for name in names if _is_image(name)]
+def _images_among(files: list[str], subfolders: list[str]) -> list[str]:
+    """The images in a folder; removes hidden folders from `subfolders`, to skip them."""
+    subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    return [name for name in files if _is_image(name)]
 
 
 def _is_image(name: str) -> bool:
-    """Whether a name below the folder is an image's, and nothing in it is hidden."""
+    """Whether a path has the suffix of an image, and no part of it is hidden."""
     return name.lower().endswith(IMAGE_SUFFIXES) and not f"/{name}".count("/.")
 
 
 def _remote(given: str) -> tuple[str, Iterable[str] | pa.Array]:
-    found, path = filesystem(given)
+    system, path = filesystem(given)
     parent = given.rpartition("/")[0]
     try:
         if given.lower().endswith(LIST_SUFFIXES):
-            return parent, _listed(given, bytes(found.cat_file(path)))
+            return parent, _names_in_table(given, bytes(system.cat_file(path)))
         if glob.has_magic(given):
-            return "", [found.unstrip_protocol(match) for match in found.glob(path)]
-        if found.isfile(path):
+            return "", [system.unstrip_protocol(match) for match in system.glob(path)]
+        if system.isfile(path):
             return parent, [given.rpartition("/")[2]]
-        files = found.find(path)
+        files = system.find(path)
     except Exception as error:
-        # Each kind of storage has its own exceptions.
+        # Storage libraries have their own exceptions.
         raise InputError(f"{given}: {_reason(error)}") from None
     start = path.rstrip("/") + "/"
     names = (file.removeprefix(start) for file in files)
     return given.rstrip("/"), [name for name in names if _is_image(name)]
 
 
-def _listed(given: str, table: bytes) -> pa.Array:
-    """The column `file` of a table, as large strings."""
+def _names_in_table(given: str, table: bytes) -> pa.Array:
+    """The column `file` of a table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

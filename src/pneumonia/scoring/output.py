@@ -1,8 +1,8 @@
-"""The Parquet data set that scoring writes: whole part files, and a record of what they are of.
+"""The Parquet data set of scores: part files, and a record of the images and model they belong to.
 
-Parts are numbered by their images, and each appears whole or not at all. So one that is written
-twice, by a worker that was taken for dead, is the same file, and a part that is there is finished.
-Readers of Parquet pass over names that begin with "." or "_".
+The number of a part determines its images, and a part is written atomically. So a part that exists
+is finished, and a part that two workers write is the same file twice. Readers of Parquet ignore
+file names that begin with "." or "_".
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _PART = re.compile(r"part-(\d{6,})\.parquet")
 
 @dataclass(frozen=True)
 class Record:
-    """What a data set is of; all of its parts are of the same.
+    """The images, model and options that all parts of a data set have in common.
 
     Attributes:
-        images, names_sha256: how many, and of their names in order.
-        rows: images a part.
+        images, names_sha256: number of images, and hash of their names in order.
+        rows: images in a part.
         model, version: as registered.
         model_sha256: of graph, operating point and statistics for the warnings.
-        maps: whether the rows have them.
+        maps: whether the rows contain class activation maps.
     """
 
     images: int
@@ -50,40 +50,40 @@ class Record:
 
 
 def part_name(number: int) -> str:
-    """File name of a part, from 0."""
+    """File name of a part; the first is 0."""
     return f"part-{number:06d}.parquet"
 
 
 def open_output(where: str, record: Record) -> set[int]:
-    """Begin a data set in a folder or at a URL, or go on with it: the parts that are finished.
+    """Begin or continue a data set in a folder or at a URL; return the parts that are finished.
 
     Raises:
-        InputError: what is there is something else, or nothing can be written there.
+        InputError: the folder holds something else, or cannot be written to.
     """
     try:
-        there = set(_names(where))
-        if RECORD not in there:
-            if there:
+        files = set(_names(where))
+        if RECORD not in files:
+            if files:
                 raise InputError(
                     f"--output {where}: holds other files than scores: name an empty folder"
                 )
             _write(where, RECORD, json.dumps(asdict(record), indent=2).encode() + b"\n")
             return set()
-        former = json.loads(_read(where, RECORD))
+        existing = json.loads(_read(where, RECORD))
     except InputError:
         raise
     except Exception as error:
-        # Each kind of storage has its own exceptions.
+        # Storage libraries have their own exceptions.
         raise InputError(f"--output {where}: {getattr(error, 'strerror', '') or error}") from None
-    _require_same(where, former, record)
-    return {int(found[1]) for name in there if (found := _PART.fullmatch(name))}
+    _require_same(where, existing, record)
+    return {int(match[1]) for name in files if (match := _PART.fullmatch(name))}
 
 
 def write_part(where: str, number: int, table: pa.Table) -> None:
-    """Write a part, whole or not at all.
+    """Write a part atomically.
 
     Raises:
-        OSError: it cannot be written; other exceptions where a storage's library has its own.
+        OSError: it cannot be written; storage libraries may raise other exceptions.
     """
     import pyarrow.parquet as pq
 
@@ -93,51 +93,50 @@ def write_part(where: str, number: int, table: pa.Table) -> None:
 
 
 def remove_leftovers(where: str) -> None:
-    """Remove what killed workers had begun to write; nobody may be writing."""
+    """Remove temporary files of killed workers; call it when no worker is left."""
     if not is_url(where):
         for file in Path(where).glob(f".*{WRITING}"):
             file.unlink(missing_ok=True)
 
 
-def _require_same(where: str, former: object, record: Record) -> None:
-    wanted = asdict(record)
-    known = former if isinstance(former, dict) else {}
-    differs = [name for name, value in wanted.items() if known.get(name) != value]
+def _require_same(where: str, existing: object, record: Record) -> None:
+    former = existing if isinstance(existing, dict) else {}
+    differs = {name for name, value in asdict(record).items() if former.get(name) != value}
     if not differs:
         return
-    if {"model", "version", "model_sha256"} & set(differs):
-        what = f"of another model, {known.get('model')} {known.get('version')}".rstrip()
-    elif {"images", "names_sha256"} & set(differs):
-        what = f"of another list of images, {known.get('images')} of them"
+    if {"model", "version", "model_sha256"} & differs:
+        what = f"of another model, {former.get('model')} {former.get('version')}".rstrip()
+    elif {"images", "names_sha256"} & differs:
+        what = f"of another list of images, {former.get('images')} of them"
     elif "rows" in differs:
-        what = f"in parts of {known.get('rows')} images"
+        what = f"in parts of {former.get('rows')} images"
     else:
-        what = f"{'with' if known.get('maps') else 'without'} maps"
+        what = f"{'with' if former.get('maps') else 'without'} maps"
     raise InputError(f"--output {where}: has scores {what}: name another folder, or remove it")
 
 
 def _names(where: str) -> list[str]:
     if not is_url(where):
-        path = Path(where)
-        return [one.name for one in path.iterdir()] if path.exists() else []
-    found, path_there = filesystem(where)
-    if not found.exists(path_there):
+        folder = Path(where)
+        return [file.name for file in folder.iterdir()] if folder.exists() else []
+    system, path = filesystem(where)
+    if not system.exists(path):
         return []
-    return [str(one).rpartition("/")[2] for one in found.ls(path_there, detail=False)]
+    return [str(file).rpartition("/")[2] for file in system.ls(path, detail=False)]
 
 
 def _read(where: str, name: str) -> bytes:
     if not is_url(where):
         return Path(where, name).read_bytes()
-    found, path = filesystem(f"{where}/{name}")
-    return bytes(found.cat_file(path))
+    system, path = filesystem(f"{where}/{name}")
+    return bytes(system.cat_file(path))
 
 
 def _write(where: str, name: str, payload: bytes) -> None:
     if is_url(where):
-        # An object appears whole or not at all.
-        found, path = filesystem(f"{where}/{name}")
-        found.pipe_file(path, payload)
+        # Object stores write atomically.
+        system, path = filesystem(f"{where}/{name}")
+        system.pipe_file(path, payload)
         return
     Path(where).mkdir(parents=True, exist_ok=True)
     writing = Path(where, f".{name}.{uuid.uuid4().hex}{WRITING}")

@@ -29,7 +29,8 @@ SEARCH_TAG = "pneumonia.search"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `pneumonia search`."""
+    """Add the options of `pneumonia search`."""
+    parser.description = DESCRIPTION
     parser.add_argument(
         "stage", choices=("train_scratch", "train_transfer"), help="whose block is searched"
     )
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="params file (params.yaml)",
     )  # fmt: skip
     parser.add_argument("--trials", type=int, help="how many in all (the file's `trials`)")
+    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -85,7 +87,7 @@ def go_on(search: Search, count: int) -> str:
     study = trials.open_study(search)
     before = len(trials.done(study))
     if before:
-        print(f"going on after {before} trials", flush=True)
+        print(f"continuing after {before} trials", flush=True)
     parent = _open_parent(search)
     trials.run(search, study, count, parent)
     best = _best(study)

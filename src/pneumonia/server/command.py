@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 
-EPILOG = """Limits are environment variables: PNEUMONIA_MAX_BODY_BYTES, _PIXELS, _IMAGES, _REQUESTS,
-_HELD_BYTES and _SECONDS; PNEUMONIA_DRAIN_SECONDS is how long a server that stops still answers.
-Models come from the store in MLFLOW_TRACKING_URI, by default mlflow.db in this folder."""
+DESCRIPTION = """Serve a registered model: REST, and a page in the browser.
+
+Limits are environment variables: PNEUMONIA_MAX_BODY_BYTES, _PIXELS, _IMAGES,
+_REQUESTS, _HELD_BYTES and _SECONDS; PNEUMONIA_DRAIN_SECONDS is how long a
+server that stops still answers. Models come from the MLflow store in
+MLFLOW_TRACKING_URI, by default mlflow.db in this folder."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `pneumonia serve`."""
-    parser.description = "Serve a registered model: REST, and a page in the browser."
-    parser.epilog = EPILOG
+    parser.description = DESCRIPTION
     parser.add_argument(
         "--model", help="models:/NAME@champion, or a folder (the champion of params.yaml)"
     )

@@ -1,0 +1,101 @@
+"""`pneumonia behaviour`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pneumonia.core.errors import InputError
+
+if TYPE_CHECKING:
+    from pneumonia.evaluation.behaviour import CheckOutcome
+    from pneumonia.inference.predictor import Predictor
+
+DESCRIPTION = """Check how a model behaves, on drawn images: changes that do not matter for the
+diagnosis keep the prediction, an opacity raises the probability, and the model
+works at all. The exit status is 0 if every check holds.
+
+A sound model of real images may fail: drawn images are unknown to it."""
+CHAMPION = "@champion"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `pneumonia behaviour`."""
+    parser.description = DESCRIPTION
+    parser.add_argument(
+        "--model", help="models:/NAME@champion or models:/NAME/VERSION, a folder, or scratch or "
+        "transfer as trained here (the champion of params.yaml)",
+    )  # fmt: skip
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table there")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check, print, write; 1 if a check fails, else 0.
+
+    Raises:
+        InputError: no such model, or the file cannot be written.
+    """
+    from pneumonia.evaluation.behaviour import PATIENTS, check_model
+    from pneumonia.inference.bundle import champion, load_model
+
+    where = arguments.model or champion()
+    model = load_model(where)
+    version = f", version {model.version}" if model.version else ""
+    title = f"{where}{version}, {model.source}"
+    predictor = model.predictor
+    # Before drawing, which takes seconds.
+    print(f"{title}: {2 * PATIENTS} drawn images of {predictor.graph.size} px", flush=True)
+    outcomes = check_model(predictor.graph, predictor.point)
+    print(table(outcomes))
+    if arguments.json:
+        _write(arguments.json, title, predictor, outcomes)
+    failing = sum(not outcome.holds for outcome in outcomes)
+    if not failing:
+        print(f"\nall {len(outcomes)} checks hold")
+        return 0
+    next_step = "docs/explanation/tests.md explains what each failure points to"
+    if where.endswith(CHAMPION):
+        next_step += "; `make rollback` makes the previous champion champion again"
+    print(f"behaviour: {failing} of {len(outcomes)} checks fail; {next_step}", file=sys.stderr)
+    return 1
+
+
+def table(outcomes: list[CheckOutcome]) -> str:
+    """The outcomes by kind, one line each."""
+    from pneumonia.evaluation.behaviour import KINDS
+
+    lines = []
+    for kind, about in KINDS.items():
+        lines += ["", f"{kind}: {about}"]
+        lines += [
+            f"  {outcome.name:48}{outcome.value:6.3f}  {outcome.sign} {outcome.bound:<4g}  "
+            f"{'holds' if outcome.holds else 'FAILS'}"
+            for outcome in outcomes
+            if outcome.kind == kind
+        ]
+    return "\n".join(lines)
+
+
+def _write(file: Path, title: str, predictor: Predictor, outcomes: list[CheckOutcome]) -> None:
+    """Write the outcomes as JSON, atomically."""
+    from pneumonia.core.files import write_json
+    from pneumonia.evaluation.behaviour import PATIENTS
+
+    record = {
+        "model": title,
+        "graph_sha256": predictor.graph.sha256,
+        "images": 2 * PATIENTS,
+        "size": predictor.graph.size,
+        "threshold": predictor.point.threshold,
+        "checks": [outcome.as_record() for outcome in outcomes],
+    }
+    writing = file.with_name(f"{file.name}.writing")
+    try:
+        write_json(writing, record)
+        writing.rename(file)
+    except OSError as error:
+        writing.unlink(missing_ok=True)
+        raise InputError(f"--json {file}: {error.strerror}") from None
