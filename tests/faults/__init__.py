@@ -1,1 +1,1 @@
-"""Faults put on purpose into real runs of a tiny pipeline: python -m tests.faults --help."""
+"""Faults injected into real runs of a tiny pipeline: python -m tests.faults --help."""

@@ -1,4 +1,4 @@
-"""Put faults into real runs of a tiny pipeline, and say what became of them."""
+"""Inject faults into real runs of a tiny pipeline, and print what happened."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.faults import bench as bench_module
 from tests.faults import damage, disk, kills, stores, surroundings
-from tests.faults.bench import Bench, Fault, SkippedError, tree
+from tests.faults import workspace as workspace_module
+from tests.faults.workspace import Fault, SkippedError, Workspace, tree_hash
 from tests.pipeline import clone
 from tests.pipeline.imports import ROOT
 
@@ -26,90 +26,97 @@ FAULTS: list[Fault] = [
 FOLDER = ROOT / "build/faults"
 
 
-def key(fault: Fault, of: str) -> str:
-    """Names a fault's definition and the tree `of` that it was put into."""
+def key(fault: Fault, tree: str) -> str:
+    """A hash of a fault's definition and of the tree of the pipeline."""
     function = fault.inject
-    what = function.func if isinstance(function, partial) else function
-    given = function.args if isinstance(function, partial) else ()
-    modules = (inspect.getmodule(what), bench_module, clone)
+    code = function.func if isinstance(function, partial) else function
+    arguments = function.args if isinstance(function, partial) else ()
+    modules = (inspect.getmodule(code), workspace_module, clone)
     source = "".join(inspect.getsource(module) for module in modules if module)
-    return hashlib.sha256(f"{of}{fault.name}{given}{source}".encode()).hexdigest()
+    return hashlib.sha256(f"{tree}{fault.name}{arguments}{source}".encode()).hexdigest()
 
 
 def chosen(pattern: str) -> list[Fault]:
-    """Those whose name has the pattern in it, where `*` stands for anything."""
+    """The faults whose name contains the pattern, where `*` stands for any text."""
     wanted = f"*{pattern.lower()}*"
     return [fault for fault in FAULTS if fnmatch.fnmatch(fault.name.lower(), wanted)]
 
 
-def put(fault: Fault, bench: Bench) -> dict[str, Any]:
-    """Put a fault; what became of it."""
+def inject(fault: Fault, workspace: Workspace) -> dict[str, Any]:
+    """Inject a fault; return the result as it is stored."""
     started = time.monotonic()
-    found: dict[str, Any] = {"does": fault.does, "seen": "", "after": "", "result": "held"}
+    result: dict[str, Any] = {
+        "description": fault.description, "message": "", "recovery": "", "result": "held",
+    }  # fmt: skip
     try:
-        outcome = fault.inject(bench)
-        found |= {"seen": outcome.seen, "after": outcome.after}
+        outcome = fault.inject(workspace)
+        result |= {"message": outcome.message, "recovery": outcome.recovery}
     except SkippedError as reason:
-        found |= {"result": "skipped", "seen": str(reason)}
+        result |= {"result": "skipped", "message": str(reason)}
     except AssertionError as failure:
-        found |= {"result": "failed", "seen": str(failure)}
+        result |= {"result": "failed", "message": str(failure)}
     except Exception:
-        found |= {"result": "failed", "seen": traceback.format_exc()}
-    return found | {"seconds": round(time.monotonic() - started)}
+        result |= {"result": "failed", "message": traceback.format_exc()}
+    return result | {"seconds": round(time.monotonic() - started)}
 
 
 def main() -> int:
-    """Put the faults that were asked for; 1 if one of them did not hold."""
+    """Inject the chosen faults; return 1 if one of them did not hold."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--only", default="", help="part of a fault's name, * for anything")
-    parser.add_argument("--list", action="store_true", help="name the faults and put none")
-    parser.add_argument("--again", action="store_true", help="also those whose result is known")
-    given = parser.parse_args()
-    faults = chosen(given.only)
-    if given.list or not faults:
-        print("\n".join(f"{fault.name}: {fault.does}" for fault in faults or FAULTS))
+    parser.add_argument("--only", default="", help="part of a fault's name; * stands for any text")
+    parser.add_argument("--list", action="store_true", help="list the faults and inject none")
+    parser.add_argument(
+        "--again", action="store_true", help="inject also the faults whose result is known"
+    )
+    arguments = parser.parse_args()
+    faults = chosen(arguments.only)
+    if arguments.list or not faults:
+        print("\n".join(f"{fault.name}: {fault.description}" for fault in faults or FAULTS))
         return int(not faults)
-    results = FOLDER / "results.json"
-    known = json.loads(results.read_text()) if results.exists() else {}
-    bench, of = Bench(FOLDER), tree()
-    print("the run without a fault, once a tree", flush=True)
-    bench.make()
+    file = FOLDER / "results.json"
+    results = json.loads(file.read_text()) if file.exists() else {}
+    workspace, tree = Workspace(FOLDER), tree_hash()
+    print("run without a fault, once for each state of the code", flush=True)
+    workspace.make()
     for number, fault in enumerate(faults, start=1):
-        there = known.get(fault.name, {})
-        name = key(fault, of)
-        if given.again or there.get("key") != name or there.get("result") != "held":
-            known[fault.name] = put(fault, bench) | {"key": name}
-            write(results, known)
-        one = known[fault.name]
-        print(f"{number}/{len(faults)} {fault.name}: {one['result']}, {one['seconds']} s")
-        if one["result"] == "failed":
-            print("    " + one["seen"].replace("\n", "\n    "))
+        known, fault_key = results.get(fault.name, {}), key(fault, tree)
+        if arguments.again or known.get("key") != fault_key or known.get("result") != "held":
+            results[fault.name] = inject(fault, workspace) | {"key": fault_key}
+            write(file, results)
+        result = results[fault.name]
+        print(f"{number}/{len(faults)} {fault.name}: {result['result']}, {result['seconds']} s")
+        if result["result"] == "failed":
+            print("    " + result["message"].replace("\n", "\n    "))
         sys.stdout.flush()
-    told = {fault.name: known[fault.name] for fault in faults}
-    print(table(told))
-    failed = [name for name, one in told.items() if one["result"] == "failed"]
-    skipped = sum(one["result"] == "skipped" for one in told.values())
+    chosen_results = {fault.name: results[fault.name] for fault in faults}
+    print(table(chosen_results))
+    by_result = {
+        kind: [name for name, result in chosen_results.items() if result["result"] == kind]
+        for kind in ("skipped", "failed")
+    }
+    failed = by_result["failed"]
     print(
-        f"{len(told)} faults, {skipped} skipped, {len(failed)} failed: {', '.join(failed) or '-'}"
+        f"{len(faults)} faults, {len(by_result['skipped'])} skipped, "
+        f"{len(failed)} failed: {', '.join(failed) or '-'}"
     )
     return int(bool(failed))
 
 
 def write(path: Path, results: dict[str, Any]) -> None:
-    """Replace the file at once."""
+    """Write the results; a run that is killed leaves the previous file."""
     new = path.with_suffix(".new")
     new.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     new.rename(path)
 
 
 def table(results: dict[str, Any]) -> str:
-    """In Markdown: a row a fault."""
-    rows = ["| fault | what a person sees | what `dvc repro` does after | result |",
+    """The results as a table in Markdown, a row for each fault."""
+    rows = ["| fault | message to the user | what `dvc repro` does afterwards | result |",
             "| --- | --- | --- | --- |"]  # fmt: skip
-    for name, one in results.items():
-        # Of the paths what lies within the clone; a failure's first line.
-        seen = one["seen"].replace(f"{FOLDER / 'work'}/", "").partition("\n")[0]
-        cells = (f"{name}: {one['does']}", seen, one["after"], one["result"])
+    for name, result in results.items():
+        # Paths inside the clone only; of a failure the first line only.
+        message = result["message"].replace(f"{FOLDER / 'work'}/", "").partition("\n")[0]
+        cells = (f"{name}: {result['description']}", message, result["recovery"], result["result"])
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
 
