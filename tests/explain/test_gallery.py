@@ -1,11 +1,21 @@
-"""A gallery's images follow from a rule."""
+"""The images of a gallery are chosen by a rule, and its file keeps them."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 import pytest
 
-from pneumonia.explain.gallery import GROUPS, pick
+from pneumonia.explain.gallery import (
+    GROUPS,
+    Exhibit,
+    Explanation,
+    pick,
+    read_exhibits,
+    write_exhibits,
+)
 
 
 def predictions(*images: tuple[str, int, float]) -> pd.DataFrame:
@@ -57,3 +67,47 @@ def test_no_image_is_shown_twice_and_no_more_than_asked(images: int) -> None:
     shown = pick(table, 0.5, images)["true_positive"]
     assert len(shown) == len(set(shown)) == images
     assert len(pick(table, 0.5, 24)["true_positive"]) == 7
+
+
+def exhibit(number: int, masked: bool) -> Exhibit:
+    """An image with maps of two models, whose grids differ."""
+    rng = np.random.default_rng(number)
+    explanations = {
+        model: Explanation(
+            float(rng.random()), 0.4, rng.random((cells, cells)).astype(np.float32),
+            rng.random((cells, cells)).astype(np.float32), 1.5,
+        )
+        for model, cells in (("scratch", 4), ("transfer", 7))
+    }  # fmt: skip
+    image = rng.integers(0, 256, (16, 16), dtype=np.uint8)
+    box = (slice(2, 14), slice(0, 16))
+    return Exhibit(f"{number:016x}", "virus", image, box, image > 99 if masked else None,
+                   explanations)  # fmt: skip
+
+
+def test_exhibits_are_read_as_they_were_written(tmp_path: Path) -> None:
+    galleries: dict[str, list[Exhibit]] = {group: [] for group in GROUPS}
+    galleries["true_positive"] = [exhibit(1, masked=True), exhibit(2, masked=False)]
+    galleries["true_negative"] = [exhibit(3, masked=False)]
+    for name in ("one.npz", "two.npz"):
+        write_exhibits(tmp_path / name, galleries)
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    read = read_exhibits(tmp_path / "one.npz")
+    assert {group: len(images) for group, images in read.items()} == {
+        "true_positive": 2, "false_negative": 0, "false_positive": 0, "true_negative": 1,
+    }  # fmt: skip
+    for group, images in galleries.items():
+        for written, image in zip(images, read[group], strict=True):
+            assert (image.image_id, image.subtype) == (written.image_id, written.subtype)
+            assert image.box == written.box
+            assert np.array_equal(image.image, written.image)
+            assert (image.mask is None) == (written.mask is None)
+            assert image.mask is None or np.array_equal(image.mask, written.mask)
+            assert list(image.explanations) == ["scratch", "transfer"]
+            for model, answer in written.explanations.items():
+                again = image.explanations[model]
+                assert (again.probability, again.threshold) == (answer.probability, 0.4)
+                assert again.scale == 1.5
+                assert again.heat_map.dtype == np.float32
+                assert np.array_equal(again.heat_map, answer.heat_map)
+                assert np.array_equal(again.against, answer.against)

@@ -1,4 +1,4 @@
-"""Maps by gradients, against the formulas worked out in NumPy from differences of the logit."""
+"""Maps by gradients, compared with the formulas in NumPy from differences of the logit."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ def test_the_maps_are_those_of_the_formulas(
 
 
 @pytest.mark.parametrize("layer", ["first", "features"])
-def test_the_cells_of_a_hirescam_add_up_to_what_the_logit_has_found(small: Any, layer: str) -> None:
+def test_the_cells_of_a_hirescam_add_up_to_the_logit(small: Any, layer: str) -> None:
     for_, against = (explainer(small, "hirescam", layer, normal)(SOME) for normal in (False, True))
     found = small(SOME).numpy()[:, 0] + 4.0
     # There is no bias on the way, so that the logit is its gradient times the activations.
     assert (for_ - against).sum(axis=(1, 2)) == pytest.approx(found, abs=1e-5)
 
 
-def test_both_ways_is_the_mean_with_the_mirror_image(small: Any) -> None:
+def test_flips_average_with_the_mirrored_image(small: Any) -> None:
     plain = explainer(small)
     mean = (plain(SOME) + plain(SOME[:, :, ::-1])[:, :, ::-1]) / 2
     both = explainer(small, flips=True)(SOME)
@@ -128,7 +128,7 @@ def test_a_frozen_network_has_maps_too() -> None:
     assert maps.max() > 0
 
 
-def test_the_network_is_explained_as_it_is_when_asked(small: Any) -> None:
+def test_the_map_is_of_the_weights_at_the_time_of_the_call(small: Any) -> None:
     explain, weights = explainer(small), small.get_weights()
     before = explain(SOME)
     small.set_weights([weights[0], weights[1], -weights[2]])
@@ -137,12 +137,12 @@ def test_the_network_is_explained_as_it_is_when_asked(small: Any) -> None:
     assert explain(SOME) == pytest.approx(before)
 
 
-def test_an_unknown_layer_is_refused_with_those_that_there_are(small: Any) -> None:
+def test_an_unknown_layer_is_refused_and_known_ones_are_named(small: Any) -> None:
     with pytest.raises(InputError, match=r"no layer 'pool' with a map; .* first, features$"):
         explainer(small, layer="pool")
     assert layers_with_maps(small)[-2:] == ["first", "features"]
 
 
 def test_a_layer_before_all_weights_is_refused(small: Any) -> None:
-    with pytest.raises(InputError, match="'scaled' comes before all weights"):
+    with pytest.raises(InputError, match="no weights before layer 'scaled'"):
         explainer(small, layer="scaled")(SOME)

@@ -1,4 +1,4 @@
-"""Maps that do not depend on the weights are caught; those of Grad-CAM are not."""
+"""Similarity of maps; maps that do not depend on the weights fail, those of Grad-CAM pass."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.ndimage import sobel
+from scipy.stats import spearmanr
 
 from pneumonia.core.errors import InputError
 from pneumonia.datasets.manifest import load_images, read_manifest
 from pneumonia.explain.gradcam import explainer
-from pneumonia.explain.randomisation import cascade, stays_alike
+from pneumonia.explain.randomisation import (
+    cascade,
+    highest_rank,
+    rank_correlation,
+    structural_similarity,
+    uniform,
+)
 from pneumonia.models.backbones import blocks
 from tests.models.test_graphs import network
 
@@ -85,25 +94,27 @@ def nearly_constant(some: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def test_grad_cam_depends_on_the_weights(model: Any, images: NDArray[np.uint8]) -> None:
     steps = cascade(model, explainer(model), images, OTHERS, draws=3, seed=7)
-    assert stays_alike(steps) < ALLOWED
+    assert highest_rank(steps) < ALLOWED
     assert steps["rank"][0] == steps["ssim"][0] == 1
     assert list(steps["step"]) == list(range(len(blocks(model)) + 2))
     assert steps["down_to"][1] == "evidence"
 
 
 @pytest.mark.parametrize("explain", [edge_detector, constant, nearly_constant])
-def test_maps_that_never_saw_the_network_are_caught(
+def test_maps_without_the_network_are_caught(
     model: Any, images: NDArray[np.uint8], explain: Maps
 ) -> None:
-    assert stays_alike(cascade(model, explain, images, OTHERS, draws=1, seed=7)) == pytest.approx(1)
+    assert highest_rank(cascade(model, explain, images, OTHERS, draws=1, seed=7)) == pytest.approx(
+        1
+    )
 
 
 def test_guided_gradients_are_caught(model: Any, images: NDArray[np.uint8]) -> None:
     copy, explain = guided_gradients(model)
-    assert stays_alike(cascade(copy, explain, images, OTHERS, draws=3, seed=7)) > ALLOWED
+    assert highest_rank(cascade(copy, explain, images, OTHERS, draws=3, seed=7)) > ALLOWED
 
 
-def test_the_cascade_repeats_itself_and_leaves_the_network_as_it_was(
+def test_the_cascade_is_reproducible_and_restores_the_network(
     model: Any, images: NDArray[np.uint8]
 ) -> None:
     trained, seen = model.get_weights(), []
@@ -130,13 +141,60 @@ def test_the_cascade_repeats_itself_and_leaves_the_network_as_it_was(
     assert not cascade(model, explain, some, others, draws=2, seed=2).equals(steps)
 
 
-def test_maps_without_numbers_are_refused(model: Any, images: NDArray[np.uint8]) -> None:
+def test_maps_that_are_not_finite_are_refused(model: Any, images: NDArray[np.uint8]) -> None:
     weights = model.get_weights()
 
     def broken(some: NDArray[np.uint8]) -> NDArray[np.float32]:
         shuffled = not all(map(np.array_equal, model.get_weights(), weights))
         return np.where(shuffled, np.nan, explainer(model)(some)).astype(np.float32)
 
-    with pytest.raises(InputError, match="down to 'evidence' hold no numbers"):
+    with pytest.raises(InputError, match="down to 'evidence' are not finite"):
         cascade(model, broken, images, OTHERS, draws=1, seed=1)
     assert all(map(np.array_equal, model.get_weights(), weights))
+
+
+def some_maps(seed: int, count: int = 4, side: int = 7) -> np.ndarray:
+    return np.random.default_rng(seed).random((count, side, side)).astype(np.float32)
+
+
+@given(st.integers(0, 2**31))
+def test_rank_correlation_is_spearmans(seed: int) -> None:
+    ours, theirs = some_maps(seed), some_maps(seed + 1).round(1)
+    expected = [spearmanr(one.ravel(), other.ravel()).statistic
+                for one, other in zip(ours, theirs, strict=True)]  # fmt: skip
+    assert rank_correlation(ours, theirs) == pytest.approx(expected)
+
+
+def test_only_the_order_of_the_cells_matters() -> None:
+    maps = some_maps(0)
+    assert rank_correlation(maps, maps**3) == pytest.approx(1)
+    assert rank_correlation(maps, -maps) == pytest.approx(-1)
+
+
+def test_a_uniform_map_correlates_with_none() -> None:
+    maps, flat = some_maps(0), np.ones((4, 7, 7), np.float32)
+    assert rank_correlation(flat, maps) == pytest.approx(0)
+    assert rank_correlation(maps, flat) == pytest.approx(0)
+
+
+@pytest.mark.parametrize("noise", [0, 1e-7, 1e-4])
+def test_nearly_uniform_maps_are_recognised(noise: float) -> None:
+    assert uniform(0.4 + noise * some_maps(0)).all()
+    assert uniform(np.zeros((2, 3, 3), np.float32)).all()
+    assert not uniform(some_maps(0)).any()
+
+
+def test_maps_of_other_grids_are_compared_on_the_finer_one() -> None:
+    fine = np.kron(some_maps(0), np.ones((2, 2), np.float32))
+    assert rank_correlation(some_maps(0), fine).min() > 0.7
+    assert rank_correlation(fine, some_maps(0)) == pytest.approx(
+        rank_correlation(some_maps(0), fine)
+    )
+    assert abs(rank_correlation(some_maps(1), fine)).max() < 0.5
+
+
+def test_similarity_does_not_depend_on_the_scale() -> None:
+    maps = some_maps(3)
+    assert structural_similarity(maps, 5 * maps) == pytest.approx(1, abs=1e-4)
+    assert structural_similarity(maps, some_maps(4)).max() < 0.6
+    assert structural_similarity(maps, np.zeros_like(maps)).max() < 0.1

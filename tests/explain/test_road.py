@@ -1,4 +1,4 @@
-"""Removing parts of an image, and what the logit makes of it."""
+"""Parts of an image are removed and filled; the fall of the logit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_share_that_comes_first_is_removed(seed: int, share: float) -> None:
 
 
 def test_one_cell_is_filled_with_the_papers_weights() -> None:
-    # Rong et al. 2022, section 4.2: 1/6 for each neighbour beside, 1/12 for each across.
+    # Rong et al. 2022, section 4.2: 1/6 for each neighbour beside, 1/12 for each diagonal one.
     values = np.arange(9, dtype=float).reshape(3, 3) ** 2
     unknown = np.zeros((3, 3), bool)
     unknown[1, 1] = True
@@ -35,14 +35,14 @@ def test_one_cell_is_filled_with_the_papers_weights() -> None:
     assert road._solve(values, unknown) == pytest.approx(beside.sum() / 6 + across.sum() / 12)
 
 
-def test_in_a_corner_the_neighbours_that_there_are_share_the_weight() -> None:
+def test_in_a_corner_the_present_neighbours_share_the_weight() -> None:
     values = np.array([[0.0, 10, 0], [20, 40, 0], [0, 0, 0]])
     unknown = np.zeros((3, 3), bool)
     unknown[0, 0] = True
     assert road._solve(values, unknown) == pytest.approx((10 / 6 + 20 / 6 + 40 / 12) / (5 / 12))
 
 
-def test_an_even_slope_is_filled_as_it_was() -> None:
+def test_a_linear_slope_is_restored() -> None:
     removed = np.zeros((road.CELLS, road.CELLS), bool)
     removed[15:40, 15:40] = True
     filled = road.fill(a_slope(), removed, np.random.default_rng(0))
@@ -52,7 +52,7 @@ def test_an_even_slope_is_filled_as_it_was() -> None:
     assert np.array_equal(filled[82:], a_slope()[82:])
 
 
-def test_a_spot_that_is_removed_is_gone() -> None:
+def test_a_removed_spot_disappears() -> None:
     image = a_slope()
     image[50:60, 50:60] = 255
     removed = np.zeros((road.CELLS, road.CELLS), bool)
@@ -61,7 +61,7 @@ def test_a_spot_that_is_removed_is_gone() -> None:
     assert np.abs(filled[50:60, 50:60].astype(float) - a_slope()[50:60, 50:60]).mean() < 5
 
 
-def test_only_a_map_of_what_counts_costs_the_logit() -> None:
+def test_only_removing_the_evidence_lowers_the_logit() -> None:
     rng = np.random.default_rng(0)
     images = rng.normal(100, 5, (6, SIDE, SIDE, 1)).astype(np.uint8)
     true = np.zeros((6, 14, 14), np.float32)

@@ -1,7 +1,4 @@
-"""The checks of a model's heat maps, in figures; `verdicts` says what they mean.
-
-What the figures of `checks` say of a model's heat maps, in plain sentences.
-"""
+"""The checks of a model's heat maps: their figures, and what the figures mean in sentences."""
 
 from __future__ import annotations
 
@@ -15,23 +12,29 @@ from numpy.typing import NDArray
 from pneumonia.core.config import GradcamReportParams
 from pneumonia.explain import road
 from pneumonia.explain.gradcam import ExplainedModel
-from pneumonia.explain.localization import Box, border_frame, score_maps, strangers
-from pneumonia.explain.randomisation import cascade, rank_correlation, stays_alike
+from pneumonia.explain.localization import Box, border_frame, other_patients, score_maps
+from pneumonia.explain.randomisation import cascade, highest_rank, rank_correlation
 from pneumonia.stats.bootstrap import bootstrap, percentile_interval
 from pneumonia.stats.delong import auc_interval
 
-RESAMPLES = 1000  # of patients behind the intervals
-JUDGED = 0.2  # of the shares that ROAD removes, the one that is judged: the nearest to an opacity's
+RESAMPLES = 1000  # of patients, for the intervals
+SHARE = 0.2  # of the shares that ROAD removes, the one that is judged: about the area of an opacity
+# AUC below which a model that sees only the border is said to need the centre.
+NEEDS_CENTRE = 0.7
+# If the second training's validation AUC is lower by more than this, the maps are not compared.
+WORSE = 0.05
+ORDERS = {"other_image": "another image's map", "edges": "the strongest edges", "random": "chance"}
+YES, NO, OPEN = "Yes", "No", "Not shown"
 
 
 @dataclass(frozen=True)
 class MaskedImages:
-    """The test images that maps are checked on.
+    """The test images whose maps are checked.
 
     Attributes:
         images: uint8, (N, S, S, 1).
         table: their rows of the manifest.
-        masks: bool, (S, S); None where unknown.
+        masks: of the opacities, bool, (S, S); None where unknown.
         boxes: rows and columns of the square that each image fills.
     """
 
@@ -41,7 +44,7 @@ class MaskedImages:
     boxes: list[Box]
 
     def take(self, rows: NDArray[np.int64]) -> MaskedImages:
-        """Some of them."""
+        """The images of these rows."""
         masks, boxes = [self.masks[row] for row in rows], [self.boxes[row] for row in rows]
         return MaskedImages(self.images[rows], self.table.iloc[rows], masks, boxes)
 
@@ -52,18 +55,18 @@ class MaskedImages:
 
     @property
     def patients(self) -> NDArray[np.str_]:
-        """Who is on them, (N,)."""
+        """Patient ids, (N,)."""
         return self.table["patient_id"].to_numpy(dtype=str)
 
 
 @dataclass(frozen=True)
-class Checked:
-    """The findings on one model.
+class MapChecks:
+    """The results of all checks on one model.
 
     Attributes:
         figures: for metrics.json, by name. A `..._gain` is a mean over images with its interval by
-            patient in `..._gain_low` and `..._gain_high`; above 0 speaks for the maps. `road` is by
-            order and per cent, `cascade` by layer. `failed` is text, from `failure`.
+            patient in `..._gain_low` and `..._gain_high`; above 0 it is in favour of the maps.
+            `road` is by order and per cent, `cascade` by layer. `failed` is text, from `failure`.
         cascade: of `randomisation.cascade`.
     """
 
@@ -72,40 +75,41 @@ class Checked:
 
 
 def check(
-    subject: ExplainedModel,
-    others: NDArray[np.float32],
+    model: ExplainedModel,
+    other_maps: NDArray[np.float32],
     images: MaskedImages,
     params: GradcamReportParams,
-) -> Checked:
+) -> MapChecks:
     """Check a model's maps.
 
     Args:
-        subject: the model.
-        others: the other model's maps of the same images.
+        model: with its maps of the test images.
+        other_maps: the other model's maps of the same images.
         images: of test.
         params: the stage's block.
 
     Raises:
-        InputError: maps that hold no numbers.
+        InputError: maps that are not finite.
     """
-    ill = np.flatnonzero(images.labels == 1)
-    figures = _where(subject.maps[ill], images.take(ill), params.seed)
-    figures |= _without_centre(subject, images)
-    chosen = images_to_check(images.labels, params.check_images, params.seed)
-    some, maps = images.take(chosen), subject.maps[chosen]
-    foreign = strangers(some.patients)
-    figures |= {"images": len(chosen), "patients": len(np.unique(some.patients))}
-    for name, theirs in (("second_seed", subject.second_maps), ("other_model", others)):
-        same = rank_correlation(maps, theirs[chosen])
-        different = rank_correlation(maps, theirs[chosen][foreign])
+    pneumonia = np.flatnonzero(images.labels == 1)
+    figures = _location(model.maps[pneumonia], images.take(pneumonia), params.seed)
+    figures |= _without_centre(model, images)
+    rows = images_to_check(images.labels, params.check_images, params.seed)
+    checked, maps = images.take(rows), model.maps[rows]
+    others = other_patients(checked.patients)
+    figures |= {"images": len(rows), "patients": len(np.unique(checked.patients))}
+    for name, compared in (("second_seed", model.second_maps), ("other_model", other_maps)):
+        same = rank_correlation(maps, compared[rows])
+        different = rank_correlation(maps, compared[rows][others])
         figures |= {f"{name}_rank": same.mean(), f"{name}_pair_rank": different.mean()}
-        figures |= _gain(name, same - different, some, params.seed)
-    figures |= {"val_auc": subject.val_auc, "second_seed_val_auc": subject.second_val_auc}
-    figures |= _road(subject, maps, maps[foreign], some, params.seed)
-    draws = params.randomisations
-    steps = cascade(subject.model, subject.explain, some.images, foreign, draws, params.seed)
+        figures |= _gain(name, same - different, checked, params.seed)
+    figures |= {"val_auc": model.val_auc, "second_seed_val_auc": model.second_val_auc}
+    figures |= _road(model, maps, maps[others], checked, params.seed)
+    steps = cascade(
+        model.model, model.explain, checked.images, others, params.randomisations, params.seed
+    )
     figures |= {
-        "randomised_rank": stays_alike(steps),
+        "randomised_rank": highest_rank(steps),
         "pair_rank": steps["pair_rank"].iloc[0],
         "cascade": {
             row["down_to"] or "trained": {
@@ -119,49 +123,54 @@ def check(
         for name, value in figures.items()
     }
     reason = failure(plain["randomised_rank"], params.max_rank_correlation)
-    return Checked({**plain, "failed": reason}, steps)
+    return MapChecks({**plain, "failed": reason}, steps)
 
 
 def failure(randomised_rank: float, max_rank: float) -> str:
-    """Why maps fail the check that keeps a model from being champion; "" if they pass."""
-    if randomised_rank <= max_rank:  # false for NaN, which shows nothing either
+    """Why maps fail the check that keeps a model from being champion; "" if they pass.
+
+    Args:
+        randomised_rank: from `randomisation.highest_rank`.
+        max_rank: the param `max_rank_correlation`.
+    """
+    if randomised_rank <= max_rank:  # False for NaN, which shows nothing either.
         return ""
     return (
         f"with weights in random order the maps still correlate {randomised_rank:.2f} with the "
-        f"trained ones, and {max_rank:.2f} is allowed"
+        f"trained ones, and at most {max_rank:.2f} is allowed"
     )
 
 
 def images_to_check(labels: NDArray[np.int64], images: int, seed: int) -> NDArray[np.int64]:
-    """Rows of the images that the slower checks take, PNEUMONIA first, drawn by the seed, sorted."""
+    """Sorted rows of the images for the slower checks: random, PNEUMONIA before NORMAL."""
     order = np.random.default_rng(seed).permutation(len(labels))
     first = order[np.argsort(-labels[order], kind="stable")]
     return np.sort(first[:images])
 
 
-def _where(maps: NDArray[np.float32], images: MaskedImages, seed: int) -> dict[str, Any]:
-    """Border and opacities, on the images of PNEUMONIA."""
-    others = maps[strangers(images.patients)]
-    scored = score_maps(maps, others, images.masks, images.boxes, images.images.shape[1])
-    figures: dict[str, Any] = dict(scored.mean())
-    on_border = (scored["border_area"] - scored["border_energy"]).to_numpy()
-    figures |= _gain("border", on_border, images, seed)
-    if "energy_inside" in scored:
-        known = scored["mask_area"].notna().to_numpy()
-        more = (scored["energy_inside"] - scored["other_energy_inside"]).to_numpy()
+def _location(maps: NDArray[np.float32], images: MaskedImages, seed: int) -> dict[str, Any]:
+    """Energy on the border and in the opacities, on the images of PNEUMONIA."""
+    others = maps[other_patients(images.patients)]
+    scores = score_maps(maps, others, images.masks, images.boxes, images.images.shape[1])
+    figures: dict[str, Any] = dict(scores.mean())
+    off_border = (scores["border_area"] - scores["border_energy"]).to_numpy()
+    figures |= _gain("border", off_border, images, seed)
+    if "energy_inside" in scores:
+        known = scores["mask_area"].notna().to_numpy()
+        more = (scores["energy_inside"] - scores["other_energy_inside"]).to_numpy()
         figures |= _gain("opacity", more[known], images.take(np.flatnonzero(known)), seed)
     return figures
 
 
-def _without_centre(subject: ExplainedModel, images: MaskedImages) -> dict[str, float]:
-    """AUC on images of which only the outer tenth is left, with its interval."""
+def _without_centre(model: ExplainedModel, images: MaskedImages) -> dict[str, float]:
+    """AUC on images whose centre is black, only the outer tenth is left, with its interval."""
     from sklearn.metrics import roc_auc_score
 
-    left = np.zeros_like(images.images)
+    borders = np.zeros_like(images.images)
     for row, box in enumerate(images.boxes):
-        whole = images.images[row, ..., 0][box]
-        left[row, ..., 0][box] = np.where(border_frame(*whole.shape), whole, 0)
-    logits, _ = subject.graph.run(left)
+        image = images.images[row, ..., 0][box]
+        borders[row, ..., 0][box] = np.where(border_frame(*image.shape), image, 0)
+    logits, _ = model.graph.run(borders)
     low, high = auc_interval(images.labels, logits, images.patients)
     return {
         "auc_centre_black": float(roc_auc_score(images.labels, logits)),
@@ -171,25 +180,25 @@ def _without_centre(subject: ExplainedModel, images: MaskedImages) -> dict[str, 
 
 
 def _road(
-    subject: ExplainedModel,
+    model: ExplainedModel,
     maps: NDArray[np.float32],
-    foreign: NDArray[np.float32],
+    other_maps: NDArray[np.float32],
     images: MaskedImages,
     seed: int,
 ) -> dict[str, Any]:
-    """Falls of the logit, and by how much the map's is more than that of the best other order."""
+    """Falls of the logit, and how much more the map's is than that of the best other order."""
     orders = {
         "map": maps,
-        "other_image": foreign,
+        "other_image": other_maps,
         "edges": road.edges(images.images),
         "random": road.random_maps(maps, seed),
     }
-    falls = road.falls(lambda some: subject.graph.run(some)[0], images.images, orders, seed)
-    rival = max(list(falls)[1:], key=lambda order: falls[order][JUDGED].mean())
-    more = falls["map"][JUDGED] - falls[rival][JUDGED]
+    falls = road.falls(lambda batch: model.graph.run(batch)[0], images.images, orders, seed)
+    rival = max(list(falls)[1:], key=lambda order: falls[order][SHARE].mean())
+    more = falls["map"][SHARE] - falls[rival][SHARE]
     by_share = {
-        order: {f"{100 * share:.0f}": float(fall.mean()) for share, fall in found.items()}
-        for order, found in falls.items()
+        order: {f"{100 * share:.0f}": float(fall.mean()) for share, fall in shares.items()}
+        for order, shares in falls.items()
     }
     return {"road": by_share, **_gain("road", more, images, seed)}
 
@@ -202,25 +211,17 @@ def _gain(
     def mean(counts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         return {"mean": counts @ values / counts.sum(axis=1)}
 
-    drawn = bootstrap(mean, images.labels, images.patients, RESAMPLES, seed)["mean"]
-    low, high = percentile_interval(drawn)
+    resampled = bootstrap(mean, images.labels, images.patients, RESAMPLES, seed)["mean"]
+    low, high = percentile_interval(resampled)
     return {f"{name}_gain": values.mean(), f"{name}_gain_low": low, f"{name}_gain_high": high}
-
-
-# AUC below which a model that sees the border alone is said to need the centre.
-HARDLY = 0.7
-# By how much less AUC on validation a network has learnt too little to be compared.
-WORSE = 0.05
-ORDERS = {"other_image": "another image's map", "edges": "the strongest edges", "random": "chance"}
-YES, NO, OPEN = "Yes", "No", "Not shown"
 
 
 @dataclass(frozen=True)
 class MapVerdict:
-    """A check in plain words.
+    """A check in words.
 
     Attributes:
-        check: what is asked.
+        check: the question.
         answer: Yes, No, or Not shown, where the interval allows both.
         finding: the figures, in a sentence.
     """
@@ -231,85 +232,88 @@ class MapVerdict:
 
 
 def verdicts(figures: dict[str, Any], max_rank: float) -> list[MapVerdict]:
-    """The checks of one model's figures.
+    """The checks of one model in words.
 
     Args:
-        figures: from `checks.check`.
+        figures: from `check`.
         max_rank: the param `max_rank_correlation`.
     """
-    found = [
+    answers = [
         MapVerdict(
             "Do the maps depend on what the network learnt?",
             NO if failure(figures["randomised_rank"], max_rank) else YES,
-            "With weights in random order they correlate on average at most "
-            f"{figures['randomised_rank']:.2f} with what they were, whatever the step (allowed: "
-            f"{max_rank:.2f}; maps of different images: {figures['pair_rank']:.2f}).",
+            "With weights in random order the mean correlation with the trained maps is at most "
+            f"{figures['randomised_rank']:.2f} at any step (allowed: {max_rank:.2f}; maps of "
+            f"different images: {figures['pair_rank']:.2f}).",
         ),
         _road_verdict(figures),
         MapVerdict(
-            "Do they stay off the border?",
+            "Do the maps avoid the border?",
             _sign(figures, "border"),
             f"{_percent(figures['border_energy'])} of the map lies in the outer tenth, which is "
             f"{_percent(figures['border_area'])} of the image; difference "
             f"{_interval(figures, 'border')}. {_percent(figures['empty'])} of the maps are empty.",
         ),
-        _centre(figures),
-        _second_seed(figures),
+        _centre_verdict(figures),
+        _second_seed_verdict(figures),
         MapVerdict(
-            "Are the maps of both models more alike than those of different images?",
+            "Are both models' maps of one image more similar than maps of different images?",
             _sign(figures, "other_model"),
             f"They correlate {figures['other_model_rank']:.2f} on the same image and "
-            f"{figures['other_model_pair_rank']:.2f} on different ones; difference "
+            f"{figures['other_model_pair_rank']:.2f} on different images; difference "
             f"{_interval(figures, 'other_model')}.",
         ),
     ]
     if "energy_inside" in figures:
         times = figures["energy_inside"] / figures["mask_area"]
-        found.append(
+        answers.append(
             MapVerdict(
-                "Do they mark the opacity, where it is known?",
+                "Do the maps mark the opacity, where it is known?",
                 _sign(figures, "opacity"),
-                f"{_percent(figures['energy_inside'])} of the map lies inside, {times:.1f} times "
-                f"the opacity's share of the image, and {_percent(figures['other_energy_inside'])} "
-                f"of another image's map; difference {_interval(figures, 'opacity')}. The hottest "
-                f"point does on {_percent(figures['pointing_game'])} of the images, that of another "
-                f"image's map on {_percent(figures['other_pointing_game'])}.",
+                f"{_percent(figures['energy_inside'])} of the map lies inside the opacity, "
+                f"{times:.1f} times the opacity's share of the image. Of another image's map, "
+                f"{_percent(figures['other_energy_inside'])} does; difference "
+                f"{_interval(figures, 'opacity')}. The hottest point lies inside on "
+                f"{_percent(figures['pointing_game'])} of the images, that of another image's map "
+                f"on {_percent(figures['other_pointing_game'])}.",
             )
         )
-    return found
+    return answers
 
 
 def _road_verdict(figures: dict[str, Any]) -> MapVerdict:
-    share = f"{100 * JUDGED:.0f}"
+    share = f"{100 * SHARE:.0f}"
     falls = {order: by_share[share] for order, by_share in figures["road"].items()}
     others = ", ".join(f"{falls[order]:.2f} ({name})" for order, name in ORDERS.items())
     rival = max(ORDERS, key=falls.__getitem__)
     return MapVerdict(
-        f"Does the logit rest on the hottest {share} % of the image?",
+        f"Does the logit depend on the hottest {share} % of the image?",
         _sign(figures, "road"),
-        f"Without it the logit falls by {falls['map']:.2f}; without as much of the image by other "
-        f"choices by {others}. Difference to {ORDERS[rival]}: {_interval(figures, 'road')}.",
+        f"If they are removed, the logit falls by {falls['map']:.2f}. If as much is removed in "
+        f"another order, it falls by {others}. Difference to {ORDERS[rival]}: "
+        f"{_interval(figures, 'road')}.",
     )
 
 
-def _centre(figures: dict[str, Any]) -> MapVerdict:
+def _centre_verdict(figures: dict[str, Any]) -> MapVerdict:
     auc, low, high = (figures[f"auc_centre_black{end}"] for end in ("", "_low", "_high"))
-    answer = YES if high < HARDLY else NO if low >= HARDLY else OPEN
+    answer = YES if high < NEEDS_CENTRE else NO if low >= NEEDS_CENTRE else OPEN
     return MapVerdict(
         "Does the model need the centre of the image?",
         answer,
-        f"With the centre black its AUC is {auc:.2f} ({low:.2f} to {high:.2f}; asked: below "
-        f"{HARDLY:.2f}). Such an image is foreign to it, so that it may only have lost its way.",
+        f"With a black centre its AUC is {auc:.2f} ({low:.2f} to {high:.2f}; required: below "
+        f"{NEEDS_CENTRE:.2f}). Such images are unlike the training images, so a low AUC can also "
+        "have other causes.",
     )
 
 
-def _second_seed(figures: dict[str, Any]) -> MapVerdict:
+def _second_seed_verdict(figures: dict[str, Any]) -> MapVerdict:
     first, second = figures["val_auc"], figures["second_seed_val_auc"]
     return MapVerdict(
-        "Does another seed look at the same places?",
+        "Does a training with another seed look at the same places?",
         OPEN if second < first - WORSE else _sign(figures, "second_seed"),
-        f"Maps of two trainings correlate {figures['second_seed_rank']:.2f} on the same image and "
-        f"{figures['second_seed_pair_rank']:.2f} on different ones; difference "
+        f"Maps of the two trainings correlate {figures['second_seed_rank']:.2f} on the same image "
+        f"and {figures['second_seed_pair_rank']:.2f} on different images; difference "
         f"{_interval(figures, 'second_seed')}. AUC on validation: {first:.3f} and {second:.3f}.",
     )
 

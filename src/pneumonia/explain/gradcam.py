@@ -1,15 +1,13 @@
-"""Grad-CAM at any layer, by gradients, and two methods of its family.
+"""Grad-CAM and two related methods, by gradients, at any layer.
 
-The exported graph gives Grad-CAM of the last activations in its forward pass (models/export.py);
-this is the definition, to check that map with and for layers and methods that it does not give.
+The exported graph gives Grad-CAM of the last activations in its forward pass (models/export.py).
+This module is the definition: it checks that map, and it serves other layers and methods.
 
-A is a layer's activations, (h, w, C), G the gradient of the explained score to them. The score is
-the logit, not the probability, whose gradient vanishes where the network is sure. For NORMAL it is
-minus the logit: the map then shows what speaks against pneumonia, which is not health. For a layer
-whose activations are at most pooled and weighed on their way to the logit, the cells of a HiResCAM
-add up to it before the ReLU; there Grad-CAM is the same map.
-
-A model and the maps of it that are shown and checked.
+A are a layer's activations, (h, w, C), G is the gradient of the explained score with respect to A.
+The score is the logit, not the probability, whose gradient vanishes where the network is sure. For
+NORMAL it is the negative logit: the map shows evidence against pneumonia, not evidence of health.
+At the last layer, where the activations are only pooled and weighted to give the logit, the cells
+of a HiResCAM map before the ReLU add up to the logit, and Grad-CAM is the same map.
 """
 
 from __future__ import annotations
@@ -46,18 +44,18 @@ def explainer(
     normal: bool = False,
     flips: bool = False,
 ) -> Explainer:
-    """A function that explains images by the network as it is when that function is called.
+    """Make a function that maps images with the weights that the network has when it is called.
 
     Args:
-        model: ends in `pneumonia.models.export`.
+        model: with the head of `pneumonia.models.export`.
         method: gradcam (Selvaraju et al. 2017, eq. 1 and 2), gradcam++ (Chattopadhay et al. 2018,
             eq. 19, for the exponential of the score) or hirescam (Draelos & Carin 2020, eq. 3).
-        layer: whose activations, (N, h, w, C), are looked at.
+        layer: whose activations, (N, h, w, C), are used.
         normal: explain NORMAL.
-        flips: the mean with the map of the image's mirror image, mirrored back.
+        flips: average with the map of the mirrored image, mirrored back.
 
     Raises:
-        InputError: no such layer, or one without a map.
+        InputError: no such layer, or a layer without a map.
     """
     import keras
     import tensorflow as tf
@@ -65,25 +63,24 @@ def explainer(
     names = layers_with_maps(model)
     if layer not in names:
         last = ", ".join(names[-12:])
-        raise InputError(f"{model.name}: no layer '{layer}' with a map; the last that have: {last}")
-    both = keras.Model(model.input, [model.get_layer(layer).output, model.output])
-    weigh = _METHODS[method]
+        raise InputError(f"{model.name}: no layer '{layer}' with a map; the last with one: {last}")
+    with_logit = keras.Model(model.input, [model.get_layer(layer).output, model.output])
+    combine = _METHODS[method]
 
     @tf.function(input_signature=[tf.TensorSpec((None, *model.input.shape[1:]), tf.uint8)])
     def maps(images: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            # The tape follows what comes of a variable, also of one that Keras has frozen.
-            activations, logit = both(images, training=False)
+            # The tape also follows variables that Keras has frozen.
+            activations, logit = with_logit(images, training=False)
             score = -logit if normal else logit
         gradient = tape.gradient(score, activations)
         if gradient is None:
-            raise InputError(f"{model.name}: layer '{layer}' comes before all weights")
-        return tf.nn.relu(weigh(activations, gradient))
+            raise InputError(f"{model.name}: there are no weights before layer '{layer}'")
+        return tf.nn.relu(combine(activations, gradient))
 
     def explain(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         starts = range(0, len(images), BATCH)
-        found = [maps(images[start : start + BATCH]).numpy() for start in starts]
-        return np.concatenate(found)
+        return np.concatenate([maps(images[start : start + BATCH]).numpy() for start in starts])
 
     if not flips:
         return explain
@@ -96,8 +93,8 @@ def explainer(
 
 
 def layers_with_maps(model: keras.Model) -> list[str]:
-    """Names of the layers whose activations have a place, (N, h, w, C), in order."""
-    return [one.name for one in model.layers if len(getattr(one.output, "shape", ())) == 4]
+    """Names of the layers whose activations are a grid, (N, h, w, C), in order."""
+    return [layer.name for layer in model.layers if len(getattr(layer.output, "shape", ())) == 4]
 
 
 def _gradcam(activations: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
@@ -110,7 +107,7 @@ def _gradcam(activations: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
 def _gradcam_plus_plus(activations: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
     import tensorflow as tf
 
-    # The paper's activations come from a ReLU; of others a negative sum would turn the share over.
+    # The paper's activations follow a ReLU. Of others, a negative sum would change the sign.
     totals = tf.nn.relu(tf.reduce_sum(activations, axis=(1, 2), keepdims=True))
     square = gradient**2
     share = tf.math.divide_no_nan(square, 2 * square + totals * square * gradient)
@@ -129,18 +126,19 @@ _METHODS = {"gradcam": _gradcam, "gradcam++": _gradcam_plus_plus, "hirescam": _h
 
 @dataclass(frozen=True)
 class ExplainedModel:
-    """A model whose maps are checked, and those maps of the test images.
+    """A model and its maps of the test images.
 
     Attributes:
         model: the trained network.
         graph: its exported graph.
-        explain: gives the maps that are checked.
+        explain: gives maps by the checked method at the checked layer.
         logits: of the test images, float32, (N,).
         maps: float32, (N, h, w).
-        against: the maps for NORMAL, likewise.
-        second_maps: `maps` of the network that was trained with another seed.
-        scale: value of a map drawn as the hottest colour.
-        val_auc, second_val_auc: AUC on validation of both trainings.
+        against: the maps for NORMAL, float32, (N, h, w).
+        second_maps: the maps of the network that was trained with another seed.
+        scale: value drawn as the hottest colour.
+        val_auc: AUC on validation.
+        second_val_auc: that of the training with another seed.
     """
 
     model: keras.Model
@@ -158,24 +156,24 @@ class ExplainedModel:
 def read_explained(
     folder: Path,
     images: NDArray[np.uint8],
-    ill: NDArray[np.uint8],
+    pneumonia: NDArray[np.uint8],
     scale: float,
     params: GradcamReportParams,
 ) -> ExplainedModel:
-    """Read a trained model and explain the test images by it.
+    """Read a trained model and compute its maps of the test images.
 
-    Where the params ask for the map that the exported graph gives, that one is taken, with the
-    scale that is served: what is checked is what is shown to users.
+    If the params ask for the map that the exported graph gives, it is taken from the graph, with
+    the scale of the operating point: the checks then examine what the served model shows.
 
     Args:
         folder: of the trained model.
         images: of test, uint8, (N, S, S, 1).
-        ill: the images of PNEUMONIA in validation; other maps have their scale from them.
+        pneumonia: the images of PNEUMONIA in validation, which give other maps their scale.
         scale: of the operating point.
         params: the stage's block.
 
     Raises:
-        InputError: files that are not there, or no such layer.
+        InputError: missing files, or no such layer.
     """
     from pneumonia.models.saving import load_network
 
@@ -185,7 +183,7 @@ def read_explained(
     explain = explainer(model, method, layer, flips=flips)
     logits, maps = graph.run(images)
     if (method, layer, flips) != ("gradcam", LAST, False):
-        maps, scale = explain(images), heat_scale(explain(ill))
+        maps, scale = explain(images), heat_scale(explain(pneumonia))
     second = load_network(folder, "second_seed.weights.h5")
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return ExplainedModel(

@@ -1,4 +1,4 @@
-"""Where the energy of heat maps lies: on the image's border, and in masks where they are known."""
+"""Where the energy of heat maps lies: on the border, and inside masks where they are known."""
 
 from __future__ import annotations
 
@@ -32,52 +32,52 @@ def hits(heat: NDArray[np.float32], region: NDArray[np.bool_]) -> bool:
 
 
 def border_frame(height: int, width: int) -> NDArray[np.bool_]:
-    """The outer tenth on every edge of an image, where there is rarely lung: bool, (H, W)."""
+    """The outer tenth at each edge of an image, where there is rarely lung: bool, (H, W)."""
     frame = np.ones((height, width), bool)
     down, right = round(BORDER * height), round(BORDER * width)
     frame[down : height - down, right : width - right] = False
     return frame
 
 
-def strangers(patients: NDArray[np.str_]) -> NDArray[np.int64]:
-    """For each image the next one of another patient, (N,); where there is none, the image itself.
+def other_patients(patients: NDArray[np.str_]) -> NDArray[np.int64]:
+    """For each image the next image of another patient, (N,); the image itself if there is none.
 
-    What a map has in common with theirs it does not know from its own image.
+    Control: the heat map of another patient's image contains nothing about this image.
     """
     count = len(patients)
-    found = np.arange(count)
+    chosen = np.arange(count)
     for row in range(count):
         following = (row + 1 + np.arange(count - 1)) % count
         others = following[patients[following] != patients[row]]
-        found[row] = others[0] if len(others) else row
-    return found
+        chosen[row] = others[0] if len(others) else row
+    return chosen
 
 
 def score_maps(
     maps: NDArray[np.float32],
-    others: NDArray[np.float32],
+    other_maps: NDArray[np.float32],
     masks: list[NDArray[np.bool_] | None],
     boxes: list[Box],
     side: int,
 ) -> pd.DataFrame:
-    """Where each map's energy lies, within the image; the padding around it has no part.
+    """Where each map's energy lies within the image. The padding around it is left out.
 
     Args:
         maps: float32, (N, h, w).
-        others: those of `strangers`, which know nothing of the image.
-        masks: of the same images, bool, (side, side); None where the truth is unknown.
+        other_maps: the maps of other patients' images, from `other_patients`; the control.
+        masks: of the same images, bool, (side, side); None where unknown.
         boxes: of the same images.
         side: of the squares, px.
 
     Returns:
-        a row an image: `empty`, whether its map is zero everywhere; `border_energy`, and
-        `border_area`, what an even map has there; where the mask is known, else NaN,
-        `energy_inside` and `pointing_game` (0 or 1), of the other image's map `other_energy_inside`
-        and `other_pointing_game`, and `mask_area`. An empty map misses.
+        One row per image: `empty`, whether its map is zero everywhere; `border_energy`; and
+        `border_area`, which is the border energy of a uniform map. Where the mask is known, else
+        NaN: `energy_inside`, `pointing_game` (0 or 1), `other_energy_inside` and
+        `other_pointing_game` of the other image's map, and `mask_area`. An empty map misses.
     """
     rows = []
-    for one, other, mask, box in zip(maps, others, masks, boxes, strict=True):
-        heat, foreign = smooth(one, side)[box], smooth(other, side)[box]
+    for cells, other_cells, mask, box in zip(maps, other_maps, masks, boxes, strict=True):
+        heat, other = smooth(cells, side)[box], smooth(other_cells, side)[box]
         frame = border_frame(*heat.shape)
         row = {
             "empty": float(heat.max() == 0),
@@ -89,8 +89,8 @@ def score_maps(
             row |= {
                 "energy_inside": energy_inside(heat, inside),
                 "pointing_game": float(hits(heat, inside)),
-                "other_energy_inside": energy_inside(foreign, inside),
-                "other_pointing_game": float(hits(foreign, inside)),
+                "other_energy_inside": energy_inside(other, inside),
+                "other_pointing_game": float(hits(other, inside)),
                 "mask_area": inside.mean(),
             }
         rows.append(row)

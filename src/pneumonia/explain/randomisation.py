@@ -1,10 +1,8 @@
-"""How alike two heat maps of an image are.
+"""Do the maps depend on what the network learnt? Cascading randomisation (Adebayo et al. 2018).
 
-Do the maps depend on what the network learnt? Cascading randomisation (Adebayo et al. 2018).
-
-From the logit down, block by block, weights are put in random order within their tensors, so that
-their sizes stay what they were. A map that stays the same was never a map of what was learnt: an
-edge detector draws the image, guided gradients nearly so.
+From the logit down, block by block, the weights are put in random order within their tensors, so
+that their magnitudes stay. A map that stays the same does not show what was learnt: an edge
+detector draws the image, and guided gradients nearly so.
 """
 
 from __future__ import annotations
@@ -25,58 +23,58 @@ if TYPE_CHECKING:
     import keras
 
 
-SIDE = 56  # at which structure is compared, px
+SIDE = 56  # px at which SSIM is computed
 TINY = 1e-30
 Maps = NDArray[np.float32]
 
 
-def rank_correlation(ours: Maps, theirs: Maps) -> NDArray[np.float64]:
-    """Spearman's correlation of the cells, image by image.
+def rank_correlation(first: Maps, second: Maps) -> NDArray[np.float64]:
+    """Spearman's correlation of the cells of two maps, for each image.
 
-    A map that is even everywhere orders nothing: 0.
+    It is 0 for a uniform map, which has no order.
 
     Args:
-        ours: float32, (N, h, w).
-        theirs: of the same images, (N, h', w'); enlarged to the finer grid where they differ.
+        first: float32, (N, h, w).
+        second: of the same images, (N, h', w'); enlarged to the finer grid where they differ.
 
     Returns:
         (N,), -1 to 1.
     """
-    side = max(ours.shape[1], theirs.shape[1])
-    found = []
-    for one, other in zip(ours, theirs, strict=True):
-        if np.ptp(one) == 0 or np.ptp(other) == 0:
-            found.append(0.0)
+    side = max(first.shape[1], second.shape[1])
+    correlations = []
+    for pair in zip(first, second, strict=True):
+        if any(np.ptp(cells) == 0 for cells in pair):
+            correlations.append(0.0)
             continue
-        cells = [map_ if len(map_) == side else smooth(map_, side) for map_ in (one, other)]
-        ranks = [rankdata(map_) for map_ in cells]
-        found.append(float(np.corrcoef(ranks)[0, 1]))
-    return np.array(found)
+        enlarged = [cells if len(cells) == side else smooth(cells, side) for cells in pair]
+        ranks = [rankdata(cells) for cells in enlarged]
+        correlations.append(float(np.corrcoef(ranks)[0, 1]))
+    return np.array(correlations)
 
 
-def structural_similarity(ours: Maps, theirs: Maps) -> NDArray[np.float64]:
-    """SSIM (Wang et al. 2004, eq. 13) of the enlarged maps, each on a scale of its own.
+def structural_similarity(first: Maps, second: Maps) -> NDArray[np.float64]:
+    """SSIM (Wang et al. 2004, eq. 13) of the enlarged maps, each scaled to its own maximum.
 
     Args:
-        ours: float32, (N, h, w).
-        theirs: of the same images, (N, h', w').
+        first: float32, (N, h, w).
+        second: of the same images, (N, h', w').
 
     Returns:
         (N,), -1 to 1.
     """
     import tensorflow as tf
 
-    drawn = [np.stack([_drawn(map_) for map_ in maps])[..., None] for maps in (ours, theirs)]
-    return tf.image.ssim(*drawn, max_val=1.0).numpy().astype(np.float64)
+    enlarged = [np.stack([_scaled(cells) for cells in maps])[..., None] for maps in (first, second)]
+    return tf.image.ssim(*enlarged, max_val=1.0).numpy().astype(np.float64)
 
 
-def _drawn(heat_map: NDArray[np.float32]) -> NDArray[np.float32]:
+def _scaled(heat_map: NDArray[np.float32]) -> NDArray[np.float32]:
     enlarged = smooth(heat_map, SIDE)
     return enlarged / max(float(enlarged.max()), TINY)
 
 
-def even(maps: Maps) -> NDArray[np.bool_]:
-    """Which maps are the same everywhere, but for rounding and less than a thousandth: (N,)."""
+def uniform(maps: Maps) -> NDArray[np.bool_]:
+    """Which maps are the same everywhere, to within a thousandth: bool, (N,)."""
     highest, lowest = maps.max(axis=(1, 2)), maps.min(axis=(1, 2))
     return highest - lowest <= 1e-3 * np.maximum(np.abs(highest), TINY)
 
@@ -85,50 +83,51 @@ def cascade(
     model: keras.Model,
     explain: Explainer,
     images: NDArray[np.uint8],
-    strangers: NDArray[np.int64],
+    others: NDArray[np.int64],
     draws: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Compare each image's map with its map after every step of the cascade.
+    """Compare each image's trained map with its map after every step of the cascade.
 
     Args:
         model: has its own weights again afterwards.
-        explain: gives maps of `model` as it is when it is called.
+        explain: gives maps of `model` with the weights that it has when called.
         images: uint8, (N, S, S, 1).
-        strangers: for each image another patient's, from `truth.strangers`.
-        draws: cascades, each with an order of its own.
-        seed: of the orders.
+        others: for each image another patient's, from `localization.other_patients`.
+        draws: number of cascades, each with another random order.
+        seed: of the random orders.
 
     Returns:
-        a row a step, in order: `step`, from 0, the network as it was; `down_to`, the last layer
-        with weights that was reached; and as means over draws `rank` and `ssim` of an image's own two
-        maps, `pair_rank` and `pair_ssim` of its trained map with another image's after the step.
-        A rank is that of all images together, without its sign: maps turned over are alike. Maps
-        that are mostly even from the start say the same of every network, so all ranks are 1.
+        One row per step, in order: `step`, 0 for the trained network; `down_to`, the last layer
+        with weights that was randomised; and, as means over the draws, `rank` and `ssim` between
+        the two maps of an image, `pair_rank` and `pair_ssim` between its trained map and another
+        image's map after the step. A rank is the absolute value of the mean over images: inverted
+        maps are similar. If most trained maps are uniform they are the same for every network, so
+        all ranks are 1.
 
     Raises:
-        InputError: a map that holds no numbers.
+        InputError: a map that is not finite.
     """
     trained = model.get_weights()
     before = explain(images)
     steps = [[model.get_layer("evidence")], *blocks(model)[::-1]]
-    rows = [_row(0, "", before, before, strangers)]
+    rows = [_row(0, "", before, before, others)]
     try:
         for draw in range(draws):
             model.set_weights(trained)
             rng = np.random.default_rng([seed, draw])
             for number, block in enumerate(steps, 1):
-                weighed = [layer for layer in block if layer.weights]
-                for layer in weighed:
+                with_weights = [layer for layer in block if layer.weights]
+                for layer in with_weights:
                     weights = layer.get_weights()
                     layer.set_weights(
                         [rng.permutation(w.ravel()).reshape(w.shape) for w in weights]
                     )
-                rows.append(_row(number, weighed[0].name, before, explain(images), strangers))
+                rows.append(_row(number, with_weights[0].name, before, explain(images), others))
     finally:
         model.set_weights(trained)
     means = pd.DataFrame(rows).groupby(["step", "down_to"], sort=True).mean().reset_index()
-    return means.assign(rank=1.0) if even(before).mean() > 0.5 else means
+    return means.assign(rank=1.0) if uniform(before).mean() > 0.5 else means
 
 
 def _row(
@@ -136,11 +135,11 @@ def _row(
     down_to: str,
     before: NDArray[np.float32],
     after: NDArray[np.float32],
-    strangers: NDArray[np.int64],
+    others: NDArray[np.int64],
 ) -> dict[str, object]:
     if not np.isfinite(after).all():
-        raise InputError(f"maps with weights in random order down to '{down_to}' hold no numbers")
-    other = after[strangers]
+        raise InputError(f"maps with weights in random order down to '{down_to}' are not finite")
+    other = after[others]
     return {
         "step": step,
         "down_to": down_to,
@@ -151,6 +150,6 @@ def _row(
     }
 
 
-def stays_alike(steps: pd.DataFrame) -> float:
-    """The highest `rank` that any step of `cascade` leaves, 0 to 1."""
+def highest_rank(steps: pd.DataFrame) -> float:
+    """The highest `rank` after any step of `cascade`, 0 to 1."""
     return float(steps.loc[steps["step"] > 0, "rank"].max())

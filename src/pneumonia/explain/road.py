@@ -1,8 +1,8 @@
-"""Do the maps mark what the logit rests on? Remove and debias (ROAD, Rong et al. 2022).
+"""Do the maps mark what the logit depends on? Remove and debias (ROAD, Rong et al. 2022).
 
-The hottest parts of an image are removed and filled in from what is around them, so that the fill
-does not give away by its shape where something was taken, and the fall of the logit is measured. It
-counts against maps that know nothing: the image's edges, another image's map, a random one.
+The hottest parts of an image are removed and filled in from their surroundings, so that the shape
+of the fill does not show where something was removed. The fall of the logit is compared with that
+for controls: the image's edges, another image's map, a random map.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from scipy.sparse.linalg import spsolve
 from pneumonia.inference.overlay import smooth
 
 SHARES = (0.2, 0.4, 0.6, 0.8)
-# Cells that are removed, down and across: finer than any map's, and few enough to solve for.
+# Grid of the cells that are removed: finer than any map's, and small enough to solve for.
 CELLS = 56
 NOISE = 0.01  # standard deviation of the noise on the fill, share of the grey range
-# Neighbours of a cell and their weights (section 4.2): the four beside it count twice.
+# Neighbours of a cell and their weights (section 4.2); diagonal ones have half the weight.
 _NEIGHBOURS = [
     (down, right, 1 / 6 if 0 in (down, right) else 1 / 12)
     for down in (-1, 0, 1)
@@ -33,9 +33,9 @@ Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 def removed_by(order: NDArray[np.floating], share: float) -> NDArray[np.bool_]:
-    """The share of cells that come first: bool, of the shape of `order`, which is sorted downwards.
+    """The cells with the highest values of `order`, as many as `share` says: bool, of its shape.
 
-    Equal cells go by their place.
+    Equal cells are taken in the order of their places.
     """
     first = np.argsort(-order, axis=None, kind="stable")[: round(share * order.size)]
     removed = np.zeros(order.size, bool)
@@ -46,7 +46,7 @@ def removed_by(order: NDArray[np.floating], share: float) -> NDArray[np.bool_]:
 def fill(
     image: NDArray[np.uint8], removed: NDArray[np.bool_], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Fill removed cells with the weighted mean of their neighbours, all at once, and some noise.
+    """Fill all removed cells with the weighted mean of their neighbours and some noise.
 
     Args:
         image: uint8, (S, S).
@@ -54,7 +54,7 @@ def fill(
         rng: of the noise.
 
     Returns:
-        uint8, (S, S); what was not removed is as it was.
+        uint8, (S, S); unchanged where nothing was removed.
     """
     side, cells = len(image), len(removed)
     small = np.asarray(Image.fromarray(image).resize((cells, cells), Image.Resampling.BOX), float)
@@ -63,9 +63,9 @@ def fill(
     filled = Image.fromarray(small.astype(np.float32)).resize(
         (side, side), Image.Resampling.BILINEAR
     )
-    gone = Image.fromarray(removed).resize((side, side), Image.Resampling.NEAREST)
+    mask = Image.fromarray(removed).resize((side, side), Image.Resampling.NEAREST)
     grey = np.clip(np.asarray(filled).round(), 0, 255).astype(np.uint8)
-    return np.where(np.asarray(gone), grey, image)
+    return np.where(np.asarray(mask), grey, image)
 
 
 def _solve(values: NDArray[np.float64], unknown: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -73,17 +73,17 @@ def _solve(values: NDArray[np.float64], unknown: NDArray[np.bool_]) -> NDArray[n
     side, count = len(values), int(unknown.sum())
     number = np.full(values.shape, -1)
     number[unknown] = np.arange(count)
-    where = np.argwhere(unknown)
+    cells = np.argwhere(unknown)
     totals, known = np.zeros(count), np.zeros(count)
     entries: list[tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]] = []
     for down, right, weight in _NEIGHBOURS:
-        there = where + np.array([down, right])
-        inside = np.flatnonzero(((there >= 0) & (there < side)).all(axis=1))
-        at = tuple(there[inside].T)
+        neighbours = cells + np.array([down, right])
+        inside = np.flatnonzero(((neighbours >= 0) & (neighbours < side)).all(axis=1))
+        at = tuple(neighbours[inside].T)
         totals[inside] += weight
-        open_ = number[at] >= 0
-        known[inside[~open_]] += weight * values[at][~open_]
-        entries.append((np.full(open_.sum(), -weight), inside[open_], number[at][open_]))
+        solved = number[at] >= 0  # the neighbour is unknown, too
+        known[inside[~solved]] += weight * values[at][~solved]
+        entries.append((np.full(solved.sum(), -weight), inside[solved], number[at][solved]))
     entries.append((totals, np.arange(count), np.arange(count)))
     data, rows, columns = (np.concatenate(part) for part in zip(*entries, strict=True))
     system = coo_array((data, (rows, columns)), shape=(count, count)).tocsr()
@@ -99,38 +99,38 @@ def falls(
     """Fall of each image's logit when the first cells of each order are removed.
 
     Args:
-        logits: of images.
+        logits: gives the logits of images.
         images: uint8, (N, S, S, 1).
-        orders: by name, maps (N, h, w).
+        orders: by name, maps (N, h, w); their hottest cells are removed first.
         seed: of the noise in the fills.
 
     Returns:
-        by name, by share removed: logit of the image less that of what is left, (N,).
+        By name and share removed: logit of the image minus that of the changed image, (N,).
     """
-    whole = logits(images)
-    found: dict[str, dict[float, NDArray[np.float64]]] = {}
+    before = logits(images)
+    by_order: dict[str, dict[float, NDArray[np.float64]]] = {}
     for name, maps in orders.items():
-        fine = [smooth(one, CELLS) for one in maps]
-        found[name] = {}
+        fine = [smooth(cells, CELLS) for cells in maps]
+        by_order[name] = {}
         for share in SHARES:
             rng = np.random.default_rng([seed, round(100 * share)])
-            left = [fill(image[..., 0], removed_by(order, share), rng)
-                    for image, order in zip(images, fine, strict=True)]  # fmt: skip
-            rest = logits(np.stack(left)[..., None])
-            found[name][share] = (whole - rest).astype(np.float64)
-    return found
+            filled = [fill(image[..., 0], removed_by(order, share), rng)
+                      for image, order in zip(images, fine, strict=True)]  # fmt: skip
+            after = logits(np.stack(filled)[..., None])
+            by_order[name][share] = (before - after).astype(np.float64)
+    return by_order
 
 
 def edges(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Sobel's gradient of images (N, S, S, 1) in cells: float32, (N, CELLS, CELLS)."""
-    found = []
+    """Sobel gradients of images (N, S, S, 1) on the grid of cells: float32, (N, CELLS, CELLS)."""
+    gradients = []
     for image in images[..., 0].astype(np.float32):
         gradient = np.hypot(sobel(image, axis=0), sobel(image, axis=1))
         small = Image.fromarray(gradient).resize((CELLS, CELLS), Image.Resampling.BOX)
-        found.append(np.asarray(small))
-    return np.stack(found)
+        gradients.append(np.asarray(small))
+    return np.stack(gradients)
 
 
 def random_maps(maps: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """Maps of independent cells on the grid of others: float32, (N, h, w)."""
+    """Random maps of the shape of `maps`: float32, (N, h, w)."""
     return np.random.default_rng(seed).random(maps.shape, dtype=np.float32)
