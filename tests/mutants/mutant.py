@@ -1,4 +1,4 @@
-"""What a seeded bug is: one exchange of text in one file of the repository."""
+"""A seeded bug: one replacement of text in one file of the repository."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Mutant:
-    """A bug that somebody might write, and that runs.
+    """A realistic bug with which the code still runs.
 
     Attributes:
-        name: in small letters and dashes.
+        name: lower-case letters, digits and dashes.
         file: path in the repository.
-        old: text that is in the file once.
-        new: what stands there instead.
-        why: how one comes to write it.
-        first: tests to try before all others, by path: the room and the file where one would look
-            for them.
+        old: text that occurs once in the file.
+        new: the text that replaces it.
+        why: how a programmer comes to write it.
+        first: test files to run before all others: where a test for this bug is expected.
     """
 
     name: str
@@ -30,21 +29,21 @@ class Mutant:
     first: tuple[str, ...]
 
     def seeded(self, text: str) -> str:
-        """The file's text with the bug in it.
+        """The text of the file with the bug.
 
         Raises:
-            ValueError: the old text is not there once.
+            ValueError: the old text does not occur exactly once.
         """
         if (count := text.count(self.old)) != 1:
             raise ValueError(f"{self.name}: its old text is {count} times in {self.file}, not once")
         return text.replace(self.old, self.new)
 
     def seed(self, root: Path) -> None:
-        """Put the bug into a copy of the repository."""
+        """Write the bug into a copy of the repository."""
         path = root / self.file
         path.write_text(self.seeded(path.read_text(encoding="utf-8")), encoding="utf-8")
 
     @property
     def sha256(self) -> str:
-        """Of all of the above."""
+        """Hash of all attributes."""
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""Twenty bugs, one at a time: all run, and all give figures that look like figures.
+"""Twenty bugs. With each of them the code still runs, and its results look plausible.
 
-They were written down before anybody looked which tests there are for them, along the way of a
-image: into the data, through training, evaluation and the maps, to the registry and to who asks.
+They were written before the tests were searched for them, in the order of the pipeline: data,
+training, evaluation, heat maps, registry, scoring and serving.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ MUTANTS = (
         file="src/pneumonia/datasets/sources/folder.py",
         old="for label, name in enumerate(LABELS):",
         new="for label, name in enumerate(LABELS[::-1]):",
-        why="the class that is looked for is listed first, and a label is a place in the list",
+        why="the class to detect is listed first, and the label is the position in the list",
         first=("tests/datasets/test_sources.py",),
     ),
     Mutant(
@@ -22,7 +22,7 @@ MUTANTS = (
         file="src/pneumonia/datasets/prepare.py",
         old='return "val" if in_validation(image.patient_id, params',
         new='return "val" if in_validation(image.file, params',
-        why="a random split of the files is what most tutorials do",
+        why="most tutorials split the files at random",
         first=("tests/datasets/test_splits.py", "tests/datasets/test_prepare.py"),
     ),
     Mutant(
@@ -31,23 +31,23 @@ MUTANTS = (
         old='return _opaque(strip).convert("L")',
         new='red, green, blue = _opaque(strip).convert("RGB").split()\n'
         '    return Image.merge("RGB", (blue, green, red)).convert("L")',
-        why="OpenCV reads BGR; a grey image in a colour file does not show it",
-        first=("tests/images/test_image.py", "tests/images/test_image_colour.py"),
+        why="OpenCV reads BGR, and on a grey image in a colour file the order does not show",
+        first=("tests/images/test_decoding.py", "tests/images/test_colour.py"),
     ),
     Mutant(
         name="monochrome1-not-inverted",
         file="src/pneumonia/images/dicom.py",
         old='if image.PhotometricInterpretation == "MONOCHROME1":',
         new='if image.PhotometricInterpretation == "MONOCHROME2":',
-        why="of the two names 1 sounds like the ordinary one",
-        first=("tests/images/test_dicom_shades.py", "tests/images/test_dicom.py"),
+        why="MONOCHROME1 sounds like the usual one of the two",
+        first=("tests/images/test_dicom_grey.py", "tests/images/test_dicom.py"),
     ),
     Mutant(
         name="validated-in-training-mode",
         file="src/pneumonia/models/loop.py",
         old="return model(images, training=False)",
         new="return model(images, training=True)",
-        why="copied from the step; batch norm then takes the batch's own statistics",
+        why="copied from the training step; batch norm then uses the statistics of the batch",
         first=("tests/models/test_loop.py",),
     ),
     Mutant(
@@ -55,7 +55,7 @@ MUTANTS = (
         file="src/pneumonia/models/loop.py",
         old="labels * (1 - smoothing) + 0.5 * smoothing",
         new="labels * (1 + smoothing) - 0.5 * smoothing",
-        why="the signs the wrong way round: labels below 0 and above 1 train all the same",
+        why="the signs are swapped; training works with labels below 0 and above 1, too",
         first=("tests/models/test_loop.py",),
     ),
     Mutant(
@@ -63,8 +63,8 @@ MUTANTS = (
         file="src/pneumonia/models/loop.py",
         old="parts = stream(strategy, train, params, done, epochs)",
         new="parts = stream(strategy, train, params, max(done - 1, 0), epochs)",
-        why="the history counts epochs from 1 and the stream from 0, so somebody takes one off: a "
-        "training that goes on sees its last epoch's images again",
+        why="the history counts epochs from 1 and the stream from 0, so one is subtracted; a "
+        "resumed training then sees the images of its last epoch again",
         first=("tests/models/test_loop.py",),
     ),
     Mutant(
@@ -72,7 +72,7 @@ MUTANTS = (
         file="src/pneumonia/models/loop.py",
         old='known = params.model_dump() | {"data": digest, "replicas":',
         new='known = {"data": digest, "replicas":',
-        why="a checkpoint is of its data; that other params make another training is forgotten",
+        why="the checkpoint belongs to its data, and that params matter, too, is forgotten",
         first=("tests/models/test_checkpoint.py", "tests/models/test_twice.py"),
     ),
     Mutant(
@@ -80,7 +80,7 @@ MUTANTS = (
         file="src/pneumonia/evaluation/robustness.py",
         old='is_val = (seen.rows["split"] == "val").to_numpy()',
         new='is_val = (seen.rows["split"] == "test").to_numpy()',
-        why="the threshold that looks best in the report is the one chosen on the report's images",
+        why="the threshold looks best in the report if it is chosen on the images of the report",
         first=("tests/evaluation/test_robustness.py", "tests/evaluation/test_threshold.py"),
     ),
     Mutant(
@@ -88,7 +88,7 @@ MUTANTS = (
         file="src/pneumonia/evaluation/evaluate.py",
         old="labels[is_val], logits[is_val], maps[is_val], pool,",
         new="labels, logits, maps, pool,",
-        why="more images make a steadier fit, and all of them are at hand",
+        why="a fit to more images is more stable, and all images are available",
         first=("tests/evaluation/test_operating_point.py", "tests/stats/test_calibration.py"),
     ),
     Mutant(
@@ -96,7 +96,7 @@ MUTANTS = (
         file="src/pneumonia/stats/bootstrap.py",
         old="names, patient_of_image = np.unique(patients, return_inverse=True)",
         new="names = patient_of_image = np.arange(len(labels))",
-        why="the ordinary bootstrap draws rows; its intervals are too narrow and look better",
+        why="the usual bootstrap draws rows; its intervals are narrower and look better",
         first=("tests/stats/test_metrics.py",),
     ),
     Mutant(
@@ -104,7 +104,7 @@ MUTANTS = (
         file="src/pneumonia/stats/delong.py",
         old="error = _standard_error(labels, twos - ones, patients)",
         new="error = math.hypot(*(_standard_error(labels, of, patients) for of in (ones, twos)))",
-        why="variances add up, but for two models on the same images, which have a covariance",
+        why="variances add up, but not for two models on the same images, which are correlated",
         first=("tests/stats/test_delong.py",),
     ),
     Mutant(
@@ -112,25 +112,25 @@ MUTANTS = (
         file="stages/evaluate.py",
         old='load_images(DATA, table[table["split"] == "train"].head(plausibility.IMAGES))',
         new="load_images(DATA, table.head(plausibility.IMAGES))",
-        why="a mean image needs no labels, so why not of all images: those of test are among them",
+        why="a mean image needs no labels, so all images are used, the test images among them",
         first=("tests/pipeline/test_evaluate.py",),
     ),
     Mutant(
         name="heat-by-its-own-maximum",
         file="src/pneumonia/inference/overlay.py",
-        old="heat = _steps(smooth(heat_map * np.float32(STEPS / scale), image.shape[0]))",
-        new="heat = _steps(\n"
+        old="heat = _levels(smooth(heat_map * np.float32(STEPS / scale), image.shape[0]))",
+        new="heat = _levels(\n"
         "        smooth(heat_map * np.float32(STEPS / max(heat_map.max(), 1e-9)), image.shape[0])\n"
         "    )",
-        why="what every Grad-CAM snippet does; a map of nothing then glows like one of an opacity",
-        first=("tests/explain/test_overlay.py",),
+        why="most Grad-CAM examples do this; a map of no evidence then looks like a strong one",
+        first=("tests/inference/test_overlay.py",),
     ),
     Mutant(
         name="mirror-kept",
         file="src/pneumonia/explain/gradcam.py",
         old="mirrored = explain(images[:, :, ::-1])[:, :, ::-1]",
         new="mirrored = explain(images[:, :, ::-1])",
-        why="turning the image is thought of, turning its map back is not",
+        why="the image is mirrored, and mirroring its map back is forgotten",
         first=("tests/explain/test_gradcam.py",),
     ),
     Mutant(
@@ -140,7 +140,7 @@ MUTANTS = (
         '    return f"version {before[-1]} of',
         new='make_champion(client, name, before[0], "rollback")\n'
         '    return f"version {before[0]} of',
-        why="with two versions the first one is the one before",
+        why="with two versions the first one is also the previous one",
         first=("tests/tracking/test_promotion.py", "tests/tracking/test_command.py"),
     ),
     Mutant(
@@ -148,7 +148,7 @@ MUTANTS = (
         file="src/pneumonia/evaluation/noninferiority.py",
         old="one.low >= -params.margin",
         new="one.difference >= -params.margin",
-        why="the estimate is within the margin, so it is not worse; with few images anything is",
+        why="the estimate is within the margin; with few images that proves nothing",
         first=("tests/evaluation/test_not_worse.py", "tests/tracking/test_promotion.py"),
     ),
     Mutant(
@@ -156,7 +156,7 @@ MUTANTS = (
         file="src/pneumonia/scoring/output.py",
         old="_PART.fullmatch(name)",
         new="_PART.search(name)",
-        why="what a killed worker was writing has the part's name in its own; its images are lost",
+        why="a killed worker's temporary file contains the part's name; its images are lost",
         first=("tests/scoring/test_score.py",),
     ),
     Mutant(
@@ -164,21 +164,21 @@ MUTANTS = (
         file="src/pneumonia/scoring/images.py",
         old="names = pa.array(sorted(names), pa.large_string())",
         new="names = pa.array(list(names), pa.large_string())",
-        why="a listing looks sorted where one tries it; parts of two runs then mix their images",
+        why="a listing is often sorted by chance; otherwise parts of two runs mix their images",
         first=("tests/scoring/test_images.py", "tests/scoring/test_score.py"),
     ),
     Mutant(
         name="preprocessing-skew",
-        file="src/pneumonia/inference/answers.py",
-        old="    decoded = decode(payload, model.predictor.graph.size, max_pixels)\n",
-        new="    from dataclasses import replace\n\n"
-        "    from PIL import Image\n\n"
-        "    size = model.predictor.graph.size\n"
-        "    large = decode(payload, 2 * size, max_pixels)\n"
-        "    small = Image.fromarray(large.pixels).resize((size, size))\n"
-        "    decoded = replace(large, pixels=np.asarray(small))\n",
-        why="the page is to show images larger, so serving decodes them larger and makes them small "
-        "itself, by Pillow's own default",
-        first=("tests/server/test_app.py", "tests/server/test_model.py"),
+        file="src/pneumonia/inference/predictor.py",
+        old="        decoded = decode(payload, self.graph.size, max_pixels)\n",
+        new="        from dataclasses import replace\n\n"
+        "        from PIL import Image\n\n"
+        "        size = self.graph.size\n"
+        "        large = decode(payload, 2 * size, max_pixels)\n"
+        "        small = Image.fromarray(large.pixels).resize((size, size))\n"
+        "        decoded = replace(large, pixels=np.asarray(small))\n",
+        why="the page shows images larger, so the server decodes them larger and resizes them with "
+        "the default filter of Pillow",
+        first=("tests/server/test_app.py", "tests/inference/test_pyfunc.py"),
     ),
 )

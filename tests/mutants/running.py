@@ -1,4 +1,4 @@
-"""Whether tests catch a bug: a copy of the repository, pytest in it, and what its report says."""
+"""Run pytest in a copy of the repository with a bug, and read its report."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from time import perf_counter
 
 from tests.mutants.mutant import Mutant
 
-LONGEST = 3600  # s of a run of pytest; each test has a limit of its own, in pyproject.toml
+LONGEST = 3600  # seconds of a pytest run; the limit of each test is in pyproject.toml
 
 CAUGHT, HANGS, SURVIVED, BROKEN = "caught", "hangs", "survived", "broken"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a mutant.
+    """The result of a test run with a mutant.
 
     Attributes:
-        verdict: CAUGHT, a test failed by an assertion or an exception; HANGS, one ran into its own
-            time limit; SURVIVED, all passed; BROKEN, nothing can be said, and it counts as not
-            caught: tests that cannot be collected, a worker that died, no report.
-        test: that failed, as pytest names it; "" without one.
-        reason: first line of why.
-        seconds: that it took.
+        verdict: CAUGHT, a test failed with an assertion or an exception; HANGS, a test exceeded its
+            time limit; SURVIVED, all tests passed; BROKEN, no result, which counts as not caught:
+            tests cannot be collected, a worker died, or there is no report.
+        test: pytest's name of the test that failed; "" if none did.
+        reason: first line of the failure.
+        seconds: duration of the run.
     """
 
     verdict: str
@@ -40,13 +40,13 @@ class Outcome:
 
     @property
     def counts(self) -> bool:
-        """Whether the suite has caught it."""
+        """Whether the tests have caught the bug."""
         return self.verdict in (CAUGHT, HANGS)
 
 
 @contextmanager
 def copied(root: Path, commit: str, mutant: Mutant | None = None) -> Iterator[Path]:
-    """A clone of a repository at a commit in a temporary folder, with a bug or without."""
+    """A clone of a repository at a commit in a temporary folder, with or without a bug."""
     with TemporaryDirectory(prefix="mutant-") as folder:
         copy = Path(folder) / "copy"
         subprocess.run(["git", "clone", "--quiet", str(root), str(copy)], check=True)
@@ -57,19 +57,19 @@ def copied(root: Path, commit: str, mutant: Mutant | None = None) -> Iterator[Pa
 
 
 def run_tests(copy: Path, options: Sequence[str]) -> Outcome:
-    """Run pytest in a copy up to the first failure; its output goes to pytest.log beside it.
+    """Run pytest in a copy until the first failure; the output goes to pytest.log beside the copy.
 
-    The package comes from the copy, in processes that tests start as well, as long as they keep
-    the environment. Those that clear it find the package where the environment of Python has it
-    installed, so without the bug: that can only let a mutant survive.
+    Tests import the package from the copy; so do processes that they start, if these keep the
+    environment variables. A process without them imports the installed package, which has no bug.
+    That can only let a mutant survive, never count one as caught.
     """
     report = copy.with_name("report.xml")
     report.unlink(missing_ok=True)
     paths = os.pathsep.join([str(copy / "src"), str(copy)])
-    # The list's own test sees that a text is gone, so it would catch everything.
+    # The test of the list of mutants notices every changed text and would catch all mutants.
     command = [sys.executable, "-m", "pytest", "-x", "--ignore=tests/mutants", *options]
     command += ["-p", "no:cacheprovider", "-o", "junit_family=xunit1", f"--junitxml={report}"]
-    begun = perf_counter()
+    started = perf_counter()
     with copy.with_name("pytest.log").open("ab") as log:
         try:
             status = subprocess.run(
@@ -78,30 +78,32 @@ def run_tests(copy: Path, options: Sequence[str]) -> Outcome:
             ).returncode  # fmt: skip
         except subprocess.TimeoutExpired:
             return Outcome(BROKEN, reason=f"tests took over {LONGEST} s")
-    took = round(perf_counter() - begun, 1)
+    seconds = round(perf_counter() - started, 1)
     verdict, test, reason = _read(report, status)
-    return Outcome(verdict, test, reason, took)
+    return Outcome(verdict, test, reason, seconds)
 
 
 def _read(report: Path, status: int) -> tuple[str, str, str]:
-    """Verdict, test and reason of a run that ended with a status."""
+    """Verdict, test and reason of a pytest run, from its report and exit status."""
     try:
         cases = list(ET.parse(report).getroot().iter("testcase"))
     except (OSError, ET.ParseError):
         return BROKEN, "", f"pytest ended with status {status} and no report"
     for case in cases:
-        found = next((one for one in case if one.tag in ("failure", "error")), None)
-        if found is not None:
-            told = found.get("message", "")
-            reason = (told.splitlines() or [""])[0][:200]
-            return _judge(told), f"{case.get('file')}::{case.get('name')}", reason
+        failure = next((child for child in case if child.tag in ("failure", "error")), None)
+        if failure is not None:
+            message = failure.get("message", "")
+            reason = (message.splitlines() or [""])[0][:200]
+            return _verdict(message), f"{case.get('file')}::{case.get('name')}", reason
     if status == 0 and cases:
         return SURVIVED, "", ""
     return BROKEN, "", f"pytest ended with status {status} after {len(cases)} tests"
 
 
-def _judge(told: str) -> str:
-    """Of a failure, or of an error: a fixture that raised is an exception like any other."""
-    if told.startswith(("collection failure", "internal error")) or "crashed while running" in told:
+def _verdict(message: str) -> str:
+    """The verdict for the message of a failed test. An error in a fixture counts as a failure."""
+    if message.startswith(("collection failure", "internal error")):
         return BROKEN
-    return HANGS if "from pytest-timeout" in told else CAUGHT
+    if "crashed while running" in message:
+        return BROKEN
+    return HANGS if "from pytest-timeout" in message else CAUGHT

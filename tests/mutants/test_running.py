@@ -1,4 +1,4 @@
-"""What the mutation check says of a tiny repository with one module and one file of tests."""
+"""The mutation check on a tiny repository with one module and one test file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_half(four):
 """
 
 
-# Of pytest's plugins those that are needed: the others take seconds to load.
+# The plugins of pytest that are needed. The others take seconds to load.
 PLUGINS = ("-p", "pytest_timeout", "-p", "xdist")
 
 
@@ -38,9 +38,9 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "src").mkdir(parents=True)
     (folder / "src" / "code_of_it.py").write_text(CODE)
     (folder / "test_it.py").write_text(TESTS)
-    person = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    author = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     for command in (
-        ["init", "--quiet"], ["add", "."], [*person, "commit", "--quiet", "-m", "Begin"],
+        ["init", "--quiet"], ["add", "."], [*author, "commit", "--quiet", "-m", "Begin"],
     ):  # fmt: skip
         subprocess.run(["git", *command], cwd=folder, check=True)
     return folder
@@ -61,28 +61,28 @@ def bug(new: str) -> Mutant:
         ("import os; os._exit(3)", BROKEN, "", "pytest ended with status 3 and no report"),
     ],
 )
-def test_a_bug_counts_as_caught_where_a_test_fails(
+def test_a_bug_is_caught_if_a_test_fails(
     root: Path, new: str, verdict: str, test: str, reason: str
 ) -> None:
     with copied(root, "HEAD", bug(new)) as copy:
-        found = run_tests(copy, [*PLUGINS, "test_it.py"])
-    assert (found.verdict, found.counts) == (verdict, verdict in (CAUGHT, HANGS))
-    assert found.test == test
-    assert reason in found.reason
+        outcome = run_tests(copy, [*PLUGINS, "test_it.py"])
+    assert (outcome.verdict, outcome.counts) == (verdict, verdict in (CAUGHT, HANGS))
+    assert outcome.test == test
+    assert reason in outcome.reason
     assert (root / "src" / "code_of_it.py").read_text() == CODE
 
 
-def test_a_worker_that_dies_catches_nothing(root: Path) -> None:
+def test_a_worker_that_dies_does_not_catch_a_bug(root: Path) -> None:
     with copied(root, "HEAD", bug("import os; os._exit(3)")) as copy:
-        found = run_tests(copy, [*PLUGINS, "--numprocesses", "1"])
-    assert found.verdict == BROKEN
-    assert "crashed" in found.reason
+        outcome = run_tests(copy, [*PLUGINS, "--numprocesses", "1"])
+    assert outcome.verdict == BROKEN
+    assert "crashed" in outcome.reason
 
 
-def test_a_bug_whose_place_is_gone_is_not_passed_over(root: Path) -> None:
-    gone = Mutant("gone", "src/code_of_it.py", "number / 4", "number", "", ())
+def test_a_bug_whose_text_is_missing_is_an_error(root: Path) -> None:
+    missing = Mutant("missing", "src/code_of_it.py", "number / 4", "number", "", ())
     with (
-        pytest.raises(ValueError, match="gone: its old text is 0 times"),
-        copied(root, "HEAD", gone),
+        pytest.raises(ValueError, match="missing: its old text is 0 times"),
+        copied(root, "HEAD", missing),
     ):
         pass
