@@ -4,6 +4,7 @@
 - `console`: lines `$ command`, each followed by its output. In the output a line `...` stands for
   any number of lines, and `...` within a line for any text. A command that ends with a backslash
   continues on the next line.
+- `python`: a program. It must succeed.
 - `<!-- not run: REASON -->` on the line before a block: the block is not run.
 - `<!-- exits STATUS -->` before a `console` block: its last command ends with this status.
 """
@@ -19,8 +20,8 @@ from markdown_it.token import Token
 
 from tests.pipeline.imports import ROOT
 
-RUN = ("sh", "console")
-SHOWN = ("yaml", "json", "text", "python")
+RUN = ("sh", "console", "python")
+SHOWN = ("yaml", "json", "text")
 _CODE_DIRECTIVE = re.compile(r"\{(code|code-block|code-cell|sourcecode)\}")
 _MARK = re.compile(r"<!-- (?:not run: (?P<reason>.+)|exits (?P<status>[1-9]\d*)) -->\s*")
 
@@ -61,6 +62,8 @@ class Block:
         """Its commands, in order; none if the language is not one that is run."""
         if self.language == "sh":
             return [Command(self.text, None)]
+        if self.language == "python":
+            return [Command(f"python - <<'END'\n{self.text}END\n", None)]
         return _session(self) if self.language == "console" else []
 
 

@@ -20,9 +20,9 @@ METRICS = ("auc", "accuracy", "sensitivity", "specificity", "brier")
 _MACHINE = re.compile(r"on (\d+) cores of an? (\w+ \w+) with (AVX-512)")
 _CELL = re.compile(r"([\d.]+) \[([\d.]+), ([\d.]+)\]")
 _MAPS = re.compile(
-    r"heat maps of transfer hold (\d+) % .* \(([\d.]+) times an even map's,"
-    r" ([\d.]+) times that of another image's map\) .* on (\d+) % of the images;"
-    r" those of scratch do on (\d+) %"
+    r"heat maps of transfer have (\d+) % of their energy inside .*: ([\d.]+) times as much as a"
+    r" uniform map, and ([\d.]+) times as much as the map of another image\. .* on (\d+) % of the"
+    r" images; for scratch, on (\d+) %"
 )
 
 

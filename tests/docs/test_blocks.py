@@ -41,6 +41,11 @@ def test_a_block_that_would_not_be_checked_is_an_error(text: str, problem: str) 
         blocks(text)
 
 
+def test_a_python_block_is_a_program() -> None:
+    [command] = Block("python", "print(1)\n", 1).commands()
+    assert command == Command("python - <<'END'\nprint(1)\nEND\n", None)
+
+
 def test_a_console_block_has_commands_and_their_output() -> None:
     block = Block("console", "$ ls \\\n  -l\nfile\n\n$ true\n", 1)
     assert block.commands() == [Command("ls \\\n  -l", "file\n"), Command("true", "")]

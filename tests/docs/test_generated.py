@@ -27,7 +27,7 @@ def test_every_knob_has_its_value_its_range_and_its_meaning() -> None:
     assert allowed == r"number \>= 0.05, \<= 0.5"
     assert meaning.startswith("share of the training patients")
     # Where the comment says "as above".
-    assert told["train_transfer.augment.zoom"][2] == told["train_scratch.augment.zoom"][2]
+    assert told["train_transfer.ema_decay"][2] == told["train_scratch.ema_decay"][2]
 
 
 def test_choices_stay_lines_and_code_stays_code() -> None:
