@@ -23,7 +23,7 @@ COMPRESSED = {
 
 
 def radiograph(pixels: NDArray[Any], **tags: Any) -> Dataset:
-    """An image of integers (H, W); `tags` come on top, None takes one away."""
+    """A DICOM data set without pixels; `tags` are added, and a tag of None is removed."""
     image = Dataset()
     bits = 8 * pixels.dtype.itemsize
     image.SOPClassUID = uid.DigitalXRayImageStorageForPresentation
@@ -75,7 +75,7 @@ def written(image: Dataset, syntax: uid.UID = uid.ExplicitVRLittleEndian) -> byt
 
 
 def compressed(pixels: NDArray[Any], syntax: uid.UID, bits: int) -> bytes:
-    """The stream that an encapsulating transfer syntax wants."""
+    """The compressed stream of a transfer syntax."""
     if syntax == uid.RLELossless:
         return get_encoder(syntax).encode(
             np.ascontiguousarray(pixels),

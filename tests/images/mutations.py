@@ -1,4 +1,4 @@
-"""Damaged image files through the decoder, in a process of their own: `python -m` this module.
+"""Decode damaged image files in a separate process: `python -m` this module.
 
 Prints JSON: how many gave an image and how many an ImageError by kind of file, and the largest
 resident memory. A file that computes for over two seconds ends the process with SIGPROF; the name
@@ -31,7 +31,7 @@ SIDES = (0, 1, 15, 17, 4096, 6325, 20000, 65535)
 
 
 def sources() -> dict[str, bytes]:
-    """A whole file of every kind: 61x83 px, smooth with some noise."""
+    """An undamaged file of every kind: 61x83 px, smooth with some noise."""
     down, right = np.mgrid[0:61, 0:83]
     noise = np.random.default_rng(0).integers(0, 9, (61, 83))
     grey = (down + 2 * right + noise).astype(np.uint8)
@@ -54,7 +54,7 @@ def sources() -> dict[str, bytes]:
 
 
 def mutations(count: int = COUNT, seed: int = 0) -> Iterator[tuple[str, bytes]]:
-    """Damaged files and the kind each was made of, the kinds in turn."""
+    """Damaged files, each with its kind; the kinds take turns."""
     files = sources()
     others = [*files.values(), b"GIF89a" + bytes(60), b"PK\3\4" + bytes(60), b"<html>" * 30]
     random = np.random.default_rng(seed)
@@ -71,7 +71,7 @@ def _damaged(payload: bytes, others: list[bytes], random: np.random.Generator) -
     if way == "cut":
         del damaged[at:]
     elif way in ("flip", "early flips"):
-        # Headers lie at the beginning, of DICOM after the preamble.
+        # Headers are at the beginning, in DICOM after the preamble.
         first, last = (0, len(damaged)) if way == "flip" else (0, 700)
         for place in random.integers(first, min(last, len(damaged)), random.integers(1, 20)):
             damaged[place] ^= 1 << random.integers(8)
@@ -82,17 +82,17 @@ def _damaged(payload: bytes, others: list[bytes], random: np.random.Generator) -
     elif way == "repeat":
         damaged[at:at] = damaged[at:end]
     elif way == "splice":
-        # What a file of the wrong kind, or one cut together, looks like.
+        # Like a file of the wrong kind, or one joined from two files.
         damaged[at:] = others[random.integers(len(others))][at if at % 2 else 0 :]
     else:
         _declare_sides(damaged, random)
     if damaged.startswith(PNG) and random.random() < 0.7:
-        _mend_checksums(damaged)
+        _correct_checksums(damaged)
     return bytes(damaged)
 
 
 def _declare_sides(damaged: bytearray, random: np.random.Generator) -> None:
-    """Write a size that the pixels do not have."""
+    """Declare another size than the pixels have."""
     for side in (61, 83):
         wide, value = random.choice((2, 4)), int(random.choice(SIDES))
         for order in ("big", "little"):
@@ -102,8 +102,8 @@ def _declare_sides(damaged: bytearray, random: np.random.Generator) -> None:
                 damaged[place : place + wide] = value.to_bytes(wide, order)
 
 
-def _mend_checksums(damaged: bytearray) -> None:
-    """Make a PNG's checksums right again, or a reader looks no further."""
+def _correct_checksums(damaged: bytearray) -> None:
+    """Correct a PNG's checksums, because a decoder stops at a wrong one."""
     at = len(PNG)
     while at + 12 <= len(damaged):
         end = at + 8 + int.from_bytes(damaged[at : at + 4])
@@ -129,7 +129,7 @@ def main() -> None:
             outcome = "error"
         signal.setitimer(signal.ITIMER_PROF, 0)
         counts.setdefault(kind, Counter())[outcome] += 1
-    # Not ru_maxrss: a process takes that over from the one that started it.
+    # Not ru_maxrss: a process inherits that from its parent.
     status = Path("/proc/self/status").read_text()
     peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
     print(json.dumps({"counts": counts, "mebibytes": peak}))

@@ -1,4 +1,4 @@
-"""A DICOM radiograph is shown as its file says; what is no radiograph is refused by name."""
+"""A DICOM radiograph is decoded as its file says; other DICOM files are refused with a reason."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pneumonia.images.dicom import TAGS, read_dicom
 from pneumonia.images.limits import ImageError
 from tests.conftest import image_bytes
 from tests.images.dicom_files import COMPRESSED, dicom_bytes, radiograph, written
-from tests.images.test_image import SIDES, SIZES, smooth_image
+from tests.images.test_decoding import SIDES, SIZES, smooth_image
 from tests.pipeline.imports import ROOT
 
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -32,7 +32,7 @@ RADIOGRAPHS = (f"{CR}1/6154", f"{CR}2/6247", f"{CR}3/6278")
 NOT_DICOM = "not a JPEG, PNG or DICOM image"
 MODALITY = r"DICOM modality (\w+), not CR, DX or RG"
 JPEG_LS = r"DICOM transfer syntax JPEG-LS .* is not read"
-# Every file that pydicom ships and that is no radiograph, unless its modality is the reason.
+# The files of pydicom that are refused for another reason than their modality.
 OTHER_REASONS = {
     "ExplVR_BigEndNoMeta.dcm": NOT_DICOM,
     "ExplVR_LitEndNoMeta.dcm": NOT_DICOM,
@@ -63,7 +63,7 @@ OTHERS = sorted(
 
 
 def ramp(bits: int = 12) -> NDArray[np.uint16]:
-    """Every level of a depth once, in a picture of 64 columns."""
+    """Every value of a bit depth once, in an image of 64 columns."""
     return np.arange(2**bits, dtype=np.uint16).reshape(-1, 64)
 
 
@@ -85,7 +85,7 @@ def test_the_radiographs_that_pydicom_ships_are_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_the_others_that_pydicom_ships_are_refused_by_name(name: str) -> None:
+def test_the_other_files_of_pydicom_are_refused_with_a_reason(name: str) -> None:
     with pytest.raises(ImageError) as refused:
         decode((SHIPPED / name).read_bytes(), 32)
     reason = OTHER_REASONS.get(name, MODALITY)
@@ -108,7 +108,7 @@ def test_any_size_and_depth_becomes_a_grey_square(
 
 
 @given(SIDES, SIDES, SIZES)
-def test_a_image_that_uses_all_levels_gives_the_square_of_its_png(
+def test_an_image_that_uses_all_levels_gives_the_square_of_its_png(
     height: int, width: int, size: int
 ) -> None:
     pixels = smooth_image(height, width)
@@ -145,7 +145,7 @@ def test_a_signed_compressed_image_gives_the_same_as_an_uncompressed(name: str) 
     assert np.array_equal(read_dicom(payload)[0], shown(pixels, **tags))
 
 
-def test_a_lossy_codec_that_overshoots_stays_white() -> None:
+def test_values_above_bits_stored_from_a_lossy_codec_are_white() -> None:
     pixels = np.full((32, 32), 4095, np.uint16)
     pixels[:, :16] = 4100
     found = read_dicom(dicom_bytes(pixels, COMPRESSED["JPEG 2000"], BitsStored=16))[0]
@@ -174,7 +174,7 @@ def test_big_endian_of_16_bits_gives_the_same() -> None:
         ({"BitsAllocated": 32}, "Bits Allocated 32, not 8 or 16"),
         ({"BitsStored": 17}, "Bits Stored 17, not 1 to 16"),
         ({"BitsStored": 12, "HighBit": 15}, "High Bit 15, not Bits Stored less one"),
-        ({"Rows": None}, "without a picture"),
+        ({"Rows": None}, "without an image"),
         ({"Rows": 20000, "Columns": 20000}, "over 40 megapixels"),
         ({"Rows": 15}, "a side is under 16 px"),
         ({"Rows": 65}, r"truncated DICOM: 8,192 of 8,320 bytes of pixels"),
@@ -183,7 +183,7 @@ def test_big_endian_of_16_bits_gives_the_same() -> None:
         ({"RescaleSlope": 0, "RescaleIntercept": 1}, "Rescale Slope 0"),
     ],
 )  # fmt: skip
-def test_what_is_no_single_grey_image_is_refused_by_name(tags: dict[str, Any], reason: str) -> None:
+def test_anything_but_one_grey_radiograph_is_refused(tags: dict[str, Any], reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
         decode(dicom_bytes(ramp(), **tags), 32)
 
@@ -212,11 +212,11 @@ def test_a_truncated_image_is_refused(name: str, share: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["JPEG extended", "JPEG lossless", "JPEG 2000"])
-def test_a_stream_of_another_size_than_the_header_is_refused_unread(name: str) -> None:
+def test_a_stream_of_another_size_than_the_header_is_not_decoded(name: str) -> None:
     payload = dicom_bytes(ramp(), COMPRESSED[name], BitsStored=12)
     image = pydicom.dcmread(io.BytesIO(payload))
     image.Rows = 32
-    with pytest.raises(ImageError, match="compressed picture has 64x64 px of 1 samples"):
+    with pytest.raises(ImageError, match="compressed image has 64x64 px of 1 samples"):
         decode(written(image, COMPRESSED[name]), 32)
 
 
@@ -229,7 +229,7 @@ def test_a_colour_stream_behind_a_grey_header_is_refused() -> None:
         decode(written(image, uid.JPEGBaseline8Bit), 32)
 
 
-def test_endless_elements_are_refused() -> None:
+def test_too_many_elements_are_refused() -> None:
     payload = dicom_bytes(ramp())
     at = payload.index(b"\x28\x00\x02\x00US")
     empty = b"\x09\x00\x01\x00UN\0\0\0\0\0\0"
@@ -237,7 +237,7 @@ def test_endless_elements_are_refused() -> None:
         decode(payload[:at] + empty * 20_000 + payload[at:], 32)
 
 
-def test_an_element_of_endless_length_is_refused() -> None:
+def test_a_too_long_element_is_refused() -> None:
     image = radiograph(ramp())
     image.PixelData = ramp().tobytes()
     image["PixelData"].VR = "OW"
@@ -246,7 +246,7 @@ def test_an_element_of_endless_length_is_refused() -> None:
         decode(written(image, uid.ImplicitVRLittleEndian), 32)
 
 
-def test_endless_tables_are_refused() -> None:
+def test_a_too_long_table_is_refused() -> None:
     payload = dicom_bytes(ramp(), uid.ImplicitVRLittleEndian)
     at = payload.index(b"\xe0\x7f\x10\x00")
     items = b"\xfe\xff\x00\xe0\0\0\0\0" * 60_000
@@ -264,7 +264,7 @@ def test_no_tag_of_a_patient_is_read() -> None:
     assert "Doe" not in str(refused.value)
 
 
-def test_other_files_do_not_wait_for_pydicom() -> None:
+def test_other_formats_do_not_import_pydicom() -> None:
     script = (
         "import sys; from pneumonia.images.decoding import decode, encode_png; import numpy;"
         "decode(encode_png(numpy.zeros((20, 20), 'uint8')), 32);"

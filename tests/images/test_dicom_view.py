@@ -1,4 +1,4 @@
-"""What a DICOM header says of view, body part and age is read, and nothing else is made of it."""
+"""View, body part and age are read from a DICOM header, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pneumonia.images.dicom import VIEW_TAGS, DicomView, read_view
 from tests.images.dicom_files import COMPRESSED, dicom_bytes
 from tests.images.test_dicom import RADIOGRAPHS, SHIPPED
-from tests.images.test_image import smooth_image
+from tests.images.test_decoding import smooth_image
 
 
 def view_of(**tags: Any) -> DicomView:
@@ -26,7 +26,7 @@ def view_code(value: str) -> list[Dataset]:
     return [code]
 
 
-def test_nothing_is_made_of_a_header_that_says_nothing() -> None:
+def test_an_empty_header_gives_the_defaults() -> None:
     assert view_of() == DicomView(lateral=False, chest=None, age=None)
     assert (
         view_of(BodyPartExamined="", ViewPosition="", PatientAge="", ViewCodeSequence=[])
@@ -87,7 +87,7 @@ def test_no_tag_names_a_patient() -> None:
 
 
 @given(st.data())
-def test_a_damaged_header_says_what_is_left_or_nothing(data: st.DataObject) -> None:
+def test_a_damaged_header_causes_no_error(data: st.DataObject) -> None:
     payload = bytearray(
         dicom_bytes(smooth_image(20, 20), ViewPosition="LL", ViewCodeSequence=view_code("x"))
     )

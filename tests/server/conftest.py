@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from pneumonia.images.decoding import encode_png
 from pneumonia.server.app import create_app
 from pneumonia.server.limits import Limits
-from tests.images.test_image import smooth_image
+from tests.images.test_decoding import smooth_image
 from tests.server.browser import Browser, opened
 from tests.server.registered import register_model
 

@@ -13,11 +13,11 @@ import pytest
 from starlette.testclient import TestClient
 
 from pneumonia.images.limits import ImageError
-from pneumonia.inference.answers import REMEDIES, image_error
+from pneumonia.inference.warnings import REMEDIES, image_error
 from pneumonia.server.limits import Limits
 from tests.conftest import image_bytes
 from tests.images.dicom_files import dicom_bytes
-from tests.images.test_image import grey, smooth_image
+from tests.images.test_decoding import grey, smooth_image
 from tests.pipeline.imports import ROOT
 from tests.server.conftest import MakeClient
 
@@ -169,7 +169,7 @@ def test_a_mistake_of_ours_says_nothing_but_its_number(
     def fail(*_: Any) -> None:
         raise ValueError(SECRET)
 
-    monkeypatch.setattr("pneumonia.inference.answers.warn", fail)
+    monkeypatch.setattr("pneumonia.inference.predictor.warn", fail)
     row = {"image": base64.b64encode(images[0]).decode()}
     with caplog.at_level(logging.INFO, "pneumonia.access"):
         responses = [

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from pneumonia.images.decoding import decode, encode_png
-from pneumonia.inference.answers import REMEDIES
+from pneumonia.inference.warnings import REMEDIES
 from tests.images.dicom_files import dicom_bytes
-from tests.images.test_image import smooth_image
+from tests.images.test_decoding import smooth_image
 from tests.pipeline.clone import Clone
 from tests.server.rest import (
     ask,
@@ -30,7 +30,7 @@ MODEL = "models:/pneumonia-chest-xray@champion"
 
 COMMANDS = {
     "mlflow": ["mlflow", "models", "serve", "--env-manager", "local", "--model-uri"],
-    "application": [sys.executable, "-m", "pneumonia.server.app", "--model"],
+    "application": [sys.executable, "-m", "pneumonia", "serve", "--model"],
 }
 
 

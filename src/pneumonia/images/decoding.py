@@ -1,7 +1,7 @@
-"""The one preprocessing: bytes of an image file to the grey square that every model sees.
+"""Decode an image file into the grey square that every model sees.
 
-`prepare`, the served model and batch scoring call `decode`, so an image gets the same pixels
-everywhere. Decoding a prepared square again gives that square.
+`prepare`, the server and batch scoring all call `decode`, so they see the same pixels. Decoding a
+prepared square returns the same square.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ from pneumonia.images.limits import (
 
 FORMATS = ("JPEG", "PNG")
 SUFFIXES = (".jpeg", ".jpg", ".png")
-# JPEG's own scaled decoding must leave this many pixels for one of the square, so that what it
-# changes stays below what one ordinary resampler differs from another (benchmarks/decoding.py).
+# JPEG's scaled decoding leaves at least this many pixels for one of the square. Its effect is then
+# smaller than the difference between two common resampling filters (benchmarks/decoding.py).
 DRAFT_MARGIN = 2
-STRIP_PIXELS = 2**20  # converted at a time, so that colour costs no second whole picture
+STRIP_PIXELS = 2**20  # converted at a time, so that colour needs no second copy of the image
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "F")
-SAMPLE = 64  # px, side of the grid that colour is sampled on
-# Of 255, in ITU-R 601's Cb or Cr. Grey images in colour files depart by 0, at any quality of JPEG.
+SAMPLE = 64  # px, side of the grid on which colour is measured
+# Of 255, in Cb or Cr (ITU-R 601). In grey images stored as colour the difference is 0, at any JPEG
+# quality.
 CHROMA = 12
-# EXIF 2.32, tag 0x0112: what a viewer does to the stored pixels.
+# EXIF 2.32, tag 0x0112: how a viewer turns the stored pixels.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,15 +51,15 @@ TURNS = {
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An image as the models see it, and what its file was.
+    """An image as the models see it, and properties of its file.
 
     Attributes:
         pixels: uint8, (size, size), 0 black to 255 white.
-        width, height: of the source as displayed, px.
-        mode: Pillow's name of the source's colour mode, for example "L" or "RGB"; of a DICOM image
-            its photometric interpretation.
-        colour: share of the picture whose colour departs from its most usual one, 0 to 1; 0 for a
-            grey image, however its file stores it, and for one that is tinted all over.
+        width, height: of the image in the file as displayed, px.
+        mode: Pillow's colour mode of the file, for example "L" or "RGB"; for DICOM the photometric
+            interpretation.
+        colour: share of the area whose colour differs from the median colour, 0 to 1; 0 for a grey
+            image, also when it is stored as colour or has one tint all over.
     """
 
     pixels: NDArray[np.uint8]
@@ -69,24 +70,24 @@ class DecodedImage:
 
 
 def decode(payload: bytes, size: int, max_pixels: int = MAX_PIXELS) -> DecodedImage:
-    """Turn the bytes of a JPEG, PNG or DICOM file into a grey square.
+    """Decode a JPEG, PNG or DICOM file into a grey square.
 
-    Colour becomes luma (ITU-R 601), of 16 bits in a PNG the high byte is kept (rounded down), a
-    transparent part is black, EXIF orientation is applied; for DICOM see `dicom.read_dicom`. The
-    image is resized with antialiasing (Lanczos) and padded with black to a square, not squashed: in
-    the Kermany set the aspect ratio gives the label away.
+    Colour becomes luma (ITU-R 601), a 16-bit PNG keeps its high byte, transparent parts become
+    black, and EXIF orientation is applied; for DICOM see `dicom.read_dicom`. The image is resized
+    with antialiasing (Lanczos) and padded with black to a square. It is not stretched: in the
+    Kermany data set the aspect ratio predicts the label.
 
     Args:
         payload: the whole file.
         size: side of the square, px.
-        max_pixels: of the source; at most 40 million whatever is given.
+        max_pixels: limit for the image in the file; never above 40 million.
 
     Raises:
-        ImageError: empty, none of the three, truncated, corrupt, no image, or out of bounds.py.
+        ImageError: empty, another format, truncated, corrupt, or beyond the limits of `limits`.
     """
     check_bytes(payload)
     if payload[128:132] == b"DICM":
-        # Half a second of imports that only DICOM needs.
+        # Only DICOM needs these imports, which take half a second.
         from pneumonia.images.dicom import read_dicom
 
         pixels, mode = read_dicom(payload, max_pixels)
@@ -96,7 +97,7 @@ def decode(payload: bytes, size: int, max_pixels: int = MAX_PIXELS) -> DecodedIm
         return DecodedImage(_padded(grey, size), width, height, mode)
     try:
         with warnings.catch_warnings():
-            # Pillow's doubts about sizes and metadata; what matters is refused in our own words.
+            # Pillow warns about sizes and metadata; what matters is an ImageError instead.
             warnings.simplefilter("ignore")
             return _decode_with_pillow(payload, size, max_pixels)
     except UnidentifiedImageError:
@@ -106,13 +107,12 @@ def decode(payload: bytes, size: int, max_pixels: int = MAX_PIXELS) -> DecodedIm
     except ImageError:
         raise
     except Exception as error:
-        # Pillow's readers raise nearly anything (OSError, struct.error, IndexError, SyntaxError),
-        # depending on where a file breaks off.
+        # Damaged files make Pillow raise OSError, struct.error, IndexError, SyntaxError and more.
         raise ImageError(f"truncated or corrupt image ({error})") from None
 
 
 def square_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
-    """Take a mask (H, W) the way `decode` takes its image: resize, pad to a square of `size`."""
+    """Resize and pad a mask (H, W) to (size, size), as `decode` does with its image."""
     grey = Image.fromarray(mask.astype(np.uint8) * 255)
     inner = inner_size(grey.width, grey.height, size)
     return _padded(grey.resize(inner, Image.Resampling.BILINEAR), size) >= 128
@@ -125,11 +125,11 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
 
 
 def encode_png(pixels: NDArray[np.uint8], strategy: int = zlib.Z_FILTERED) -> bytes:
-    """Lossless PNG of grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4), uint8, without metadata.
+    """Encode grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4), uint8, as PNG without metadata.
 
-    An image comes out a percent smaller in half the time with the strategy `zlib.Z_RLE`, which looks
-    for runs alone: behind PNG's filters little else repeats. The default is Pillow's own: the bytes
-    of a drawn image name it, and with other names images go through training in another order.
+    With the strategy `zlib.Z_RLE`, X-rays become 1 % smaller in half the time. The default is that
+    of Pillow, because the image_id of a phantom image is a hash of these bytes, and other ids would
+    change the order of the images in training.
     """
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=4, compress_type=strategy)
@@ -143,7 +143,7 @@ def _decode_with_pillow(payload: bytes, size: int, max_pixels: int) -> DecodedIm
     check_size(width, height, max_pixels)
     check_scans(payload, width * height)
     inner = inner_size(width, height, size)
-    # The box is the image without the fraction of a pixel by which scaled decoding rounds up.
+    # The box leaves out the fraction of a pixel by which scaled decoding rounds up.
     drafted = image.draft(None, (DRAFT_MARGIN * inner[0], DRAFT_MARGIN * inner[1]))
     box = drafted[1] if drafted else None
     image.load()
@@ -158,18 +158,18 @@ def _decode_with_pillow(payload: bytes, size: int, max_pixels: int) -> DecodedIm
 
 
 def _colour(image: Image.Image) -> float:
-    """Share of a loaded picture that has a colour of its own; see `DecodedImage`."""
+    """The share of a loaded image that is coloured; see `DecodedImage.colour`."""
     if image.mode in GREY_MODES:
         return 0.0
-    # Some pixels tell, and cost nothing beside decoding.
+    # A sample of the pixels is enough.
     sample = image.resize((SAMPLE, SAMPLE), Image.Resampling.NEAREST)
     chroma = np.asarray(_opaque(sample).convert("RGB").convert("YCbCr"), np.int16)[..., 1:]
-    departs = np.abs(chroma - np.median(chroma, axis=(0, 1))).max(-1) > CHROMA
-    return float(departs.mean())
+    coloured = np.abs(chroma - np.median(chroma, axis=(0, 1))).max(-1) > CHROMA
+    return float(coloured.mean())
 
 
 def _grey(image: Image.Image) -> Image.Image:
-    """8-bit grey of an image in any of Pillow's JPEG and PNG modes."""
+    """Convert an image in any of Pillow's JPEG and PNG modes to 8-bit grey."""
     if image.mode == "L" and "transparency" not in image.info:
         return image
     grey = Image.new("L", image.size)
@@ -182,7 +182,7 @@ def _grey(image: Image.Image) -> Image.Image:
 
 def _grey_strip(strip: Image.Image) -> Image.Image:
     if strip.mode.startswith("I"):
-        # Pillow's own conversion would clip at 255.
+        # Pillow's conversion would clip at 255.
         deep = np.asarray(strip)
         opaque = deep != strip.info.get("transparency", -1)
         return Image.fromarray(((deep >> 8) * opaque).astype(np.uint8))
@@ -190,7 +190,7 @@ def _grey_strip(strip: Image.Image) -> Image.Image:
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """The picture on black where it is transparent."""
+    """Replace transparent parts by black."""
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         black = Image.new("RGBA", image.size, "black")
         return Image.alpha_composite(black, image.convert("RGBA"))
@@ -198,13 +198,13 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def inner_size(width: int, height: int, size: int) -> tuple[int, int]:
-    """Width and height of the image within its square, px: the longer side fills it."""
+    """Width and height of an image within its square, px: the longer side fills the square."""
     side = max(width, height)
     return max(1, round(width * size / side)), max(1, round(height * size / side))
 
 
 def image_box(width: int, height: int, size: int) -> tuple[slice, slice]:
-    """Rows and columns of a square of `size` px that an image of `width` by `height` px fills."""
+    """Rows and columns that an image of `width` by `height` px fills in a square of `size` px."""
     across, down = inner_size(width, height, size)
     top, left = (size - down) // 2, (size - across) // 2
     return slice(top, top + down), slice(left, left + across)

@@ -1,12 +1,7 @@
-"""From the stored pixels of a DICOM image to the grey of a viewer (chapters of PS3.3, 2024).
+"""DICOM: one radiograph (CR, DX, RG) as the grey image that its file means to show.
 
-DICOM: one radiograph (CR, DX, RG) as the grey picture that its file means to show.
-
-Only the tags below are read; nothing that names a patient is among them.
-
-What a DICOM header says of the view and of the patient's age, for who wants to warn of it.
-
-Only the tags below are read; nothing that names a patient is among them, not even the day of birth.
+Only the tags listed here are read. None of them names a patient; the date of birth is not read.
+Chapters are those of DICOM PS3.3, 2024.
 """
 
 from __future__ import annotations
@@ -15,7 +10,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import MutableSequence
+from collections.abc import Callable, MutableSequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,232 +32,78 @@ from pneumonia.images.limits import (
     jpeg_segments,
 )
 
-STRIP_PIXELS = 2**20
-
-
-def shades(image: Dataset, codes: NDArray[Any], encapsulated: bool) -> NDArray[np.uint8]:
-    """Grey of stored pixels: a table over all bit patterns, made once, looked up in strips.
-
-    Modality table or rescale (C.11.1), then the first VOI table, else the first window (C.11.2);
-    without both the range of the pixels that are used, or of Bits Stored where all are equal.
-    MONOCHROME1 is inverted. Pixel padding (C.7.5.1.1.2) is black.
-
-    Args:
-        image: what the file says of its pixels; Bits Allocated is 8 or 16.
-        codes: the bit patterns, uint8 or uint16, (Rows, Columns).
-        encapsulated: whether a codec gave them.
-
-    Returns:
-        uint8, (Rows, Columns), 0 black to 255 white.
-
-    Raises:
-        ImageError: a window or table that cannot be.
-    """
-    patterns = np.arange(2**image.BitsAllocated)
-    signed = image.get("PixelRepresentation") == 1
-    top = 2**image.BitsStored - 1
-    # A lossy codec may overshoot; above Bits Stored an uncompressed pixel may hold other things.
-    stored = np.minimum(patterns, top) if encapsulated and not signed else patterns & top
-    if signed:
-        stored = np.where(stored > top // 2, stored - (top + 1), stored)
-    padding = _padding(image, patterns)
-    values = _rescaled(image, stored)
-    grey = _windowed(image, values)
-    if grey is None:
-        used = np.zeros(len(patterns), bool)
-        for strip in _strips(codes):
-            used[strip] = True
-        low, high = _range(values[used & ~padding], values)
-        grey = (values - low) / (high - low)
-    if image.PhotometricInterpretation == "MONOCHROME1":
-        grey = 1 - grey
-    table = np.rint(255 * np.clip(np.where(padding, 0, grey), 0, 1)).astype(np.uint8)
-    shown = np.empty(codes.shape, np.uint8)
-    for strip, out in zip(_strips(codes), _strips(shown), strict=True):
-        np.take(table, strip, out=out)
-    return shown
-
-
-def _strips(pixels: NDArray[Any]) -> list[NDArray[Any]]:
-    """Views of some rows each: NumPy makes 64-bit indices of what it looks up."""
-    rows = max(1, STRIP_PIXELS // pixels.shape[1])
-    return [pixels[top : top + rows] for top in range(0, len(pixels), rows)]
-
-
-def _range(used: NDArray[np.float64], possible: NDArray[np.float64]) -> tuple[float, float]:
-    if not len(used) or used.min() == used.max():
-        used = possible
-    if used.min() == used.max():
-        return float(used.min()), float(used.min()) + 1
-    return float(used.min()), float(used.max())
-
-
-def _padding(image: Dataset, patterns: NDArray[np.int_]) -> NDArray[np.bool_]:
-    """Which bit patterns are no part of the image."""
-    first = image.get("PixelPaddingValue")
-    if first is None:
-        return np.zeros(len(patterns), bool)
-    last = image.get("PixelPaddingRangeLimit")
-    ends = [int(end) % len(patterns) for end in (first, first if last is None else last)]
-    if image.get("PixelRepresentation") == 1:
-        half = len(patterns) // 2
-        patterns = (patterns + half) % len(patterns)
-        ends = [(end + half) % len(patterns) for end in ends]
-    return (min(ends) <= patterns) & (patterns <= max(ends))
-
-
-def _rescaled(image: Dataset, stored: NDArray[np.int_]) -> NDArray[np.float64]:
-    if image.get("ModalityLUTSequence"):
-        return _looked_up(image.ModalityLUTSequence[0], stored.astype(np.float64))[0]
-    slope = _number(image, "RescaleSlope", 1.0)
-    if slope == 0:
-        raise ImageError("DICOM Rescale Slope 0")
-    return stored.astype(np.float64) * slope + _number(image, "RescaleIntercept", 0.0)
-
-
-def _windowed(image: Dataset, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Shades, 0 to 1 within the window; None where the file has neither table nor window."""
-    if image.get("VOILUTSequence"):
-        shades, bits = _looked_up(image.VOILUTSequence[0], values)
-        return shades / (2**bits - 1)
-    center, width = (
-        _number(image, "WindowCenter", math.nan),
-        _number(image, "WindowWidth", math.nan),
-    )
-    if math.isnan(center) or math.isnan(width):
-        return None
-    function = image.get("VOILUTFunction") or "LINEAR"
-    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
-        raise ImageError(f"DICOM VOI LUT function {function} is not known")
-    if width <= 0 or (function == "LINEAR" and width < 1):
-        raise ImageError(f"DICOM Window Width {width:g}")
-    if function == "SIGMOID":
-        # C.11.2.1.3.1, 1 / (1 + exp(-4 x / w)), in a form that does not overflow.
-        return np.asarray(0.5 + 0.5 * np.tanh(2 * (values - center) / width), np.float64)
-    if function == "LINEAR":
-        # C.11.2.1.2.1
-        center, width = center - 0.5, width - 1
-    if width == 0:
-        return (values > center).astype(np.float64)
-    return np.clip((values - center) / width + 0.5, 0, 1)
-
-
-def _looked_up(item: Dataset, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
-    """Values through a table (C.11.1.1 and C.11.2.1.1), and the bits of its entries."""
-    count, first, bits = (int(part) for part in item.LUTDescriptor)
-    count = count or 2**16
-    if not 8 <= bits <= 16:
-        raise ImageError(f"DICOM table of {bits} bits, not 8 to 16")
-    if first >= 2**15 and values.min() < 0:
-        first -= 2**16
-    data = item.LUTData
-    if isinstance(data, bytes):
-        wide = "<u2" if item.original_encoding[1] else ">u2"
-        table = np.frombuffer(data, "u1" if len(data) <= count + count % 2 else wide)
-    else:
-        table = np.atleast_1d(np.asarray(data, dtype=np.int64)) & 0xFFFF
-    if len(table) < count:
-        raise ImageError(f"DICOM table of {len(table)} entries, {count} declared")
-    index = np.clip(np.rint(values) - first, 0, count - 1).astype(np.int64)
-    return table[:count][index].astype(np.float64), bits
-
-
-def _number(image: Dataset, keyword: str, absent: float) -> float:
-    """The first value of an element; infinite and nameless numbers are refused."""
-    value = image.get(keyword)
-    if isinstance(value, MutableSequence):
-        value = value[0] if value else None
-    if value is None or value == "":
-        return absent
-    if not math.isfinite(float(value)):
-        raise ImageError(f"DICOM {keyword} {value}")
-    return float(value)
-
-
 MODALITIES = ("CR", "DX", "RG")
-# Data elements are parsed one by one in Python, two or three reads each; an image has some hundreds.
+# pydicom parses data elements in Python, with two or three reads each; a file has some hundreds.
 MAX_READS = 20_000
-# Bytes: of anything read but the pixels, of a sequence of tables (one of 16 bits has 2**17), and of
-# the other tags below, where a long list would take seconds.
-MAX_ELEMENT = 2**20
-MAX_SEQUENCE = 400 * 2**10
-MAX_VALUE = 2**10
-MAX_TILES = 1_024  # of a JPEG 2000 picture; each costs memory before it is seen
+MAX_ELEMENT = 2**20  # bytes of one read, except the pixels
+MAX_SEQUENCE = 400 * 2**10  # bytes of a sequence of lookup tables; one of 16 bits has 2**17
+MAX_VALUE = 2**10  # bytes of the other tags; a long list would take seconds to parse
+MAX_TILES = 1_024  # of a JPEG 2000 image; each needs memory before it is decoded
+STRIP_PIXELS = 2**20  # pixels looked up at a time
 
 PIXEL_DATA = Tag("PixelData")
-CHARACTER_SET = Tag("SpecificCharacterSet")  # pydicom reads it unasked
+CHARACTER_SET = Tag("SpecificCharacterSet")  # pydicom always reads it
 TABLES = (Tag("ModalityLUTSequence"), Tag("VOILUTSequence"))
-UNDEFINED = 2**32 - 1
+UNDEFINED = 2**32 - 1  # as the length of an element
 TAGS: list[BaseTag | int] = [
-    Tag(keyword)
-    for keyword in (
-        "Modality",
-        "SamplesPerPixel",
-        "PhotometricInterpretation",
-        "NumberOfFrames",
-        "Rows",
-        "Columns",
-        "BitsAllocated",
-        "BitsStored",
-        "HighBit",
-        "PixelRepresentation",
-        "PixelPaddingValue",
-        "PixelPaddingRangeLimit",
-        "RescaleIntercept",
-        "RescaleSlope",
-        "ModalityLUTSequence",
-        "WindowCenter",
-        "WindowWidth",
-        "VOILUTFunction",
-        "VOILUTSequence",
+    Tag(keyword) for keyword in (
+        "Modality", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows",
+        "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+        "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleIntercept", "RescaleSlope",
+        "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence",
     )
-]
+]  # fmt: skip
 
 NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
 JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
 JPEG_2000 = (uid.JPEG2000, uid.JPEG2000Lossless)
-# CharLS, which reads JPEG-LS, loops for ever on some damaged streams; inflating is not bounded.
+# Without JPEG-LS, because its decoder CharLS never returns from some damaged streams, and without
+# deflated files, because their size has no limit.
 TRANSFER_SYNTAXES = (*NATIVE, *JPEG, *JPEG_2000, uid.RLELossless)
 
 START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # ITU-T T.81, table B.1
 CODESTREAM = b"\xff\x4f\xff\x51"  # ISO/IEC 15444-1, A.4.1 and A.5.1: SOC, SIZ
 
+VIEW_TAGS: list[BaseTag | int] = [
+    Tag(keyword)
+    for keyword in ("BodyPartExamined", "PatientAge", "ViewCodeSequence", "ViewPosition")
+]
+# C.8.11.5, and values that are common though not in the standard; decubitus views are frontal.
+LATERAL_POSITIONS = ("LL", "RL", "LLO", "RLO", "LAT", "LATERAL")
+# PS3.16, CID 4010: right, left and unspecified lateral, in SNOMED CT and in SNOMED RT.
+LATERAL_CODES = ("399198007", "399173006", "399067008", "R-10232", "R-10236", "R-102CD")
+CHEST_PARTS = ("CHEST", "THORAX", "LUNG", "RIB", "STERNUM", "HEART")
+YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1}  # PS3.5, 6.2, VR AS
 
-class Reader(io.BytesIO):
-    """Bounds what parsing costs: elements without end, or one with a list without end."""
 
-    def __init__(self, payload: bytes) -> None:
-        super().__init__(payload)
-        self.reads = 0
-        self.longest = MAX_ELEMENT
+@dataclass(frozen=True)
+class DicomView:
+    """The view, body part and age in a DICOM header; the defaults where it has none.
 
-    def read(self, size: int | None = -1) -> bytes:
-        """Read as a file does; ImageError where it is too often or too much."""
-        self.reads += 1
-        if self.reads > MAX_READS:
-            raise ImageError("a DICOM of too many data elements", "too_complex")
-        found = super().read(size)
-        if len(found) > self.longest:
-            reason = f"a DICOM data element of over {MAX_ELEMENT // 2**20} MiB"
-            raise ImageError(reason, "too_complex")
-        return found
+    Attributes:
+        lateral: whether the view is lateral or oblique.
+        chest: whether the body part is the chest; None if no body part is given.
+        age: of the patient, years.
+    """
+
+    lateral: bool = False
+    chest: bool | None = None
+    age: float | None = None
 
 
 def read_dicom(payload: bytes, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], str]:
-    """Read a DICOM file (PS3.10, with preamble) of one radiograph.
-
-    What its levels look like is in dicom_shades.py.
+    """Decode a DICOM file (PS3.10, with preamble) of one radiograph.
 
     Args:
         payload: the whole file, at most 64 MiB.
-        max_pixels: of the picture; at most 40 million whatever is given.
+        max_pixels: limit for the image; never above 40 million.
 
     Returns:
         uint8, (Rows, Columns), 0 black to 255 white; and the photometric interpretation.
 
     Raises:
-        ImageError: no radiograph, more than one frame or sample a pixel, a transfer syntax that is
-            not read, out of bounds.py, truncated or corrupt.
+        ImageError: not a radiograph, several frames or samples a pixel, an unsupported transfer
+            syntax, beyond the limits, truncated or corrupt.
     """
     try:
         with warnings.catch_warnings():
@@ -271,37 +112,90 @@ def read_dicom(payload: bytes, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np
     except ImageError:
         raise
     except Exception as error:
-        # pydicom and the codecs raise nearly anything on a damaged file.
+        # pydicom and the codecs raise many types of exception for a damaged file.
         raise ImageError(f"truncated or corrupt DICOM ({error})") from None
 
 
-def _read_dicom(payload: bytes, max_pixels: int) -> tuple[NDArray[np.uint8], str]:
-    reader = Reader(payload)
+def read_view(payload: bytes) -> DicomView:
+    """Read the header of a DICOM file of at most 64 MiB; a damaged one gives the defaults."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reader, syntax = _open(payload)
+            header = _read(reader, syntax, _after_view, VIEW_TAGS)
+            return _view(header)
+    except Exception:
+        # pydicom raises many types of exception. Decoding the same file reports the damage.
+        return DicomView()
+
+
+class _Reader(io.BytesIO):
+    """A file that limits the number and the length of reads, and so the cost of parsing."""
+
+    def __init__(self, payload: bytes) -> None:
+        super().__init__(payload)
+        self.reads = 0
+        self.longest = MAX_ELEMENT
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Read as a file does; raises ImageError beyond the limits."""
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise ImageError("a DICOM of too many data elements", "too_complex")
+        content = super().read(size)
+        if len(content) > self.longest:
+            reason = f"a DICOM data element of over {MAX_ELEMENT // 2**20} MiB"
+            raise ImageError(reason, "too_complex")
+        return content
+
+
+def _open(payload: bytes) -> tuple[_Reader, uid.UID]:
+    """A reader at the end of the file meta information, and the transfer syntax."""
+    reader = _Reader(payload)
     reader.seek(132)
     meta = read_dataset(reader, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
-    syntax = uid.UID(meta.get("TransferSyntaxUID") or "")
+    return reader, uid.UID(meta.get("TransferSyntaxUID") or "")
+
+
+def _read(
+    reader: _Reader,
+    syntax: uid.UID,
+    stop_when: Callable[[BaseTag, str | None, int], bool],
+    tags: list[BaseTag | int] | None = None,
+) -> Dataset:
+    return read_dataset(
+        reader,
+        syntax.is_implicit_VR,
+        syntax.is_little_endian,
+        stop_when=stop_when,
+        specific_tags=tags,
+    )
+
+
+def _read_dicom(payload: bytes, max_pixels: int) -> tuple[NDArray[np.uint8], str]:
+    reader, syntax = _open(payload)
     if not syntax:
         raise ImageError("DICOM without a transfer syntax")
     if syntax not in TRANSFER_SYNTAXES:
         raise ImageError(f"DICOM transfer syntax {syntax.name} is not read", "unsupported_dicom")
-    image = read_dataset(
-        reader,
-        syntax.is_implicit_VR,
-        syntax.is_little_endian,
-        stop_when=_at_pixels,
-        specific_tags=TAGS,
-    )
+    image = _read(reader, syntax, _at_pixels, TAGS)
     _check(image, syntax, max_pixels)
     reader.longest = len(payload)
-    codes = _codes(image, _pixel_data(reader, syntax), syntax)
-    grey = shades(image, codes, encapsulated=syntax.is_encapsulated)
-    return grey, str(image.PhotometricInterpretation)
+    data = _read(reader, syntax, lambda tag, vr, length: tag > PIXEL_DATA)
+    if PIXEL_DATA not in data:
+        raise ImageError("DICOM without pixel data, or truncated within it")
+    value: bytes = data[PIXEL_DATA].value
+    del data  # frees the second copy of a compressed image
+    if syntax.is_encapsulated:
+        value = get_frame(value, 0, number_of_frames=1)
+    codes = _codes(image, value, syntax)
+    return _grey(image, codes, syntax.is_encapsulated), str(image.PhotometricInterpretation)
 
 
 def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-    """Whether the header ends here; refuse what would be slow to parse before it is read."""
+    """Whether the header ends here; refuses elements that would be slow to parse."""
     if tag in TABLES:
-        refused = MAX_SEQUENCE < length < UNDEFINED  # an undefined one is parsed while it is read
+        refused = MAX_SEQUENCE < length < UNDEFINED  # one of undefined length is read in parts
     else:
         refused = length > MAX_VALUE and (tag in TAGS or tag == CHARACTER_SET)
     if refused:
@@ -309,28 +203,13 @@ def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
     return tag >= PIXEL_DATA
 
 
-def _pixel_data(reader: Reader, syntax: uid.UID) -> bytes:
-    """The bytes of the pixels or of their one compressed stream; no other copy is left behind."""
-    data = read_dataset(
-        reader,
-        syntax.is_implicit_VR,
-        syntax.is_little_endian,
-        stop_when=lambda tag, vr, length: tag > PIXEL_DATA,
-    )
-    if PIXEL_DATA not in data:
-        raise ImageError("DICOM without pixel data, or truncated within it")
-    value: bytes = data[PIXEL_DATA].value
-    return get_frame(value, 0, number_of_frames=1) if syntax.is_encapsulated else value
-
-
 def _check(image: Dataset, syntax: uid.UID, max_pixels: int) -> None:
-    """Refuse by the header what is no single grey radiograph."""
+    """Refuse by the header anything but a single grey radiograph."""
     modality = image.get("Modality") or "missing"
     if modality not in MODALITIES:
         raise ImageError(f"DICOM modality {modality}, not CR, DX or RG", "not_a_radiograph")
     if "Rows" not in image or "Columns" not in image:
-        reason = "DICOM without a picture (no Rows and Columns)"
-        raise ImageError(reason, "not_a_radiograph")
+        raise ImageError("DICOM without an image (no Rows and Columns)", "not_a_radiograph")
     check_size(int(image.Columns), int(image.Rows), max_pixels)
     if int(image.get("NumberOfFrames") or 1) != 1:
         raise ImageError(f"DICOM of {image.NumberOfFrames} frames, not one", "not_a_radiograph")
@@ -339,17 +218,16 @@ def _check(image: Dataset, syntax: uid.UID, max_pixels: int) -> None:
         reason = f"DICOM in colour ({photometric}), not MONOCHROME1 or MONOCHROME2"
         raise ImageError(reason, "not_a_radiograph")
     allocated, stored = image.get("BitsAllocated"), image.get("BitsStored")
+    reason = ""
     if allocated not in (8, 16):
         reason = f"DICOM Bits Allocated {allocated}, not 8 or 16"
-        raise ImageError(reason, "unsupported_dicom")
-    if not isinstance(stored, int) or not 1 <= stored <= allocated:
+    elif not isinstance(stored, int) or not 1 <= stored <= allocated:
         reason = f"DICOM Bits Stored {stored}, not 1 to {allocated}"
-        raise ImageError(reason, "unsupported_dicom")
-    if image.get("HighBit", stored - 1) != stored - 1:
+    elif image.get("HighBit", stored - 1) != stored - 1:
         reason = f"DICOM High Bit {image.HighBit}, not Bits Stored less one ({stored - 1})"
-        raise ImageError(reason, "unsupported_dicom")
-    if syntax == uid.ExplicitVRBigEndian and allocated == 8:
+    elif syntax == uid.ExplicitVRBigEndian and allocated == 8:
         reason = "DICOM in big endian (retired) of 8 bits is not read"
+    if reason:
         raise ImageError(reason, "unsupported_dicom")
 
 
@@ -368,109 +246,198 @@ def _codes(image: Dataset, data: bytes, syntax: uid.UID) -> NDArray[Any]:
         pixels = imagecodecs.dicomrle_decode(data, kind, out=needed)
         return np.frombuffer(pixels, kind, math.prod(shape)).reshape(shape)
     if syntax in JPEG_2000:
-        # Some files hold a whole JP2 file around the codestream.
+        # Some files wrap the codestream in a JP2 file.
         data = data[max(0, data.find(CODESTREAM)) :]
-        _check_codestream(_jpeg_2000_header(data), shape)
-        found = imagecodecs.jpeg2k_decode(data, numthreads=1)
+        _check_stream(_jpeg_2000_header(data), shape)
+        decoded = imagecodecs.jpeg2k_decode(data, numthreads=1)
     else:
-        _check_codestream(_jpeg_header(data), shape)
+        _check_stream(_jpeg_header(data), shape)
         check_scans(data, math.prod(shape))
-        found = imagecodecs.jpeg8_decode(data)
-    if found.shape != shape or found.dtype.itemsize > kind.itemsize:
-        raise ImageError(f"corrupt DICOM: pixels of {found.dtype}, {kind} declared")
-    # Of a signed codestream the bit pattern, as in an uncompressed file.
-    return found.astype(f"i{kind.itemsize}" if found.dtype.kind == "i" else kind).view(kind)
+        decoded = imagecodecs.jpeg8_decode(data)
+    if decoded.shape != shape or decoded.dtype.itemsize > kind.itemsize:
+        raise ImageError(f"corrupt DICOM: pixels of {decoded.dtype}, {kind} declared")
+    # Signed pixels become their bit patterns, as in an uncompressed file.
+    return decoded.astype(f"i{kind.itemsize}" if decoded.dtype.kind == "i" else kind).view(kind)
 
 
-def _jpeg_header(frame: bytes) -> tuple[int, int, int]:
+def _jpeg_header(stream: bytes) -> tuple[int, int, int]:
     """Rows, columns and components that a JPEG stream declares (ITU-T T.81, B.2.2)."""
-    segments = list(jpeg_segments(frame))
+    segments = list(jpeg_segments(stream))
     if not segments or segments[-1][0] != END_OF_IMAGE:
-        # The codec would fill the rest with grey.
+        # The decoder would fill the missing part with grey.
         raise ImageError("truncated DICOM: its JPEG stream has no end")
-    for marker, at in segments:
+    for marker, start in segments:
         if marker in START_OF_FRAME:
-            rows, columns = (int.from_bytes(frame[at + k : at + k + 2]) for k in (3, 5))
-            return rows, columns, frame[at + 7]
+            rows, columns = (int.from_bytes(stream[start + k : start + k + 2]) for k in (3, 5))
+            return rows, columns, stream[start + 7]
     raise ImageError("corrupt DICOM: no JPEG frame")
 
 
-def _jpeg_2000_header(frame: bytes) -> tuple[int, int, int]:
+def _jpeg_2000_header(stream: bytes) -> tuple[int, int, int]:
     """Rows, columns and components that a codestream declares (ISO/IEC 15444-1, A.5.1)."""
-    if not frame.startswith(CODESTREAM) or len(frame) < 45:
+    if not stream.startswith(CODESTREAM) or len(stream) < 45:
         raise ImageError("corrupt DICOM: no JPEG 2000 codestream")
-    x, y, left, top, tile_x, tile_y, tile_left, tile_top = np.frombuffer(frame, ">u4", 8, 8)
-    x, y, left, top = int(x), int(y), int(left), int(top)
-    across = math.ceil((x - int(tile_left)) / max(1, int(tile_x)))
-    down = math.ceil((y - int(tile_top)) / max(1, int(tile_y)))
+    x, y, left, top, tile_x, tile_y, tile_left, tile_top = map(
+        int, np.frombuffer(stream, ">u4", 8, 8)
+    )
+    across = math.ceil((x - tile_left) / max(1, tile_x))
+    down = math.ceil((y - tile_top) / max(1, tile_y))
     if across * down > MAX_TILES:
         reason = f"JPEG 2000 of {across * down:,} tiles: over {MAX_TILES:,}"
         raise ImageError(reason, "too_complex")
-    return y - top, x - left, int.from_bytes(frame[40:42])
+    return y - top, x - left, int.from_bytes(stream[40:42])
 
 
-def _check_codestream(found: tuple[int, int, int], shape: tuple[int, int]) -> None:
-    if found != (*shape, 1):
+def _check_stream(declared: tuple[int, int, int], shape: tuple[int, int]) -> None:
+    if declared != (*shape, 1):
         raise ImageError(
-            f"corrupt DICOM: the compressed picture has {found[1]}x{found[0]} px of {found[2]} "
-            f"samples, the header {shape[1]}x{shape[0]} px of 1"
+            f"corrupt DICOM: the compressed image has {declared[1]}x{declared[0]} px of "
+            f"{declared[2]} samples, the header {shape[1]}x{shape[0]} px of 1"
         )
 
 
-VIEW_TAGS: list[BaseTag | int] = [
-    Tag(keyword)
-    for keyword in ("BodyPartExamined", "PatientAge", "ViewCodeSequence", "ViewPosition")
-]
-# PS3.3 2024c, C.8.11.5, and what is written besides; decubitus views are frontal.
-LATERAL_POSITIONS = ("LL", "RL", "LLO", "RLO", "LAT", "LATERAL")
-# PS3.16, CID 4010: right, left and plain lateral, in SNOMED CT and as SNOMED RT had it.
-LATERAL_CODES = ("399198007", "399173006", "399067008", "R-10232", "R-10236", "R-102CD")
-CHEST_PARTS = ("CHEST", "THORAX", "LUNG", "RIB", "STERNUM", "HEART")
-YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1}  # PS3.5, 6.2, VR AS
+# pydicom.pixels has apply_modality_lut and apply_voi_lut. They are not used because they work on
+# whole images in float64, apply a rescale only if both of its tags are present, take tables without
+# checks, and do not know padding.
+def _grey(image: Dataset, codes: NDArray[Any], encapsulated: bool) -> NDArray[np.uint8]:
+    """Grey values of stored pixels: computed once for every bit pattern, then looked up.
 
+    Modality table or rescale (C.11.1), then the first VOI table, or else the first window (C.11.2).
+    Without either, the range of the pixels in use, or the range of Bits Stored if all are equal.
+    MONOCHROME1 is inverted. Pixel padding (C.7.5.1.1.2) is black.
 
-@dataclass(frozen=True)
-class DicomView:
-    """What a header says; nothing where it does not.
+    Args:
+        image: the header; Bits Allocated is 8 or 16.
+        codes: the bit patterns, uint8 or uint16, (Rows, Columns).
+        encapsulated: whether the pixels were compressed.
 
-    Attributes:
-        lateral: the view is lateral or oblique.
-        chest: the body part is the chest; None where none is named.
-        age: of the patient, years.
+    Returns:
+        uint8, (Rows, Columns), 0 black to 255 white.
+
+    Raises:
+        ImageError: an invalid window or table.
     """
-
-    lateral: bool = False
-    chest: bool | None = None
-    age: float | None = None
-
-
-def read_view(payload: bytes) -> DicomView:
-    """Read the header of a DICOM file, at most 64 MiB; a damaged one says nothing."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _view(_header(payload))
-    except Exception:
-        # pydicom raises nearly anything on a damaged file. Who decodes it has told its sender.
-        return DicomView()
-
-
-def _header(payload: bytes) -> Dataset:
-    reader = Reader(payload)
-    reader.seek(132)
-    meta = read_dataset(reader, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
-    syntax = uid.UID(meta.TransferSyntaxUID)
-    return read_dataset(
-        reader,
-        syntax.is_implicit_VR,
-        syntax.is_little_endian,
-        stop_when=_at_view_end,
-        specific_tags=VIEW_TAGS,
-    )
+    patterns = np.arange(2**image.BitsAllocated)
+    signed = image.get("PixelRepresentation") == 1
+    top = 2**image.BitsStored - 1
+    # Lossy compression may exceed Bits Stored. Uncompressed pixels may hold other data above it.
+    stored = np.minimum(patterns, top) if encapsulated and not signed else patterns & top
+    if signed:
+        stored = np.where(stored > top // 2, stored - (top + 1), stored)
+    padding = _padding(image, patterns)
+    values = _apply_modality(image, stored)
+    grey = _apply_voi(image, values)
+    if grey is None:
+        used = np.zeros(len(patterns), bool)
+        for strip in _strips(codes):
+            used[strip] = True
+        low, high = _range(values[used & ~padding], values)
+        grey = (values - low) / (high - low)
+    if image.PhotometricInterpretation == "MONOCHROME1":
+        grey = 1 - grey
+    table = np.rint(255 * np.clip(np.where(padding, 0, grey), 0, 1)).astype(np.uint8)
+    pixels = np.empty(codes.shape, np.uint8)
+    for strip, out in zip(_strips(codes), _strips(pixels), strict=True):
+        np.take(table, strip, out=out)
+    return pixels
 
 
-def _at_view_end(tag: BaseTag, vr: str | None, length: int) -> bool:
-    """Whether the header ends here, at the pixels or at a tag too long to be one of ours."""
+def _strips(pixels: NDArray[Any]) -> list[NDArray[Any]]:
+    """Views of some rows each, because NumPy turns what it looks up into 64-bit indices."""
+    rows = max(1, STRIP_PIXELS // pixels.shape[1])
+    return [pixels[top : top + rows] for top in range(0, len(pixels), rows)]
+
+
+def _range(used: NDArray[np.float64], possible: NDArray[np.float64]) -> tuple[float, float]:
+    if not len(used) or used.min() == used.max():
+        used = possible
+    if used.min() == used.max():
+        return float(used.min()), float(used.min()) + 1
+    return float(used.min()), float(used.max())
+
+
+def _padding(image: Dataset, patterns: NDArray[np.int_]) -> NDArray[np.bool_]:
+    """Which bit patterns are padding, not part of the image."""
+    first = image.get("PixelPaddingValue")
+    if first is None:
+        return np.zeros(len(patterns), bool)
+    last = image.get("PixelPaddingRangeLimit")
+    ends = [int(end) % len(patterns) for end in (first, first if last is None else last)]
+    if image.get("PixelRepresentation") == 1:
+        half = len(patterns) // 2
+        patterns = (patterns + half) % len(patterns)
+        ends = [(end + half) % len(patterns) for end in ends]
+    return (min(ends) <= patterns) & (patterns <= max(ends))
+
+
+def _apply_modality(image: Dataset, stored: NDArray[np.int_]) -> NDArray[np.float64]:
+    if image.get("ModalityLUTSequence"):
+        return _apply_table(image.ModalityLUTSequence[0], stored.astype(np.float64))[0]
+    slope = _first_number(image, "RescaleSlope", 1.0)
+    if slope == 0:
+        raise ImageError("DICOM Rescale Slope 0")
+    return stored.astype(np.float64) * slope + _first_number(image, "RescaleIntercept", 0.0)
+
+
+def _apply_voi(image: Dataset, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Grey, 0 to 1 within the window; None if the file has neither a table nor a window."""
+    if image.get("VOILUTSequence"):
+        entries, bits = _apply_table(image.VOILUTSequence[0], values)
+        return entries / (2**bits - 1)
+    center = _first_number(image, "WindowCenter", math.nan)
+    width = _first_number(image, "WindowWidth", math.nan)
+    if math.isnan(center) or math.isnan(width):
+        return None
+    function = image.get("VOILUTFunction") or "LINEAR"
+    if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        raise ImageError(f"DICOM VOI LUT function {function} is not known")
+    if width <= 0 or (function == "LINEAR" and width < 1):
+        raise ImageError(f"DICOM Window Width {width:g}")
+    if function == "SIGMOID":
+        # C.11.2.1.3.1, 1 / (1 + exp(-4 x / w)), written so that it does not overflow.
+        return np.asarray(0.5 + 0.5 * np.tanh(2 * (values - center) / width), np.float64)
+    if function == "LINEAR":
+        # C.11.2.1.2.1
+        center, width = center - 0.5, width - 1
+    if width == 0:
+        return (values > center).astype(np.float64)
+    return np.clip((values - center) / width + 0.5, 0, 1)
+
+
+def _apply_table(item: Dataset, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
+    """Look values up in a table (C.11.1.1 and C.11.2.1.1); also the bits of its entries."""
+    count, first, bits = (int(part) for part in item.LUTDescriptor)
+    count = count or 2**16
+    if not 8 <= bits <= 16:
+        raise ImageError(f"DICOM table of {bits} bits, not 8 to 16")
+    if first >= 2**15 and values.min() < 0:
+        first -= 2**16
+    data = item.LUTData
+    if isinstance(data, bytes):
+        wide = "<u2" if item.original_encoding[1] else ">u2"
+        table = np.frombuffer(data, "u1" if len(data) <= count + count % 2 else wide)
+    else:
+        table = np.atleast_1d(np.asarray(data, dtype=np.int64)) & 0xFFFF
+    if len(table) < count:
+        raise ImageError(f"DICOM table of {len(table)} entries, {count} declared")
+    index = np.clip(np.rint(values) - first, 0, count - 1).astype(np.int64)
+    return table[:count][index].astype(np.float64), bits
+
+
+def _first_number(image: Dataset, keyword: str, absent: float) -> float:
+    """The first value of an element; refuses infinity and NaN."""
+    value = image.get(keyword)
+    if isinstance(value, MutableSequence):
+        value = value[0] if value else None
+    if value is None or value == "":
+        return absent
+    if not math.isfinite(float(value)):
+        raise ImageError(f"DICOM {keyword} {value}")
+    return float(value)
+
+
+def _after_view(tag: BaseTag, vr: str | None, length: int) -> bool:
+    """Whether to stop reading: at the pixels, or at a tag that is too long."""
     return tag >= PIXEL_DATA or (tag in VIEW_TAGS and MAX_VALUE < length < UNDEFINED)
 
 

@@ -1,7 +1,7 @@
-"""What an image file may ask for, checked before any of its pixels are decoded.
+"""Limits of an image file, checked before any of its pixels are decoded.
 
-With these bounds a file takes less than 512 MiB, whatever it declares, and about two seconds; only
-a JPEG 2000 of 40 megapixels of noise, slow to decode but no bomb, takes ten.
+Within these limits a file takes less than 512 MiB of memory, whatever it declares, and about two
+seconds; a JPEG 2000 file with 40 megapixels of noise takes ten seconds.
 """
 
 from __future__ import annotations
@@ -12,40 +12,41 @@ from collections.abc import Iterator
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 40_000_000  # the largest detectors give about 20 million
 MAX_RATIO = 20  # longer side to shorter
-MIN_SIDE = 16  # px; less shows nothing
+MIN_SIDE = 16  # px; a smaller image shows nothing
 MAX_SCANS = 100  # of a progressive JPEG; encoders write about ten
-# Each scan visits every pixel again: at 40 megapixels, 25 scans.
+# Every scan visits all pixels again: at 40 megapixels this allows 25 scans.
 MAX_SCANNED_PIXELS = 1_000_000_000
-# JPEG segments, bytes between them, or PNG chunks, which Pillow reads one by one; 64 MiB in IDAT of
-# 8 KiB have 8,192.
+# JPEG segments, bytes between them, or PNG chunks; Pillow reads them one by one. A PNG of 64 MiB in
+# IDAT chunks of 8 KiB has 8,192.
 MAX_SEGMENTS = 20_000
 
 START_OF_SCAN = 0xDA
 END_OF_IMAGE = 0xD9
 _WITHOUT_LENGTH = (0x01, 0xD8)
-# Within entropy-coded data a stuffed zero or a restart follows 0xFF (ITU-T T.81, B.1.1.2).
+# In entropy-coded data a stuffed zero or a restart marker follows 0xFF (ITU-T T.81, B.1.1.2).
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])", re.DOTALL)
 _PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8"
 
 
 class ImageError(ValueError):
-    """The bytes are no usable image; one line says why, without naming the file.
+    """The bytes are not a usable image; one line says why, without the name of the file.
 
     Attributes:
         code: the kind of reason: corrupt_image, empty_file, not_an_image, not_a_radiograph,
-            too_complex, too_elongated, too_large, too_small or unsupported_dicom. The reason of a
-            code that begins with "too" holds nothing of the file but numbers.
+            too_complex, too_elongated, too_large, too_small or unsupported_dicom. If the code
+            begins with "too", the reason repeats nothing of the file but numbers.
     """
 
     def __init__(self, reason: str, code: str = "corrupt_image") -> None:
         self.code = code
-        # A damaged file's own text may be part of the reason.
+        # The reason may contain text from a damaged file.
         line = " ".join(reason.split())
         super().__init__("".join(c if c.isprintable() else "?" for c in line)[:200])
 
 
 def check_bytes(payload: bytes) -> None:
-    """Refuse a file that is empty or too long.
+    """Refuse an empty or too long file.
 
     Raises:
         ImageError: 0 bytes or over 64 MiB.
@@ -57,15 +58,15 @@ def check_bytes(payload: bytes) -> None:
 
 
 def check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
-    """Refuse a picture by its declared sides, px.
+    """Refuse an image by its declared size, px.
 
     Raises:
         ImageError: over `max_pixels` or 40 megapixels, a side under 16 px, or longer than 20:1.
     """
     size = f"{width}x{height} px"
-    most = min(max_pixels, MAX_PIXELS)
-    if width * height > most:
-        raise ImageError(f"{size}: over {most / 10**6:g} megapixels", "too_large")
+    limit = min(max_pixels, MAX_PIXELS)
+    if width * height > limit:
+        raise ImageError(f"{size}: over {limit / 10**6:g} megapixels", "too_large")
     if min(width, height) < MIN_SIDE:
         raise ImageError(f"{size}: a side is under {MIN_SIDE} px", "too_small")
     if max(width, height) > MAX_RATIO * min(width, height):
@@ -73,21 +74,27 @@ def check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
 
 
 def check_segments(payload: bytes) -> None:
-    """Refuse a file that Pillow would parse for minutes; it may be neither JPEG nor PNG.
+    """Refuse a JPEG or PNG file that Pillow would parse for minutes; other files pass.
 
     Raises:
-        ImageError: over 20,000 chunks of a PNG, or of a JPEG over 20,000 segments or bytes between
-            them before its first scan.
+        ImageError: over 20,000 chunks of a PNG; or, before the first scan of a JPEG, over 20,000
+            segments or bytes between segments.
     """
     if payload.startswith(_PNG):
-        _check_chunks(payload)
-    elif payload.startswith(b"\xff\xd8"):
+        position = len(_PNG)
+        for _ in range(MAX_SEGMENTS):
+            if position >= len(payload):
+                return
+            position += 12 + int.from_bytes(payload[position : position + 4])
+        raise ImageError(f"over {MAX_SEGMENTS:,} chunks", "too_complex")
+    if payload.startswith(_JPEG):
         end = skipped = 2
-        for marker, at in jpeg_segments(payload):
-            skipped += at - 2 - end
+        for marker, start in jpeg_segments(payload):
+            skipped += start - 2 - end
             if marker == START_OF_SCAN:
                 break
-            end = at + int.from_bytes(payload[at : at + 2]) * (marker not in _WITHOUT_LENGTH)
+            length = int.from_bytes(payload[start : start + 2])
+            end = start + length * (marker not in _WITHOUT_LENGTH)
         else:
             skipped += len(payload) - end
         if skipped > MAX_SEGMENTS:
@@ -96,16 +103,16 @@ def check_segments(payload: bytes) -> None:
 
 
 def check_scans(payload: bytes, pixels: int) -> None:
-    """Refuse a JPEG whose scans would take too long; it may be no JPEG at all.
+    """Refuse a JPEG whose scans would take too long; other files pass.
 
     Args:
         payload: the whole file.
         pixels: width times height.
 
     Raises:
-        ImageError: over 100 scans, over 1,000 million pixels in all scans, over 20,000 segments.
+        ImageError: over 100 scans, over 1,000 million pixels in all scans, or over 20,000 segments.
     """
-    if not payload.startswith(b"\xff\xd8"):
+    if not payload.startswith(_JPEG):
         return
     scans = sum(marker == START_OF_SCAN for marker, _ in jpeg_segments(payload))
     if scans > MAX_SCANS or scans * pixels > MAX_SCANNED_PIXELS:
@@ -113,32 +120,23 @@ def check_scans(payload: bytes, pixels: int) -> None:
         raise ImageError(reason, "too_complex")
 
 
-def _check_chunks(payload: bytes) -> None:
-    position = len(_PNG)
-    for _ in range(MAX_SEGMENTS):
-        if position >= len(payload):
-            return
-        position += 12 + int.from_bytes(payload[position : position + 4])
-    raise ImageError(f"over {MAX_SEGMENTS:,} chunks", "too_complex")
-
-
 def jpeg_segments(payload: bytes) -> Iterator[tuple[int, int]]:
-    """Markers of a JPEG file up to its end of image, each with the offset of what follows it.
+    """Yield each marker of a JPEG file up to end of image, with the offset of the byte after it.
 
-    Walks as libjpeg does, which skips what is no marker (ITU-T T.81, annex B).
+    Like libjpeg, skips bytes that are not a marker (ITU-T T.81, annex B).
 
     Raises:
         ImageError: over 20,000 segments.
     """
     position = 2
     for _ in range(MAX_SEGMENTS):
-        found = _MARKER.search(payload, position)
-        if found is None:
+        match = _MARKER.search(payload, position)
+        if match is None:
             return
-        position = found.end()
-        yield found[1][0], position
-        if found[1][0] == END_OF_IMAGE:
+        marker, position = match[1][0], match.end()
+        yield marker, position
+        if marker == END_OF_IMAGE:
             return
-        if found[1][0] not in _WITHOUT_LENGTH:
+        if marker not in _WITHOUT_LENGTH:
             position += int.from_bytes(payload[position : position + 2])
     raise ImageError(f"over {MAX_SEGMENTS:,} segments", "too_complex")

@@ -1,4 +1,4 @@
-"""How much of a picture has a colour of its own, in every mode that is read."""
+"""The coloured share of an image is measured in every mode."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from PIL import Image
 from pneumonia.images.decoding import decode
 from tests.conftest import image_bytes
 from tests.images.dicom_files import dicom_bytes
-from tests.images.test_image import MODES, SIDES, grey, image_in_mode, saved, smooth_image
+from tests.images.test_decoding import MODES, SIDES, grey, image_in_mode, saved, smooth_image
 
 SIZE = 64
 
 
 def coloured(share: float, side: int = 100) -> NDArray[np.uint8]:
-    """A grey image, a share of its columns in red."""
-    picture = np.repeat(smooth_image(side, side)[..., None], 3, axis=2)
-    picture[:, : round(share * side)] = (200, 60, 40)
-    return picture
+    """A grey image with a share of its columns in red."""
+    pixels = np.repeat(smooth_image(side, side)[..., None], 3, axis=2)
+    pixels[:, : round(share * side)] = (200, 60, 40)
+    return pixels
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_grey_image_has_none_however_it_is_stored(mode: str) -> None:
+def test_a_grey_image_has_no_colour_in_any_mode(mode: str) -> None:
     assert decode(image_in_mode(mode, 50, 70), SIZE).colour == 0
 
 
 @given(SIDES, SIDES, st.integers(0, 9), st.integers(5, 95))
-def test_jpeg_gives_a_grey_image_in_colour_no_colour(
+def test_a_grey_image_in_a_colour_jpeg_has_no_colour(
     height: int, width: int, seed: int, quality: int
 ) -> None:
-    picture = np.repeat(grey(height, width, seed)[..., None], 3, axis=2)
-    assert decode(image_bytes(picture, quality=quality), SIZE).colour == 0
+    pixels = np.repeat(grey(height, width, seed)[..., None], 3, axis=2)
+    assert decode(image_bytes(pixels, quality=quality), SIZE).colour == 0
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.45])
@@ -46,14 +46,14 @@ def test_the_share_in_colour_is_measured(share: float, form: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["P", "RGBA", "CMYK"])
-def test_colour_is_seen_in_other_modes(mode: str) -> None:
+def test_colour_is_measured_in_other_modes(mode: str) -> None:
     image = Image.fromarray(coloured(0.3))
     image = image.quantize(64) if mode == "P" else image.convert(mode)
     payload = saved(image, "JPEG" if mode == "CMYK" else "PNG")
     assert decode(payload, SIZE).colour == pytest.approx(0.3, abs=0.05)
 
 
-def test_a_tint_all_over_and_colour_that_is_transparent_are_none() -> None:
+def test_a_uniform_tint_and_transparent_colour_do_not_count() -> None:
     tinted = np.stack([smooth_image(80, 80) // 4 + add for add in (60, 80, 120)], axis=-1)
     assert decode(image_bytes(tinted.astype(np.uint8), "PNG"), SIZE).colour == 0
     seen = np.dstack([coloured(0.3), np.full((100, 100), 255, np.uint8)])
@@ -61,5 +61,5 @@ def test_a_tint_all_over_and_colour_that_is_transparent_are_none() -> None:
     assert decode(image_bytes(seen, "PNG"), SIZE).colour == 0
 
 
-def test_a_dicom_image_has_none() -> None:
+def test_a_dicom_image_has_no_colour() -> None:
     assert decode(dicom_bytes(smooth_image(40, 40)), SIZE).colour == 0

@@ -1,4 +1,4 @@
-"""The grey that a DICOM image is shown in: windows, tables, inversion, padding."""
+"""Grey values of DICOM images: windows, tables, inversion, padding."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_the_first_of_several_windows_counts() -> None:
 
 @pytest.mark.parametrize("form", ["OW", "US"])
 @pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian])
-def test_a_voi_table_goes_before_a_window(form: str, syntax: uid.UID) -> None:
+def test_a_voi_table_takes_precedence_over_a_window(form: str, syntax: uid.UID) -> None:
     entries = (np.sqrt(np.arange(3000) / 2999) * 1023).astype(np.uint16)
     payload = dicom_bytes(
         ramp(), syntax, BitsStored=12, WindowCenter=1, WindowWidth=2,
@@ -128,7 +128,7 @@ def test_a_signed_table_begins_below_zero() -> None:
     assert np.array_equal(found, shown(ramp(), VOILUTSequence=table(entries, 0, 12)))
 
 
-def test_bits_above_bits_stored_are_not_the_images() -> None:
+def test_bits_above_bits_stored_are_ignored() -> None:
     overlay = ramp() | np.uint16(0x8000)
     assert np.array_equal(shown(overlay, BitsStored=12), shown(ramp(), BitsStored=12))
 

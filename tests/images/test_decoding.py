@@ -27,7 +27,7 @@ def grey(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def smooth_image(height: int, width: int) -> NDArray[np.uint8]:
-    """Brighter to the right and the bottom: no two orientations are alike."""
+    """Brighter to the right and the bottom, so that no two orientations are equal."""
     down, right = np.mgrid[0 : 1 : complex(height), 0 : 1 : complex(width)]
     return (40 + 120 * right + 60 * down).astype(np.uint8)
 
@@ -59,7 +59,7 @@ def test_any_size_in_any_mode_becomes_a_grey_square(
 def test_the_same_image_in_any_mode_gives_nearly_the_same_square(mode: str) -> None:
     expected = decode(image_in_mode("L", 60, 60), 60).pixels.astype(int)
     found = decode(image_in_mode(mode, 60, 60), 60).pixels.astype(int)
-    # A palette of 256 colours and JPEG round; nothing else may.
+    # Only a palette of 256 colours and JPEG may round.
     assert np.abs(found - expected).max() <= {"P": 12, "CMYK": 6}.get(mode, 0)
 
 
@@ -80,9 +80,12 @@ def test_padding_is_black_centred_and_keeps_the_aspect(height: int, width: int, 
     white = np.full((height, width), 255, np.uint8)
     pixels = decode(image_bytes(white, "PNG"), size).pixels
     side = max(height, width)
-    assert set(np.unique(pixels)) <= {0, 255}  # the image's edge is its last pixel, unblended
+    assert set(np.unique(pixels)) <= {
+        0,
+        255,
+    }  # the edge of the image is not blended with the padding
     lit = pixels >= 128
-    # Lit rows and columns form one centred rectangle of the source's proportions.
+    # Bright rows and columns form one centred rectangle of the proportions of the source.
     for axis, length in ((1, height), (0, width)):
         line = lit.any(axis=axis)
         first, last = line.argmax(), size - 1 - line[::-1].argmax()
@@ -126,7 +129,7 @@ def test_a_transparent_part_is_black() -> None:
     assert square[:, 20:].min() == 255
 
 
-# The EXIF orientation, and what a viewer must do to the stored pixels.
+# The EXIF orientation, and how a viewer must turn the stored pixels.
 ORIENTATIONS = {
     1: lambda image: image,
     2: np.fliplr,
@@ -161,8 +164,8 @@ def test_exif_orientation_equals_turning_the_image(
     found = decode(image_bytes(stored, "PNG", exif=exif), size)
     expected = decode(image_bytes(upright, "PNG"), size).pixels
     assert (found.height, found.width) == upright.shape
-    # An odd column of padding falls on the right, whichever way the image lay; rows and columns are
-    # resized one after the other with rounding in between.
+    # An odd column of padding is always on the right; rows and columns are resized one after the
+    # other, with rounding in between.
     shown = slice(size // 4, -size // 4)
     assert np.abs(found.pixels.astype(int) - expected)[shown, shown].max() <= 4
 
@@ -185,7 +188,7 @@ def test_scaled_decoding_of_a_large_jpeg_changes_next_to_nothing(
     assert np.abs(found.pixels.astype(int) - expected).max() <= 4
 
 
-def test_scaled_decoding_moves_nothing() -> None:
+def test_scaled_decoding_does_not_shift_the_image() -> None:
     # A bright disc in the dark keeps its centre to a tenth of a pixel of the square.
     down, right = np.mgrid[0:601, 0:907]
     disc = (255 * ((down - 200.0) ** 2 + (right - 700.0) ** 2 < 120**2)).astype(np.uint8)
@@ -218,11 +221,11 @@ def test_a_constant_image_stays_constant(
 
 
 @pytest.mark.parametrize("space", ["CMYK", "YCCK"])
-def test_four_inks_as_adobe_writes_them(space: str) -> None:
+def test_cmyk_as_adobe_writes_it(space: str) -> None:
     pixels = smooth_image(60, 60)
     inks = np.repeat((255 - pixels)[..., None], 4, axis=2)
     inks[..., 3] = 0
-    # Adobe stores how much is left of the paper.
+    # Adobe stores inverted values.
     payload = imagecodecs.jpeg8_encode(255 - inks, level=95, colorspace="CMYK", outcolorspace=space)
     found = decode(payload, 60)
     assert found.mode == "CMYK"
@@ -238,7 +241,7 @@ def test_a_16_bit_level_may_be_transparent() -> None:
 
 
 @given(SIDES, SIDES, SIZES)
-def test_a_mask_lies_where_its_image_lies(height: int, width: int, size: int) -> None:
+def test_a_mask_covers_the_same_place_as_in_its_image(height: int, width: int, size: int) -> None:
     mask = np.zeros((height, width), bool)
     mask[: (height + 1) // 2, : (width + 1) // 2] = True
     image = decode(image_bytes(mask.astype(np.uint8) * 255, "PNG"), size).pixels >= 128
@@ -266,14 +269,14 @@ def test_an_encoded_array_reads_back_as_it_was(shape: tuple[int, ...], strategy:
     assert payload == encode_png(pixels.copy(), strategy)
 
 
-def test_the_bytes_that_name_a_drawn_image_are_pillows_own() -> None:
-    # README.md's figures hang on them: the images' names are the order in which they are trained on.
+def test_the_bytes_of_a_phantom_image_are_those_of_pillow() -> None:
+    # The image_id is a hash of these bytes, and images are trained on in the order of their ids.
     pixels = draw(7, 0).pixels
     assert encode_png(pixels) == saved(Image.fromarray(pixels), "PNG", compress_level=4)
 
 
 @given(SIDES, SIDES, SIZES)
-def test_the_box_of_a_image_is_all_of_it_and_nothing_else(
+def test_the_box_of_an_image_holds_the_whole_image_and_nothing_else(
     height: int, width: int, size: int
 ) -> None:
     image = decode(image_bytes(np.full((height, width), 255, np.uint8), "PNG"), size).pixels

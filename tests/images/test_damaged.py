@@ -19,7 +19,7 @@ from pneumonia.images.decoding import decode
 from pneumonia.images.limits import ImageError
 from tests.conftest import image_bytes
 from tests.images.mutations import COUNT, sources
-from tests.images.test_image import grey, saved
+from tests.images.test_decoding import grey, saved
 from tests.pipeline.imports import ROOT
 
 
@@ -137,19 +137,19 @@ def test_broken_png_chunks_give_a_square_or_an_image_error(
     assert_square_or_image_error(png([(b"IHDR", header), *palette, *middle, (b"IEND", b"")]))
 
 
-def test_two_thousand_damaged_files_crash_nothing_and_stay_small() -> None:
-    # A process of its own, since a codec in C may take it down.
+def test_two_thousand_damaged_files_cause_no_crash_and_need_little_memory() -> None:
+    # A separate process, because a codec in C may crash it.
     ran = subprocess.run(
         [sys.executable, "-m", "tests.images.mutations"],
         cwd=ROOT, env=os.environ | {"PYTHONPATH": f"{ROOT / 'src'}"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    at_work = ran.stderr.splitlines()[-1:]
-    assert ran.returncode == 0, f"ended by {ran.returncode} at {at_work}"
+    last_file = ran.stderr.splitlines()[-1:]
+    assert ran.returncode == 0, f"ended by {ran.returncode} at {last_file}"
     found = json.loads(ran.stdout)
     assert set(found["counts"]) == set(sources())
     assert sum(sum(counts.values()) for counts in found["counts"].values()) == COUNT
-    # The damage is of both sorts: a reader that refused everything would show nothing.
+    # Both outcomes must occur: a decoder that refused everything would pass otherwise.
     assert all(
         min(counts.get(k, 0) for k in ("image", "error")) for counts in found["counts"].values()
     )

@@ -1,4 +1,4 @@
-"""What is too large, too thin or too long-winded is refused before it costs anything."""
+"""Files that are too large, too elongated or too complex are refused before they are decoded."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from PIL import Image
 from pneumonia.images.decoding import decode
 from pneumonia.images.limits import MAX_BYTES, MAX_SCANS, MAX_SEGMENTS, ImageError, check_scans
 from tests.conftest import image_bytes
-from tests.images.test_image import saved, smooth_image
-from tests.images.test_image_damaged import png
+from tests.images.test_decoding import saved, smooth_image
+from tests.images.test_damaged import png
 
 
 def blank_png(width: int, height: int, body: bytes = b"\0") -> bytes:
-    """A one-channel PNG that declares a size and holds other rows."""
+    """A grey PNG that declares a size and holds other rows."""
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return png([(b"IHDR", header), (b"IDAT", zlib.compress(body)), (b"IEND", b"")])
 
@@ -66,7 +66,7 @@ def test_a_size_at_the_bounds_is_read(width: int, height: int) -> None:
     assert decode(blank_png(width, height, bytes(height * (width + 1))), 32).pixels.max() == 0
 
 
-def test_a_image_of_forty_megapixels_is_read() -> None:
+def test_an_image_of_forty_megapixels_is_read() -> None:
     found = decode(blank_png(8000, 5000, bytes(5000 * 8001)), 32)
     assert (found.width, found.height) == (8000, 5000)
 
@@ -89,21 +89,21 @@ def test_a_progressive_jpeg_of_too_many_scans_is_refused() -> None:
         decode(progressive(MAX_SCANS + 1), 32)
 
 
-def test_scans_of_a_large_image_weigh_more() -> None:
+def test_a_large_image_may_have_fewer_scans() -> None:
     check_scans(progressive(25), 40_000_000)
     with pytest.raises(ImageError, match="26 scans"):
         check_scans(progressive(26), 40_000_000)
 
 
 def test_scans_of_a_thumbnail_do_not_count() -> None:
-    # Within a segment, as EXIF holds it; and behind the end of the picture.
+    # Within a segment, as EXIF holds it; and after the end of the image.
     inner = b"\xff\xda" * 20_000
     image = saved(Image.fromarray(smooth_image(40, 40)), "JPEG", comment=inner[:60_000])
     assert decode(image + inner, 32).mode == "L"
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-def test_a_file_of_endless_segments_is_refused(form: str) -> None:
+def test_a_file_of_too_many_segments_is_refused(form: str) -> None:
     payload = image_bytes(smooth_image(40, 40), form)
     # An empty comment; an empty chunk that readers skip.
     empty = b"\xff\xfe\0\2" if form == "JPEG" else b"\0\0\0\0teSt" + zlib.crc32(b"teSt").to_bytes(4)
@@ -115,7 +115,7 @@ def test_a_file_of_endless_segments_is_refused(form: str) -> None:
 
 
 @pytest.mark.parametrize("filler", [b"\xff", b"\xff\0", b"\0"])
-def test_a_jpeg_of_endless_filling_is_refused(filler: bytes) -> None:
+def test_a_jpeg_with_too_many_bytes_between_segments_is_refused(filler: bytes) -> None:
     payload = image_bytes(smooth_image(40, 40))
     few, many = (payload[:2] + filler * n + payload[2:] for n in (4, MAX_SEGMENTS + 1))
     if filler != b"\0":  # which Pillow does not skip
