@@ -202,11 +202,11 @@ def _description() -> dict[str, Any]:
     from pneumonia.server.app import TITLE
     from pneumonia.server.limits import Limits
     from pneumonia.server.openapi import describe
-    from pneumonia.server.routes import router
+    from pneumonia.server.routes import create_router
 
     app: FastAPI = scoring_server.init(MagicMock())
-    answering: Any = SimpleNamespace(model=SimpleNamespace(samples=()))
-    app.include_router(router(answering, Limits(), MagicMock()))
+    service: Any = SimpleNamespace(model=SimpleNamespace(samples=()))
+    app.include_router(create_router(service, Limits(), MagicMock()))
     describe(app, TITLE)
     return app.openapi()
 
