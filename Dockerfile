@@ -36,4 +36,4 @@ WORKDIR /tmp
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/ping', timeout=2)"]
-CMD ["python", "-m", "pneumonia.server.app", "--model", "/opt/model", "--host", "0.0.0.0", "--port", "8080"]
+CMD ["python", "-m", "pneumonia", "serve", "--model", "/opt/model", "--host", "0.0.0.0", "--port", "8080"]

@@ -1,12 +1,12 @@
-"""Print both models' test metrics and where to look next; `make repro` ends with it.
+"""Print the test metrics of both models, and what to do next; `make repro` ends with it.
 
-Not a stage: it reads what the stages wrote, with the standard library alone, so that a repro with
-nothing to do stays quick.
+Not a stage. It uses the standard library alone, so that `make repro` is quick if nothing changed.
 """
 
 import json
 from pathlib import Path
 
+REPORTS = ("visualize/index.html", "register/evaluation.html", "register/gradcam.html")
 METRICS = ("auc", "accuracy", "sensitivity", "specificity", "brier")
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     """Print the table."""
     metrics = json.loads(Path("reports/evaluate/metrics.json").read_text(encoding="utf-8"))
     points = json.loads(Path("reports/evaluate/operating_point.json").read_text(encoding="utf-8"))
-    print("\ntest images, 95 % interval by patient")
+    print("\ntest images, 95 % intervals by patient")
     print(f"{'':10}" + "".join(f"{name:>24}" for name in METRICS))
     for model, splits in metrics.items():
         test = splits["test"]
@@ -23,11 +23,11 @@ def main() -> None:
             for name in METRICS
         )
         print(f"{model:10}" + "".join(f"{cell:>24}" for cell in cells))
-    print(f"\nthe better one, by validation: {points['better']}\n")
+    print(f"\nbetter on validation: {points['better']}\n")
     print("next  make ui       compare the runs in MLflow")
     print("      make serve    serve the champion over REST")
-    for report in ("visualize", "evaluate", "gradcam_report"):
-        print(f"      reports/{report}/index.html")
+    for report in REPORTS:
+        print(f"      reports/{report}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
-"""`pneumonia explain` on images of all kinds, by the real pipeline's models."""
+"""`pneumonia explain` with the champion, and with a model as it was trained."""
 
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +28,6 @@ def explain(clone: Clone, *arguments: str | Path) -> tuple[int, list[str], list[
     return ran.returncode, ran.stdout.splitlines(), ran.stderr.splitlines()
 
 
-def test_the_command_is_installed_and_tells_its_options() -> None:
-    command = Path(sys.executable).with_name("pneumonia")
-    ran = subprocess.run([command, "explain", "--help"], capture_output=True, text=True, check=True)
-    assert ran.stdout.startswith("usage: pneumonia explain ")
-    assert "--opacity" in ran.stdout
-
-
 def test_images_are_explained_in_their_own_proportions(reproduced: Clone, images: Path) -> None:
     out = images / "out"
     code, lines, errors = explain(
@@ -47,14 +38,14 @@ def test_images_are_explained_in_their_own_proportions(reproduced: Clone, images
         str(images / name) for name in ("image.png", "image two.jpeg")
     ]
     assert all("probability 0." in line for line in lines)
-    pictures = sorted(out.iterdir())
-    assert [one.name for one in pictures] == ["image two.jpeg.heat.png", "image.png.heat.png"]
-    for picture in pictures:
-        drawn = Image.open(io.BytesIO(picture.read_bytes()))
+    heat_maps = sorted(out.iterdir())
+    assert [one.name for one in heat_maps] == ["image two.jpeg.heat.png", "image.png.heat.png"]
+    for heat_map in heat_maps:
+        drawn = Image.open(io.BytesIO(heat_map.read_bytes()))
         assert (drawn.mode, drawn.size) == ("RGB", (90, 60))
 
 
-def test_without_opacity_the_picture_is_the_image(reproduced: Clone, images: Path) -> None:
+def test_without_opacity_the_heat_map_is_the_image(reproduced: Clone, images: Path) -> None:
     code, _, _ = explain(
         reproduced, images / "image.png", "--opacity", "0", "--output", images / "out"
     )
@@ -86,18 +77,34 @@ def test_a_file_that_is_no_image_is_named_and_the_others_are_explained(
         (["a/image.png", "b/image.png"], "image.png: two files have this name"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
-    reproduced: Clone, arguments: list[str], message: str
-) -> None:
+def test_wrong_options_are_refused(reproduced: Clone, arguments: list[str], message: str) -> None:
     code, lines, [error] = explain(reproduced, *arguments)
     assert (code, lines) == (1, [])
     assert message in error
 
 
-def test_without_a_model_the_mend_is_said(reproduced: Clone, images: Path, tmp_path: Path) -> None:
-    ran = reproduced.run(
-        "sh", "-c", f"cd '{tmp_path}' && python -m pneumonia explain image.png",
-        PYTHONPATH=str(reproduced.path / "src"),
-    )  # fmt: skip
-    assert ran.returncode == 1
-    assert "operating_point.json: no such file; `make repro` trains the models" in ran.stderr
+def test_a_model_can_be_one_that_was_trained_here(reproduced: Clone, images: Path) -> None:
+    probabilities = set()
+    for model in ("scratch", "transfer"):
+        out = images / model
+        code, [line], _ = explain(
+            reproduced, images / "image.png", "--model", model, "--output", out
+        )
+        assert code == 0
+        assert (out / "image.png.heat.png").is_file()
+        probabilities.add(line.split("probability ")[1].split()[0])
+    assert len(probabilities) == 2
+
+
+def test_without_a_model_the_remedy_is_named(reproduced: Clone, tmp_path: Path) -> None:
+    for options, message in (
+        ("", "explain: params.yaml: no such file; run from the repository's root"),
+        ("--model scratch", "operating_point.json: no such file; `make repro` trains the models"),
+    ):
+        ran = reproduced.run(
+            "sh", "-c", f"cd '{tmp_path}' && python -m pneumonia explain image.png {options}",
+            PYTHONPATH=str(reproduced.path / "src"),
+        )  # fmt: skip
+        assert ran.returncode == 1
+        [line] = ran.stderr.splitlines()
+        assert message in line

@@ -69,7 +69,7 @@ def test_the_model_is_served_and_measured_on_the_same_images(
     assert ran.returncode == 0, ran.stderr
     assert "90 images of" in ran.stdout
     table = pd.read_csv(clone.path / "predictions.csv").head(4)
-    command = [sys.executable, "-m", "pneumonia.server.app", "--model", CHAMPION]
+    command = [sys.executable, "-m", "pneumonia", "serve", "--model", CHAMPION]
     with running(command, clone.path, {"PYTHONPATH": "src"}) as (address, _, log):
         said = [ask_predict(address, clone.path / "data/raw/clinic" / one) for one in table["file"]]
         logged = log.read_text()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
+from pneumonia.inference.operating_point import OperatingPoint, OperatingPoints
 from tests.conftest import SIZE, image_bytes
 from tests.images.dicom_files import dicom_bytes
+from tests.inference.test_pyfunc import write_graph
 from tests.server.conftest import model_folder
-from tests.server.test_model import write_graph
 
 __all__ = ["model_folder"]
 
@@ -21,13 +20,11 @@ THRESHOLD = 0.5
 
 def write_model(folder: Path, threshold: float = THRESHOLD) -> Path:
     """A model whose logit is the mean grey of the image less 0.4; no statistics for warnings."""
-    folder.mkdir(parents=True)
-    write_graph(folder / "graph.onnx")
-    point = {"slope": 4.0, "intercept": 0.0, "threshold": threshold, "map_scale": 1.0}
-    (folder / "point.json").write_text(json.dumps({"model": "small", **point}))
-    artifacts = {"graph": {"path": "graph.onnx"}, "operating_point": {"path": "point.json"}}
-    flavors = {"flavors": {"python_function": {"artifacts": artifacts}}}
-    (folder / "MLmodel").write_text(yaml.safe_dump(flavors))
+    artifacts = folder / "artifacts"
+    artifacts.mkdir(parents=True)
+    write_graph(artifacts / "graph.onnx")
+    point = OperatingPoint(slope=4.0, intercept=0.0, threshold=threshold, map_scale=1.0)
+    OperatingPoints("small", {"small": point}).write(artifacts / "operating_point.json")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Which images are meant, and what is read of them."""
+"""Listing images, and reading them."""
 
 from __future__ import annotations
 
@@ -29,18 +29,16 @@ def test_a_folder_is_listed_by_suffix_and_sorted(mixed: Path) -> None:
     assert images.root == str(mixed)
 
 
-def test_a_pattern_gives_what_it_matches_whatever_the_suffix(
-    mixed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pattern_lists_all_files_that_match(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(mixed)
     assert list_images("*.[pt][nx][gt]").names.to_pylist() == [*TOP, "notes.txt"]
-    found = list_images(f"{mixed}/**/*.jp*g")
-    assert found.names.to_pylist() == [str(mixed / name) for name in (BELOW[0], BELOW[2])]
-    assert read_bytes(found.root, found.names[1].as_py()) == (mixed / BELOW[2]).read_bytes()
+    matching = list_images(f"{mixed}/**/*.jp*g")
+    assert matching.names.to_pylist() == [str(mixed / name) for name in (BELOW[0], BELOW[2])]
+    assert read_bytes(matching.root, matching.names[1].as_py()) == (mixed / BELOW[2]).read_bytes()
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_a_table_keeps_its_order_and_begins_where_it_lies(mixed: Path, suffix: str) -> None:
+def test_a_table_keeps_its_order_and_has_names_relative_to_it(mixed: Path, suffix: str) -> None:
     elsewhere = str(mixed.parent / "elsewhere.png")
     names = ["image-0002.png", "below/small.jpg", elsewhere, "image-0002.png"]
     table = pd.DataFrame({"patient": range(4), "file": names})
@@ -56,7 +54,7 @@ def test_a_table_keeps_its_order_and_begins_where_it_lies(mixed: Path, suffix: s
         read_bytes(images.root, elsewhere)
 
 
-def test_a_image_alone_is_listed(mixed: Path) -> None:
+def test_a_single_image_is_listed(mixed: Path) -> None:
     images = list_images(str(mixed / "image-0001.png"))
     assert (images.root, images.names.to_pylist()) == (str(mixed), ["image-0001.png"])
 
@@ -68,9 +66,9 @@ def test_a_url_is_listed_and_read_like_a_folder(mixed: Path) -> None:
         images = list_images("memory://bucket/mixed")
         assert images.names.to_pylist() == BELOW + TOP
         assert read_bytes(images.root, BELOW[2]) == (mixed / BELOW[2]).read_bytes()
-        one = list_images("memory://bucket/mixed/*1.png")
-        assert len(one.names) == 1
-        assert read_bytes(one.root, one.names[0].as_py()) == (mixed / TOP[1]).read_bytes()
+        single = list_images("memory://bucket/mixed/*1.png")
+        assert len(single.names) == 1
+        assert read_bytes(single.root, single.names[0].as_py()) == (mixed / TOP[1]).read_bytes()
         store.pipe_file("/bucket/mixed/list.csv", b"file\nimage-0001.png\n")
         listed = list_images("memory://bucket/mixed/list.csv")
         assert read_bytes(listed.root, listed.names[0].as_py()) == (mixed / TOP[1]).read_bytes()
@@ -78,7 +76,7 @@ def test_a_url_is_listed_and_read_like_a_folder(mixed: Path) -> None:
         store.rm("/bucket", recursive=True)
 
 
-def test_of_a_file_too_long_no_more_is_read_than_shows_it(tmp_path: Path) -> None:
+def test_of_a_file_over_the_limit_one_more_byte_is_read(tmp_path: Path) -> None:
     with (tmp_path / "long.png").open("wb") as file:
         file.truncate(MAX_BYTES + 1000)
     assert len(read_bytes(str(tmp_path), "long.png")) == MAX_BYTES + 1
@@ -96,7 +94,7 @@ def test_the_hash_is_of_names_and_their_order(tmp_path: Path) -> None:
     assert len(hashes) == 4
 
 
-def test_what_cannot_be_listed_is_told_in_one_line(tmp_path: Path) -> None:
+def test_what_cannot_be_listed_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     table, text = tmp_path / "list.csv", tmp_path / "text.parquet"
     text.write_text("no Parquet")

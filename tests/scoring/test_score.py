@@ -1,4 +1,4 @@
-"""Scoring on one machine: rows, parts, going on, and what is refused."""
+"""Scoring on one machine: rows, parts, continuation, and what is refused."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pneumonia.core.errors import InputError
-from pneumonia.inference.answers import CheckedImage
-from pneumonia.inference.bundle import fetch_model, load_model
+from pneumonia.inference.bundle import fetch_model, load_files
+from pneumonia.inference.predictor import CheckedImage
 from pneumonia.scoring import output, score
 from pneumonia.scoring.images import list_images
-from pneumonia.scoring.score import DONE, Job, open_job, schema, score_here
+from pneumonia.scoring.score import SCORED, Job, open_job, schema, score_here
 from tests.pipeline.clone import clean_environment
 from tests.pipeline.imports import ROOT
 from tests.scoring.conftest import THRESHOLD, write_images, write_model
@@ -31,18 +31,18 @@ def job(images: Path, model: Path, where: Path, **given: Any) -> Job:
     return Job(list_images(str(images)), fetch_model(str(model)), str(where), **options)
 
 
-def done(task: Job, threads: int = 2) -> tuple[list[int], dict[str, int]]:
-    """Score what is left of a job: its parts, and the counts."""
-    left = open_job(task)
-    counts = sum(score_here(task, left, threads), score.Counts())
-    return left, dict(counts)
+def finish(task: Job, threads: int = 2) -> tuple[list[int], dict[str, int]]:
+    """Score the parts of a job that remain; these parts, and the counts."""
+    remaining = open_job(task)
+    counts = sum(score_here(task, remaining, threads), score.Counts())
+    return remaining, dict(counts)
 
 
 def hashes(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
 
 
-def test_a_image_has_a_row_and_what_is_wrong_is_in_it(
+def test_an_image_has_a_row_which_has_its_error(
     mixed: Path, small_model: Path, tmp_path: Path
 ) -> None:
     (mixed / "list.csv").write_text(
@@ -50,17 +50,17 @@ def test_a_image_has_a_row_and_what_is_wrong_is_in_it(
         "below/small.jpg\n"
     )
     task = job(mixed / "list.csv", small_model, tmp_path / "out")
-    _, counts = done(task)
+    _, counts = finish(task)
     assert counts == {
-        DONE: 3, "missing_file": 1, "unreadable_file": 1, "not_an_image": 1, "empty_file": 1
+        SCORED: 3, "missing_file": 1, "unreadable_file": 1, "not_an_image": 1, "empty_file": 1
     }  # fmt: skip
     rows = pd.read_parquet(tmp_path / "out").set_index("file")
     assert list(rows.index) == task.images.names.to_pylist()
     bright = rows.loc["image-0002.png"]
     grey = (40 + 2 * 160 // 3) / 255
-    # The graph takes the mean of its float32 pixels, which is off by a little.
+    # The mean of float32 pixels differs a little.
     assert bright["probability"] == pytest.approx(1 / (1 + math.exp(-4 * (grey - 0.4))), abs=1e-5)
-    [predicted] = load_model(task.model, 1).predictor.predict(
+    [predicted] = load_files(task.model, 1).predictor.predict_batch(
         [(mixed / "image-0002.png").read_bytes()]
     )
     assert bright["probability"] == predicted.probability
@@ -76,24 +76,24 @@ def test_a_image_has_a_row_and_what_is_wrong_is_in_it(
     assert rows.loc[rows["error"].isna(), "error_message"].isna().all()
     assert set(rows["threshold"]) == {THRESHOLD}
     assert set(rows["model"]) == {"small"}
-    sha256 = hashlib.sha256((small_model / "graph.onnx").read_bytes()).hexdigest()
+    sha256 = hashlib.sha256((small_model / "artifacts" / "graph.onnx").read_bytes()).hexdigest()
     assert set(rows["model_sha256"]) == {sha256}
 
 
-def test_a_failure_nobody_foresaw_stays_in_its_row(
+def test_an_unexpected_failure_stays_in_its_row(
     mixed: Path, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = score.Scorer._answer
+    original = score.Scorer._score
 
-    def answer(self: score.Scorer, name: str, image: CheckedImage) -> dict[str, Any]:
+    def fail_once(self: score.Scorer, name: str, image: CheckedImage) -> dict[str, Any]:
         if name == "image-0001.png":
             raise RuntimeError("out of order")
-        return whole(self, name, image)
+        return original(self, name, image)
 
-    monkeypatch.setattr(score.Scorer, "_answer", answer)
+    monkeypatch.setattr(score.Scorer, "_score", fail_once)
     (mixed / "list.csv").write_text("file\nbelow/small.jpg\nimage-0001.png\n")
-    _, counts = done(job(mixed / "list.csv", small_model, tmp_path / "out"))
-    assert counts == {DONE: 1, "unexpected": 1}
+    _, counts = finish(job(mixed / "list.csv", small_model, tmp_path / "out"))
+    assert counts == {SCORED: 1, "unexpected": 1}
     rows = pd.read_parquet(tmp_path / "out")
     assert rows["error_message"][1] == "RuntimeError: out of order"
 
@@ -103,7 +103,7 @@ def test_part_files_are_the_same_bytes_whatever_the_threads(
 ) -> None:
     write_images(tmp_path / "images", 7)
     for threads in (1, 3):
-        done(job(tmp_path / "images", small_model, tmp_path / f"out{threads}"), threads)
+        finish(job(tmp_path / "images", small_model, tmp_path / f"out{threads}"), threads)
     assert hashes(tmp_path / "out1") == hashes(tmp_path / "out3")
     names = sorted(hashes(tmp_path / "out1"))
     assert names == ["_score.json", *(output.part_name(number) for number in range(4))]
@@ -111,9 +111,9 @@ def test_part_files_are_the_same_bytes_whatever_the_threads(
     assert pq.read_schema(tmp_path / "out1" / names[1]).equals(schema(maps=False))
 
 
-def test_maps_come_on_demand(tmp_path: Path, small_model: Path) -> None:
+def test_maps_are_optional(tmp_path: Path, small_model: Path) -> None:
     write_images(tmp_path / "images", 2)
-    done(job(tmp_path / "images", small_model, tmp_path / "out", maps=True))
+    finish(job(tmp_path / "images", small_model, tmp_path / "out", maps=True))
     table = pq.read_table(tmp_path / "out")
     assert table.schema.equals(schema(maps=True))
     # The small graph's map is the image.
@@ -124,18 +124,18 @@ def test_finished_parts_are_not_scored_again(tmp_path: Path, small_model: Path) 
     write_images(tmp_path / "images", 7)
     out = tmp_path / "out"
     task = job(tmp_path / "images", small_model, out)
-    done(task)
+    finish(task)
     whole = hashes(out)
-    assert done(task) == ([], {})
+    assert finish(task) == ([], {})
     for number in (1, 3):
         (out / output.part_name(number)).unlink()
-    (out / f".{output.part_name(1)}.0{output.WRITING}").write_text("killed in the midst")
-    assert done(task) == ([1, 3], {DONE: 3})
-    score.close_job(task)
+    (out / f".{output.part_name(1)}.0{output.WRITING}").write_text("killed while writing")
+    assert finish(task) == ([1, 3], {SCORED: 3})
+    output.remove_leftovers(task.output)
     assert hashes(out) == whole
 
 
-def test_nothing_is_left_of_a_part_that_cannot_be_finished(
+def test_an_unfinished_part_leaves_no_file(
     tmp_path: Path, small_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_images(tmp_path / "images", 7)
@@ -163,7 +163,7 @@ def test_an_output_of_something_else_is_refused(
 ) -> None:
     write_images(tmp_path / "images", 3)
     task = job(tmp_path / "images", small_model, tmp_path / "out")
-    done(task)
+    finish(task)
     before = hashes(tmp_path / "out")
     write_images(tmp_path / "more", 4)
     other = {
@@ -196,7 +196,7 @@ def run(*arguments: object, folder: Path, **environment: str) -> subprocess.Comp
     )  # fmt: skip
 
 
-def test_the_command_scores_with_a_registered_model_and_goes_on(
+def test_the_command_scores_with_a_registered_model_and_continues(
     mixed: Path, model_folder: Path, tmp_path: Path
 ) -> None:
     arguments = ("mixed", "--output", "out", "--model", model_folder, "--rows", 4)
@@ -209,7 +209,7 @@ def test_the_command_scores_with_a_registered_model_and_goes_on(
     assert set(zip(rows["model"], rows["version"], strict=True)) == {("served", "1")}
     (tmp_path / "out" / output.part_name(1)).unlink()
     again = run(*arguments, folder=tmp_path)
-    assert again.stdout.startswith("7 images, 4 of them from before; 3 in ")
+    assert again.stdout.startswith("7 images, 4 of them scored before; 3 in ")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out"), rows)
 
 
@@ -217,11 +217,11 @@ def test_the_command_fetches_a_model_from_the_store(
     mixed: Path, model_folder: Path, tmp_path: Path
 ) -> None:
     store = f"sqlite:///{model_folder.parent}/mlflow.db"
-    found = run(
+    ran = run(
         "mixed", "--output", "out", "--model", "models:/served/1",
         folder=tmp_path, MLFLOW_TRACKING_URI=store,
     )  # fmt: skip
-    assert (found.returncode, found.stderr) == (0, "")
+    assert (ran.returncode, ran.stderr) == (0, "")
     rows = pd.read_parquet(tmp_path / "out")
     assert set(zip(rows["model"], rows["version"], strict=True)) == {("served", "1")}
 
@@ -230,13 +230,13 @@ def test_the_command_fetches_a_model_from_the_store(
     ("arguments", "message"),
     [
         (["gone", "--model", "."], "gone: no such folder or file"),
-        (["mixed", "--model", "mixed"], "--model mixed: no model of this project"),
+        (["mixed", "--model", "mixed"], "--model mixed: not a model of this project"),
         (["mixed", "--model", "models:/none@champion"], "--model models:/none@champion: "),
         (["mixed"], "params.yaml: no such file; run from the repository's root"),
         (["mixed", "--model", ".", "--rows", "0"], "--rows: should be at least 1"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_in_one_line(
+def test_wrong_input_is_refused_in_one_line(
     mixed: Path, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     ran = run(*arguments, "--output", "out", folder=tmp_path)

@@ -34,7 +34,7 @@ def server(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "MLFLOW_TRACKING_URI": f"sqlite:///{reproduced.path}/mlflow.db",
         "PYTHONPATH": f"{reproduced.path}/src",
     }
-    command = [sys.executable, "-m", "pneumonia.server.app", "--model", MODEL]
+    command = [sys.executable, "-m", "pneumonia", "serve", "--model", MODEL]
     with running(command, tmp_path_factory.mktemp("server"), environment) as (address, *_):
         yield address
 
@@ -101,8 +101,8 @@ def test_images_of_all_kinds_in_one_batch(browser: Browser, image: Path, tmp_pat
     (tmp_path / "notes.txt").write_text("no image")
     browser.choose(image, tmp_path / "image.dcm", tmp_path / "notes.txt")
     assert browser.texts("#rows .name") == ["image.png", "image.dcm", "notes.txt"]
-    assert set(browser.texts("#rows .answered")) <= {"NORMAL", "PNEUMONIA"}
-    assert browser.id("summary").text.endswith("1 without an answer")
+    assert set(browser.texts("#rows .predicted")) <= {"NORMAL", "PNEUMONIA"}
+    assert browser.id("summary").text.endswith("1 without a prediction")
     browser.all("#rows .name")[2].send_keys(Keys.ENTER)
     assert "JPEG" in browser.id("problem-text").text
 
@@ -110,7 +110,7 @@ def test_images_of_all_kinds_in_one_batch(browser: Browser, image: Path, tmp_pat
 def test_drawn_images_and_the_model_card_are_at_hand(browser: Browser, server: str) -> None:
     browser.id("all-samples").click()
     browser.settled()
-    assert len(browser.texts("#rows .answered")) == len(browser.all("#sample-list li"))
+    assert len(browser.texts("#rows .predicted")) == len(browser.all("#sample-list li"))
     card = browser.id("card-link").get_attribute("href")
     with urllib.request.urlopen(card, timeout=60) as response:
         assert "<html" in response.read().decode()

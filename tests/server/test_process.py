@@ -18,7 +18,7 @@ from tests.pipeline.clone import clean_environment
 from tests.pipeline.imports import ROOT
 from tests.server.rest import running
 
-COMMAND = [sys.executable, "-m", "pneumonia.server.app"]
+COMMAND = [sys.executable, "-m", "pneumonia", "serve"]
 IN_FLIGHT = 4
 
 
@@ -81,8 +81,8 @@ def test_a_stop_finishes_what_is_in_flight(
 def test_help_does_not_wait_for_mlflow() -> None:
     script = (
         "import sys\n"
-        "from pneumonia.server.app import main\n"
-        "try:\n    main(['--help'])\n"
+        "from pneumonia.cli import main\n"
+        "try:\n    main(['serve', '--help'])\n"
         "except SystemExit:\n"
         "    heavy = {'mlflow', 'pandas', 'fastapi', 'onnxruntime'} & set(sys.modules)\n"
         "    print('heavy:', *heavy)\n"

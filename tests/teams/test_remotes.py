@@ -113,7 +113,7 @@ def champion(clone: Clone) -> ModelVersion:
 
 def answers(clone: Clone, table: pd.DataFrame) -> list[dict[str, object]]:
     """What the champion that is served in a clone says of images."""
-    command = [sys.executable, "-m", "pneumonia.server.app", "--model", CHAMPION]
+    command = [sys.executable, "-m", "pneumonia", "serve", "--model", CHAMPION]
     with running(command, clone.path, {"PYTHONPATH": "src"}) as (address, _, _):
         urllib.request.urlopen(f"{address}/model", timeout=60).close()
         return ask(address, records(clone, table))

@@ -109,7 +109,7 @@ def test_the_pipeline_works_on_the_teams_server(
     assert registry(clone, team.login("reader"), "promote", "1")[0].endswith("already\n")
 
     images = champion_predictions(clone).head(2)
-    command = [sys.executable, "-m", "pneumonia.server.app", "--model", CHAMPION]
+    command = [sys.executable, "-m", "pneumonia", "serve", "--model", CHAMPION]
     # Artifacts come through the server: who serves has no key of the S3 behind it.
     with running(command, clone.path, team.login("reader")) as (address, _, _):
         said = ask(address, records(clone, images))
@@ -143,6 +143,6 @@ def test_a_wrong_password_gets_one_line(reproduced: Clone, team: TeamServer, pas
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     )
     assert registry(reproduced, login, "history") == ("", [f"registry: {refused}"])
-    served = reproduced.run("python", "-m", "pneumonia.server.app", "--model", CHAMPION, **login)
+    served = reproduced.run("python", "-m", "pneumonia", "serve", "--model", CHAMPION, **login)
     assert served.returncode == 1
     assert served.stderr.splitlines()[-1].startswith(f"serve: --model {CHAMPION}: {refused}")

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pneumonia.search.trials import Search
 
 
-DESCRIPTION = """Look for params with which a training ends with a higher validation AUC.
+DESCRIPTION = """Search for params that give a training a higher validation AUC.
 
-Trains on the prepared images with other values of what search.yaml names, ends trials that fall
-behind, and prints the experiment that repeats the best one. Stopped or killed and started again, it
-goes on. The test images have no part in it."""
+Trains on the prepared images with values from search.yaml, ends poor trials
+early, and prints the experiment that repeats the best trial. The same command
+continues after an interruption. The test images are not used."""
 DATA, AUDIT = Path("data/prepared"), Path("reports/visualize/leaks.json")
 FOLDER = Path("search")
 SEARCH_TAG = "pneumonia.search"
@@ -32,17 +32,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `pneumonia search`."""
     parser.description = DESCRIPTION
     parser.add_argument(
-        "stage", choices=("train_scratch", "train_transfer"), help="whose block is searched"
+        "stage",
+        choices=("train_scratch", "train_transfer"),
+        help="block of params that is searched",
     )
     parser.add_argument(
         "--space", type=Path, default=Path("search.yaml"), metavar="FILE",
-        help="what is tried (search.yaml)",
+        help="params and ranges to try (search.yaml)",
     )  # fmt: skip
     parser.add_argument(
         "--params", type=Path, default=Path("params.yaml"), metavar="FILE",
         help="params file (params.yaml)",
     )  # fmt: skip
-    parser.add_argument("--trials", type=int, help="how many in all (the file's `trials`)")
+    parser.add_argument(
+        "--trials", type=int, metavar="N", help="trials in total (`trials` of search.yaml)"
+    )
     parser.set_defaults(run=run)
 
 

@@ -1,4 +1,4 @@
-"""Every check can fail, and a model that sees the opacities passes all of them."""
+"""Every check can fail, and a model that sees the opacities passes all checks."""
 
 from __future__ import annotations
 
@@ -14,62 +14,62 @@ from pneumonia.evaluation.behaviour import (
     CHECKS,
     INVARIANCE,
     KINDS,
-    Answer,
     BehaviourImages,
-    Outcome,
+    CheckOutcome,
+    PredictImages,
     draw_images,
 )
 from tests.evaluation.behaviour.stand_ins import (
     THRESHOLD,
     border,
     brightness,
-    by_lot,
     constant,
     inverted,
     knowing,
+    random_probability,
     reader,
     sharpness,
 )
 
 MOVED, TURNED, EXPOSURE, CONTRAST, BLURRED, NOISY, JPEG, LARGER, CHANGE = (
-    one.name for one in CHECKS if one.kind == INVARIANCE
+    check.name for check in CHECKS if check.kind == INVARIANCE
 )
 ADDED, ERASED, DOUBLED, AUC, SENSITIVITY, SPECIFICITY = (
-    one.name for one in CHECKS if one.kind != INVARIANCE
+    check.name for check in CHECKS if check.kind != INVARIANCE
 )
-# What each of them fails, at least.
+# Checks that each stand-in must fail; it may fail others.
 FAILS = {
     "inverted": {ADDED, ERASED, DOUBLED, AUC, SENSITIVITY},
     "always pneumonia": {ADDED, ERASED, DOUBLED, AUC, SPECIFICITY},
     "never pneumonia": {ADDED, ERASED, DOUBLED, AUC, SENSITIVITY},
-    "by lot": {MOVED, TURNED, EXPOSURE, CONTRAST, BLURRED, NOISY, JPEG, LARGER, CHANGE, ADDED},
-    "reads the mean grey": {CHANGE, ADDED, ERASED, DOUBLED, AUC},
-    "reads the border": {EXPOSURE, CHANGE, ADDED, ERASED, DOUBLED, AUC},
-    "reads the finest detail": {TURNED, BLURRED, NOISY, JPEG, CHANGE, DOUBLED, AUC},
+    "random": {MOVED, TURNED, EXPOSURE, CONTRAST, BLURRED, NOISY, JPEG, LARGER, CHANGE, ADDED},
+    "sees only the mean grey": {CHANGE, ADDED, ERASED, DOUBLED, AUC},
+    "sees only the border": {EXPOSURE, CHANGE, ADDED, ERASED, DOUBLED, AUC},
+    "sees only the finest detail": {TURNED, BLURRED, NOISY, JPEG, CHANGE, DOUBLED, AUC},
 }
-# What a stand-in that always says the same cannot fail.
+# Checks that a constant stand-in cannot fail.
 STEADY = {MOVED, TURNED, EXPOSURE, CONTRAST, BLURRED, NOISY, JPEG, LARGER, CHANGE}
 
 
-def stand_ins(images: BehaviourImages) -> dict[str, Answer]:
+def stand_ins(images: BehaviourImages) -> dict[str, PredictImages]:
     return {
         "inverted": inverted(knowing(images)),
         "always pneumonia": constant(0.7),
         "never pneumonia": constant(0.3),
-        "by lot": by_lot,
-        "reads the mean grey": reader(brightness, images),
-        "reads the border": reader(border, images),
-        "reads the finest detail": reader(sharpness, images),
+        "random": random_probability,
+        "sees only the mean grey": reader(brightness, images),
+        "sees only the border": reader(border, images),
+        "sees only the finest detail": reader(sharpness, images),
     }
 
 
-def names_of_failed(answer: Answer, images: BehaviourImages) -> set[str]:
-    return {one.name for one in behaviour.check(answer, THRESHOLD, images) if not one.holds}
+def names_of_failed(predict: PredictImages, images: BehaviourImages) -> set[str]:
+    return {one.name for one in behaviour.run_checks(predict, THRESHOLD, images) if not one.holds}
 
 
 def test_a_model_that_sees_the_opacities_passes(images: BehaviourImages) -> None:
-    outcomes = behaviour.check(knowing(images), THRESHOLD, images)
-    assert behaviour.failed(outcomes) == []
+    outcomes = behaviour.run_checks(knowing(images), THRESHOLD, images)
+    assert behaviour.failures(outcomes) == []
     assert [one.kind for one in outcomes] == [one.kind for one in CHECKS]
     assert {one.kind for one in outcomes} == set(KINDS)
 
@@ -82,15 +82,15 @@ def test_a_broken_model_fails(name: str, images: BehaviourImages) -> None:
         assert not failed & STEADY
 
 
-def test_no_check_is_left_that_cannot_fail() -> None:
-    assert set.union(*FAILS.values()) == {one.name for one in CHECKS}
-    assert len({one.name for one in CHECKS}) == len(CHECKS)
+def test_every_check_can_fail() -> None:
+    assert set.union(*FAILS.values()) == {check.name for check in CHECKS}
+    assert len({check.name for check in CHECKS}) == len(CHECKS)
 
 
-def test_where_the_threshold_lies_decides(images: BehaviourImages) -> None:
-    answer = knowing(images)
+def test_the_threshold_matters(images: BehaviourImages) -> None:
+    predict = knowing(images)
     for threshold, failed in ((0.0, {SPECIFICITY}), (1.1, {SENSITIVITY})):
-        outcomes = behaviour.check(answer, threshold, images)
+        outcomes = behaviour.run_checks(predict, threshold, images)
         assert {one.name for one in outcomes if not one.holds} == failed
 
 
@@ -102,31 +102,31 @@ def test_where_the_threshold_lies_decides(images: BehaviourImages) -> None:
         (math.nan, AT_LEAST, False), (math.nan, AT_MOST, False),
     ],
 )  # fmt: skip
-def test_a_figure_at_the_bound_holds_and_none_does_not(
-    value: float, sign: str, holds: bool
-) -> None:
-    outcome = Outcome(INVARIANCE, "moved", value, sign, 0.9)
+def test_a_value_at_the_bound_holds_and_nan_does_not(value: float, sign: str, holds: bool) -> None:
+    outcome = CheckOutcome(INVARIANCE, "moved", value, sign, 0.9)
     assert outcome.holds is holds
     assert outcome.as_record()["value"] == (None if math.isnan(value) else value)
-    told = [] if holds else [f"moved {value:.3f}, not {sign} 0.9"]
-    assert behaviour.failed([outcome]) == told
+    expected = [] if holds else [f"moved {value:.3f}, not {sign} 0.9"]
+    assert behaviour.failures([outcome]) == expected
 
 
-def test_images_are_the_same_each_time_and_differ_in_one_thing() -> None:
+def test_images_are_reproducible_and_differ_in_one_thing() -> None:
     first, again = (draw_images(64, patients=2) for _ in range(2))
     for name, images in first.changed.items():
         assert images.shape == (4, 64, 64, 1)
         assert images.dtype == np.uint8
         assert np.array_equal(images, again.changed[name])
     assert first.labels.tolist() == [0, 0, 1, 1]
-    assert np.array_equal(first.other, again.other)
+    assert np.array_equal(first.swapped, again.swapped)
     assert np.array_equal(first.faint, again.faint)
-    assert (first.faint != first.plain[2:]).any(axis=(1, 2, 3)).all()
-    assert (first.other != first.plain).any(axis=(1, 2, 3)).all()
+    assert (first.faint != first.original[2:]).any(axis=(1, 2, 3)).all()
+    assert (first.swapped != first.original).any(axis=(1, 2, 3)).all()
 
 
-def test_a_image_moves_by_a_fiftieth_of_its_side_in_each_direction(images: BehaviourImages) -> None:
-    moved, plain = images.changed["moved"], images.plain
+def test_an_image_moves_by_a_fiftieth_of_its_side_in_each_direction(
+    images: BehaviourImages,
+) -> None:
+    moved, plain = images.changed["moved"], images.original
     assert np.array_equal(moved[0, :, 4:], plain[0, :, :-4])
     assert np.array_equal(moved[1, :, :-4], plain[1, :, 4:])
     assert np.array_equal(moved[2, 4:], plain[2, :-4])
@@ -136,5 +136,5 @@ def test_a_image_moves_by_a_fiftieth_of_its_side_in_each_direction(images: Behav
 
 def test_every_change_changes_images_a_little(images: BehaviourImages) -> None:
     for name, squares in images.changed.items():
-        far = np.abs(squares.astype(int) - images.plain).mean()
+        far = np.abs(squares.astype(int) - images.original).mean()
         assert 0 < far < 20, name

@@ -1,4 +1,4 @@
-"""MLproject: its entry points are the stages, and its parameters are knobs of params.yaml."""
+"""MLproject and `pneumonia run`: entry points are stages, their parameters those of params.yaml."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mlflow.entities import Run
 from mlflow.projects._project_spec import load_project
 
 from pneumonia import mlproject
+from pneumonia.cli import main
 from pneumonia.core.config import load_params
 from pneumonia.core.errors import InputError
 from tests.pipeline.clone import Clone
@@ -26,12 +27,13 @@ POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
 STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 
 
-def test_there_is_an_entry_point_a_stage_the_pipeline_and_the_server() -> None:
-    assert {"main", *STAGES, "serve"} <= set(POINTS)
+def test_entry_points_are_the_pipeline_the_stages_and_two_verbs() -> None:
+    assert set(POINTS) == {"main", *STAGES, "serve", "score"}
+    assert list(mlproject.STAGES) == STAGES
 
 
 @pytest.mark.parametrize("name", ["main", *STAGES])
-def test_every_parameter_is_a_knob_of_its_type_and_is_left_alone_by_default(name: str) -> None:
+def test_every_parameter_is_a_param_of_its_type_and_unchanged_by_default(name: str) -> None:
     point = load_project(str(ROOT)).get_entry_point(name)
     command = point.compute_command({}, None)
     options = re.findall(r"--(\S+) ''", command)
@@ -42,24 +44,27 @@ def test_every_parameter_is_a_knob_of_its_type_and_is_left_alone_by_default(name
         for part in key.split("."):
             value = getattr(value, part)
         assert parameter.type == ("string" if isinstance(value, str) else "float")
-        # Given what it is already, it is a value like any other.
-        [(set_key, _)] = mlproject.knobs(SHIPPED, name, [f"--{option}", str(value)]).items()
+        # The value in params.yaml is a value like any other.
+        [(set_key, _)] = mlproject.read_knobs(SHIPPED, name, [f"--{option}", str(value)]).items()
         assert set_key == key
-    assert mlproject.knobs(SHIPPED, name, [x for one in options for x in (f"--{one}", "")]) == {}
+    assert (
+        mlproject.read_knobs(SHIPPED, name, [x for one in options for x in (f"--{one}", "")]) == {}
+    )
 
 
-def test_the_server_offers_the_champion_of_the_params() -> None:
-    model = POINTS["serve"]["parameters"]["model"]["default"]
-    assert model == f"models:/{SHIPPED.evaluate.registered_model}@champion"
+@pytest.mark.parametrize("name", ["serve", "score"])
+def test_the_default_model_is_the_champion_of_the_params(name: str) -> None:
+    model = POINTS[name]["parameters"]["model"]["default"]
+    assert model == f"models:/{SHIPPED.register.registered_model}@champion"
 
 
-def test_values_reach_dvc_as_they_were_meant() -> None:
+def test_values_reach_dvc_unchanged() -> None:
     given = [
         "--threshold", "sensitivity>=0.95", "--train_scratch.widths", "[8, 16]",
-        "--prepare.official_test", "false", "--train_scratch.learning_rate", "1e-3",
+        "--prepare.official_test=false", "--train_scratch.learning_rate", "1e-3",
         "--data.patient_pattern", r"^(?P<patient>\d+)",
     ]  # fmt: skip
-    assert mlproject.knobs(SHIPPED, "evaluate", given) == {
+    assert mlproject.read_knobs(SHIPPED, "evaluate", given) == {
         "evaluate.threshold": '"sensitivity>=0.95"',
         "train_scratch.widths": "[8, 16]",
         "prepare.official_test": "false",
@@ -69,7 +74,7 @@ def test_values_reach_dvc_as_they_were_meant() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "option", "value", "told"),
+    ("stage", "option", "value", "message"),
     [
         ("evaluate", "--threshold", "[", "evaluate.threshold: input should be youden"),
         ("train_scratch", "--epochs", "many", "train_scratch.epochs: input should be a valid"),
@@ -78,12 +83,41 @@ def test_values_reach_dvc_as_they_were_meant() -> None:
         ("main", "--epochs", "2", "epochs: unknown key; known here: data, prepare"),
     ],
 )
-def test_a_wrong_value_is_told_before_anything_runs(
-    stage: str, option: str, value: str, told: str
+def test_a_wrong_value_is_refused_before_anything_runs(
+    stage: str, option: str, value: str, message: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        mlproject.knobs(SHIPPED, stage, [option, value])
-    assert told in str(caught.value)
+        mlproject.read_knobs(SHIPPED, stage, [option, value])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("words", [["--epochs"], ["2"], ["epochs", "2"], ["--epochs", "2", "x"]])
+def test_a_key_without_a_value_is_refused(words: list[str]) -> None:
+    with pytest.raises(InputError, match="should be --KEY VALUE, for each param"):
+        mlproject.read_knobs(SHIPPED, "train_scratch", words)
+
+
+def test_the_command_calls_dvc_and_has_its_exit_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls = []
+
+    def call(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        calls.append(command[1:])
+        return subprocess.CompletedProcess(command, 7)
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(subprocess, "run", call)
+    assert main(["run", "main"]) == 7
+    assert main(["run", "train_scratch", "--epochs", "2", "--augment.gamma=0.3"]) == 7
+    values = ["-S", "train_scratch.epochs=2", "-S", "augment.gamma=0.3"]
+    assert calls == [
+        ["-m", "dvc", "repro"], ["-m", "dvc", "exp", "run", *values, "train_scratch"]
+    ]  # fmt: skip
+    assert main(["run", "train_scratch", "--epochs", "0"]) == 1
+    assert len(calls) == 2
+    message = "run: train_scratch.epochs: input should be greater than or equal to 1, not 0\n"
+    assert capsys.readouterr().err == message
 
 
 def mlflow_run(clone: Clone, uri: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -109,7 +143,7 @@ def test_mlflow_runs_a_stage_with_and_without_values(reproduced: Clone, tmp_path
     ran = mlflow_run(clone, ".", "-e", "train_scratch", "-P", "epochs=0")
     assert ran.returncode == 1
     wrong = "train_scratch.epochs: input should be greater than or equal to 1, not 0"
-    assert f"train_scratch: {wrong}" in ran.stderr.splitlines()
+    assert f"run: {wrong}" in ran.stderr.splitlines()
     assert (clone.path / "params.yaml").read_text() == params
 
     ran = mlflow_run(clone, ".", "-e", "train_scratch", "-P", "epochs=2", "-P", "augment.gamma=0.3")
@@ -121,8 +155,8 @@ def test_mlflow_runs_a_stage_with_and_without_values(reproduced: Clone, tmp_path
     assert (run.data.params["epochs"], run.data.params["augment.gamma"]) == ("2", "0.3")
     assert run.data.tags["dvc.exp_name"] in run.info.run_name
     assert run.info.status == "FINISHED"
-    found = load_params(clone.path / "params.yaml").train_scratch
-    assert (found.epochs, found.augment.gamma) == (2, 0.3)
+    changed = load_params(clone.path / "params.yaml")
+    assert (changed.train_scratch.epochs, changed.augment.gamma) == (2, 0.3)
 
     serve = 'mlflow run . --env-manager local -e serve -P port="$2"'
     with running(["bash", "-c", serve, "serve"], clone.path, {}) as (address, _, _):
@@ -132,7 +166,7 @@ def test_mlflow_runs_a_stage_with_and_without_values(reproduced: Clone, tmp_path
 @pytest.mark.slow
 @pytest.mark.long
 def test_mlflow_runs_the_pipeline_of_a_git_repository(reproduced: Clone, tmp_path: Path) -> None:
-    # Git finds project.git under the name without it; MLflow takes a folder that is there as it is.
+    # Git adds .git to the name that it is given; MLflow would use an existing folder as it is.
     bare = tmp_path / "project.git"
     cloned = reproduced.run("git", "clone", "--quiet", "--bare", ".", str(bare))
     assert cloned.returncode == 0, cloned.stderr
@@ -146,8 +180,8 @@ def test_mlflow_runs_the_pipeline_of_a_git_repository(reproduced: Clone, tmp_pat
     assert {"test_auc", "val_brier"} < set(run.data.metrics)
     [fetched] = re.findall(r"Fetching project from \S+ into (\S+) ===", ran.stderr)
     shutil.rmtree(fetched)
-    # What the clone made outlasts it.
+    # The outputs in the store remain when the clone is removed.
     client = MlflowClient(f"sqlite:///{elsewhere.path}/mlflow.db")
     assert client.download_artifacts(run.info.run_id, "evaluate", str(tmp_path))
-    champion = client.get_model_version_by_alias(SHIPPED.evaluate.registered_model, "champion")
+    champion = client.get_model_version_by_alias(SHIPPED.register.registered_model, "champion")
     assert client.get_run(champion.run_id).info.status == "FINISHED"

@@ -1,4 +1,4 @@
-"""Two revisions side by side: paired where the images are the same, and loud about noise."""
+"""`pneumonia compare`: two revisions, paired by image if both scored the same images."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_paired_difference_is_that_of_the_comparison_of_two_models() -> None:
     assert change.difference[0] == pytest.approx(reference.auc.difference, abs=1e-12)
 
 
-def test_pairing_tells_apart_what_other_images_cannot() -> None:
+def test_pairing_detects_differences_that_other_images_cannot() -> None:
     first, second, others = revision("a", 0.8), revision("b", 1.0), revision("c", 1.0, seed=1)
     assert same_images(first, second)
     assert not same_images(first, others)
@@ -98,12 +98,12 @@ def test_an_experiment_is_compared_with_the_commit_that_it_came_from(
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert clone.run("git", "checkout", "--", ".").returncode == 0
 
-    told = clone.run("pneumonia", "compare", "HEAD", "other", PYTHONPATH="src")
-    assert told.returncode == 0, told.stderr
-    assert "A = HEAD, B = other" in told.stdout
-    assert "evaluate.bootstrap  100 -> 120" in told.stdout
-    assert "differences are paired" in told.stdout
-    lines = [line for line in told.stdout.splitlines() if line.endswith("noise")]
+    ran = clone.run("pneumonia", "compare", "HEAD", "other", PYTHONPATH="src")
+    assert ran.returncode == 0, ran.stderr
+    assert "A = HEAD, B = other" in ran.stdout
+    assert "evaluate.bootstrap  100 -> 120" in ran.stdout
+    assert "differences are paired" in ran.stdout
+    lines = [line for line in ran.stdout.splitlines() if line.endswith("noise")]
     assert len(lines) == 2 * len(SHOWN)
     assert all("+0.000 [+0.000, +0.000]  within noise" in line for line in lines)
 

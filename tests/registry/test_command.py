@@ -1,4 +1,4 @@
-"""The command line without a store: its help and its mistakes."""
+"""`pneumonia promote`, `rollback` and `history` without a store: their help and wrong usage."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tests.pipeline.clone import clean_environment
 from tests.pipeline.imports import ROOT
 
 WITHOUT_MLFLOW = """
-import runpy, sys
+import sys
 sys.modules["mlflow"] = None  # an import of it fails
-sys.argv = ["registry", *sys.argv[1:]]
-runpy.run_module("pneumonia.registry.champion", run_name="__main__")
+from pneumonia.cli import main
+sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -27,19 +27,21 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "told"),
+    ("arguments", "status", "message"),
     [
-        (["--help"], 0, "promote"),
-        (["promote", "--help"], 0, "its number"),
-        ([], 2, "the following arguments are required: command"),
-        (["promote"], 2, "the following arguments are required: version"),
-        (["--params", "nowhere.yaml", "rollback"], 1, "registry: nowhere.yaml: no such file"),
+        (["promote", "--help"], 0, "number of the version"),
+        (["rollback", "--help"], 0, "MLFLOW_TRACKING_URI"),
+        (["history", "--help"], 0, "the latest is last"),
+        (["promote"], 2, "the following arguments are required: VERSION"),
+        (["rollback", "--params", "nowhere.yaml"], 1, "rollback: nowhere.yaml: no such file"),
     ],
 )
-def test_help_and_mistakes_need_no_store(arguments: list[str], status: int, told: str) -> None:
+def test_help_and_wrong_usage_need_no_store(
+    arguments: list[str], status: int, message: str
+) -> None:
     ran = run(*arguments)
     assert ran.returncode == status
-    assert told in ran.stdout + ran.stderr
+    assert message in ran.stdout + ran.stderr
     assert "Traceback" not in ran.stderr
 
 
@@ -50,4 +52,4 @@ def test_make_promote_needs_a_version() -> None:
         cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode != 0
-    assert ran.stderr.splitlines()[0] == "say which version: make promote VERSION=2"
+    assert ran.stderr.splitlines()[0] == "give a version: make promote VERSION=2"
