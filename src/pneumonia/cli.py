@@ -115,7 +115,8 @@ class _PrintCompletion(argparse.Action):
             import shtab
         except ImportError:
             parser.exit(1, f"{COMPLETION}: shtab is not installed; `pip install shtab`\n")
-        for verb in next(a.choices for a in parser._actions if a.dest == "verb").values():
+        verbs: Any = next(action for action in parser._actions if action.dest == "verb")
+        for verb in verbs.choices.values():
             for action in verb._actions:
                 if action.metavar in FILES:
                     action.complete = shtab.FILE
