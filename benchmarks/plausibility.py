@@ -29,7 +29,7 @@ from pneumonia.images.decoding import DecodedImage, decode, encode_png
 from pneumonia.images.limits import ImageError
 from pneumonia.inference.plausibility import IMAGES, Plausibility, fit
 from pneumonia.inference.warnings import warn
-from tests.server.drawings import DRAWINGS
+from tests.inference.drawings import DRAWINGS
 
 ROOT = Path(__file__).parents[1]
 SOME = 200  # test images that are changed
@@ -124,7 +124,7 @@ def main() -> None:
     splits = {name: load_images(options.data, table[table["split"] == name].head(IMAGES))
               for name in ("train", "val", "test")}  # fmt: skip
     begin = time.perf_counter()
-    statistics = fit(splits["train"], splits["val"])
+    statistics = fit(splits["train"], splits["val"], shifted)
     print(f"fitted to {len(splits['train'])} and {len(splits['val'])} images "
           f"in {time.perf_counter() - begin:.0f} s")  # fmt: skip
     test = splits["test"]

@@ -34,7 +34,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.preparing import cpu_seconds, memory
-from pneumonia.inference.bundle import Files
+from pneumonia.inference.bundle import ModelFiles
 from pneumonia.scoring.score import Counts
 
 MODEL = "models:/pneumonia-chest-xray@champion"
@@ -133,19 +133,19 @@ def measure(way: str, folder: Path, model: str) -> dict[str, float]:
             cluster.shutdown()
 
 
-def bare(files: Files, names: list[Path], with_warnings: bool) -> Iterator[Counts]:
+def bare(files: ModelFiles, names: list[Path], with_warnings: bool) -> Iterator[Counts]:
     """The loop that anybody would write, on one core."""
     from pneumonia.images.decoding import decode
-    from pneumonia.inference.bundle import load_model
+    from pneumonia.inference.bundle import load_files
     from pneumonia.inference.warnings import warn
 
-    served = load_model(files, 1)
-    graph, one = served.predictor.graph, Counter(["image"])
+    model = load_files(files, 1)
+    graph, one = model.predictor.graph, Counter(["image"])
     for name in names:
         payload = name.read_bytes()
         decoded = decode(payload, graph.size)
         if with_warnings:
-            warn(payload, decoded, served.plausibility)
+            warn(payload, decoded, model.predictor.plausibility)
         graph.run(decoded.pixels[None, ..., None], on_one_core=True)
         yield one
 

@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pneumonia.models.devices import LOST, training_host
+from pneumonia.models.devices import HOST_LOST, training_host
 from pneumonia.server.limits import Limits, read_limits
 from pneumonia.server.shutdown import REFUSING
 from tests.pipeline.imports import ROOT
@@ -76,9 +76,9 @@ def test_a_stop_waits_longer_than_a_request_may_take() -> None:
     environment = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
     limits = read_limits(environment)
     assert environment.keys() == {"PNEUMONIA_MAX_SECONDS", "PNEUMONIA_DRAIN_SECONDS"}
-    assert pod["terminationGracePeriodSeconds"] > limits.drain + REFUSING + limits.seconds
+    assert pod["terminationGracePeriodSeconds"] > limits.drain_seconds + REFUSING + limits.seconds
     grace = int(COMPOSE["services"]["model"]["stop_grace_period"].rstrip("s"))
-    assert grace > Limits().drain + REFUSING + Limits().seconds
+    assert grace > Limits().drain_seconds + REFUSING + Limits().seconds
 
 
 def test_prometheus_asks_the_model_of_the_compose_file() -> None:
@@ -119,7 +119,7 @@ def test_a_lost_host_is_no_failure_of_the_others() -> None:
         for rule in job["podFailurePolicy"]["rules"]
         for code in rule.get("onExitCodes", {"values": []})["values"]
     }
-    assert answers == {LOST: "Ignore", 1: "FailJob", 255: "FailJob"}
+    assert answers == {HOST_LOST: "Ignore", 1: "FailJob", 255: "FailJob"}
     [container] = job["template"]["spec"]["containers"]
     stage = next(one["value"] for one in container["env"] if one["name"] == "STAGE")
     assert (ROOT / f"stages/{stage}.py").is_file()

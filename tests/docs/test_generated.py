@@ -53,4 +53,7 @@ def test_every_route_has_its_place() -> None:
     assert {"POST /predict", "POST /invocations", "GET /metrics"} <= set(
         re.findall(r"^## (.+)$", text, re.MULTILINE)
     )
-    assert "| 429 | Too much in flight; see Retry-After. | [Refused](#refused) |" in text
+    assert (
+        "| 429 | Too many requests or bytes in progress; see Retry-After. | [ErrorBody](#errorbody) |"
+        in text
+    )

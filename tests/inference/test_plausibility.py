@@ -20,12 +20,12 @@ from pneumonia.core.errors import InputError
 from pneumonia.evaluation.shifts import SHIFTS, shifted
 from pneumonia.images.decoding import decode, encode_png
 from pneumonia.inference.plausibility import Plausibility, PlausibilityVerdict, fit, load
+from tests.inference.drawings import DRAWINGS
+from tests.inference.images import SIZE, fitted, held_out, images
 from tests.pipeline.imports import ROOT
-from tests.server.drawings import DRAWINGS
-from tests.server.images import SIZE, fitted, held_out, images
 
 NAMES = [field.name for field in fields(Plausibility)]
-FINE = PlausibilityVerdict(plausible=True, wrong="", exposed=True)
+FINE = PlausibilityVerdict(plausible=True, orientation="", exposed=True)
 Turn = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
@@ -44,7 +44,7 @@ def test_images_of_another_hospital_are_chest_images(shift: str, strength: str) 
     ids = [str(number) for number in range(len(held_out()))]
     seen = verdicts(shifted(held_out()[..., None], ids, shift, strength, seed=3)[..., 0])
     assert sum(not one.plausible for one in seen) <= 1
-    assert not any(one.wrong for one in seen)
+    assert not any(one.orientation for one in seen)
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
@@ -53,7 +53,7 @@ def test_drawings_of_other_things_are_no_chest_images(name: str) -> None:
     for picture in drawn:
         verdict = fitted().judge(decode(encode_png(picture), SIZE).pixels)
         assert not verdict.plausible
-        assert verdict.wrong == ""
+        assert verdict.orientation == ""
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_each_of_the_three_figures_refuses_on_its_own(alone: str, name: str) -> 
 def test_a_image_that_came_wrong_is_known_and_said_how(wrong: str, turn: Turn) -> None:
     for image in held_out():
         verdict = fitted().judge(turn(image))
-        assert (verdict.plausible, verdict.wrong) == (True, wrong)
+        assert (verdict.plausible, verdict.orientation) == (True, wrong)
 
 
 def test_a_black_rim_is_no_part_of_the_image() -> None:
@@ -96,7 +96,9 @@ def test_a_black_rim_is_no_part_of_the_image() -> None:
 @pytest.mark.parametrize("grey", [0, 5, 128, 255])
 def test_a_blank_picture_is_no_image(grey: int) -> None:
     blank = np.full((SIZE, SIZE), grey, np.uint8)
-    assert fitted().judge(blank) == PlausibilityVerdict(plausible=False, wrong="", exposed=False)
+    assert fitted().judge(blank) == PlausibilityVerdict(
+        plausible=False, orientation="", exposed=False
+    )
 
 
 def test_exposure_is_told_apart_from_what_is_shown() -> None:
@@ -126,7 +128,7 @@ def test_a_image_moved_on_black_ground_stays_what_it_is(image: int, down: int, r
 @pytest.mark.slow
 def test_the_same_images_give_the_same_bytes_with_one_thread_and_with_all(tmp_path: Path) -> None:
     script = (
-        "from pathlib import Path; from tests.server.images import fitted;"
+        "from pathlib import Path; from tests.inference.images import fitted;"
         f"fitted().save(Path({str(tmp_path / 'other.npz')!r}))"
     )
     environment = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "OPENBLAS_NUM_THREADS": "1"}
@@ -149,7 +151,7 @@ def test_what_was_loaded_judges_like_what_was_saved(tmp_path: Path) -> None:
 def test_a_image_or_two_are_fitted_without_a_division_by_nothing() -> None:
     some = images()[:1][..., None]
     for train in (some, np.zeros_like(some)):
-        statistics = fit(train, train)
+        statistics = fit(train, train, shifted)
         assert all(np.isfinite(getattr(statistics, name)).all() for name in NAMES)
 
 
@@ -173,7 +175,7 @@ def test_a_damaged_file_is_refused_in_one_line(
     try:
         found = load(path)
     except InputError as error:
-        assert str(error).startswith(f"{path}: no statistics of images (")
+        assert str(error).startswith(f"{path}: not a file of image statistics (")
         assert "\n" not in str(error)
     else:
         # A bit of the archive's own dates and flags: the statistics are unharmed.
@@ -196,7 +198,7 @@ def test_statistics_of_another_kind_are_refused(
 ) -> None:
     replace(fitted(), **{name: value}).save(tmp_path / "other.npz")
     with pytest.raises(
-        InputError, match=r"no statistics of images \(.* is not as it was written\)"
+        InputError, match=r"not a file of image statistics \(.* has the wrong form\)"
     ):
         load(tmp_path / "other.npz")
 
@@ -206,5 +208,5 @@ def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     trap = np.empty((), object)
     trap[()] = re.compile("never")
     np.savez(tmp_path / "trap.npz", **(arrays_of | {"mean": trap}))
-    with pytest.raises(InputError, match="no statistics of images"):
+    with pytest.raises(InputError, match="not a file of image statistics"):
         load(tmp_path / "trap.npz")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pneumonia.inference.answers import encode_png_fast
+from pneumonia.inference.overlay import encode_png_fast
 
 MODES = {(): "L", (3,): "RGB", (4,): "RGBA"}
 

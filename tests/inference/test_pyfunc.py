@@ -30,10 +30,10 @@ def write_graph(path: Path) -> None:
     """A graph whose logit is the mean grey of the image less 0.4, and whose map is the image."""
     nodes = [
         helper.make_node("Cast", ["image"], ["levels"], to=TensorProto.FLOAT),
-        helper.make_node("Div", ["levels", "white"], ["image"]),
-        helper.make_node("ReduceMean", ["image", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Div", ["levels", "white"], ["scaled"]),
+        helper.make_node("ReduceMean", ["scaled", "axes"], ["mean"], keepdims=0),
         helper.make_node("Sub", ["mean", "middle"], ["logit"]),
-        helper.make_node("Squeeze", ["image", "channel"], ["map"]),
+        helper.make_node("Squeeze", ["scaled", "channel"], ["map"]),
     ]
     constants = [
         helper.make_tensor("white", TensorProto.FLOAT, [], [255.0]),

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from pneumonia.datasets import phantom
 from pneumonia.images.decoding import decode, encode_png
 from pneumonia.inference.plausibility import Plausibility
-from pneumonia.inference.warnings import Warning, warn
+from pneumonia.inference.warnings import ImageWarning, warn
 from tests.images.dicom_files import dicom_bytes
-from tests.server.drawings import DRAWINGS
-from tests.server.images import HELD_OUT, SIZE, fitted
+from tests.inference.drawings import DRAWINGS
+from tests.inference.images import HELD_OUT, SIZE, fitted
 
 Picture = NDArray[np.uint8]
 
@@ -27,7 +27,7 @@ def image(number: int = 0, size: int = SIZE) -> Picture:
     return phantom.draw(7, HELD_OUT.start + number, size).pixels
 
 
-def of_file(payload: bytes, statistics: Plausibility | None) -> list[Warning]:
+def of_file(payload: bytes, statistics: Plausibility | None) -> list[ImageWarning]:
     return warn(payload, decode(payload, SIZE), statistics)
 
 

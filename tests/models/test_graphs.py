@@ -21,7 +21,7 @@ from pneumonia.images.decoding import encode_png
 from pneumonia.inference.operating_point import OperatingPoint
 from pneumonia.inference.predictor import Graph, Predictor
 from pneumonia.models import efficientnet_lite, scratch, transfer
-from pneumonia.models.export import NOTHING_FOUND, export
+from pneumonia.models.export import LOGIT_OFFSET, export
 
 SIDE = 64
 CLOSE = 5e-5  # two libraries, single precision, fifty layers
@@ -126,12 +126,12 @@ def test_evidence_and_the_logit_of_nothing_add_up_to_the_logit(
     [kernel] = network(name).get_layer("evidence").get_weights()
     cells = activations.shape[1] * activations.shape[2]
     evidence = activations @ kernel[:, 0] / cells
-    assert evidence.sum(axis=(1, 2)) + NOTHING_FOUND == pytest.approx(logit, abs=1e-4)
+    assert evidence.sum(axis=(1, 2)) + LOGIT_OFFSET == pytest.approx(logit, abs=1e-4)
     logits, maps = Graph(graphs[name]).run(IMAGES)
     assert maps == pytest.approx(np.maximum(evidence, 0), abs=CLOSE)
     # What the map leaves out is what spoke against pneumonia.
     against = np.minimum(evidence, 0).sum(axis=(1, 2))
-    assert maps.sum(axis=(1, 2)) + against + NOTHING_FOUND == pytest.approx(logits, abs=1e-4)
+    assert maps.sum(axis=(1, 2)) + against + LOGIT_OFFSET == pytest.approx(logits, abs=1e-4)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -169,7 +169,7 @@ def test_a_predictor_answers_as_its_graph_does(graphs: dict[str, Path]) -> None:
     lowest, middle, _ = np.sort(1 / (1 + np.exp(-logits.astype(np.float64) / 2 - 0.25)))
     threshold = (lowest + middle) / 2
     predictor = Predictor(graph, OperatingPoint(0.5, 0.25, threshold, 1.0))
-    answers = predictor.predict([encode_png(image[..., 0]) for image in IMAGES])
+    answers = predictor.predict_batch([encode_png(image[..., 0]) for image in IMAGES])
     for row, answer in enumerate(answers):
         assert answer.logit == pytest.approx(logits[row], abs=1e-5)
         assert answer.probability == pytest.approx(
@@ -179,7 +179,7 @@ def test_a_predictor_answers_as_its_graph_does(graphs: dict[str, Path]) -> None:
         assert np.array_equal(answer.image, IMAGES[row, ..., 0])
         assert answer.heat_map == pytest.approx(maps[row], abs=1e-5)
     assert [answer.label for answer in answers].count("PNEUMONIA") == 2
-    assert predictor.predict([]) == []
+    assert predictor.predict_batch([]) == []
 
 
 def test_the_networks_end_at_their_strides() -> None:

@@ -133,8 +133,8 @@ def _point() -> dict[str, Any]:
 def _write_graph(path: Path, weights: NDArray[np.float32]) -> None:
     size = weights.shape[1]
     nodes = [
-        helper.make_node("Cast", ["image"], ["image"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["image", "weights"], ["weighed"]),
+        helper.make_node("Cast", ["image"], ["levels"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["levels", "weights"], ["weighed"]),
         helper.make_node("ReduceSum", ["weighed", "axes"], ["logit"], keepdims=0),
         helper.make_node("Squeeze", ["weighed", "channel"], ["map"]),
     ]

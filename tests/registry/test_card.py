@@ -9,7 +9,7 @@ import mlflow
 
 from pneumonia.inference.plausibility import Plausibility, load
 from tests.registry.candidates import Images, make_candidate, submit
-from tests.server.images import fitted
+from tests.inference.images import fitted
 
 
 def test_the_card_is_registered_with_the_model(
@@ -46,7 +46,7 @@ def test_the_statistics_of_images_are_registered_with_the_model_and_tell_version
 
     def served(version: str) -> Plausibility | None:
         model = mlflow.pyfunc.load_model(f"models:/with-statistics/{version}")
-        return model.unwrap_python_model().served.plausibility
+        return model.unwrap_python_model().bundle.predictor.plausibility
 
     found = served("3")
     assert found is not None

@@ -14,7 +14,7 @@ from pneumonia.registry import registration
 from pneumonia.tracking import runs
 from pneumonia.tracking.store import connected
 from tests.conftest import SIZE
-from tests.server.test_model import write_graph
+from tests.inference.test_pyfunc import write_graph
 from tests.registry.candidates import make_candidate, some_images
 from tests.tracking.stores import use
 
@@ -39,7 +39,10 @@ def register_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (report / "model_card.html").write_text("<!doctype html><title>Card</title>")
     (report / "intervals.csv").write_text(INTERVALS)
     candidate = replace(
-        candidate, graph_sha256=Graph(candidate.graph).sha256, point=POINT, evaluation=report,
+        candidate,
+        graph_sha256=Graph(candidate.graph).sha256,
+        point=POINT,
+        evaluation=report,
         card=report,
     )
     with use(f"sqlite:///{folder}/mlflow.db", monkeypatch), connected():

@@ -155,7 +155,7 @@ def test_a_images_error_holds_nothing_of_the_image(client: TestClient, image: by
 
 
 def test_every_reason_of_a_bad_image_has_a_mend() -> None:
-    sources = [path.read_text() for path in (ROOT / "src/pneumonia/data").glob("*.py")]
+    sources = [path.read_text() for path in (ROOT / "src/pneumonia/images").glob("*.py")]
     for code in REMEDIES:
         told = image_error(ImageError("12x3 px", code))
         assert told["message"].startswith("12x3 px: ") == code.startswith("too_")

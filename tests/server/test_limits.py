@@ -1,4 +1,4 @@
-"""The gate: what is over a limit is refused before it costs, and leaves nothing behind."""
+"""A request over a limit is refused before it costs anything, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from pneumonia.core.errors import InputError
 from pneumonia.server.errors import RequestError
-from pneumonia.server.limits import Gate, Limits, read_limits
+from pneumonia.server.limits import Limits, LimitsMiddleware, read_limits
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -48,7 +48,7 @@ def post(length: int | None = None, method: str = "POST") -> dict[str, Any]:
 
 
 async def through(
-    gate: Gate, sender: Sender, scope: dict[str, Any] | None = None
+    gate: LimitsMiddleware, sender: Sender, scope: dict[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     answers: list[dict[str, Any]] = []
 
@@ -59,37 +59,39 @@ async def through(
     return answers
 
 
-def refusal(gate: Gate, sender: Sender, scope: dict[str, Any] | None = None) -> RequestError:
+def refusal(
+    gate: LimitsMiddleware, sender: Sender, scope: dict[str, Any] | None = None
+) -> RequestError:
     with pytest.raises(RequestError) as raised:
         asyncio.run(through(gate, sender, scope))
-    assert (gate.requests, gate.held) == (0, 0)
+    assert (gate.requests, gate.held_bytes) == (0, 0)
     return raised.value
 
 
 def test_a_body_within_the_limits_arrives_whole() -> None:
-    gate = Gate(take, Limits(body=6))
+    gate = LimitsMiddleware(take, Limits(body_bytes=6))
     [message] = asyncio.run(through(gate, Sender(b"abc", b"", b"def")))
     assert message == {"type": "http.request", "body": b"abcdef", "more_body": False}
-    assert (gate.requests, gate.held) == (0, 0)
+    assert (gate.requests, gate.held_bytes) == (0, 0)
 
 
 def test_a_long_body_is_refused_by_its_header_before_it_is_read() -> None:
     sender = Sender(b"abcdefg")
-    assert refusal(Gate(take, Limits(body=6)), sender, post(7)).status == 413
+    assert refusal(LimitsMiddleware(take, Limits(body_bytes=6)), sender, post(7)).status == 413
     assert sender.asked == 0
 
 
 def test_a_long_body_without_a_length_is_refused_where_it_passes_the_limit() -> None:
     sender = Sender(*[b"abc"] * 100)
-    assert refusal(Gate(take, Limits(body=6)), sender).status == 413
+    assert refusal(LimitsMiddleware(take, Limits(body_bytes=6)), sender).status == 413
     assert sender.asked == 3
 
 
 def test_a_sender_that_goes_away_is_not_answered() -> None:
-    gate = Gate(take, Limits())
+    gate = LimitsMiddleware(take, Limits())
     sender = Sender(b"abc", then="leaves")
     assert asyncio.run(through(gate, sender)) == []
-    assert (gate.requests, gate.held) == (0, 0)
+    assert (gate.requests, gate.held_bytes) == (0, 0)
 
 
 def test_more_requests_than_allowed_are_told_to_come_back() -> None:
@@ -99,20 +101,20 @@ def test_more_requests_than_allowed_are_told_to_come_back() -> None:
         async def wait(scope: Any, receive: Any, send: Any) -> None:
             await done.wait()
 
-        gate = Gate(wait, Limits(requests=2))
+        gate = LimitsMiddleware(wait, Limits(requests=2))
         tasks = [asyncio.create_task(through(gate, Sender(b"a"))) for _ in range(2)]
         while gate.requests < 2:
             await asyncio.sleep(0)
         with pytest.raises(RequestError) as raised:
             await through(gate, Sender(b"a"))
         assert raised.value.status == 429
-        assert "Retry-After" in raised.value.headers
+        assert raised.value.retry_after
         # Looking on costs nothing: probes and metrics get in.
         looking = asyncio.create_task(through(gate, Sender(), post(method="GET")))
         await asyncio.sleep(0)
         done.set()
         await asyncio.gather(*tasks, looking)
-        assert (gate.requests, gate.held) == (0, 0)
+        assert (gate.requests, gate.held_bytes) == (0, 0)
         await through(gate, Sender(b"a"))
 
     asyncio.run(asyncio.wait_for(scene(), 20))
@@ -120,18 +122,18 @@ def test_more_requests_than_allowed_are_told_to_come_back() -> None:
 
 def test_the_bytes_of_all_requests_count_together() -> None:
     async def scene() -> None:
-        gate = Gate(take, Limits(held=10))
+        gate = LimitsMiddleware(take, Limits(held_bytes=10))
         slow = asyncio.create_task(through(gate, Sender(b"1234567", then="is silent")))
-        while gate.held < 7:
+        while gate.held_bytes < 7:
             await asyncio.sleep(0)
         with pytest.raises(RequestError) as raised:
             await through(gate, Sender(b"1234"))
         assert raised.value.status == 429
-        assert gate.held == 7
+        assert gate.held_bytes == 7
         slow.cancel()
         with pytest.raises(asyncio.CancelledError):
             await slow
-        assert (gate.requests, gate.held) == (0, 0)
+        assert (gate.requests, gate.held_bytes) == (0, 0)
 
     asyncio.run(asyncio.wait_for(scene(), 20))
 
@@ -148,15 +150,15 @@ def test_what_takes_too_long_is_ended(sender: Sender) -> None:
             ended = True
 
     limits = Limits(seconds=0.05)  # type: ignore[arg-type]
-    error = refusal(Gate(for_ever, limits), sender)
+    error = refusal(LimitsMiddleware(for_ever, limits), sender)
     assert error.status == 503
-    assert "Retry-After" in error.headers
+    assert error.retry_after
     assert ended == (sender.then == "ends")
 
 
 def test_limits_come_from_the_environment() -> None:
     environment = {"PNEUMONIA_MAX_IMAGES": "3", "PNEUMONIA_DRAIN_SECONDS": "0"}
-    assert read_limits(environment) == Limits(images=3, drain=0)
+    assert read_limits(environment) == Limits(images=3, drain_seconds=0)
     assert read_limits({}) == Limits()
 
 

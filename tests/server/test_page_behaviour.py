@@ -54,7 +54,7 @@ def probabilities(browser: Browser) -> dict[str, str]:
     return dict(cells)
 
 
-def test_an_answer_is_told_in_words_and_figures(
+def test_a_prediction_is_shown_in_words_and_figures(
     browser: Browser, server: StandIn, images: MakeImages
 ) -> None:
     server.probabilities["a.png"] = 0.39876543
@@ -65,11 +65,11 @@ def test_an_answer_is_told_in_words_and_figures(
     assert browser.id("probability").text == "39.9\u202f%"
     assert "below the threshold of 40.0\u202f%" in browser.id("reading").text
     assert browser.texts("#warnings li") == ["Black and white look swapped."]
-    assert "Not a medical device" in browser.id("answer-notice").text
-    assert browser.id("said").get_attribute("textContent") == (
+    assert "Not a medical device" in browser.id("prediction-notice").text
+    assert browser.id("status").get_attribute("textContent") == (
         "a.png: NORMAL, probability of pneumonia 39.9\u202f%. 1 warning."
     )
-    assert browser.id("map-words").text == "The map is strongest at the lower left of the picture."
+    assert browser.id("map-words").text == "The map is strongest at the lower left of the image."
 
 
 @pytest.mark.parametrize(
@@ -147,14 +147,14 @@ def test_a_image_is_enlarged_and_moved_by_keyboard(browser: Browser, images: Mak
     ("hot", "words"),
     [
         ([], "The map is nearly empty: little in this image spoke for pneumonia."),
-        ([(1, 1)], "The map is strongest at the centre of the picture."),
+        ([(1, 1)], "The map is strongest at the centre of the image."),
         ([(0, 0), (2, 1)], "The map is strongest at the upper left and the lower centre of the "
          "picture."),
         ([(2, 2), (1, 0), (0, 1), (0, 0)], "The map is strongest at the lower right, the middle "
-         "left, and the upper centre of the picture."),
+         "left, and the upper centre of the image."),
     ],
 )  # fmt: skip
-def test_where_the_map_is_strong_is_said(
+def test_where_the_map_is_strong_is_described(
     browser: Browser, hot: list[tuple[int, int]], words: str
 ) -> None:
     grid = np.full((3, 3), 0.01)
@@ -220,7 +220,7 @@ def test_rows_open_their_images_by_keyboard(
     browser.press(Keys.ARROW_DOWN)
     browser.next_frame()
     assert browser.id("problem-text").text == "Not an image: send another."
-    assert not browser.id("answer").is_displayed()
+    assert not browser.id("prediction").is_displayed()
 
 
 def test_on_a_telephone_the_opened_image_gets_the_focus(
@@ -299,14 +299,14 @@ def test_a_failed_image_can_be_tried_again(
     assert not browser.id("again").is_displayed()
 
 
-def test_no_answer_at_all_is_said(browser: Browser, server: StandIn, images: MakeImages) -> None:
+def test_no_response_is_an_error(browser: Browser, server: StandIn, images: MakeImages) -> None:
     # Chromium itself asks once more on a connection that was closed.
     server.refusals = [(0, b"", {})] * 2
     browser.choose(*images("a.png"))
     assert "the server cannot be reached" in browser.id("problem-text").text
 
 
-def test_stop_leaves_what_was_answered_and_tries_the_rest_again(
+def test_stop_keeps_predictions_and_tries_the_rest_again(
     browser: Browser, server: StandIn, images: MakeImages
 ) -> None:
     server.refusals = [refusal(429, "busy", "20")]
@@ -314,7 +314,7 @@ def test_stop_leaves_what_was_answered_and_tries_the_rest_again(
     browser.wait(lambda: "busy" in browser.id("progress-text").text)
     browser.id("stop").click()
     browser.settled()
-    assert browser.id("problem-text").text == "Stopped before it was answered."
+    assert browser.id("problem-text").text == "Stopped before its prediction."
     browser.id("again").click()
     browser.settled()
     assert browser.id("label").text == "PNEUMONIA"

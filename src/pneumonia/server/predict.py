@@ -71,7 +71,7 @@ class PredictionService:
     def _row(self, upload: Upload, layers: bool, alone: bool, start: float) -> dict[str, Any]:
         metrics = self._metrics
         metrics.step_seconds.labels("wait").observe(perf_counter() - start)
-        row = {"file": upload.name, **dict.fromkeys(FIELDS)}
+        row: dict[str, Any] = {"file": upload.name, **dict.fromkeys(FIELDS)}
         try:
             with metrics.step("decode"):
                 image = self.model.predictor.check(upload.payload, self._limits.pixels)

@@ -1,4 +1,4 @@
-// What the other modules share: elements and figures. Text always goes in as text, never as HTML.
+// Elements and formats of numbers, for the other modules. Text is always set as text, never as HTML.
 
 const THIN = "\u202f";
 
@@ -13,7 +13,7 @@ export function make(tag, properties = {}, ...children) {
   return made;
 }
 
-/** A share as per cent with one decimal; what would round to 0 or 100 says so. */
+/** A share as per cent with one decimal; what would round to 0 or 100 has "<" or ">". */
 export function percent(share) {
   if (share > 0.999 && share < 1) return `>${THIN}99.9${THIN}%`;
   if (share > 0 && share < 0.001) return `<${THIN}0.1${THIN}%`;
@@ -30,21 +30,21 @@ export function count(number, noun) {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** The server's words as a sentence: a capital at the beginning, a stop at the end. */
+/** The server's message as a sentence: a capital at the beginning, a full stop at the end. */
 export function sentence(text) {
   const stop = /[.!?]$/.test(text) ? "" : ".";
   return text.charAt(0).toUpperCase() + text.slice(1) + stop;
 }
 
-/** The sign of a label: a ring for NORMAL, a full diamond for PNEUMONIA. */
+/** The symbol of a label: a ring for NORMAL, a full diamond for PNEUMONIA. */
 export function mark(label) {
   const made = make("span", { className: `mark ${label.toLowerCase()}` });
   made.setAttribute("aria-hidden", "true");
   return made;
 }
 
-/** What an address of ours answers; null where it does not. */
-export async function json(address) {
+/** The JSON at an address of this server; null if there is none. */
+export async function fetchJson(address) {
   try {
     const response = await fetch(address);
     return response.ok ? await response.json() : null;

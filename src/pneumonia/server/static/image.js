@@ -1,13 +1,13 @@
-// One image: its answer in words and on a scale, and the picture with its heat map.
+// One image: its prediction in words and on a scale, and the image with its heat map.
 
 import { byId, make, mark, percent, sentence, whole } from "./dom.js";
-import { cells, draw, drawLegend, picture, where } from "./map.js";
+import { describeMap, draw, drawCells, drawLegend, loadPng } from "./map.js";
 
 const ZOOMS = [1, 1.5, 2, 3, 4, 6];
-let shown = null; // {row, image, layer, grid} of the image that is open
+let shown = null; // {row, image, layer, grid} of the open image
 let zoom = 1;
 
-/** Make the controls work, once. */
+/** Connect the controls, once. */
 export function prepareViewer() {
   byId("opacity").addEventListener("input", redraw);
   byId("map-on").addEventListener("change", redraw);
@@ -25,27 +25,27 @@ export function prepareViewer() {
   view.addEventListener("pointerdown", drag);
 }
 
-/** Open an image, whether answered, failed or waiting. */
+/** Open an image, whether predicted, failed or waiting. */
 export async function showImage(row) {
-  const another = shown?.row !== row;
+  const isNew = shown?.row !== row;
   shown = { row };
   byId("image-name").textContent = row.name;
-  byId("pending").hidden = Boolean(row.answer || row.error);
+  byId("pending").hidden = Boolean(row.prediction || row.error);
   byId("problem").hidden = !row.error;
   byId("problem-text").textContent = row.error?.message ?? "";
-  byId("answer").hidden = !row.answer;
-  if (!row.answer) return;
-  tell(row);
-  if (another) setZoom(1);
-  const { image_png: image, heat_layer_png: layer, heat_map: map } = row.answer;
-  const images = await Promise.all([picture(image), picture(layer)]);
-  if (shown.row !== row) return; // another image was opened meanwhile
-  shown = { row, image: images[0], layer: images[1], grid: cells(map) };
+  byId("prediction").hidden = !row.prediction;
+  if (!row.prediction) return;
+  showPrediction(row);
+  if (isNew) setZoom(1);
+  const { image_png: image, heat_layer_png: layer, heat_map: map } = row.prediction;
+  const images = await Promise.all([loadPng(image), loadPng(layer)]);
+  if (shown.row !== row) return; // another image was opened in the meantime
+  shown = { row, image: images[0], layer: images[1], grid: drawCells(map) };
   redraw();
 }
 
-function tell({ name, answer, model, notice }) {
-  const { label, probability, threshold, warnings, heat_map: map } = answer;
+function showPrediction({ name, prediction, model, notice }) {
+  const { label, probability, threshold, warnings, heat_map: map } = prediction;
   byId("label").replaceChildren(mark(label), label);
   byId("probability").value = String(probability);
   byId("probability").textContent = percent(probability);
@@ -54,16 +54,16 @@ function tell({ name, answer, model, notice }) {
   byId("scale").style.setProperty("--threshold", threshold);
   const relation = probability >= threshold ? "at or above" : "below";
   byId("reading").textContent =
-    `That is ${relation} the threshold of ${percent(threshold)}, so the model calls this image ${label}.`;
-  byId("warnings").replaceChildren(...(warnings ?? []).map((one) => make("li", {}, sentence(one.message))));
+    `This is ${relation} the threshold of ${percent(threshold)}, so the model labels the image ${label}.`;
+  byId("warnings").replaceChildren(...(warnings ?? []).map((warning) => make("li", {}, sentence(warning.message))));
   byId("warnings").hidden = !warnings?.length;
-  byId("answer-notice").textContent = notice;
+  byId("prediction-notice").textContent = notice;
   byId("fine-print").textContent = [
     `${model.name}${model.version ? `, version ${model.version}` : ""}`,
     `graph ${model.sha256.slice(0, 12)}`,
-    `${answer.milliseconds.toFixed(0)} ms`,
+    `${prediction.milliseconds.toFixed(0)} ms`,
   ].join(" \u00b7 ");
-  const words = where(map);
+  const words = describeMap(map);
   byId("map-words").textContent = words;
   byId("picture").setAttribute("aria-label", `${name} with its heat map. ${words}`);
   byId("native-size").textContent = `${map.grid.length} \u00d7 ${map.grid[0].length}`;
@@ -85,7 +85,7 @@ function step(by) {
   if (ZOOMS[next]) setZoom(ZOOMS[next]);
 }
 
-/** Enlarge about the pointer, or about the middle of what is seen. */
+/** Zoom around the pointer, or around the centre of the visible part. */
 function setZoom(next, pointer = null) {
   const view = byId("window");
   const box = view.getBoundingClientRect();
@@ -102,7 +102,7 @@ function setZoom(next, pointer = null) {
   byId("zoom-in").disabled = zoom === ZOOMS.at(-1);
 }
 
-/** Move an enlarged image with the mouse; fingers scroll it anyway. */
+/** Move an enlarged image with the mouse; touch scrolls it anyway. */
 function drag(start) {
   if (zoom === 1 || start.pointerType !== "mouse" || start.button) return;
   const view = byId("window");

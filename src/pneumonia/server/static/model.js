@@ -1,13 +1,13 @@
-// What the model is, below the images.
+// Facts about the model.
 
-import { byId, json, make, percent } from "./dom.js";
+import { byId, fetchJson, make, percent } from "./dom.js";
 
 // Of the test split, in the order of the model card.
 const METRICS = { auc: "AUC", sensitivity: "Sensitivity", specificity: "Specificity", brier: "Brier score" };
 
-/** Fetch and show it; where that fails the page works without. */
+/** Fetch and show them; if that fails, the page works without. */
 export async function showModel() {
-  const model = await json("/model");
+  const model = await fetchJson("/model");
   if (!model) return;
   byId("model-name").textContent = `${model.name}${model.version ? `, version ${model.version}` : ""}`;
   byId("card-link").hidden = !model.card;

@@ -1,4 +1,4 @@
-// The page: images come in, answers are shown. Nothing leaves the page but images to /predict.
+// The page: images are chosen, sent to /predict, and their predictions shown. Nothing else is sent.
 
 import { csv, download } from "./csv.js";
 import { byId, count, percent, sentence } from "./dom.js";
@@ -8,15 +8,15 @@ import { showSamples } from "./samples.js";
 import { send } from "./send.js";
 import { notes, prepareTable, showTable, sorted } from "./table.js";
 
-const STOPPED = { code: "stopped", message: "Stopped before it was answered.", again: true };
+const STOPPED = { code: "stopped", message: "Stopped before its prediction.", again: true };
 const FOLDER = { code: "folder", message: "This is a folder: open it and drop the images in it." };
 
-let rows = []; // {id, name, file, and once there is one: answer, model, notice, or error}
+let rows = []; // {id, name, file} and later {prediction, model, notice} or {error}
 let current = null;
 let lastId = 0;
 let work = null; // AbortController of the images that are being sent
 let queue = [];
-let scheduled = null; // the next frame, where there is something new to show
+let scheduled = null; // the next frame, if there is something new to show
 
 function add(files) {
   const added = [...files].map(({ file, name, error }) => ({ id: ++lastId, file, name, error }));
@@ -43,19 +43,19 @@ async function run() {
     render();
     if (row === current) showImage(row);
   };
-  const told = {
-    // The image's bytes are let go as soon as they are of no more use.
-    answer: (row, prediction, { model, notice }) =>
-      settle(row, { answer: { ...prediction, heat_map_png: null }, model, notice, file: null }),
+  const handlers = {
+    // Release the image's bytes, which are not needed any more.
+    prediction: (row, prediction, { model, notice }) =>
+      settle(row, { prediction: { ...prediction, heat_map_png: null }, model, notice, file: null }),
     error: (row, error) => settle(row, { error: { ...error, message: sentence(error.message) } }),
     wait: (seconds) => showProgress(progress, `The server is busy: next try in ${Math.ceil(seconds)} s`),
   };
   try {
-    await send(batch, told, signal);
+    await send(batch, handlers, signal);
   } catch (error) {
     if (!signal.aborted) console.error(error);
     for (const row of [...batch, ...queue.splice(0)])
-      if (!row.answer && !row.error) row.error = STOPPED;
+      if (!row.prediction && !row.error) row.error = STOPPED;
   }
   work = null;
   byId("progress").hidden = true;
@@ -66,14 +66,14 @@ async function run() {
 function finish(batch) {
   render();
   const [only] = batch;
-  if (batch.length === 1 && only.answer) {
-    const { label, probability, warnings } = only.answer;
+  if (batch.length === 1 && only.prediction) {
+    const { label, probability, warnings } = only.prediction;
     const more = warnings?.length ? ` ${count(warnings.length, "warning")}.` : "";
-    say(`${only.name}: ${label}, probability of pneumonia ${percent(probability)}.${more}`);
+    announce(`${only.name}: ${label}, probability of pneumonia ${percent(probability)}.${more}`);
   } else if (batch.length === 1) {
-    say(`${only.name}: no answer. ${only.error.message}`);
+    announce(`${only.name}: no prediction. ${only.error.message}`);
   } else {
-    say(summary());
+    announce(summary());
   }
 }
 
@@ -81,13 +81,13 @@ function open(row) {
   current = row;
   showTable(sorted(rows), current, open);
   showImage(row);
-  const { label, probability } = row.answer ?? {};
-  say(`${row.name}: ${label ? `${label}, ${percent(probability)}. ${notes(row)}` : notes(row) || "waiting"}`);
-  // Where the image is below the table, its opening must be seen.
+  const { label, probability } = row.prediction ?? {};
+  announce(`${row.name}: ${label ? `${label}, ${percent(probability)}. ${notes(row)}` : notes(row) || "waiting"}`);
+  // On a narrow screen the image is below the table: move there.
   if (getComputedStyle(byId("back")).display !== "none") byId("image-name").focus();
 }
 
-/** Show the rows as they are when the screen is next drawn: once, however many answers came. */
+/** Show the rows with the next frame: once, for any number of new predictions. */
 function render() {
   scheduled ??= requestAnimationFrame(renderNow);
 }
@@ -100,33 +100,33 @@ function renderNow() {
   byId("summary").textContent = summary();
   byId("again").hidden = Boolean(work) || !rows.some(canTryAgain);
   showTable(sorted(rows), current, open);
-  if (current && !current.answer) showImage(current);
+  if (current && !current.prediction) showImage(current);
 }
 
-/** Whether waiting may mend it; an image that cannot be read stays so. */
+/** Whether another try may help; not for an image that cannot be read. */
 function canTryAgain({ error }) {
   return Boolean(error?.again);
 }
 
 function summary() {
-  const of = (label) => rows.filter((row) => row.answer?.label === label).length;
-  const warned = rows.filter((row) => row.answer?.warnings?.length).length;
+  const of = (label) => rows.filter((row) => row.prediction?.label === label).length;
+  const warned = rows.filter((row) => row.prediction?.warnings?.length).length;
   const failed = rows.filter((row) => row.error).length;
   const parts = [count(rows.length, "image"), `${of("PNEUMONIA")} PNEUMONIA`, `${of("NORMAL")} NORMAL`];
   if (warned) parts.push(`${warned} with warnings`);
-  if (failed) parts.push(`${failed} without an answer`);
+  if (failed) parts.push(`${failed} without a prediction`);
   return parts.join(", ");
 }
 
-function say(text) {
-  byId("said").textContent = text;
+function announce(text) {
+  byId("status").textContent = text;
 }
 
 function showProgress({ done, images }, text = "") {
   byId("progress").hidden = false;
   byId("progress-bar").max = images;
   byId("progress-bar").value = done;
-  byId("progress-text").textContent = text || `${done} of ${count(images, "image")} answered`;
+  byId("progress-text").textContent = text || `${done} of ${count(images, "image")} predicted`;
 }
 
 function clear() {
@@ -135,7 +135,7 @@ function clear() {
   queue = [];
   current = null;
   render();
-  say("Cleared.");
+  announce("Cleared.");
   byId("files").focus();
 }
 
@@ -147,10 +147,10 @@ function prepareIntake() {
   });
   document.addEventListener("paste", ({ clipboardData }) => {
     const files = [...clipboardData.files];
-    add(files.map((file, place) => ({ file, name: `pasted ${rows.length + place + 1}: ${file.name}` })));
+    add(files.map((file, index) => ({ file, name: `pasted ${rows.length + index + 1}: ${file.name}` })));
   });
-  // The whole page takes a drop: an image that misses the box would otherwise replace the page.
-  const over = (is) => byId("drop").classList.toggle("over", is);
+  // The whole page accepts a drop: otherwise an image dropped beside the box would replace the page.
+  const over = (isOver) => byId("drop").classList.toggle("over", isOver);
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
     over(true);
@@ -181,5 +181,5 @@ byId("again").addEventListener("click", () => {
   run();
   render();
 });
-showSamples(add, say);
+showSamples(add, announce);
 showModel();

@@ -1,6 +1,6 @@
-// Drawn images to try, below the images.
+// Drawn images to try.
 
-import { byId, json, make, mark } from "./dom.js";
+import { byId, fetchJson, make, mark } from "./dom.js";
 
 async function fetchSample({ name, url }) {
   const response = await fetch(url);
@@ -17,16 +17,16 @@ function sampleButton(sample, choose) {
   return make("li", {}, button);
 }
 
-/** Fetch and show them; `add(images)` takes those that are tried, `say(text)` what went wrong. */
-export async function showSamples(add, say) {
+/** Fetch and show them; `add(images)` predicts the chosen ones, `announce(text)` reports a failure. */
+export async function showSamples(add, announce) {
   const choose = async (chosen) => {
     try {
       add(await Promise.all(chosen.map(fetchSample)));
     } catch {
-      say("The drawn images could not be fetched: try again later.");
+      announce("The drawn images could not be fetched: try again later.");
     }
   };
-  const samples = await json("/samples/");
+  const samples = await fetchJson("/samples/");
   if (!samples?.length) return;
   byId("sample-list").replaceChildren(...samples.map((sample) => sampleButton(sample, choose)));
   byId("all-samples").addEventListener("click", () => choose(samples));

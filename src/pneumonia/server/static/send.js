@@ -2,7 +2,7 @@
 
 const TARGET = "/predict?layers=true";
 const IMAGES = 4; // a request: few enough to see progress
-const BYTES = 16 * 2 ** 20; // a request; a larger image goes alone
+const BYTES = 16 * 2 ** 20; // a request; a larger image is sent alone
 const AT_ONCE = 2;
 const BUSY = [429, 503];
 const TRIES = 6;
@@ -10,7 +10,7 @@ const LONGEST_WAIT = 30; // s
 
 const UNREACHABLE = {
   code: "unreachable",
-  message: "No answer came: the server cannot be reached, or the file is too large for it or can no longer be read.",
+  message: "No response: the server cannot be reached, or the file is too large or can no longer be read.",
   again: true,
 };
 
@@ -18,60 +18,59 @@ const UNREACHABLE = {
  * Send images, a few at once.
  *
  * @param {{file: File, name: string}[]} rows one an image.
- * @param {object} told `answer(row, prediction, {model, notice})` and `error(row, {code, message})` are called
- *   once an image, one of both; `wait(seconds)` when the server is busy.
- * @param {AbortSignal} signal ends it; images without an answer are then told of to nobody.
+ * @param {object} handlers `prediction(row, prediction, {model, notice})` or `error(row, {code, message})` is
+ *   called once for each image; `wait(seconds)` when the server is busy.
+ * @param {AbortSignal} signal ends it; no handler is called for the remaining images.
  */
-export async function send(rows, told, signal) {
+export async function send(rows, handlers, signal) {
   const waiting = chunks(rows);
   const work = async () => {
-    while (waiting.length) await ask(waiting.shift(), told, signal);
+    while (waiting.length) await post(waiting.shift(), handlers, signal);
   };
   await Promise.all(Array.from({ length: AT_ONCE }, work));
 }
 
 /** Rows in groups that fit into a request. */
 export function chunks(rows) {
-  const found = [];
+  const groups = [];
   let bytes = Infinity;
   for (const row of rows) {
     bytes += row.file.size;
-    if (bytes > BYTES || found.at(-1).length === IMAGES) {
-      found.push([]);
+    if (bytes > BYTES || groups.at(-1).length === IMAGES) {
+      groups.push([]);
       bytes = row.file.size;
     }
-    found.at(-1).push(row);
+    groups.at(-1).push(row);
   }
-  return found;
+  return groups;
 }
 
-async function ask(rows, told, signal) {
-  const response = await patiently(rows, told, signal);
+async function post(rows, handlers, signal) {
+  const response = await postWithRetries(rows, handlers, signal);
   if (response?.ok) {
-    const answer = await response.json().catch(() => null);
-    if (answer?.predictions?.length === rows.length) {
-      rows.forEach((row, place) => hand(row, answer.predictions[place], answer, told));
+    const body = await response.json().catch(() => null);
+    if (body?.predictions?.length === rows.length) {
+      rows.forEach((row, index) => {
+        const prediction = body.predictions[index];
+        if (prediction.error) handlers.error(row, prediction.error);
+        else handlers.prediction(row, prediction, body);
+      });
       return;
     }
   }
   signal.throwIfAborted();
   if (rows.length > 1) {
-    // Too much together, or one that spoils it for the others: each half has its own chance.
+    // Too large together, or one of them makes the request fail: try each half.
     const middle = Math.ceil(rows.length / 2);
-    await ask(rows.slice(0, middle), told, signal);
-    await ask(rows.slice(middle), told, signal);
+    await post(rows.slice(0, middle), handlers, signal);
+    await post(rows.slice(middle), handlers, signal);
     return;
   }
-  told.error(rows[0], response ? await reason(response) : UNREACHABLE);
+  handlers.error(rows[0], response ? await describeError(response) : UNREACHABLE);
 }
 
-function hand(row, prediction, answer, told) {
-  if (prediction.error) told.error(row, prediction.error);
-  else told.answer(row, prediction, answer);
-}
-
-/** The response, after waiting for as long as a busy server asks; null where none came. */
-async function patiently(rows, told, signal) {
+/** The response, after waiting as long as a busy server asks for; null without a response. */
+async function postWithRetries(rows, handlers, signal) {
   for (let attempt = 1; ; attempt++) {
     const form = new FormData();
     for (const row of rows) form.append("files", row.file, row.name);
@@ -83,18 +82,18 @@ async function patiently(rows, told, signal) {
       return null;
     }
     if (!BUSY.includes(response.status) || attempt === TRIES) return response;
-    const seconds = wait(response.headers.get("Retry-After"), attempt);
-    told.wait(seconds);
+    const seconds = waitSeconds(response.headers.get("Retry-After"), attempt);
+    handlers.wait(seconds);
     await pause(seconds, signal);
   }
 }
 
-/** Seconds to wait: what the server says, seconds or a date, else twice as long each time. */
-export function wait(header, attempt) {
-  const given = Number(header ?? NaN);
-  const seconds = Number.isFinite(given) ? given : (Date.parse(header) - Date.now()) / 1000;
-  const longer = Number.isFinite(seconds) ? seconds : 2 ** (attempt - 1);
-  return Math.min(LONGEST_WAIT, Math.max(0.1, longer));
+/** Seconds to wait: Retry-After in seconds or as a date, else twice as long each time. */
+export function waitSeconds(header, attempt) {
+  const number = Number(header ?? NaN);
+  const seconds = Number.isFinite(number) ? number : (Date.parse(header) - Date.now()) / 1000;
+  const chosen = Number.isFinite(seconds) ? seconds : 2 ** (attempt - 1);
+  return Math.min(LONGEST_WAIT, Math.max(0.1, chosen));
 }
 
 function pause(seconds, signal) {
@@ -107,8 +106,8 @@ function pause(seconds, signal) {
   });
 }
 
-/** Code and message of a refused request, and whether it is worth another try. */
-async function reason(response) {
+/** Code and message of a refused request, and whether another try may help. */
+async function describeError(response) {
   const body = await response.json().catch(() => null);
   const again = response.status === 429 || response.status >= 500;
   if (body?.error?.message) return { ...body.error, again };

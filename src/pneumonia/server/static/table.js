@@ -1,16 +1,16 @@
-// The images of a batch in a table: sorted by its headings, opened by their names.
+// The table of the images: headings sort it, names open an image.
 
 import { byId, make, mark, percent } from "./dom.js";
 
-const WORDS = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
+const COLLATOR = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 let sort = { key: "", descending: false };
 
-/** Make the headings and the arrow keys work, once; `changed()` is called when the order is another. */
+/** Connect the headings and the arrow keys, once; `changed()` is called when the order changes. */
 export function prepareTable(changed) {
   for (const heading of document.querySelectorAll("[data-sort]")) {
     heading.addEventListener("click", () => {
       const { sort: key } = heading.dataset;
-      // Where the most likely ones are is what is asked first.
+      // The most probable images first.
       const descending = sort.key === key ? !sort.descending : key === "probability";
       sort = { key, descending };
       for (const other of document.querySelectorAll("[data-sort]"))
@@ -31,16 +31,16 @@ export function prepareTable(changed) {
   });
 }
 
-/** Rows in the order that the headings say; those without a value come last. */
+/** Rows in the chosen order; those without a value come last. */
 export function sorted(rows) {
   if (!sort.key) return rows;
   const sign = sort.descending ? -1 : 1;
-  return rows.toSorted((one, other) => {
-    const [a, b] = [value(one), value(other)];
+  return rows.toSorted((first, second) => {
+    const [a, b] = [value(first), value(second)];
     if (a === b) return 0;
     if (a === undefined) return 1;
     if (b === undefined) return -1;
-    return sign * (typeof a === "number" ? a - b : WORDS.compare(a, b));
+    return sign * (typeof a === "number" ? a - b : COLLATOR.compare(a, b));
   });
 }
 
@@ -51,16 +51,16 @@ export function showTable(rows, current, open) {
   if (focused) byId("rows").querySelector(`[data-id="${focused}"]`)?.focus();
 }
 
-/** What is said of an image besides its answer. */
-export function notes({ answer, error }) {
+/** The error or the number of warnings of an image. */
+export function notes({ prediction, error }) {
   if (error) return error.message;
-  const warnings = answer?.warnings ?? [];
+  const warnings = prediction?.warnings ?? [];
   if (!warnings.length) return "";
   return warnings.length === 1 ? "1 warning" : `${warnings.length} warnings`;
 }
 
-function value({ name, answer }) {
-  return { file: name, label: answer?.label, probability: answer?.probability }[sort.key];
+function value({ name, prediction }) {
+  return { file: name, label: prediction?.label, probability: prediction?.probability }[sort.key];
 }
 
 function line(row, current, open) {
@@ -70,21 +70,21 @@ function line(row, current, open) {
   name.addEventListener("click", () => open(row));
   const made = make("tr", { className: current ? "current" : "" },
     make("th", { scope: "row" }, name, make("span", { className: "notes" }, notes(row))),
-    ...answered(row));
-  // A larger target for the mouse; the keyboard has the name.
+    ...predicted(row));
+  // A larger target for the mouse; the keyboard uses the name.
   made.addEventListener("click", (event) => {
     if (event.target.closest("button") !== name) open(row);
   });
   return made;
 }
 
-function answered({ answer, error }) {
-  if (!answer) {
-    const text = error ? "no answer" : "waiting";
+function predicted({ prediction, error }) {
+  if (!prediction) {
+    const text = error ? "no prediction" : "waiting";
     return [make("td", { className: "soft" }, text), make("td", { className: "number" })];
   }
   return [
-    make("td", { className: "answered" }, mark(answer.label), answer.label),
-    make("td", { className: "number" }, percent(answer.probability)),
+    make("td", { className: "predicted" }, mark(prediction.label), prediction.label),
+    make("td", { className: "number" }, percent(prediction.probability)),
   ];
 }

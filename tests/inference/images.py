@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumonia.datasets import phantom
+from pneumonia.evaluation.shifts import shifted
 from pneumonia.images.decoding import decode, encode_png
 from pneumonia.inference.plausibility import Plausibility, fit
 
@@ -31,4 +32,4 @@ def held_out() -> NDArray[np.uint8]:
 def fitted() -> Plausibility:
     """Statistics of the others."""
     squares = images()[..., None]
-    return fit(squares[TRAIN], squares[VALIDATION])
+    return fit(squares[TRAIN], squares[VALIDATION], shifted)

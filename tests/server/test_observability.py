@@ -8,7 +8,7 @@ import logging
 import pytest
 from starlette.testclient import TestClient
 
-from pneumonia.server.observability import JsonLines
+from pneumonia.server.observability import JsonFormatter
 from tests.server.test_errors import BAD, SECRET
 
 
@@ -18,7 +18,7 @@ def test_an_exception_is_told_by_type_and_place_alone() -> None:
     except ValueError as error:
         given = (type(error), error, error.__traceback__)
     record = logging.LogRecord("a", logging.ERROR, "", 0, "failed:\n%s", ("x",), given)
-    line = JsonLines().format(record)
+    line = JsonFormatter().format(record)
     assert "\n" not in line
     told = json.loads(line)
     assert told["message"] == "failed:\nx"
@@ -40,7 +40,7 @@ def test_a_request_is_a_line_without_what_was_sent(
     client.post("/invocations", json=body)
     client.post(f"/predict?a={SECRET}", files={"files": (SECRET, images[0])})
     ours = [one for one in caplog.records if one.name != "httpx2"]
-    lines = [JsonLines().format(record) for record in ours]
+    lines = [JsonFormatter().format(record) for record in ours]
     access = [json.loads(line) for line in lines if '"pneumonia.access"' in line]
     assert len(access) == len(BAD) + 2
     assert access[-1]["route"] == "/predict"

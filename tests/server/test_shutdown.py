@@ -14,39 +14,39 @@ from starlette.testclient import TestClient
 
 from pneumonia.server.app import create_app
 from pneumonia.server.limits import Limits
-from pneumonia.server.shutdown import PROBES, Stop
+from pneumonia.server.shutdown import PROBES, ShutdownState
 from tests.pipeline.imports import ROOT
 from tests.server.crowd import Crowd
 from tests.server.rest import running
 
-COMMAND = [sys.executable, "-m", "pneumonia.server.app", "--model"]
+COMMAND = [sys.executable, "-m", "pneumonia", "serve", "--model"]
 SOURCE = {"PYTHONPATH": f"{ROOT}/src"}
 
 
 @pytest.fixture(scope="module")
-def stop() -> Stop:
-    return Stop()
+def state() -> ShutdownState:
+    return ShutdownState()
 
 
 @pytest.fixture(scope="module")
-def stoppable(model_folder: Path, stop: Stop) -> TestClient:
-    return TestClient(create_app(str(model_folder), Limits(), stop))
+def stoppable(model_folder: Path, state: ShutdownState) -> TestClient:
+    return TestClient(create_app(str(model_folder), Limits(), state))
 
 
 @pytest.mark.parametrize("probe", PROBES)
 def test_a_stop_is_told_to_probes_first_and_then_to_everybody(
-    probe: str, stoppable: TestClient, stop: Stop, images: list[bytes]
+    probe: str, stoppable: TestClient, state: ShutdownState, images: list[bytes]
 ) -> None:
     def statuses() -> list[int]:
         headers = {"Content-Type": "image/png"}
         asked = stoppable.post("/predict", content=images[0], headers=headers)
         return [stoppable.get(probe).status_code, asked.status_code]
 
-    stop.begun, stop.refusing = False, False
+    state.draining, state.refusing = False, False
     assert statuses() == [200, 200]
-    stop.begun = True
+    state.draining = True
     assert statuses() == [503, 200]
-    stop.refusing = True
+    state.refusing = True
     assert statuses() == [503, 503]
     refused = stoppable.get("/model")
     assert refused.json()["error"]["code"] == "stopping"
