@@ -1,4 +1,4 @@
-"""Calibration recovers what was put in; its measures are statsmodels' and plain counting's."""
+"""Calibration recovers a known slope and shift; its measures match statsmodels and counting."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pneumonia.stats.calibration import (
     sigmoid,
 )
 
-# 20 images, and what statsmodels 0.15 says of them: Logit(y, [1, x]).fit() has the slope, and
+# 20 images, and results of statsmodels 0.15 for them: Logit(y, [1, x]).fit() has the slope, and
 # GLM(y, 1, Binomial, offset=x).fit() the intercept.
 LABELS = np.array([0, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0, 1, 1, 1, 0, 1, 1])
 LOGITS = np.linspace(-2.5, 3.2, 20)
@@ -65,7 +65,7 @@ def test_platts_method_is_scikit_learns(seed: int) -> None:
 @pytest.mark.parametrize("method", ["platt", "temperature"])
 def test_the_slope_stays_within_its_bounds_and_above_zero(method: str) -> None:
     labels, logits = np.array([0, 0, 1, 1]), np.array([-5, -4, 4, 5], np.float32)
-    # Turned over, the best slope would be below 0.
+    # Without the limit, the slope for the reversed logits would be below 0.
     assert fit(method, labels, -logits)[0] == pytest.approx(1 / 20)
     assert fit(method, labels, 0.001 * logits)[0] == pytest.approx(20)
 
@@ -79,7 +79,7 @@ def test_one_logit_for_all_images_gets_the_share_of_pneumonia() -> None:
 
 @pytest.mark.parametrize("method", ["platt", "temperature"])
 @pytest.mark.parametrize("margin", [0.1, 3, 40])
-def test_a_split_told_apart_without_error_gives_no_certainty(method: str, margin: float) -> None:
+def test_a_perfectly_separated_split_gives_no_certainty(method: str, margin: float) -> None:
     labels = np.repeat([0, 1], 20)
     logits = np.where(labels == 1, margin, -margin).astype(np.float32)
     slope, intercept = fit(method, labels, logits)
@@ -89,13 +89,13 @@ def test_a_split_told_apart_without_error_gives_no_certainty(method: str, margin
     assert found == pytest.approx(sigmoid(np.array([-aim, aim])), rel=1e-3)
 
 
-def test_a_slope_that_turns_images_over_is_refused() -> None:
+def test_a_slope_that_reverses_the_ranking_is_refused() -> None:
     for slope in (0.0, -1.0, float("nan")):
         with pytest.raises(ValueError, match="not above 0"):
             OperatingPoint(slope, 0.0, 0.5, 1.0)
 
 
-def test_the_point_scales_and_moves_the_logit() -> None:
+def test_the_operating_point_scales_and_shifts_the_logit() -> None:
     point = OperatingPoint(slope=0.5, intercept=1.0, threshold=0.5, map_scale=1.0)
     found = point.probability(np.array([-4, -2, 0], np.float32))
     assert found.dtype == np.float64
@@ -116,7 +116,7 @@ def test_bins_hold_images_of_equal_count_and_keep_ties_together(places: list[int
         assert counts.max() - counts.min() <= 1
 
 
-def test_the_calibration_error_is_that_of_plain_counting() -> None:
+def test_the_calibration_error_equals_plain_counting() -> None:
     rng = np.random.default_rng(3)
     probability = rng.random(100)
     labels = (rng.random(100) < probability**2).astype(np.int64)
@@ -133,7 +133,7 @@ def test_slope_and_intercept_are_statsmodels() -> None:
     assert calibration_intercept(LABELS, probability, weights) == pytest.approx(
         [-0.018124], abs=1e-6
     )
-    # The maximum of the likelihood; Firth's penalty takes some of it away, less with more images.
+    # The maximum of the likelihood; Firth's penalty matters less with more images.
     many = np.tile(LABELS, 500), np.tile(probability, 500)
     assert calibration_slope(*many, np.ones((1, 10_000))) == pytest.approx([0.53385293], rel=1e-3)
     assert calibration_slope(LABELS, probability, 500 * weights) == pytest.approx(
@@ -161,7 +161,7 @@ def test_the_slope_maximises_firths_penalised_likelihood(separated: bool) -> Non
 
 
 @pytest.mark.parametrize("scale", [0.01, 1, 8])
-def test_measures_of_images_told_apart_are_finite(scale: float) -> None:
+def test_measures_of_perfectly_separated_images_are_finite(scale: float) -> None:
     labels = np.repeat([0, 1], [5, 30])
     probability = sigmoid(scale * np.where(labels == 1, 3.0, -3.0))
     weights = np.random.default_rng(0).integers(0, 3, (50, 35)).astype(float)
@@ -190,3 +190,14 @@ def test_a_resample_is_measured_like_its_images(seed: int) -> None:
 def test_the_logit_inverts_the_sigmoid() -> None:
     assert logit(sigmoid(np.linspace(-20, 20, 9))) == pytest.approx(np.linspace(-20, 20, 9))
     assert np.isfinite(logit(np.array([0.0, 1.0]))).all()
+
+
+@given(st.lists(st.floats(-700, 700), min_size=1, max_size=20))
+def test_the_sigmoid_is_the_logistic_function(values: list[float]) -> None:
+    found = sigmoid(np.array(values))
+    assert found == pytest.approx([1 / (1 + np.exp(-value)) for value in values], rel=1e-9)
+
+
+def test_the_sigmoid_does_not_overflow() -> None:
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        assert sigmoid(np.array([-1e30, -1e4, 0.0, 1e4, 1e30])).tolist() == [0, 0, 0.5, 1, 1]

@@ -1,4 +1,4 @@
-"""Standard errors of the AUC are DeLong's and Obuchowski's, and their intervals cover."""
+"""Standard errors of the AUC match DeLong and Obuchowski, and intervals have their coverage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from pneumonia.stats.delong import auc_interval, paired_auc, standard_error
+from pneumonia.stats.delong import auc_interval, paired_auc, standard_error, structural_components
 
 # Hanley & McNeil 1982, table I: 109 CT scans by rating, normal and abnormal.
 NORMAL, ABNORMAL = [33, 6, 6, 11, 2], [3, 2, 2, 11, 33]
@@ -31,6 +31,12 @@ def each_its_own(images: int) -> NDArray[np.str_]:
     return np.array([f"p{number:04d}" for number in range(images)])
 
 
+def auc_error(
+    labels: NDArray[np.int64], scores: NDArray[np.float64], patients: NDArray[np.str_]
+) -> float:
+    return standard_error(labels, structural_components(labels, scores), patients)
+
+
 def hanley() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     ratings = np.concatenate([np.repeat(np.arange(5), NORMAL), np.repeat(np.arange(5), ABNORMAL)])
     labels = np.repeat([0, 1], [sum(NORMAL), sum(ABNORMAL)])
@@ -40,7 +46,7 @@ def hanley() -> tuple[NDArray[np.int64], NDArray[np.float64]]:
 def clustered(
     seed: int, patients: int = 90, gap: float = 1.9
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.str_]]:
-    """Two scores of one to four images a patient, alike within a patient; some patients get well.
+    """Two scores of one to four images a patient, correlated within a patient, of either class.
 
     Both scores are normal with variance 2 and means `gap` apart: the AUC of either is
     Phi(gap / 2).
@@ -84,7 +90,7 @@ def test_hanley_and_mcneils_scans_have_the_published_standard_error() -> None:
     patients = each_its_own(len(labels))
     # Stata's manual, roctab on these data: area .8932, DeLong's standard error .0307.
     assert roc_auc_score(labels, ratings) == pytest.approx(0.8932, abs=5e-5)
-    assert standard_error(labels, ratings, patients) == pytest.approx(0.0307, abs=5e-5)
+    assert auc_error(labels, ratings, patients) == pytest.approx(0.0307, abs=5e-5)
 
 
 def test_delongs_own_patients_have_the_published_comparison() -> None:
@@ -104,7 +110,7 @@ def test_the_standard_error_is_obuchowskis(seed: int) -> None:
     labels, first, second, patients = clustered(seed, patients=20)
     first = first.round(0)  # with ties
     found = paired_auc(labels, first, second, patients)
-    assert standard_error(labels, first, patients) ** 2 == pytest.approx(
+    assert auc_error(labels, first, patients) ** 2 == pytest.approx(
         obuchowski(labels, first, patients), rel=1e-9
     )
     assert found.first == pytest.approx(roc_auc_score(labels, first), abs=1e-12)
@@ -126,7 +132,7 @@ def test_with_one_image_a_patient_the_paired_error_is_delongs(seed: int) -> None
     contrast = np.array([-1, 1])
     found = paired_auc(labels, first, second, each_its_own(len(labels)))
     assert found.standard_error**2 == pytest.approx(contrast @ covariance @ contrast, rel=1e-9)
-    assert standard_error(labels, first, each_its_own(len(labels))) ** 2 == pytest.approx(
+    assert auc_error(labels, first, each_its_own(len(labels))) ** 2 == pytest.approx(
         covariance[0, 0], rel=1e-9
     )
 
@@ -172,7 +178,7 @@ def test_identical_scores_do_not_differ() -> None:
     assert found.interval(0.95) == (0.0, 0.0)
 
 
-def test_one_patient_with_all_images_of_a_class_says_nothing() -> None:
+def test_one_patient_with_all_images_of_a_class_gives_no_interval() -> None:
     labels, scores = np.array([1, 1, 0, 0, 0]), np.array([0.3, 0.9, 0.1, 0.4, 0.2])
     patients = np.array(["a", "a", "b", "c", "d"])
     found = paired_auc(labels, scores, -scores, patients)
@@ -185,12 +191,12 @@ def test_one_patient_with_all_images_of_a_class_says_nothing() -> None:
 @pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1]])
 def test_a_class_without_images_is_an_error(labels: list[int]) -> None:
     with pytest.raises(ValueError, match="both classes"):
-        standard_error(np.array(labels), np.arange(3.0), each_its_own(3))
+        auc_error(np.array(labels), np.arange(3.0), each_its_own(3))
 
 
 def test_a_score_that_is_no_number_is_an_error() -> None:
     with pytest.raises(ValueError, match="not a number"):
-        standard_error(np.array([0, 1]), np.array([0.0, np.nan]), each_its_own(2))
+        auc_error(np.array([0, 1]), np.array([0.0, np.nan]), each_its_own(2))
 
 
 def test_an_auc_of_one_still_has_an_interval() -> None:
@@ -210,14 +216,12 @@ def test_an_auc_of_one_still_has_an_interval() -> None:
 
 def test_images_of_one_patient_do_not_narrow_the_interval() -> None:
     labels, first, _, _ = clustered(4)
-    alone = standard_error(labels, first, each_its_own(len(labels)))
-    thrice = standard_error(
-        np.tile(labels, 3), np.tile(first, 3), np.tile(each_its_own(len(labels)), 3)
-    )
+    alone = auc_error(labels, first, each_its_own(len(labels)))
+    thrice = auc_error(np.tile(labels, 3), np.tile(first, 3), np.tile(each_its_own(len(labels)), 3))
     assert thrice == pytest.approx(alone, rel=1e-9)
 
 
-def test_intervals_cover_what_they_claim_to() -> None:
+def test_intervals_have_their_nominal_coverage() -> None:
     from scipy.stats import norm
 
     truth, draws, covered, paired = norm.cdf(1.9 / 2), 500, 0, 0

@@ -1,4 +1,4 @@
-"""The figures are those of scikit-learn and of plain counting; the intervals know patients."""
+"""Metrics match scikit-learn and plain counting; intervals account for patients."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Scored = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
 
 @st.composite
 def scored(draw: st.DrawFn) -> Scored:
-    """Labels of both classes, probabilities with ties, and counts that leave both classes some."""
+    """Labels of both classes, probabilities with ties, and weights that keep both classes."""
     images = draw(
         st.lists(
             st.tuples(st.integers(0, 1), st.integers(0, 20), st.integers(0, 3)),
@@ -76,8 +76,8 @@ def test_the_score_is_scikit_learns(data: Scored, place: int) -> None:
 
 @pytest.mark.parametrize(
     ("prevalence", "ppv", "npv"),
-    # A test of sensitivity 0.9 and specificity 0.8, per 1,000: at 5 % 45 of 235 called are ill, and
-    # 760 of 765 not called are well; and so on.
+    # A test of sensitivity 0.9 and specificity 0.8, per 1,000: at 5 % 45 of 235 positives are ill, and
+    # 760 of 765 negatives are well; and so on.
     [(5, 45 / 235, 760 / 765), (10, 90 / 270, 720 / 730), (20, 180 / 340, 640 / 660)],
 )
 def test_predictive_values_at_a_prevalence_are_bayes(
@@ -104,7 +104,7 @@ def test_a_whole_weight_counts_as_that_many_images(data: Scored, place: int) -> 
     weighted = score(labels, probability, place / 20, counts.astype(np.float64))
     rows = np.repeat(np.arange(len(labels)), counts)
     repeated = score(labels[rows], probability[rows], place / 20)
-    # Bins of equal count are those of the images that there are; see the calibration's own tests.
+    # Weights do not change the bins; see the tests of calibration.
     for found in (weighted, repeated):
         del found["ece"]
     assert weighted == pytest.approx(repeated, rel=1e-5, abs=1e-7)
@@ -115,12 +115,12 @@ def test_no_weights_are_equal_weights(data: Scored) -> None:
     labels, probability, _ = data
     alike = score(labels, probability, 0.5, np.full(len(labels), 2.5))
     unweighted = score(labels, probability, 0.5)
-    # Firth's penalty gives way to more images.
+    # Firth's penalty matters less with more images.
     del alike["calibration_slope"], unweighted["calibration_slope"]
     assert alike == pytest.approx(unweighted, abs=1e-9)
 
 
-def test_a_image_at_the_threshold_is_called_pneumonia() -> None:
+def test_an_image_at_the_threshold_is_called_pneumonia() -> None:
     found = score(np.array([0, 1]), np.array([0.2, 0.7]), 0.7)
     assert (found["sensitivity"], found["specificity"]) == (1.0, 1.0)
 
@@ -153,9 +153,9 @@ def test_images_of_one_patient_widen_the_interval() -> None:
     labels, probability = np.tile(labels, 4), np.tile(probability, 4)
     alone = intervals(labels, probability, 0.5, each_its_own(240), 200, 7)
     clustered = intervals(labels, probability, 0.5, np.tile(each_its_own(60), 4), 200, 7)
-    for key in set(KEYS) - {"ece"}:  # whose width hangs on its bias
+    for key in set(KEYS) - {"ece"}:  # its width depends on its bias
         width, wide = alone[key][1] - alone[key][0], clustered[key][1] - clustered[key][0]
-        assert 1.5 * width < wide < 2.7 * width  # four images that are one: twice as wide
+        assert 1.5 * width < wide < 2.7 * width  # four equal images: twice as wide
 
 
 def test_repeating_every_image_of_its_patient_changes_no_interval() -> None:
@@ -163,7 +163,7 @@ def test_repeating_every_image_of_its_patient_changes_no_interval() -> None:
     once = intervals(labels, probability, 0.5, each_its_own(60), 100, 7)
     names = np.tile(each_its_own(60), 3)
     thrice = intervals(np.tile(labels, 3), np.tile(probability, 3), 0.5, names, 100, 7)
-    for key in set(KEYS) - {"calibration_slope"}:  # Firth's penalty gives way to more images
+    for key in set(KEYS) - {"calibration_slope"}:  # Firth's penalty matters less with more images
         assert thrice[key] == pytest.approx(once[key], abs=1e-9)
 
 
@@ -195,7 +195,7 @@ def test_images_are_ranked_by_their_logits_where_probabilities_are_equal() -> No
     assert found["accuracy"] == score(labels, probability, 0.5)["accuracy"]
 
 
-def test_no_error_leaves_room_for_some() -> None:
+def test_metrics_without_error_still_have_intervals() -> None:
     labels = np.repeat([0, 1], [30, 60])
     probability = np.linspace(0.01, 0.99, 90)
     patients = np.concatenate([each_its_own(30), np.repeat(each_its_own(20), 3)])
@@ -207,7 +207,7 @@ def test_no_error_leaves_room_for_some() -> None:
     mean = (low_sensitivity + low_specificity) / 2
     assert found["balanced_accuracy"] == pytest.approx((mean, 1), abs=1e-6)
     assert found["auc"] == auc_interval(labels, probability, patients)
-    # As many normal images above all 60 ill ones as that AUC has pairs out of order.
+    # As many normal images above all 60 others as that AUC implies.
     above = 30 * (1 - found["auc"][0])
     recalled = np.arange(1, 61)
     low = np.mean(recalled / (recalled + above))
@@ -216,7 +216,7 @@ def test_no_error_leaves_room_for_some() -> None:
         assert 0 < found[key][0] < found[key][1] == 1
     found = intervals(labels, probability, 0.0, patients, 100, 7)
     assert found["specificity"] == pytest.approx((0, 1 - low_specificity), abs=1e-6)
-    # One class without error: the other has its bootstrap, what hangs on both too.
+    # One class without error: the other class, and metrics of both, have bootstrap intervals.
     found = intervals(labels, probability, 0.36, patients, 100, 7)
     assert found["specificity"] == pytest.approx((low_specificity, 1), abs=1e-6)
     assert found["sensitivity"][1] <= 1 and found["accuracy"][0] < 0.99
@@ -234,11 +234,11 @@ def test_resamples_are_the_same_in_blocks_of_any_size(monkeypatch: pytest.Monkey
 def images_of(
     seed: int, patients: int, slope: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.str_]]:
-    """One or two images a patient, alike within a patient, calibrated but for the slope."""
+    """One or two images a patient, correlated within a patient; only the slope is miscalibrated."""
     rng = np.random.default_rng(seed)
     who = np.repeat(np.arange(patients), rng.integers(1, 3, patients))
     honest = 2.2 * rng.standard_normal(patients)[who] + 0.8 * rng.standard_normal(len(who)) + 0.4
-    # Images of a patient share their luck, too.
+    # The outcomes of one patient are correlated, too.
     luck = norm.cdf(0.8 * rng.standard_normal(patients)[who] + 0.6 * rng.standard_normal(len(who)))
     return (luck < sigmoid(slope * honest)).astype(np.int64), sigmoid(honest), who.astype(str)
 
@@ -247,11 +247,13 @@ def images_of(
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("patients", "slope", "keys"),
-    # Well calibrated, an error of 0.03; and badly, 0.10, which is asked of that error alone.
+    # Well calibrated, an error of 0.03; and badly, 0.10, for the calibration error alone.
     [(400, 1.25, KEYS), (300, 0.5, ["ece"])],
 )
-def test_intervals_cover_what_they_claim_to(patients: int, slope: float, keys: list[str]) -> None:
-    # The truth is the figure of very many patients.
+def test_intervals_have_their_nominal_coverage(
+    patients: int, slope: float, keys: list[str]
+) -> None:
+    # The true values, from very many patients.
     many = [images_of(seed, patients, slope) for seed in range(1000)]
     labels, probability = (np.concatenate([draw[i] for draw in many]) for i in (0, 1))
     truth = score(labels, probability, 0.5)

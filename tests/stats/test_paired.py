@@ -1,4 +1,4 @@
-"""Two models on the same images: McNemar as published, and words that fit the figures."""
+"""Two models on the same images: published McNemar tests, and sentences that match the numbers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def each_its_own(images: int) -> list[str]:
 
 
 def decided(both: int, first: int, second: int, neither: int) -> list[np.ndarray]:
-    """Which images each model has right."""
+    """Which images each model decides correctly."""
     counts = [both, first, second, neither]
     return [
         np.repeat(column, counts)
@@ -69,7 +69,7 @@ def test_the_exact_test_is_scipys_binomial(first: int, second: int) -> None:
     assert exact_mcnemar(first, second) == pytest.approx(expected, rel=1e-9)
 
 
-def test_images_of_one_patient_count_as_durkalski_has_it() -> None:
+def test_several_images_a_patient_give_the_statistic_of_durkalski() -> None:
     # Three patients, of 3, 2 and 1 images; b - c is 2, -1 and 1.
     first = np.array([1, 1, 1, 0, 1, 1], bool)
     second = np.array([0, 0, 1, 1, 1, 0], bool)
@@ -79,7 +79,7 @@ def test_images_of_one_patient_count_as_durkalski_has_it() -> None:
     assert found.clustered_p == pytest.approx(chi2.sf(statistic, 1))
 
 
-def test_repeating_each_image_of_its_patient_fools_only_the_plain_test() -> None:
+def test_repeating_images_changes_only_the_unclustered_test() -> None:
     right = decided(20, 2, 9, 9)
     patients = np.array(each_its_own(40))
     once = compare_decisions(*right, patients)
@@ -89,12 +89,12 @@ def test_repeating_each_image_of_its_patient_fools_only_the_plain_test() -> None
     assert once.mcnemar_p > 0.05
 
 
-def test_the_clustered_test_errs_as_often_as_it_says() -> None:
+def test_the_clustered_test_has_its_nominal_error_rate() -> None:
     rejected = draws = 0
     for seed in range(500):
         rng = np.random.default_rng(seed)
         who = np.repeat(np.arange(80), rng.integers(1, 6, 80))
-        # Who of the two is right hangs on the patient.
+        # Which model is right depends on the patient.
         lean = rng.random(80)[who]
         first, second = rng.random(len(who)) < lean, rng.random(len(who)) < 1 - lean
         rejected += compare_decisions(first, second, who.astype(str)).clustered_p < 0.05
@@ -155,7 +155,7 @@ COMPARED = Comparison(
 )  # fmt: skip
 
 
-def test_the_words_say_who_is_better() -> None:
+def test_the_text_names_the_better_model() -> None:
     assert in_words(COMPARED) == (
         "On 131 images of 70 patients, transfer ranks better than scratch: the AUC of transfer "
         "differs by +0.020 (0.970 against 0.950; 95 % interval +0.010 to +0.030, p < 0.001). "
@@ -168,7 +168,7 @@ def test_the_words_say_who_is_better() -> None:
     )
 
 
-def test_the_words_do_not_say_what_is_not_shown() -> None:
+def test_the_text_claims_no_difference_that_is_not_shown() -> None:
     found = replace(
         COMPARED,
         auc=PairedAuc(0.95, 0.97, 0.02, 0.02),

@@ -1,13 +1,13 @@
-"""Whether one model is not worse than another: the rule by which a version becomes champion.
+"""Test whether a candidate is not worse than the champion: the promotion rule.
 
-A test of non-inferiority, twice: on the validation images as they are, and in the mean over the
-shifts of `evaluation.shifts` that models are chosen by. Each time the interval of the difference in
-AUC, candidate less champion, paired by image and clustered by patient (`evaluation.delong`), at
-`level`, two-sided, has to begin at -`margin` or above. Both have to hold, so the level needs no
-correction for there being two (Berger 1982, Technometrics 24:295).
+Two tests of non-inferiority on the validation images: unshifted, and in the mean over the shifts of
+`evaluation.shifts`. In each, the two-sided interval at `level` of the difference in AUC, candidate
+minus champion, must lie at `-margin` or above. It is paired by image and clustered by patient
+(`stats.delong`). Both tests must pass, so the level needs no correction for two tests (Berger 1982,
+Technometrics 24:295).
 
-Images as they are alone would decide too little: among good models their AUC saturates, and of two
-that make no error the interval is [0, 0].
+The unshifted images alone decide too little: the AUC of good models saturates, and the interval of
+two models without error is [0, 0].
 """
 
 from __future__ import annotations
@@ -25,59 +25,100 @@ from pneumonia.evaluation.robustness import (
     NOT_IN_MEAN,
     UNSHIFTED,
     ShiftedLogits,
-    draw,
+    draw_images,
     shifted_logits,
 )
 from pneumonia.images.decoding import decode, encode_png
 from pneumonia.inference.predictor import Graph
-from pneumonia.stats.delong import paired_mean_auc
+from pneumonia.stats.delong import paired_auc
 
 Logits = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What a graph answers to validation images.
+class ValidationLogits:
+    """Logits of a graph for the validation images.
 
     Attributes:
         sha256: of the graph.
-        plain: to all of them as they are, (N,).
-        shifted: to those that robustness is measured on, (C, n), a row a graded condition.
+        unshifted: of all validation images, (N,).
+        shifted: of those that robustness is measured on, (C, n), one row per shift and strength
+            that counts in the mean.
     """
 
     sha256: str
-    plain: Logits
+    unshifted: Logits
     shifted: Logits
 
 
-def write_scored(path: Path, scored: dict[str, Scored]) -> None:
-    """Write the answers of each model to one .npz file; equal answers give equal bytes."""
+def select_validation(
+    sha256: str, logits: Logits, rows: pd.DataFrame, shifted: ShiftedLogits, model: str
+) -> ValidationLogits:
+    """Select the logits of validation images from those of several splits.
+
+    Args:
+        sha256: of the model's graph.
+        logits: of the unshifted images, (N,).
+        rows: of the manifest, of the same images.
+        shifted: of this model, perhaps with others.
+        model: its name in `shifted`.
+    """
+    averaged = [shift not in (UNSHIFTED, NOT_IN_MEAN) for shift, _ in shifted.conditions]
+    is_val = (rows["split"] == "val").to_numpy()
+    drawn_is_val = (shifted.rows["split"] == "val").to_numpy()
+    return ValidationLogits(
+        sha256, logits[is_val], shifted.logits[model][np.array(averaged)][:, drawn_is_val]
+    )
+
+
+def run_graph(
+    graph: Graph, rows: pd.DataFrame, images: NDArray[np.uint8], params: EvaluateParams
+) -> ValidationLogits:
+    """Run a graph on validation images, unshifted and shifted.
+
+    Args:
+        graph: for images of this size or smaller.
+        rows: of the manifest, validation images.
+        images: uint8, (N, S, S, 1), of those rows.
+        params: number and seed of the shifted images.
+    """
+    sized = graph if graph.size == images.shape[1] else _DownscalingGraph(graph)
+    logits = sized.run(images)[0]
+    shifted = shifted_logits(
+        {"": sized}, {"": logits}, rows, images, params.shift_images, params.seed
+    )
+    return select_validation(graph.sha256, logits, rows, shifted, "")
+
+
+def write_logits(path: Path, logits: dict[str, ValidationLogits]) -> None:
+    """Write the logits of each model to one .npz file; equal logits give equal bytes."""
     arrays = {
         f"{model}.{name}": np.asarray(value)
-        for model, answers in scored.items()
-        for name, value in vars(answers).items()
+        for model, of_model in logits.items()
+        for name, value in vars(of_model).items()
     }
     with path.open("wb") as file:
         np.savez(file, **arrays)
 
 
-def read_scored(path: Path, model: str) -> Scored:
-    """Read the answers of one model from a file of `write_scored`."""
+def read_logits(path: Path, model: str) -> ValidationLogits:
+    """Read the logits of one model from a file of `write_logits`."""
     with np.load(path) as arrays:
-        sha256, plain, shifted = (
-            arrays[f"{model}.{name}"] for name in ("sha256", "plain", "shifted")
+        return ValidationLogits(
+            str(arrays[f"{model}.sha256"]),
+            arrays[f"{model}.unshifted"],
+            arrays[f"{model}.shifted"],
         )
-    return Scored(str(sha256), plain, shifted)
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A candidate held against the champion.
+class AucDifference:
+    """The difference in AUC between a candidate and the champion.
 
     Attributes:
-        images, patients, conditions: how many; the AUCs are means over the conditions.
+        images, patients, conditions: their numbers; the AUCs are means over the conditions.
         candidate, champion: AUC, 0 to 1.
-        difference: candidate less champion.
+        difference: candidate minus champion.
         low, high: interval of the difference.
     """
 
@@ -91,102 +132,68 @@ class Difference:
     high: float
 
 
-def compare(
+def auc_difference(
     labels: NDArray[np.int64],
     patients: NDArray[np.str_],
     candidate: Logits,
     champion: Logits,
     level: float,
-) -> Difference:
-    """Hold one model against another.
+) -> AucDifference:
+    """Compare the AUC of two models.
 
     Args:
         labels: (N,), 0 or 1, both present.
-        patients: (N,), who is on an image.
-        candidate, champion: logits, (C, N), a row a condition.
+        patients: (N,), patient of each image.
+        candidate, champion: logits, (C, N), one row per condition.
         level: of the interval.
     """
-    found = paired_mean_auc(labels, champion, candidate, patients)
-    counted = len(labels), len(np.unique(patients)), len(candidate)
-    return Difference(*counted, found.second, found.first, found.difference, *found.interval(level))
+    paired = paired_auc(labels, champion, candidate, patients)
+    return AucDifference(
+        len(labels), len(np.unique(patients)), len(candidate),
+        paired.second, paired.first, paired.difference, *paired.interval(level),
+    )  # fmt: skip
 
 
-def not_worse(differences: Sequence[Difference], params: PromotionParams) -> bool:
-    """The rule; see above."""
-    return all(one.low >= -params.margin for one in differences)
-
-
-def of_validation(
-    sha256: str, logits: Logits, rows: pd.DataFrame, seen: ShiftedLogits, model: str
-) -> Scored:
-    """What is compared of a model's answers to the images of several splits.
-
-    Args:
-        sha256: of its graph.
-        logits: to unshifted images, (N,).
-        rows: of the manifest, of these.
-        seen: the model among others.
-        model: its name there.
-    """
-    graded = [shift not in (UNSHIFTED, NOT_IN_MEAN) for shift, _ in seen.conditions]
-    is_val = (rows["split"] == "val").to_numpy()
-    drawn = (seen.rows["split"] == "val").to_numpy()
-    return Scored(sha256, logits[is_val], seen.logits[model][np.array(graded)][:, drawn])
-
-
-def score(
-    graph: Graph, rows: pd.DataFrame, images: NDArray[np.uint8], params: EvaluateParams
-) -> Scored:
-    """Run a graph for images of this size or of a smaller one.
-
-    Args:
-        graph: to run.
-        rows: of the manifest, validation images.
-        images: uint8, (N, S, S, 1), of those rows.
-        params: which images are shifted how.
-    """
-    sized = graph if graph.size == images.shape[1] else _Shrinking(graph)
-    logits = sized.run(images)[0]
-    one = {"one": sized}
-    seen = shifted_logits(one, {"one": logits}, rows, images, params.shift_images, params.seed)
-    return of_validation(graph.sha256, logits, rows, seen, "one")
-
-
-def differences(
-    candidate: Scored,
+def compare_with_champion(
+    candidate: ValidationLogits,
     champion: Graph,
     rows: pd.DataFrame,
     images: NDArray[np.uint8],
     params: EvaluateParams,
     level: float,
-) -> tuple[Difference, Difference]:
-    """On the images as they are, and on those that robustness is measured on, shifted.
+) -> tuple[AucDifference, AucDifference]:
+    """Compare on the unshifted images, and on the shifted ones.
 
     Args:
-        candidate: what it answered.
-        champion: its graph, not for larger images than these. The candidate's own, served by other
-            code, is not run again.
+        candidate: its logits.
+        champion: its graph, for images of this size or smaller. If it is the candidate's own graph,
+            it is not run again.
         rows: of the manifest, validation images.
         images: uint8, (N, S, S, 1), of those rows.
-        params: which images are shifted how.
+        params: number and seed of the shifted images.
         level: of the intervals.
     """
     same = champion.sha256 == candidate.sha256
-    theirs = candidate if same else score(champion, rows, images, params)
-    drawn = rows[draw(rows, params.shift_images, params.seed)]
+    reference = candidate if same else run_graph(champion, rows, images, params)
+    drawn = rows[draw_images(rows, params.shift_images, params.seed)]
 
-    def held(table: pd.DataFrame, ours: Logits, others: Logits) -> Difference:
+    def compare(table: pd.DataFrame, first: Logits, second: Logits) -> AucDifference:
         patients = table["patient_id"].to_numpy(dtype=str)
-        return compare(table["label"].to_numpy(), patients, ours, others, level)
+        return auc_difference(table["label"].to_numpy(), patients, first, second, level)
 
     return (
-        held(rows, candidate.plain[None], theirs.plain[None]),
-        held(drawn, candidate.shifted, theirs.shifted),
+        compare(rows, candidate.unshifted[None], reference.unshifted[None]),
+        compare(drawn, candidate.shifted, reference.shifted),
     )
 
 
-class _Shrinking(Graph):
-    """A graph for smaller images, that gets these made smaller as its served model would do it."""
+def not_worse(differences: Sequence[AucDifference], params: PromotionParams) -> bool:
+    """Whether every test of non-inferiority passes."""
+    return all(difference.low >= -params.margin for difference in differences)
+
+
+class _DownscalingGraph(Graph):
+    """A graph for smaller images; it reduces larger ones as the served model would."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph, self.sha256, self.size = graph, graph.sha256, graph.size

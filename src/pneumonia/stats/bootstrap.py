@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK = 500_000  # counts at once: 4 MB, which processors keep close
+_BLOCK = 500_000  # counts computed at a time: 4 MB, which fits into a processor's cache
 
 
 def bootstrap(
@@ -17,19 +17,19 @@ def bootstrap(
     resamples: int,
     seed: int,
 ) -> dict[str, NDArray[np.float64]]:
-    """Statistics of resamples of patients.
+    """Compute statistics of resamples of patients (the cluster bootstrap, Field & Welsh 2007).
 
-    Patients are drawn with replacement, each with all of its images (Field & Welsh 2007, the cluster
-    bootstrap): images of one patient are alike, and resampling images would pretend that they are
-    not. A resample without images of both classes is drawn again, where the images have both.
+    Patients are drawn with replacement, each with all of their images, because images of one
+    patient are not independent. If the images have both classes, a resample without one of them is
+    drawn again.
 
     Args:
-        statistic: from how often each image is in each of b resamples, float64, (b, N), whole
-            numbers, to named values, each (b, ...). It is called with some resamples at a time.
+        statistic: takes how often each image is in each of b resamples, float64, (b, N), whole
+            numbers, and returns named values, each (b, ...). Called with some resamples at a time.
         labels: (N,), 0 or 1.
-        patients: (N,), who is on an image.
+        patients: (N,), the patient of each image.
         resamples: B.
-        seed: of the draws; the same patients get the same draws, whatever is measured on them.
+        seed: of the draws; the same patients get the same draws for every statistic.
 
     Returns:
         by name, (B, ...).
@@ -37,25 +37,22 @@ def bootstrap(
     rng = np.random.default_rng(seed)
     names, patient_of_image = np.unique(patients, return_inverse=True)
     present = np.unique(labels)
-    at_once = max(1, min(resamples, _BLOCK // len(labels)))
-    found: list[Mapping[str, NDArray[np.float64]]] = []
-    for start in range(0, resamples, at_once):
-        block = np.empty((min(at_once, resamples - start), len(labels)))
-        for row in block:
+    block_size = max(1, min(resamples, _BLOCK // len(labels)))
+    blocks: list[Mapping[str, NDArray[np.float64]]] = []
+    for start in range(0, resamples, block_size):
+        weights = np.empty((min(block_size, resamples - start), len(labels)))
+        for row in weights:
             while True:
-                picked = rng.integers(len(names), size=len(names))
-                row[:] = np.bincount(picked, minlength=len(names))[patient_of_image]
+                drawn = rng.integers(len(names), size=len(names))
+                row[:] = np.bincount(drawn, minlength=len(names))[patient_of_image]
                 if all(row[labels == label].any() for label in present):
                     break
-        found.append(statistic(block))
-    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+        blocks.append(statistic(weights))
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def percentile_interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % percentile interval of the values of resamples, (B,); those that are NaN do not count.
-
-    (NaN, NaN) where all are.
-    """
+    """95 % percentile interval of the values of resamples, (B,), without NaNs; NaNs if all are."""
     known = values[~np.isnan(values)]
     if not len(known):
         return float("nan"), float("nan")
@@ -64,9 +61,9 @@ def percentile_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def bound_without_exception(patients: int) -> float:
-    """The share in all patients that a sample without an exception leaves open, at 95 %.
+    """Lower 95 % limit of a share that is 1 in a sample of patients.
 
-    The lower limit of Clopper & Pearson (1934) for n of n: no resample of patients without an error
-    has an error, so a bootstrap would give the interval [1, 1].
+    Clopper & Pearson (1934), for n of n. A bootstrap would give the interval [1, 1], because no
+    resample has an exception either.
     """
     return float(0.025 ** (1 / patients))

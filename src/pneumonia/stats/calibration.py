@@ -1,10 +1,17 @@
-"""Turning logits into probabilities, and how far probabilities can be believed."""
+"""Calibration: fit probabilities to logits, and measure how well probabilities are calibrated.
+
+Imports SciPy only in the functions that need it, because the server imports `sigmoid`.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
+
+BINS = 10
+# Limits of the fitted slope. At 1/20 every probability is about a half, at 20 about 0 or 1.
+SLOPES = (1 / 20, 20.0)
+_CLIP = 1e-12  # smallest distance of a probability from 0 and 1
 
 
 def sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -12,31 +19,30 @@ def sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.exp(-np.logaddexp(0, -values))
 
 
-BINS = 10
-# Slopes outside are not fitted: a temperature of 20 has a probability of a half for every image, and
-# one of 0.05 has 0 or 1.
-SLOPES = (1 / 20, 20.0)
-_CLIP = 1e-12  # probabilities closer than this to 0 or 1 count as this close
+def logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of the logistic function, for probabilities clipped to 1e-12 from 0 and 1."""
+    clipped = np.clip(probability, _CLIP, 1 - _CLIP)
+    return np.log(clipped) - np.log1p(-clipped)
 
 
 def fit(
     method: str, labels: NDArray[np.int64], logits: NDArray[np.floating]
 ) -> tuple[float, float]:
-    """Slope and intercept of probability = sigmoid(slope * logit + intercept).
+    """Fit slope and intercept of probability = sigmoid(slope * logit + intercept).
 
-    All by least log loss against Platt's targets (1999, eq. 11 and after), (n1 + 1) / (n1 + 2) and
-    1 / (n0 + 2) in place of 1 and 0: a validation split that is told apart without error would else
-    push every probability to 0 or 1.
+    Minimises the log loss against Platt's targets (1999, eq. 11 and after), (n1 + 1) / (n1 + 2) and
+    1 / (n0 + 2) in place of 1 and 0. Without them, a validation split that the model separates
+    perfectly would push every probability to 0 or 1.
 
     Args:
-        method: "platt" (both; Platt 1999), "temperature" (slope alone; Guo et al. 2017) or "none"
-            (1 and 0).
+        method: "platt" (slope and intercept; Platt 1999), "temperature" (slope alone; Guo et al.
+            2017) or "none" (1 and 0).
         labels: (N,), 0 or 1; both present.
         logits: (N,).
 
     Returns:
-        slope, within `SLOPES` and so above 0, also where the logits rank images the wrong way
-        round: calibration is not to turn a model over; and intercept.
+        slope, within `SLOPES`, and intercept. The slope is above 0 even if the logits rank images
+        in reverse, because calibration must not reverse a model.
     """
     if method == "none":
         return 1.0, 0.0
@@ -45,7 +51,7 @@ def fit(
     values = logits.astype(np.float64)
     positives, negatives = (labels == 1).sum(), (labels == 0).sum()
     target = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    # About their middle and in units of their spread both parameters are of the size of 1.
+    # With standardised logits, both parameters are of the order of 1.
     middle, spread = (values.mean(), values.std() or 1.0) if method == "platt" else (0.0, 1.0)
     scaled = (values - middle) / spread
     slopes = spread * SLOPES[0], spread * SLOPES[1]
@@ -53,11 +59,11 @@ def fit(
 
     def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         z = parameters[0] * scaled + parameters[1]
-        slip = sigmoid(z) - target
-        gradient = np.array([(slip * scaled).mean(), slip.mean()])
+        residual = sigmoid(z) - target
+        gradient = np.array([(residual * scaled).mean(), residual.mean()])
         return float((np.logaddexp(0, z) - target * z).mean()), gradient
 
-    found = minimize(
+    fitted = minimize(
         loss,
         np.array([spread, 0.0]),
         jac=True,
@@ -65,20 +71,14 @@ def fit(
         bounds=[slopes, shifts],
         options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 1000},
     )
-    slope = float(found.x[0] / spread)
-    return slope, float(found.x[1] - slope * middle)
-
-
-def logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse of the logistic function, of probabilities cut to 1e-12 from 0 and 1."""
-    clipped = np.clip(probability, _CLIP, 1 - _CLIP)
-    return np.log(clipped) - np.log1p(-clipped)
+    slope = float(fitted.x[0] / spread)
+    return slope, float(fitted.x[1] - slope * middle)
 
 
 def bins(probability: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The bin of each image, (N,), 0 to `BINS` - 1: bins of equal count.
+    """The bin of each image, (N,), 0 to `BINS` - 1; bins of equal count.
 
-    Equal probabilities share a bin, so some may hold more, others fewer or none.
+    Equal probabilities share a bin, so bins may differ in count, and some may be empty.
     """
     edges = np.quantile(probability, np.linspace(0, 1, BINS + 1)[1:-1])
     return np.searchsorted(edges, probability, side="left")
@@ -87,14 +87,14 @@ def bins(probability: NDArray[np.float64]) -> NDArray[np.int64]:
 def calibration_gaps(
     labels: NDArray[np.int64], probability: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Observed share less mean probability in ten bins of equal count, each times the bin's share.
+    """Observed share minus mean probability in each bin, times the bin's share of the images.
 
-    The bins are those of the images, also for resamples of them.
+    Resamples have the bins of the original images.
 
     Args:
         labels: (N,), 0 or 1.
         probability: (N,), 0 to 1.
-        weights: (B, N), what each image counts in each resample.
+        weights: (B, N), the weight of each image in each resample.
 
     Returns:
         (B, `BINS`), -1 to 1.
@@ -107,11 +107,11 @@ def calibration_gaps(
 def expected_calibration_error(
     labels: NDArray[np.int64], probability: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Mean distance of observed share and mean probability over ten bins of equal count.
+    """Mean distance between observed share and mean probability over ten bins of equal count.
 
-    Guo et al. 2017, eq. 3, with bins of equal count (Nixon et al. 2019), which leave none almost
-    empty. The estimate is too high by what chance adds to each bin, and does not reach 0 for a
-    perfect model.
+    Guo et al. 2017, eq. 3, with bins of equal count (Nixon et al. 2019), so that none is almost
+    empty. Chance adds to the distance in each bin, so the estimate is biased upwards, and is above
+    0 even for a perfect model.
 
     Args: as `calibration_gaps`.
 
@@ -124,18 +124,19 @@ def expected_calibration_error(
 def calibration_error_interval(
     labels: NDArray[np.int64], probability: NDArray[np.float64], resampled: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """95 % interval of the expected calibration error by inverting a test of it.
+    """95 % interval of the expected calibration error, by inverting a test.
 
-    The estimate is biased upwards by chance, a resample of it once more, and by how much hangs on
-    the truth: little where the error is large, most where it is 0. So each possible error is
-    tested: it stays in unless fewer than 2.5 % of the estimates that chance would make of it are as
-    high as the one found, or as low (Davison & Hinkley 1997, section 5.4). Chance is what resamples
-    of patients add to the gaps of the bins. A possible error is spread over the bins as by logits
-    that are all off by one distance, that is as p (1 - p), each to the side that its gap is on.
-    Chance is as large as in the resamples or, where that is more, as large as binomial labels with
-    the tested gaps would make it: an estimate that is high by chance else comes with too little
-    of it, as for a share by Wald's interval in place of Wilson's. The interval is stretched to hold
-    the estimate, if need be.
+    A percentile interval would be wrong: chance biases the estimate upwards, and resampling adds
+    the bias again. The bias depends on the true error: it is largest at 0. So every possible error
+    is tested, and is excluded if under 2.5 % of the estimates expected for it are at least as high,
+    or at least as low, as the observed one (Davison & Hinkley 1997, section 5.4).
+
+    The expected estimates are the tested gaps plus the noise of the resamples. An error is spread
+    over the bins in proportion to p (1 - p), as if all logits were shifted by one distance, with
+    the sign of the bin's observed gap. The noise is scaled up where binomial labels with the tested
+    gaps would vary more than the observed ones; otherwise an estimate that is high by chance would
+    get too narrow an interval (as Wald's interval of a share, compared with Wilson's). The interval
+    is extended to contain the estimate if necessary.
 
     Args:
         labels: (N,), 0 or 1.
@@ -143,28 +144,29 @@ def calibration_error_interval(
         resampled: (B, `BINS`), `calibration_gaps` of resamples of patients.
 
     Returns:
-        low, high, 0 to 1; low is 0 where a perfect model would do.
+        low, high, 0 to 1; low is 0 if the data are compatible with perfect calibration.
     """
     gaps = calibration_gaps(labels, probability, np.ones((1, len(labels))))[0]
     error = np.abs(gaps).sum()
     member = np.eye(BINS)[bins(probability)] / len(labels)
     binomial = (probability * (1 - probability)) @ member
-    if error == 0 or binomial.sum() == 0:  # nothing off, or nothing that could be
+    if error == 0 or binomial.sum() == 0:
         return float(error), float(error)
     noise, square = resampled - gaps, (labels - probability) ** 2 @ member
     pattern = np.where(gaps < 0, -1, 1) * binomial / binomial.sum()
-    # By a gap g a square of label - p is g (1 - 2p) more on average; see `square`.
+    # A gap of g increases the mean of (label - p)^2, see `square`, by g (1 - 2p).
     share = np.maximum(member.sum(axis=0), 1e-300)
-    more = (1 - 2 * probability) @ member / share
-    # What chance adds or takes is at most the sum of its sizes: no error above is left in.
+    increase = (1 - 2 * probability) @ member / share
+    # The noise changes an error by at most the sum of its absolute values, so no error above this
+    # range passes the test.
     reach = np.quantile(np.abs(noise).sum(axis=1), 0.975)
     tested = np.linspace(0, error + reach, 201)
     as_high = np.empty(len(tested))
     for place, value in enumerate(tested):
-        expected = binomial + value * pattern * more
+        expected = binomial + value * pattern * increase
         excess = np.sqrt(np.maximum(expected / np.maximum(square, 1e-300), 1))
-        found = np.abs(value * pattern + excess * noise).sum(axis=1)
-        as_high[place] = (found >= error).mean()
+        estimates = np.abs(value * pattern + excess * noise).sum(axis=1)
+        as_high[place] = (estimates >= error).mean()
     low = tested[as_high > 0.025].min(initial=error)
     high = tested[as_high < 0.975].max(initial=error)
     return float(low), float(min(high, 1.0))
@@ -173,29 +175,31 @@ def calibration_error_interval(
 def calibration_intercept(
     labels: NDArray[np.int64], probability: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """What must be added to every logit for the mean probability to be the observed share.
+    """The shift of all logits with which the mean probability equals the observed share.
 
     Calibration in the large: the intercept of a logistic regression with the logit as offset (Van
-    Calster et al. 2019, BMC Medicine 17:230). 0 is right, below 0: probabilities are too high.
-    Sought between -50 and 50; finite whenever both classes are present.
+    Calster et al. 2019, BMC Medicine 17:230). The ideal is 0; below 0, probabilities are too high.
+    Searched between -50 and 50; finite whenever both classes are present.
 
     Args and Returns: as `expected_calibration_error`, but any number.
     """
+    from scipy.special import expit
+
     offset = logit(probability)
-    aim = weights @ labels
+    observed = weights @ labels
     low, high = np.full(len(weights), -50.0), np.full(len(weights), 50.0)
-    found = np.zeros(len(weights))
+    shift = np.zeros(len(weights))
     for _ in range(60):
-        p = expit(offset + found[:, None])
-        excess, slope = (weights * p).sum(axis=1) - aim, (weights * p * (1 - p)).sum(axis=1)
-        low, high = np.where(excess > 0, low, found), np.where(excess > 0, found, high)
-        # Newton's step where it stays within what is known, else the middle of that.
-        step = found - excess / np.maximum(slope, 1e-300)
+        p = expit(offset + shift[:, None])
+        excess, slope = (weights * p).sum(axis=1) - observed, (weights * p * (1 - p)).sum(axis=1)
+        low, high = np.where(excess > 0, low, shift), np.where(excess > 0, shift, high)
+        # Newton's step if it stays within the bracket, else bisection.
+        step = shift - excess / np.maximum(slope, 1e-300)
         better = np.where((step > low) & (step < high), step, (low + high) / 2)
-        if np.abs(better - found).max() < 1e-10:
+        if np.abs(better - shift).max() < 1e-10:
             break
-        found = better
-    return found
+        shift = better
+    return shift
 
 
 def calibration_slope(
@@ -203,13 +207,15 @@ def calibration_slope(
 ) -> NDArray[np.float64]:
     """Slope of a logistic regression of the label on the logit (Cox 1958).
 
-    1 is right; below 1 probabilities are too extreme, above 1 too timid. Images that are told apart
-    without error have no maximum of the likelihood; Firth's penalty (1993, Biometrika 80:27; Heinze
-    & Schemper 2002) gives a finite slope there, which is then large, and elsewhere changes it by
-    little (of the order of 1 / N). 0 where all images have one probability.
+    The ideal is 1; below 1 probabilities are too extreme, above 1 not extreme enough. Firth's
+    penalty (1993, Biometrika 80:27; Heinze & Schemper 2002) keeps the slope finite, though large,
+    for perfectly separated classes, and otherwise changes it by about 1 / N. 0 if all images have
+    the same probability.
 
     Args and Returns: as `expected_calibration_error`, but any number.
     """
+    from scipy.special import expit
+
     x = logit(probability)
     spread = x.std()
     if spread < 1e-9:
@@ -225,12 +231,12 @@ def calibration_slope(
         determinant = np.maximum(a * c - b * b, 1e-300)
         # Leverages of one copy of each image: p (1 - p) x' I^-1 x.
         leverage = (c[:, None] - 2 * b[:, None] * x + a[:, None] * x**2) / determinant[:, None]
-        slip = weights * (labels - p + p * (1 - p) * leverage * (0.5 - p))
-        first, second = slip.sum(axis=1), slip @ x
+        residual = weights * (labels - p + p * (1 - p) * leverage * (0.5 - p))
+        first, second = residual.sum(axis=1), residual @ x
         steps = np.stack([c * first - b * second, a * second - b * first]) / determinant
         if np.abs(steps).max() < 1e-9:
             break
-        # On few images Newton's steps can go to and fro for ever: shorten those that turn back.
+        # With few images Newton's steps can oscillate: shorten those that change direction.
         turned = (steps * last).sum(axis=0) < 0
         length, last = np.where(turned, length / 2, np.minimum(1, length * 1.5)), steps
         steps = steps * np.minimum(length, 1 / np.maximum(np.abs(steps).max(axis=0), 1e-300))

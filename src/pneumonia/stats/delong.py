@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class PairedAuc:
-    """Two scores of the same images.
+    """The AUCs of two scores of the same images.
 
     Attributes:
         first: AUC of the first score, 0 to 1.
         second: AUC of the second score, 0 to 1.
         difference: second - first, -1 to 1.
-        standard_error: of the difference, clustered on patients; 0 where both scores rank every
-            pair alike, and where both are without error; infinite where one patient has all images
-            of a class, which says nothing about other patients.
+        standard_error: of the difference, clustered on patients; 0 if both scores rank every pair
+            alike or both AUCs are 1; infinite if one patient has all images of a class.
     """
 
     first: float
@@ -34,13 +33,13 @@ class PairedAuc:
     standard_error: float
 
     def interval(self, level: float) -> tuple[float, float]:
-        """Normal interval of the difference, cut to -1 and 1; `level` above 0, below 1."""
+        """Normal interval of the difference, within -1 and 1; `level` between 0 and 1."""
         half = _quantile(level) * self.standard_error
         return max(self.difference - half, -1.0), min(self.difference + half, 1.0)
 
     @property
     def p_value(self) -> float:
-        """Two-sided, of no difference; where the standard error is 0, 1 if they agree, else 0."""
+        """Two-sided, for no difference; if the standard error is 0, 1 for equal AUCs, else 0."""
         if self.standard_error == 0:
             return float(self.difference == 0)
         return math.erfc(abs(self.difference) / self.standard_error / math.sqrt(2))
@@ -52,43 +51,25 @@ def paired_auc(
     second: NDArray[np.floating],
     patients: NDArray[np.str_],
 ) -> PairedAuc:
-    """Compare two scores of the same images.
+    """Compare two scores of the same images by their AUC, or by its mean under C conditions.
+
+    The structural component of an image for a mean of AUCs is the mean of its components. So the
+    standard error accounts for the images and patients that the conditions have in common.
 
     Args:
         labels: (N,), 0 or 1.
-        first, second: (N,), higher for 1; only their order counts.
-        patients: (N,), who is on an image.
+        first, second: (N,) or (C, N), higher for 1; only the order in a row counts.
+        patients: (N,), the patient of each image.
 
     Raises:
         ValueError: a class has no image, or a score is not a number.
     """
-    return paired_mean_auc(labels, first[None], second[None], patients)
-
-
-def paired_mean_auc(
-    labels: NDArray[np.int64],
-    first: NDArray[np.floating],
-    second: NDArray[np.floating],
-    patients: NDArray[np.str_],
-) -> PairedAuc:
-    """Compare two scores of the same images by the mean of their AUCs under several conditions.
-
-    An image's component of a mean of AUCs is the mean of its components, so what the conditions have
-    in common, the images and their patients, is in the standard error.
-
-    Args:
-        labels: (N,), 0 or 1.
-        first, second: (C, N), a row a condition, higher for 1; only the order in a row counts.
-        patients: (N,), who is on an image.
-
-    Raises:
-        ValueError: as `paired_auc`.
-    """
     ones, twos = (
-        np.mean([_components(labels, row) for row in scores], axis=0) for scores in (first, second)
+        np.mean([structural_components(labels, row) for row in np.atleast_2d(scores)], axis=0)
+        for scores in (first, second)
     )
-    # Of a difference the components are the differences; no covariance needs to be put together.
-    error = _standard_error(labels, twos - ones, patients)
+    # The components of a difference are the differences, so no covariance is needed.
+    error = standard_error(labels, twos - ones, patients)
     aucs = [float(components[labels == 1].mean()) for components in (ones, twos)]
     return PairedAuc(aucs[0], aucs[1], aucs[1] - aucs[0], error)
 
@@ -99,35 +80,35 @@ def auc_interval(
     patients: NDArray[np.str_],
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Interval of the AUC on the logit's scale, which keeps it within 0 and 1 (Pepe 2003, 5.2.5).
+    """Interval of the AUC on the logit scale, which keeps it within 0 and 1 (Pepe 2003, 5.2.5).
 
-    Where the AUC is 1 or 0 the standard error is 0 and says nothing. The interval is then
-    Newcombe's score interval (2006, Statistics in Medicine 25:559, method 5) with the numbers of
-    patients in place of the numbers of images.
+    If the AUC is 1 or 0, the standard error is 0 and of no use. The interval is then Newcombe's
+    score interval (2006, Statistics in Medicine 25:559, method 5) with the numbers of patients in
+    place of the numbers of images.
 
     Args:
         labels, scores, patients: see `paired_auc`.
-        level: above 0, below 1.
+        level: between 0 and 1.
 
     Raises:
         ValueError: as `paired_auc`.
     """
-    components = _components(labels, scores)
+    components = structural_components(labels, scores)
     auc = float(components[labels == 1].mean())
     if auc in (0, 1):
         ill, well = (len(np.unique(patients[labels == label])) for label in (1, 0))
         bound = perfect_auc_bound(ill, well, level)
         return (bound, 1.0) if auc == 1 else (0.0, 1 - bound)
-    error = _standard_error(labels, components, patients) / (auc * (1 - auc))
+    error = standard_error(labels, components, patients) / (auc * (1 - auc))
     middle, half = math.log(auc / (1 - auc)), _quantile(level) * error
     low, high = ((1 + math.tanh((middle + side * half) / 2)) / 2 for side in (-1, 1))
     return low, high
 
 
 def perfect_auc_bound(ill: int, well: int, level: float) -> float:
-    """Lower limit of the AUC where the estimate is 1, from the numbers of patients of each class.
+    """Lower limit of an AUC that is 1 in a sample, from the numbers of patients of each class.
 
-    The AUC from which 1 is as many standard errors away as `level`, above 0 and below 1, asks for
+    It is the AUC whose distance to 1, in standard errors, is the normal quantile of `level`
     (Newcombe's method 5, see `auc_interval`).
     """
     quantile, others = _quantile(level), (ill + well) / 2 - 1
@@ -136,42 +117,37 @@ def perfect_auc_bound(ill: int, well: int, level: float) -> float:
         spread = 1 + others * ((1 - auc) / (2 - auc) + auc / (1 + auc))
         return (1 - auc) ** 2 - quantile**2 * auc * (1 - auc) * spread / (ill * well)
 
-    low, high = 0.0, 1.0  # excess falls from above 0 at 0 to below 0 just under 1
+    low, high = 0.0, 1.0  # excess is positive at 0, negative just below 1, and has one root
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if excess(middle) > 0 else (low, middle)
     return low
 
 
-def standard_error(
-    labels: NDArray[np.int64], scores: NDArray[np.floating], patients: NDArray[np.str_]
-) -> float:
-    """Of the AUC, clustered on patients; arguments and errors as `paired_auc`."""
-    return _standard_error(labels, _components(labels, scores), patients)
+def structural_components(
+    labels: NDArray[np.int64], scores: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """For each image, (N,), the share of the other class that it is ranked correctly against.
 
-
-def _quantile(level: float) -> float:
-    return NormalDist().inv_cdf((1 + level) / 2)
-
-
-def _components(labels: NDArray[np.int64], scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(N,): the share of the images of the other class that each image is on the right side of."""
+    The mean of the components of a class is the AUC. Arguments and errors as `paired_auc`.
+    """
     if np.isnan(scores).any():
         raise ValueError("a score is not a number")
-    found = np.empty(len(labels))
+    components = np.empty(len(labels))
     for label, sign in ((1, 1), (0, -1)):
         own, other = sign * scores[labels == label], np.sort(sign * scores[labels != label])
         if not len(own) or not len(other):
             raise ValueError("images of both classes are needed")
         # Ties count half.
         below, up_to = np.searchsorted(other, own, "left"), np.searchsorted(other, own, "right")
-        found[labels == label] = (below + up_to) / 2 / len(other)
-    return found
+        components[labels == label] = (below + up_to) / 2 / len(other)
+    return components
 
 
-def _standard_error(
+def standard_error(
     labels: NDArray[np.int64], components: NDArray[np.float64], patients: NDArray[np.str_]
 ) -> float:
+    """Standard error of an AUC, or of a difference, from its components; clustered on patients."""
     if (components == components[0]).all():
         return 0.0
     _, patient = np.unique(patients, return_inverse=True)
@@ -185,6 +161,10 @@ def _standard_error(
         if holders == 1:
             return math.inf
         variance += holders / (holders - 1) * float((sums[-1] ** 2).sum())
-    # A patient with images of both classes: what raises one sum lowers or raises the other.
+    # The covariance of both sums, from patients with images of both classes.
     variance += 2 * clusters / (clusters - 1) * float((sums[0] * sums[1]).sum())
     return math.sqrt(max(variance, 0.0))
+
+
+def _quantile(level: float) -> float:
+    return NormalDist().inv_cdf((1 + level) / 2)

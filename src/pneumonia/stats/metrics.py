@@ -1,4 +1,4 @@
-"""What a model's probabilities are worth, with intervals."""
+"""Metrics of a model's probabilities, with intervals: discrimination, decisions, calibration."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ def score(
         labels: (N,), 0 normal, 1 pneumonia; both present.
         probability: (N,), 0 to 1.
         threshold: an image is called pneumonia at or above it.
-        weights: (N,), not negative, what each image counts; all alike if None.
-        ranking: (N,), what images are ranked by, the logits; probabilities of almost 1 are equal in
-            float64 where their logits differ. The probability if None.
+        weights: (N,), not negative, of the images; all equal if None.
+        ranking: (N,), the scores to rank images by; the probability if None. Better the logits: in
+            float64, probabilities of almost 1 are equal though their logits differ.
 
     Returns:
         see `score_resamples`.
     """
-    counted = np.ones(len(labels)) if weights is None else weights
-    found = score_resamples(labels, probability, threshold, counted[None], ranking)
-    return {name: float(values[0]) for name, values in found.items()}
+    weights = np.ones(len(labels)) if weights is None else weights
+    metrics = score_resamples(labels, probability, threshold, weights[None], ranking)
+    return {name: float(values[0]) for name, values in metrics.items()}
 
 
 def score_resamples(
@@ -53,15 +53,14 @@ def score_resamples(
     weights: NDArray[np.float64],
     ranking: NDArray[np.floating] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
-    """`score` of B resamples at once; `weights` (B, N), the rest as there.
+    """`score` for B resamples at once; `weights` is (B, N), the other arguments as there.
 
     Returns:
-        each (B,). 0 to 1: auc, average_precision, then those of `decisions`, brier, and ece (see
-        `calibration.expected_calibration_error`); any number: calibration_slope and
-        calibration_intercept (see there).
+        each (B,). 0 to 1: auc, average_precision, those of `decisions`, brier, and ece (see
+        `calibration.expected_calibration_error`). Any number: calibration_slope and
+        calibration_intercept (see `calibration`).
     """
-    rank = probability if ranking is None else ranking
-    auc, precision = ranked(labels, rank, weights)
+    auc, precision = ranked(labels, probability if ranking is None else ranking, weights)
     called, positive = probability >= threshold, labels == 1
     ill, well = weights @ positive, weights @ ~positive
     sensitivity = weights @ (called & positive) / ill
@@ -80,7 +79,7 @@ def score_resamples(
 def ranked(
     labels: NDArray[np.int64], ranking: NDArray[np.floating], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """AUC (Mann-Whitney, ties half) and average precision (the sum of precision by gain in recall).
+    """AUC (Mann-Whitney; ties count half) and average precision (weighted by gain in recall).
 
     Args:
         labels: (N,), 0 or 1.
@@ -88,7 +87,7 @@ def ranked(
         weights: (B, N), each row with images of both classes.
 
     Returns:
-        (B,), (B,), each 0 to 1.
+        both (B,), 0 to 1.
     """
     order = np.argsort(-ranking, kind="stable")
     starts = np.flatnonzero(np.diff(ranking[order], prepend=np.inf))  # of groups of ties
@@ -98,7 +97,7 @@ def ranked(
     above, false = ill.cumsum(axis=1), well.cumsum(axis=1)
     all_ill, all_well = above[:, -1], false[:, -1]
     auc = (ill * (all_well[:, None] - false + well / 2)).sum(axis=1) / (all_ill * all_well)
-    # Where nobody was called yet there is no gain either.
+    # Before the first image, precision is 0 / 0, and recall gains nothing.
     precision = above / np.maximum(above + false, 1e-300)
     return auc, (ill * precision).sum(axis=1) / all_ill
 
@@ -108,19 +107,19 @@ def decisions(
     specificity: NDArray[np.float64],
     prevalence: NDArray[np.float64],
 ) -> dict[str, NDArray[np.float64]]:
-    """All that follows from sensitivity, specificity and prevalence, of one shape, each 0 to 1.
+    """Metrics that follow from sensitivity, specificity and prevalence, of one shape, 0 to 1.
 
     Returns:
-        accuracy, balanced_accuracy, sensitivity, specificity; ppv and npv, and at 5, 10 and 20 %
-        prevalence (Bayes' theorem) `ppv_at_5` and so on; f1; mcc (Matthews 1975), -1 to 1. What
-        would be 0 / 0, as the PPV where no image is called pneumonia, is 0, as in scikit-learn.
+        accuracy, balanced_accuracy, sensitivity, specificity; ppv and npv, and both at 5, 10 and
+        20 % prevalence (Bayes' theorem) as `ppv_at_5` and so on; f1; mcc (Matthews 1975), -1 to 1.
+        0 / 0 is 0, as in scikit-learn, for example the PPV if no image is called pneumonia.
     """
     hit, cleared = sensitivity * prevalence, specificity * (1 - prevalence)
     missed, alarm = prevalence - hit, 1 - prevalence - cleared
     correlation = np.sqrt(
         np.maximum((hit + alarm) * (cleared + missed), 0) * prevalence * (1 - prevalence)
     )
-    found = {
+    metrics = {
         "accuracy": hit + cleared,
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "sensitivity": sensitivity,
@@ -130,10 +129,10 @@ def decisions(
     }
     for per_cent in PREVALENCES:
         ill, well = per_cent / 100, 1 - per_cent / 100
-        found[f"ppv_at_{per_cent}"] = _share(ill * sensitivity, well * (1 - specificity))
-        found[f"npv_at_{per_cent}"] = _share(well * specificity, ill * (1 - sensitivity))
+        metrics[f"ppv_at_{per_cent}"] = _share(ill * sensitivity, well * (1 - specificity))
+        metrics[f"npv_at_{per_cent}"] = _share(well * specificity, ill * (1 - sensitivity))
     product = hit * cleared - alarm * missed
-    return found | {
+    return metrics | {
         "f1": _share(2 * hit, missed + alarm),
         "mcc": np.divide(product, correlation, np.zeros_like(product), where=correlation > 1e-12),
     }
@@ -148,24 +147,24 @@ def intervals(
     seed: int,
     ranking: NDArray[np.floating] | None = None,
 ) -> dict[str, Interval]:
-    """95 % intervals of `score` by a bootstrap clustered on patients; see `resampling.bootstrap`.
+    """95 % intervals of `score` by a bootstrap of patients.
 
-    Percentile intervals, but for two cases: the calibration error, whose bias by chance a bootstrap
-    doubles, see `calibration.calibration_error_interval`; and where no image of a class is decided
-    wrongly, as no resample has an error, see `_without_error`.
+    Percentile intervals, with two exceptions: the calibration error (see
+    `calibration.calibration_error_interval`), and metrics without an error in a class, which no
+    resample has either (see `_without_error`).
 
     Returns:
         (low, high) of each metric.
     """
 
-    def drawn_at_once(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        found = score_resamples(labels, probability, threshold, weights, ranking)
-        return found | {"gaps": calibration_gaps(labels, probability, weights)}
+    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        metrics = score_resamples(labels, probability, threshold, weights, ranking)
+        return metrics | {"gaps": calibration_gaps(labels, probability, weights)}
 
-    drawn = bootstrap(drawn_at_once, labels, patients, resamples, seed)
-    gaps = drawn.pop("gaps")
+    resampled = bootstrap(statistic, labels, patients, resamples, seed)
+    gaps = resampled.pop("gaps")
     estimate = score(labels, probability, threshold, None, ranking)
-    bounds = {name: percentile_interval(values) for name, values in drawn.items()}
+    bounds = {name: percentile_interval(values) for name, values in resampled.items()}
     bounds["ece"] = calibration_error_interval(labels, probability, gaps)
     return bounds | _without_error(estimate, bounds, labels, patients)
 
@@ -176,14 +175,14 @@ def _without_error(
     labels: NDArray[np.int64],
     patients: NDArray[np.str_],
 ) -> dict[str, Interval]:
-    """Intervals in place of those that a sample without an error shrinks to a point.
+    """Intervals for metrics without an error, where the bootstrap gives a single point.
 
-    Sensitivity and specificity of 1 get Clopper and Pearson's lower limit with the number of
-    patients, those of 0 the upper one; what follows from both (`decisions`) gets, as its lower
-    limit, what follows from their limits; an AUC of 1 gets the limit of `delong.auc_interval`. An
-    average precision of 1, which an AUC of 1 is too, gets what that limit leaves it where a share
-    1 - AUC of the normal images is ranked above all others: the recall r times the share of the ill
-    over the images called, averaged over r. Few orders with that AUC have less.
+    Sensitivity and specificity get Clopper and Pearson's limit for the number of patients: the
+    lower one if they are 1, the upper one if they are 0. The metrics of `decisions` get, as their
+    lower limit, the value that follows from these limits. An AUC of 1 gets the limit of
+    `delong.auc_interval`. Average precision, which then is 1 too, gets its value for a ranking with
+    that AUC in which a share 1 - AUC of the normal images is above all others: precision averaged
+    over recall. Few rankings with that AUC have less.
     """
     ill, well = (len(np.unique(patients[labels == label])) for label in (1, 0))
     sensitivity, specificity = (
@@ -191,21 +190,22 @@ def _without_error(
         for name, count in (("sensitivity", ill), ("specificity", well))
     )
     lowest = decisions(sensitivity, specificity, np.array(labels.mean()))
-    mended = {
+    corrected = {
         name: (float(value), 1.0) for name, value in lowest.items() if bounds[name][0] > 1 - 1e-9
     }
     for name, count in (("sensitivity", ill), ("specificity", well)):
         if estimate[name] == 0:
-            mended[name] = 0.0, 1 - bound_without_exception(count)
+            corrected[name] = 0.0, 1 - bound_without_exception(count)
     if bounds["auc"][0] > 1 - 1e-9:
         lowest_auc = perfect_auc_bound(ill, well, 0.95)
-        mended["auc"] = lowest_auc, 1.0
-        alarms = (1 - lowest_auc) * (1 - labels.mean()) / labels.mean()  # for one who is ill
-        mended["average_precision"] = float(1 - alarms * np.log1p(1 / alarms)), 1.0
-    return mended
+        corrected["auc"] = lowest_auc, 1.0
+        # False alarms above all others, per image with pneumonia.
+        alarms = (1 - lowest_auc) * (1 - labels.mean()) / labels.mean()
+        corrected["average_precision"] = float(1 - alarms * np.log1p(1 / alarms)), 1.0
+    return corrected
 
 
 def _share(part: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:
     """part / (part + rest), 0 where both are 0."""
-    rest = np.maximum(rest, 0)  # a rounding error below
+    rest = np.maximum(rest, 0)  # rounding can make it negative
     return np.divide(part, part + rest, np.zeros_like(part + rest), where=part + rest > 1e-12)

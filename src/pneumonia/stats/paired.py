@@ -1,4 +1,4 @@
-"""Two models on the same images: is one better, and do they decide differently."""
+"""Compare two models on the same images: their AUCs, and their decisions."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from pneumonia.stats.metrics import Interval, ranked
 
 @dataclass(frozen=True)
 class Decisions:
-    """Which images two models decide differently.
+    """How many images two models decide correctly, and tests of the difference.
 
     Attributes:
-        first_only: images that the first alone decides rightly.
-        second_only: images that the second alone decides rightly.
-        both: images that both decide rightly.
-        neither: images that neither does.
-        mcnemar_p: two-sided, of no difference, exact (McNemar 1947, as a binomial test). It takes
-            images as independent; with several images a patient it is too small.
+        first_only: images that only the first model decides correctly.
+        second_only: images that only the second model decides correctly.
+        both: images that both decide correctly.
+        neither: images that neither decides correctly.
+        mcnemar_p: two-sided, exact (McNemar 1947, as a binomial test). It treats images as
+            independent, so with several images a patient it is too small.
         clustered_p: the same by patient: Durkalski et al. 2003 (Statistics in Medicine 22:2417),
-            chi square with one degree of freedom. With one image a patient it is McNemar's chi
+            chi square with one degree of freedom. With one image a patient it equals McNemar's chi
             square without continuity correction.
     """
 
@@ -48,8 +48,8 @@ class Comparison:
         images: how many.
         patients: how many.
         auc: both AUCs, and their difference by DeLong, clustered on patients.
-        bootstrap: 95 % interval of the difference by the paired bootstrap of patients.
-        decisions: at the models' operating points.
+        bootstrap: 95 % interval of the difference of AUCs by the paired bootstrap of patients.
+        decisions: at the models' thresholds.
     """
 
     names: tuple[str, str]
@@ -60,7 +60,7 @@ class Comparison:
     decisions: Decisions
 
     def as_dict(self) -> dict[str, Any]:
-        """For comparison.json: the figures, with an infinite standard error as null, and a text."""
+        """For comparison.json; an infinite standard error is null."""
         low, high = self.auc.interval(0.95)
         error = self.auc.standard_error if math.isfinite(self.auc.standard_error) else None
         return {
@@ -88,25 +88,26 @@ def compare(
     """Compare two models on the same images.
 
     Args:
-        first, second: predictions of one split, as in `evaluate.Evaluation`, of the same images.
-        thresholds: of the first and the second.
+        first, second: predictions of one split, a row an image: image_id, patient_id, label,
+            model, logit, probability.
+        thresholds: of the first and the second model.
         resamples, seed: of the bootstrap.
 
     Raises:
-        ValueError: the images are not the same, or not in the same order.
+        ValueError: other images, or another order.
     """
     if first["image_id"].tolist() != second["image_id"].tolist():
         raise ValueError("the models were scored on different images")
     labels, patients = first["label"].to_numpy(), first["patient_id"].to_numpy(dtype=str)
     logits = first["logit"].to_numpy(), second["logit"].to_numpy()
-    drawn = bootstrap(
+    resampled = bootstrap(
         lambda weights: {
             "difference": ranked(labels, logits[1], weights)[0]
             - ranked(labels, logits[0], weights)[0]
         },
         labels, patients, resamples, seed,
     )  # fmt: skip
-    right, right_second = (
+    correct = (
         (rows["probability"].to_numpy() >= threshold) == (labels == 1)
         for rows, threshold in zip((first, second), thresholds, strict=True)
     )
@@ -115,15 +116,15 @@ def compare(
         len(labels),
         len(np.unique(patients)),
         paired_auc(labels, *logits, patients),
-        percentile_interval(drawn["difference"]),
-        compare_decisions(right, right_second, patients),
+        percentile_interval(resampled["difference"]),
+        compare_decisions(*correct, patients),
     )
 
 
 def compare_decisions(
     first: NDArray[np.bool_], second: NDArray[np.bool_], patients: NDArray[np.str_]
 ) -> Decisions:
-    """Compare which images two models decide rightly; each (N,)."""
+    """Compare two models by which images they decide correctly; all (N,)."""
     only = int((first & ~second).sum()), int((second & ~first).sum())
     _, patient = np.unique(patients, return_inverse=True)
     share = np.bincount(patient, first.astype(float) - second) / np.bincount(patient)
@@ -139,33 +140,34 @@ def compare_decisions(
 
 
 def exact_mcnemar(first_only: int, second_only: int) -> float:
-    """Two-sided p value: each discordant image is as likely to go either way."""
+    """Two-sided p value if each discordant image favours either model with equal probability."""
     discordant, fewer = first_only + second_only, min(first_only, second_only)
     tail = sum(math.comb(discordant, count) for count in range(fewer + 1))
     return min(1.0, 2 * tail / 2**discordant)
 
 
-def in_words(found: Comparison) -> str:
-    """The comparison as a sentence or two."""
-    auc, made = found.auc, found.decisions
+def in_words(comparison: Comparison) -> str:
+    """The comparison in one or two sentences."""
+    auc, decisions = comparison.auc, comparison.decisions
+    first, second = comparison.names
     low, high = auc.interval(0.95)
-    size = f"{found.images:,} images of {found.patients:,} patients"
+    size = f"{comparison.images:,} images of {comparison.patients:,} patients"
     interval = f"95 % interval {low:+.3f} to {high:+.3f}, p {_p(auc.p_value)}"
     values = f"({auc.second:.3f} against {auc.first:.3f}; {interval})"
     if low > 0 or high < 0:
-        better, worse = found.names[::-1] if auc.difference > 0 else found.names
+        better, worse = (second, first) if auc.difference > 0 else (first, second)
         text = f"On {size}, {better} ranks better than {worse}: "
-        text += f"the AUC of {found.names[1]} differs by {auc.difference:+.3f} {values}."
+        text += f"the AUC of {second} differs by {auc.difference:+.3f} {values}."
     else:
-        text = f"On {size}, {found.names[1]} and {found.names[0]} cannot be told apart by AUC: "
+        text = f"On {size}, {second} and {first} cannot be told apart by AUC: "
         text += f"the difference is {auc.difference:+.3f} {values}."
-    if made.first_only + made.second_only == 0:
+    if decisions.first_only + decisions.second_only == 0:
         return f"{text} At their operating points they are right on the same images."
     return (
-        f"{text} At their operating points {found.names[1]} alone is right on {made.second_only} "
-        f"and {found.names[0]} alone on {made.first_only} images "
-        f"({'a' if made.clustered_p < 0.05 else 'no'} difference beyond chance, "
-        f"p {_p(made.clustered_p)} by patient)."
+        f"{text} At their operating points {second} alone is right on {decisions.second_only} "
+        f"and {first} alone on {decisions.first_only} images "
+        f"({'a' if decisions.clustered_p < 0.05 else 'no'} difference beyond chance, "
+        f"p {_p(decisions.clustered_p)} by patient)."
     )
 
 
@@ -175,16 +177,18 @@ def contenders(
     """Models and shortcut probes in one table, the best first.
 
     Args:
-        comparison: of the test images.
+        comparison: of the models on the test images.
         intervals: of the AUC, by model.
-        probes: from audit.json, on the same images: auc, low and high by name.
+        probes: auc, low and high on the same images, by name, from audit.json.
 
     Returns:
         name, kind ("model" or "probe"), auc, low, high.
     """
     aucs = dict(zip(comparison.names, (comparison.auc.first, comparison.auc.second), strict=True))
     rows = [(name, "model", auc, *intervals[name]) for name, auc in aucs.items()]
-    rows += [(name, "probe", one["auc"], one["low"], one["high"]) for name, one in probes.items()]
+    rows += [
+        (name, "probe", probe["auc"], probe["low"], probe["high"]) for name, probe in probes.items()
+    ]
     table = pd.DataFrame(rows, columns=["name", "kind", "auc", "low", "high"])
     return table.sort_values(["auc", "name"], ascending=[False, True], ignore_index=True)
 
