@@ -1,8 +1,8 @@
-"""Train the network from nothing and export it.
+"""Train the network from random weights and export it.
 
-Reads the block `train_scratch` of params.yaml; writes models/scratch. Killed and started
-again, it goes on from its last finished epoch, which models/scratch.checkpoint keeps until the
-end; models/scratch.second_seed.checkpoint does so for the second seed.
+Reads the blocks `train_scratch` and `augment` of params.yaml; writes models/scratch. A training
+that was killed continues from its last finished epoch, which models/scratch.checkpoint keeps until
+the end; models/scratch.second_seed.checkpoint does the same for the second seed.
 """
 
 from pathlib import Path
@@ -18,9 +18,9 @@ MODEL = Path("models/scratch")
 def main(params: Params) -> None:
     """Write models/scratch: weights, also of a second seed, graph, history, metrics, record."""
     from pneumonia.models import scratch
-    from pneumonia.models.training import train_twice
+    from pneumonia.models.training import run_training
 
-    train_twice(NAME, params.train_scratch, scratch.build, scratch.train, DATA, AUDIT, MODEL)
+    run_training(NAME, scratch, params.train_scratch, params.augment, DATA, AUDIT, MODEL)
 
 
 if __name__ == "__main__":

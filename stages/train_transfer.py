@@ -1,8 +1,8 @@
 """Train the network on an ImageNet backbone, head first, and export it.
 
-Reads the block `train_transfer` of params.yaml; writes models/transfer. Killed and started
-again, it goes on from its last finished epoch, which models/transfer.checkpoint keeps until the
-end; models/transfer.second_seed.checkpoint does so for the second seed.
+Reads the blocks `train_transfer` and `augment` of params.yaml; writes models/transfer. A training
+that was killed continues from its last finished epoch, which models/transfer.checkpoint keeps until
+the end; models/transfer.second_seed.checkpoint does the same for the second seed.
 """
 
 from pathlib import Path
@@ -18,9 +18,9 @@ MODEL = Path("models/transfer")
 def main(params: Params) -> None:
     """Write models/transfer: weights, also of a second seed, graph, history, metrics, record."""
     from pneumonia.models import transfer
-    from pneumonia.models.training import train_twice
+    from pneumonia.models.training import run_training
 
-    train_twice(NAME, params.train_transfer, transfer.build, transfer.train, DATA, AUDIT, MODEL)
+    run_training(NAME, transfer, params.train_transfer, params.augment, DATA, AUDIT, MODEL)
 
 
 if __name__ == "__main__":

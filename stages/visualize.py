@@ -1,7 +1,6 @@
 """Show what is in the prepared data, and stop the pipeline where a split leaks into another.
 
-Reads the block `visualize` of params.yaml, and `train_scratch.augment` to show it; writes
-reports/visualize.
+Reads the blocks `visualize` and `augment` of params.yaml; writes reports/visualize.
 """
 
 from dataclasses import asdict
@@ -59,7 +58,7 @@ def main(params: Params) -> None:
         "means": data_page.mean_images(seen.means),
         "near_duplicates": data_page.closest(table, DATA, pairs, block.near_duplicate_distance),
         "augmentation": data_page.augmentation(
-            table, DATA, params.train_scratch.augment, block.seed
+            table, DATA, params.augment, block.seed
         ),
         "balance_images": data_page.balance(table, "images"),
         "balance_patients": data_page.balance(

@@ -12,8 +12,8 @@ import pytest
 from pneumonia.core.config import TransferParams, load_params
 from pneumonia.inference.predictor import Graph
 from pneumonia.models import backbones, transfer
-from pneumonia.models.backbones import blocks, open_blocks
-from pneumonia.models.export import NOTHING_FOUND, export
+from pneumonia.models.backbones import blocks
+from pneumonia.models.export import LOGIT_OFFSET, export
 
 # The smallest of each family: how many blocks, and where the last ones begin.
 FAMILIES = {
@@ -113,7 +113,7 @@ def test_an_exported_backbone_answers_as_keras_does(backbone: str, tmp_path: Pat
     expected = model(images, training=False).numpy()[:, 0]
     logits, maps = Graph(tmp_path / "graph.onnx").run(images)
     assert maps.shape[1:] == (int(np.ceil(side / 16)),) * 2 or backbone in SIDES
-    assert np.abs(expected - NOTHING_FOUND).max() > 0.5
+    assert np.abs(expected - LOGIT_OFFSET).max() > 0.5
     assert logits == pytest.approx(expected, abs=2e-3)
 
 
@@ -134,7 +134,7 @@ def test_grouped_convolutions_become_depthwise_ones_with_the_same_answers() -> N
     x = layers.Conv2D(6, 3, padding="same", groups=3, use_bias=False)(image)
     x = layers.Conv2D(6, 3, strides=2, padding="same", groups=6, name="grouped")(x)
     model = keras.Model(image, x)
-    plain = backbones._plain(model)
+    plain = backbones.without_grouped_convolutions(model)
     kinds = {layer.name: type(layer).__name__ for layer in plain.layers}
     assert kinds["grouped"] == "DepthwiseConv2D"
     assert list(kinds.values()).count("Conv2D") == 1
@@ -149,14 +149,16 @@ def test_grouped_convolutions_become_depthwise_ones_with_the_same_answers() -> N
 def test_gradual_unfreezing_is_done_by_half_time(
     blocks_: int, epochs: int, opened: list[int]
 ) -> None:
-    assert [open_blocks(blocks_, epoch, epochs) for epoch in range(1, epochs + 1)] == opened
+    assert [
+        transfer.unfrozen_blocks(blocks_, epoch, epochs) for epoch in range(1, epochs + 1)
+    ] == opened
 
 
 def test_gradual_unfreezing_goes_down_from_the_output() -> None:
     model = network("EfficientNetLite0")
     gradual = params("EfficientNetLite0", fine_tune_blocks=4, schedule="gradual", epochs=8)
-    assert [group.opens for group in transfer.groups(model, gradual)] == [1, 1, 2, 3, 4]
+    assert [group.first_epoch for group in transfer.groups(model, gradual)] == [1, 1, 2, 3, 4]
     full = gradual.model_copy(update={"schedule": "full"})
-    assert [group.opens for group in transfer.groups(model, full)] == [1] * 5
+    assert [group.first_epoch for group in transfer.groups(model, full)] == [1] * 5
     many = gradual.model_copy(update={"fine_tune_blocks": 1000})
     assert len(transfer.groups(model, many)) == 11

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pneumonia.core.config import ScratchParams, load_params
+from pneumonia.core.config import AugmentParams, ScratchParams, load_params
 from pneumonia.core.errors import InputError
 from pneumonia.models.batches import LabelledImages, batches, epoch_order
 from tests.pipeline.imports import ROOT
 
-SHIPPED = load_params(ROOT / "params.yaml").train_scratch
+PARAMS = load_params(ROOT / "params.yaml")
+SHIPPED, AUGMENT = PARAMS.train_scratch, PARAMS.augment
 
 
 def some_images(side: int = 32) -> LabelledImages:
@@ -25,10 +26,9 @@ def params(**changes: Any) -> ScratchParams:
 
 
 def test_a_batch_is_made_of_the_images_of_the_epoch() -> None:
-    nothing = dict.fromkeys(type(SHIPPED.augment).model_fields, 0.0)
-    plain = params(augment=SHIPPED.augment.model_copy(update=nothing))
-    xrays = some_images()
-    found = list(batches(xrays, plain, 0, 2).as_numpy_iterator())
+    nothing = AugmentParams(**dict.fromkeys(AugmentParams.model_fields, 0.0))
+    xrays, plain = some_images(), params()
+    found = list(batches(xrays, plain, nothing, 0, 2).as_numpy_iterator())
     assert len(found) == 2 * (24 // 7)
     rows = np.concatenate([epoch_order(xrays.labels, plain, epoch)[:21] for epoch in (0, 1)])
     assert np.array_equal(np.concatenate([images for images, _, _ in found]), xrays.images[rows])
@@ -41,8 +41,8 @@ def test_a_batch_is_made_of_the_images_of_the_epoch() -> None:
 @pytest.mark.parametrize("parts", [2, 3])
 def test_the_parts_of_a_batch_are_the_batch_augmented_alike(parts: int, side: int) -> None:
     images, changed = some_images(side), params(balance="weights")
-    whole = list(batches(images, changed, 0, 2).as_numpy_iterator())
-    own = batches(images, changed, 0, 2, parts, range(parts)).as_numpy_iterator()
+    whole = list(batches(images, changed, AUGMENT, 0, 2).as_numpy_iterator())
+    own = batches(images, changed, AUGMENT, 0, 2, parts, range(parts)).as_numpy_iterator()
     turns = list(zip(*[own] * parts, strict=True))
     assert len(turns) == len(whole)
     for batch, cut in zip(whole, turns, strict=True):
@@ -56,7 +56,7 @@ def test_the_parts_of_a_batch_are_the_batch_augmented_alike(parts: int, side: in
 
 def test_a_part_is_the_same_beside_others_and_after_a_restart() -> None:
     def images(first: int, own: range) -> list[Any]:
-        made = batches(some_images(), params(), first, 2, 4, own)
+        made = batches(some_images(), params(), AUGMENT, first, 2, 4, own)
         return [images for images, _, _ in made.as_numpy_iterator()]
 
     both, last = images(0, range(2, 4)), images(0, range(3, 4))
@@ -67,11 +67,11 @@ def test_a_part_is_the_same_beside_others_and_after_a_restart() -> None:
 def test_every_part_of_every_step_draws_anew() -> None:
     xrays = some_images()
     same = LabelledImages(np.repeat(xrays.images[:1], 24, axis=0), xrays.labels)
-    always = params(batch_size=8, augment=SHIPPED.augment.model_copy(update={"plain": 0.0}))
-    found = batches(same, always, 0, 1, 4, range(4)).as_numpy_iterator()
+    always = AUGMENT.model_copy(update={"plain": 0.0})
+    found = batches(same, params(batch_size=8), always, 0, 1, 4, range(4)).as_numpy_iterator()
     assert len({image.tobytes() for images, _, _ in found for image in images}) == 24
 
 
 def test_a_batch_with_fewer_images_than_devices_is_refused() -> None:
     with pytest.raises(InputError, match="batch_size: 7 images a step are not enough for 8"):
-        batches(some_images(), params(), 0, 1, 8, range(1))
+        batches(some_images(), params(), AUGMENT, 0, 1, 8, range(1))

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from pneumonia.core.errors import InputError
-from pneumonia.models.checkpoint import Checkpoint, State, begin, fingerprint
+from pneumonia.models.checkpoint import Checkpoint, TrainingState, fingerprint, open_checkpoint
 
-STATE = State(
+STATE = TrainingState(
     [{"epoch": 0, "val_auc": 0.1 + 0.2}, {"epoch": 1, "val_auc": 1 / 3, "loss": 0.5}],
     [np.arange(6, dtype=np.float32).reshape(2, 3), np.array(7), np.array([2**63], np.uint64)],
 )
@@ -64,7 +64,7 @@ def test_a_damaged_state_is_one_line_and_no_state(
     checkpoint.file.write_bytes(content)
     assert checkpoint.load() is None
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{checkpoint.file}: damaged, starting over (")
+    assert line.startswith(f"{checkpoint.file}: damaged, training starts again (")
     assert checkpoint.load() is None
     assert capsys.readouterr().err == ""
 
@@ -97,14 +97,17 @@ def test_a_training_begins_says_where_it_goes_on_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = tmp_path / "scratch"
-    with pytest.raises(RuntimeError, match="stop"), begin(model, 3, {}, []) as (first, history):
+    with (
+        pytest.raises(RuntimeError, match="stop"),
+        open_checkpoint(model, 3, {}, []) as (first, history),
+    ):
         assert history == []
         first.save(STATE)
         raise RuntimeError("stop")
     assert capsys.readouterr().out == ""
-    with begin(model, 3, {}, []) as (_, history):
+    with open_checkpoint(model, 3, {}, []) as (_, history):
         assert history == STATE.history
-    assert capsys.readouterr().out == "scratch: going on from epoch 1 of 3\n"
+    assert capsys.readouterr().out == "scratch: continuing from epoch 1 of 3\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -112,7 +115,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from pneumonia.models.checkpoint import Checkpoint
-with Checkpoint(Path(sys.argv[1]), "key").held():
+with Checkpoint(Path(sys.argv[1]), "key").locked():
     print("held", flush=True)
     time.sleep(60)
 """
@@ -128,11 +131,11 @@ def test_two_processes_do_not_train_the_same_model(tmp_path: Path) -> None:
     assert other.stdout is not None
     assert other.stdout.readline() == b"held\n"
     with pytest.raises(InputError, match="another process is training this model"):
-        checkpoint.held().__enter__()
+        checkpoint.locked().__enter__()
     other.send_signal(signal.SIGKILL)
     other.wait()
     other.stdout.close()
-    with checkpoint.held():
+    with checkpoint.locked():
         pass
 
 

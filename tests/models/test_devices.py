@@ -19,20 +19,22 @@ import numpy as np
 import tensorflow as tf
 
 count, folder = int(sys.argv[1]), Path(sys.argv[2])
-from pneumonia.models import devices, scratch, training
-from pneumonia.models.batches import Images
+from pneumonia.models import devices, loop, scratch
+from pneumonia.models.batches import LabelledImages, TrainingData
 from pneumonia.models.checkpoint import Checkpoint
 from pneumonia.core.config import load_params
 
-devices.be_deterministic(7)
+devices.make_deterministic(7)
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
-shipped = load_params(Path("params.yaml")).train_scratch
-params = shipped.model_copy(update={"widths": [8], "batch_size": 8, "learning_rate": 0.01})
+shipped = load_params(Path("params.yaml"))
+small = {"widths": [8], "batch_size": 8, "learning_rate": 0.01}
+params = shipped.train_scratch.model_copy(update=small)
 labels = (np.arange(40) % 2).astype(np.float32)
 noise = np.random.default_rng(0).integers(0, 128, (40, 32, 32, 1))
 images = (noise + 60 * labels[:, None, None, None]).astype(np.uint8)
-images = Images(images[:32], labels[:32]), Images(images[32:], labels[32:])
+splits = [LabelledImages(images[part], labels[part]) for part in (slice(32), slice(32, 40))]
+data = TrainingData(*splits, shipped.augment)
 strategy = devices.strategy([f"CPU:{number}" for number in range(count)])
 with strategy.scope():
     model = scratch.build(params, 32)
@@ -40,8 +42,8 @@ seen = []
 call = model.call
 model.call = lambda images, **options: (seen.append(images.shape[0]), call(images, **options))[1]
 history = []
-training.fit(
-    model, [training.Group(model.layers)], images, params, 3, history,
+loop.fit(
+    model, [loop.LayerGroup(model.layers)], data, params, 3, history,
     Checkpoint(folder, ""), lambda _: None,
 )
 model.save_weights(folder / "a.weights.h5")

@@ -11,13 +11,14 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from pneumonia.core.config import ScratchParams
 from pneumonia.models import loop, scratch
-from pneumonia.models.batches import LabelledImages
+from pneumonia.models.batches import LabelledImages, TrainingData
 from pneumonia.models.checkpoint import Checkpoint
-from pneumonia.models.devices import be_deterministic
-from pneumonia.models.export import NOTHING_FOUND
-from tests.models.test_training import NOTHING, some_images, tiny_params
+from pneumonia.models.devices import make_deterministic
+from pneumonia.models.export import LOGIT_OFFSET
+from tests.models.test_training import AUGMENT, NOTHING, some_images, tiny_params
 
 TRAIN, VAL = some_images(32, 0), some_images(8, 1)
+DATA = TrainingData(TRAIN, VAL, AUGMENT)
 
 
 class KilledError(Exception):
@@ -25,12 +26,12 @@ class KilledError(Exception):
 
 
 def built(params: ScratchParams) -> Any:
-    be_deterministic(params.seed)
+    make_deterministic(params.seed)
     return scratch.build(params, 32)
 
 
 def fit(
-    model: Any, params: ScratchParams, train: LabelledImages = TRAIN,
+    model: Any, params: ScratchParams, data: TrainingData = DATA,
     checkpoint: Checkpoint | None = None, kill_after: int = 0,
 ) -> list[loop.Epoch]:  # fmt: skip
     """Train a model; its history."""
@@ -40,14 +41,14 @@ def fit(
         if row["epoch"] == kill_after:
             raise KilledError
 
-    groups = [loop.Group(model.layers)]
-    loop.fit(model, groups, (train, VAL), params, params.epochs, history, checkpoint, on_epoch)
+    groups = [loop.LayerGroup(model.layers)]
+    loop.fit(model, groups, data, params, params.epochs, history, checkpoint, on_epoch)
     return history
 
 
 def test_what_is_validated_is_the_model_that_is_handed_on() -> None:
     # Its statistics and averaged weights, not a batch's statistics or the last step's weights.
-    params = tiny_params(epochs=2, learning_rate=0.01, average=0.9)
+    params = tiny_params(epochs=2, learning_rate=0.01, ema_decay=0.9)
     model = built(params)
     last = fit(model, params)[-1]
     logits = model(VAL.images, training=False).numpy()[:, 0].astype(np.float64)
@@ -58,16 +59,16 @@ def test_what_is_validated_is_the_model_that_is_handed_on() -> None:
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_smoothed_labels_lie_between_the_classes(smoothing: float) -> None:
     labels = (np.arange(32) % 4 == 0).astype(np.float32)
-    train = LabelledImages(TRAIN.images, labels)
-    params = tiny_params(batch_size=32, label_smoothing=smoothing, augment=NOTHING, balance="none")
+    data = TrainingData(LabelledImages(TRAIN.images, labels), VAL, NOTHING)
+    params = tiny_params(batch_size=32, label_smoothing=smoothing, balance="none")
     model = built(params)
     # Without evidence every image has one logit, so the labels alone decide the first step's loss.
     evidence = model.get_layer("evidence")
     evidence.set_weights([np.zeros_like(weight) for weight in evidence.get_weights()])
-    [row] = fit(model, params, train)
+    [row] = fit(model, params, data)
     # The share of ill images, a quarter, on its way to a half.
     share = (1 - smoothing) * 0.25 + smoothing * 0.5
-    assert row["loss"] == pytest.approx(np.logaddexp(0, NOTHING_FOUND) - share * NOTHING_FOUND)
+    assert row["loss"] == pytest.approx(np.logaddexp(0, LOGIT_OFFSET) - share * LOGIT_OFFSET)
 
 
 def test_a_training_that_was_killed_goes_on_to_the_same_weights(tmp_path: Path) -> None:

@@ -95,19 +95,19 @@ def test_an_average_soon_forgets_where_it_began() -> None:
     assert rest < 0.01 < 0.99**20
 
 
-def test_averages_are_lent_and_then_kept() -> None:
+def test_averages_are_swapped_in_and_then_applied() -> None:
     averages, weight = followed(0.5, 1)
     found = averages.values[0].numpy().copy()
     assert 0 < found[0] < 1
     with averages.swapped_in():
         assert weight.numpy() == found
     assert weight.numpy() == [1.0]
-    averages.keep()
+    averages.apply()
     assert weight.numpy() == found
 
 
 def test_without_a_decay_nothing_is_averaged() -> None:
     averages, weight = followed(0.0, 3)
     assert averages.values == []
-    averages.keep()
+    averages.apply()
     assert weight.numpy() == [1.0]

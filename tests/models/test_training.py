@@ -18,17 +18,19 @@ from pneumonia.models import loop, scratch, transfer
 from pneumonia.models.augmentation import augment
 from pneumonia.models.batches import (
     LabelledImages,
+    TrainingData,
     batches,
     class_weights,
     epoch_order,
-    load_training_images,
+    load_training_data,
 )
 from pneumonia.models.checkpoint import Checkpoint
-from pneumonia.models.devices import be_deterministic
-from pneumonia.models.export import NOTHING_FOUND
+from pneumonia.models.devices import make_deterministic
+from pneumonia.models.export import LOGIT_OFFSET
 from pneumonia.models.saving import save_model
 
 SHIPPED = load_params(Path(__file__).parents[2] / "params.yaml")
+AUGMENT = SHIPPED.augment
 NOTHING = AugmentParams(**dict.fromkeys(AugmentParams.model_fields, 0.0))
 IMAGES = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 1), dtype=np.uint8)
 
@@ -55,19 +57,21 @@ def tiny_params(**changes: Any) -> ScratchParams:
     return SHIPPED.train_scratch.model_copy(update=update)
 
 
-def trained(folder: Path, params: ScratchParams) -> tuple[bytes, list[loop.Epoch]]:
+def trained(
+    folder: Path, params: ScratchParams, augmentation: AugmentParams = AUGMENT
+) -> tuple[bytes, list[loop.Epoch]]:
     """The weights file and the history of a training of tiny images."""
     import keras
 
     folder.mkdir()
     keras.utils.clear_session()  # the names of the layers are in the file, numbered by process
-    be_deterministic(params.seed)
+    make_deterministic(params.seed)
     model = scratch.build(params, 32)
     history: list[loop.Epoch] = []
-    images = some_images(32, 0), some_images(8, 1)
+    data = TrainingData(some_images(32, 0), some_images(8, 1), augmentation)
     checkpoint = Checkpoint(folder, "")
     loop.fit(
-        model, [loop.Group(model.layers)], images, params, params.epochs, history, checkpoint,
+        model, [loop.LayerGroup(model.layers)], data, params, params.epochs, history, checkpoint,
         lambda _: None,
     )  # fmt: skip
     model.save_weights(folder / "weights.weights.h5")
@@ -75,7 +79,7 @@ def trained(folder: Path, params: ScratchParams) -> tuple[bytes, list[loop.Epoch
 
 
 def test_the_seed_decides_the_augmentation() -> None:
-    params = SHIPPED.train_scratch.augment
+    params = AUGMENT
     first = augmented(params, 7, 3)
     assert first.dtype == np.uint8
     assert first.shape == IMAGES.shape
@@ -86,12 +90,12 @@ def test_the_seed_decides_the_augmentation() -> None:
 
 def test_each_image_of_a_batch_changes_in_its_own_way() -> None:
     same = np.repeat(IMAGES[:1], 4, axis=0)
-    params = SHIPPED.train_scratch.augment.model_copy(update={"plain": 0.0})
+    params = AUGMENT.model_copy(update={"plain": 0.0})
     found = augmented(params, 7, 3, images=same)
     assert len({image.tobytes() for image in found}) == 4
 
 
-def test_without_any_change_a_image_stays_as_it_is() -> None:
+def test_without_any_change_an_image_stays_as_it_is() -> None:
     assert np.array_equal(augmented(NOTHING, 7, 3), IMAGES)
 
 
@@ -117,7 +121,7 @@ def test_a_shift_moves_the_image_no_further_than_asked_and_fills_with_black() ->
 
 def test_a_share_of_the_images_stays_as_it_is() -> None:
     images = np.random.default_rng(0).integers(0, 256, (400, 16, 16, 1), dtype=np.uint8)
-    everything = SHIPPED.train_scratch.augment.model_copy(update={"plain": 0.25})
+    everything = AUGMENT.model_copy(update={"plain": 0.25})
     found = augmented(everything, 7, 3, images=images)
     assert 0.18 < (found == images).all(axis=(1, 2, 3)).mean() < 0.32
 
@@ -193,7 +197,7 @@ def test_balanced_weights_make_both_classes_count_alike() -> None:
     train = LabelledImages(np.zeros((12, 8, 8, 1), np.uint8), labels)
     for balance in ("none", "weights", "sampling"):
         params = tiny_params(balance=balance, batch_size=12)
-        [(_, found, counts)] = batches(train, params, 0, 1).as_numpy_iterator()
+        [(_, found, counts)] = batches(train, params, AUGMENT, 0, 1).as_numpy_iterator()
         assert counts.dtype == np.float32
         assert counts.mean() == pytest.approx(1)
         if balance == "weights":
@@ -229,9 +233,9 @@ def test_the_same_seed_trains_the_same_bytes(tmp_path: Path) -> None:
 
 def test_the_seed_decides_weights_order_and_augmentation() -> None:
     def start(seed: int) -> tuple[bytes, bytes, bytes]:
-        be_deterministic(seed)
+        make_deterministic(seed)
         weights = scratch.build(tiny_params(), 32).get_weights()
-        found = batches(some_images(32, 0), tiny_params(seed=seed), 0, 1)
+        found = batches(some_images(32, 0), tiny_params(seed=seed), AUGMENT, 0, 1)
         images, labels, _ = zip(*found.as_numpy_iterator(), strict=True)
         return tuple(b"".join(one.tobytes() for one in part) for part in (weights, images, labels))
 
@@ -241,8 +245,8 @@ def test_the_seed_decides_weights_order_and_augmentation() -> None:
 
 
 def test_training_learns_and_says_how_each_epoch_went(tmp_path: Path) -> None:
-    params = tiny_params(epochs=4, learning_rate=0.01, augment=NOTHING)
-    _, history = trained(tmp_path / "run", params)
+    params = tiny_params(epochs=4, learning_rate=0.01)
+    _, history = trained(tmp_path / "run", params, NOTHING)
     assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]
     for epoch in history:
         assert list(epoch) == ["epoch", "loss", "val_loss", "val_auc", "learning_rate"]
@@ -255,13 +259,13 @@ def test_training_learns_and_says_how_each_epoch_went(tmp_path: Path) -> None:
 
 
 def test_an_epoch_takes_every_image_once() -> None:
-    count, params = 24, tiny_params(augment=NOTHING)
+    count, params = 24, tiny_params()
     images = np.broadcast_to(
         np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 8, 8, 1)
     )
     labels = (np.arange(count) % 2).astype(np.float32)
     train = LabelledImages(np.ascontiguousarray(images), labels)
-    found = list(batches(train, params, 0, 2).as_numpy_iterator())
+    found = list(batches(train, params, NOTHING, 0, 2).as_numpy_iterator())
     numbers = [batch[0][:, 0, 0, 0].tolist() for batch in found]
     epochs = [list(chain(*numbers[:3])), list(chain(*numbers[3:]))]
     assert all(sorted(epoch) == list(range(count)) for epoch in epochs)
@@ -272,17 +276,18 @@ def test_an_epoch_takes_every_image_once() -> None:
 
 
 def test_a_batch_is_the_same_from_whichever_epoch_one_begins() -> None:
-    whole = list(batches(some_images(32, 0), tiny_params(), 0, 3).as_numpy_iterator())
-    late = list(batches(some_images(32, 0), tiny_params(), 2, 3).as_numpy_iterator())
+    whole = list(batches(some_images(32, 0), tiny_params(), AUGMENT, 0, 3).as_numpy_iterator())
+    late = list(batches(some_images(32, 0), tiny_params(), AUGMENT, 2, 3).as_numpy_iterator())
     assert len(whole) == 12
     for one, other in zip(whole[8:], late, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-    assert list(batches(some_images(32, 0), tiny_params(), 3, 3)) == []
+    assert list(batches(some_images(32, 0), tiny_params(), AUGMENT, 3, 3)) == []
 
 
 def test_the_images_of_a_prepared_folder_are_split_as_its_manifest_says(prepared: Path) -> None:
     table = read_manifest(prepared)
-    for images, split in zip(load_training_images(prepared), ("train", "val"), strict=True):
+    data = load_training_data(prepared, AUGMENT)
+    for images, split in ((data.train, "train"), (data.val, "val")):
         assert images.labels.tolist() == table.loc[table["split"] == split, "label"].tolist()
         assert len(images.images) == len(images.labels)
 
@@ -299,7 +304,7 @@ def test_the_frozen_head_is_the_optimum_on_the_pooled_features() -> None:
     pooled = keras.Model(model.input, model.get_layer("pool").output)(train.images).numpy()
     logits = model(train.images).numpy()[:, 0]
     [kernel] = model.get_layer("evidence").get_weights()
-    assert logits == pytest.approx(pooled @ kernel[:, 0] + NOTHING_FOUND, abs=1e-3)
+    assert logits == pytest.approx(pooled @ kernel[:, 0] + LOGIT_OFFSET, abs=1e-3)
     # At the optimum of a penalised logistic regression the penalty pulls as hard as the images do.
     unit = pooled.std(axis=0)
     excess = 1 / (1 + np.exp(-logits)) - train.labels
@@ -311,7 +316,7 @@ def test_the_frozen_head_is_the_optimum_on_the_pooled_features() -> None:
 
 
 @pytest.mark.parametrize("name", ["scratch", "transfer"])
-def test_a_image_without_evidence_is_normal(name: str) -> None:
+def test_an_image_without_evidence_is_normal(name: str) -> None:
     import keras
 
     if name == "scratch":
@@ -321,13 +326,14 @@ def test_a_image_without_evidence_is_normal(name: str) -> None:
     upto = keras.Model(model.input, model.get_layer("features").output)
     after = keras.Model(model.get_layer("features").output, model.output)
     nothing = np.zeros((1, *upto.output.shape[1:]), np.float32)
-    assert after(nothing).numpy() == pytest.approx(NOTHING_FOUND)
+    assert after(nothing).numpy() == pytest.approx(LOGIT_OFFSET)
     assert not model.get_layer("logit").weights
 
 
 def test_a_saved_model_is_the_same_files_for_the_same_model(tmp_path: Path) -> None:
     params = tiny_params()
-    be_deterministic(params.seed)
+    settings = params.model_dump() | {"augment": AUGMENT.model_dump()}
+    make_deterministic(params.seed)
     model = scratch.build(params, 32)
     history = [
         {"epoch": epoch, "loss": 0.5, "val_loss": 0.6, "val_auc": auc, "learning_rate": 0.1}
@@ -335,7 +341,7 @@ def test_a_saved_model_is_the_same_files_for_the_same_model(tmp_path: Path) -> N
     ]
     for name in ("first", "again"):
         (tmp_path / name).mkdir()
-        save_model(model, (model, history), history, params, "d" * 64, tmp_path / name)
+        save_model(model, (model, history), history, settings, "d" * 64, tmp_path / name)
     names = [
         "graph.onnx", "history.csv", "metrics.json", "second_seed.weights.h5", "training.json",
         "weights.weights.h5",
@@ -352,4 +358,4 @@ def test_a_saved_model_is_the_same_files_for_the_same_model(tmp_path: Path) -> N
     record = json.loads((tmp_path / "first/training.json").read_text())
     assert record["model"] == "scratch"
     assert record["weights"] == model.count_params()
-    assert ScratchParams.model_validate(record["params"]) == params
+    assert record["params"] == settings

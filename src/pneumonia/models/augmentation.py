@@ -1,17 +1,23 @@
-"""What can happen to an image between the patient and the file, drawn anew at every step.
+"""Augmentation: random changes of a training image, drawn again at every step.
 
-Positioning (rotation, zoom, shift), format (aspect), exposure (contrast, brightness, gamma),
-sharpness (blur), quantum noise and the blades of the collimator. No mirroring: a mirrored chest has
-its heart on the wrong side.
+They imitate what can happen to an X-ray between the patient and the file: positioning (rotation,
+zoom, shift), file format (aspect), exposure (contrast, brightness, gamma), sharpness (blur),
+quantum noise, and the blades of the collimator. There is no mirroring: a mirrored chest has its
+heart on the wrong side.
 
-The aspect matters most on the Kermany set: many copies of it were squashed to squares, NORMAL images
-from 1.25 and PNEUMONIA images from 1.51 to 1, so a network that is not made to ignore proportions
+The aspect matters most on the Kermany set. Many copies of it were squeezed into squares, NORMAL
+images from 1.25 to 1 and PNEUMONIA images from 1.51 to 1, so a network that may rely on proportions
 reads the label from them.
+
+A new operation is a function in `OPERATIONS`, the names of its random numbers at the end of
+`DRAWS`, and a param in `AugmentParams` and params.yaml.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,44 +29,101 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
+# The random numbers that each image gets, in the order in which they are drawn.
+DRAWS = (
+    "rotation", "zoom", "shift_x", "shift_y", "gamma", "contrast", "brightness", "aspect", "blur",
+    "blade_top", "blade_bottom", "blade_left", "blade_right", "collimator", "noise", "plain",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of some images of a batch.
+
+    Attributes:
+        uniform: float32, (draws, N), -1 to 1.
+        seed: int32, (2,), of the batch.
+        offset: position in the batch, from 0, of the first of these images.
+        is_part: whether the batch has other images, too.
+    """
+
+    uniform: tf.Tensor
+    seed: tf.Tensor
+    offset: int
+    is_part: bool
+
+    def __getitem__(self, name: str) -> tf.Tensor:
+        """One number an image, (N,), -1 to 1."""
+        return self.uniform[DRAWS.index(name)]
+
+    def normal(self, images: tf.Tensor) -> tf.Tensor:
+        """Standard normal numbers in the shape of `images`, (N, S, S, 1)."""
+        import tensorflow as tf
+
+        if not self.is_part:
+            return tf.random.stateless_normal(tf.shape(images), self.seed + 1)
+        side = images.shape[1]
+        return _normal(tf.shape(images), self.seed + 1, self.offset * side * side)
+
+
 def augment(
-    images: tf.Tensor, params: AugmentParams, seed: tf.Tensor, first: int = 0, of: int = 0
+    images: tf.Tensor,
+    params: AugmentParams,
+    seed: tf.Tensor,
+    offset: int = 0,
+    batch_size: int = 0,
 ) -> tf.Tensor:
     """Change each image of a batch in its own way.
 
-    Every draw is stateless (Salmon et al. 2011), so seed and place in the batch alone decide what
-    becomes of an image, on any number of threads, devices and hosts, and after a resumption. A part
-    of a batch is what it is in the whole, but for the rounding of a grey value in a million.
+    Every draw is stateless (Salmon et al. 2011): seed and position in the batch alone decide how an
+    image changes, on any number of threads, devices and hosts, and after a training is resumed. A
+    part of a batch changes as it does in the whole batch, but for the rounding of about one grey
+    value in a million.
 
     Args:
         images: uint8, (N, S, S, 1).
         params: how far each change may go.
         seed: int32, (2,).
-        first: place in the batch, from 0, of the first of `images`.
-        of: images in the batch, of which `images` are a part; 0: they are all of it.
+        offset: position in the batch, from 0, of the first of `images`.
+        batch_size: images in the batch, where `images` are a part of it; 0: they are the batch.
 
     Returns:
         uint8, (N, S, S, 1).
     """
     import tensorflow as tf
 
-    count, side = tf.shape(images)[0], images.shape[1]
-    draws = tf.random.stateless_uniform((16, of or count), seed, -1.0, 1.0)
-    if of:
-        draws = draws[:, first : first + count]
-    angle = draws[0] * (params.rotation * math.pi / 180)
-    zoom, aspect = 1 + draws[1] * params.zoom, tf.exp(draws[7] * params.aspect / 2)
+    count = tf.shape(images)[0]
+    uniform = tf.random.stateless_uniform((len(DRAWS), batch_size or count), seed, -1.0, 1.0)
+    if batch_size:
+        uniform = uniform[:, offset : offset + count]
+    draws = Draws(uniform, seed, offset, batch_size > 0)
+    changed = tf.cast(images, tf.float32) / 255
+    for operation in OPERATIONS:
+        changed = operation(changed, draws, params)
+    changed = tf.cast(tf.round(tf.clip_by_value(changed, 0, 1) * 255), tf.uint8)
+    # Some images stay as they are: unchanged images are what the network will see in use.
+    return tf.where(_per_image(draws["plain"]) < 2 * params.plain - 1, images, changed)
+
+
+def _move(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
+    """Rotate, zoom, stretch and shift; what comes in from outside is black."""
+    import tensorflow as tf
+
+    side = images.shape[1]
+    angle = draws["rotation"] * (params.rotation * math.pi / 180)
+    zoom = 1 + draws["zoom"] * params.zoom
+    aspect = tf.exp(draws["aspect"] * params.aspect / 2)
     # From output to source pixels, about the centre: scale, rotate, shift.
-    wide, high = zoom * aspect, zoom / aspect
+    width, height = zoom * aspect, zoom / aspect
     cos, sin = tf.cos(angle), tf.sin(angle)
     centre = (side - 1) / 2
-    across = centre * (1 - cos * wide + sin * high) + draws[2] * params.shift * side
-    down = centre * (1 - sin * wide - cos * high) + draws[3] * params.shift * side
+    x = centre * (1 - cos * width + sin * height) + draws["shift_x"] * params.shift * side
+    y = centre * (1 - sin * width - cos * height) + draws["shift_y"] * params.shift * side
     zero = tf.zeros_like(cos)
-    changed = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(images, tf.float32) / 255,
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
         transforms=tf.stack(
-            [cos * wide, -sin * high, across, sin * wide, cos * high, down, zero, zero], axis=1
+            [cos * width, -sin * height, x, sin * width, cos * height, y, zero, zero], axis=1
         ),
         output_shape=[side, side],
         interpolation="BILINEAR",
@@ -68,45 +131,83 @@ def augment(
         fill_value=0.0,
     )
 
-    def each_image(values: tf.Tensor) -> tf.Tensor:
-        return values[:, None, None, None]
 
-    if params.blur:
-        # Either way: turning an image smooths it, and without some that are sharper than they were a
-        # image as it is would be the sharpest of all.
-        weight = each_image(draws[8] * params.blur)
-        changed += weight * (tf.nn.conv2d(changed, _gaussian(side), 1, "SAME") - changed)
-    # Sharpening leads below black, where a power is not a number.
-    changed = tf.pow(tf.maximum(changed, 0.0), each_image(tf.exp(draws[4] * params.gamma)))
-    changed = (changed - 0.5) * each_image(tf.exp(draws[5] * params.contrast)) + 0.5
-    changed += each_image(draws[6] * params.brightness)
-    # From none to the limit: were there noise on every image, a clean one would be a stranger.
-    grain = each_image(tf.abs(draws[14]) * params.noise)
-    if of:
-        changed += grain * _normal(tf.shape(changed), seed + 1, first * side * side)
-    else:
-        changed += grain * tf.random.stateless_normal(tf.shape(changed), seed + 1)
-    if params.collimator:
-        # Half of the images: each blade covers up to the limit, or nothing.
-        cover = tf.where(draws[13] > 0, tf.maximum(draws[9:13], 0.0) * params.collimator, 0.0)
-        place = (tf.range(side, dtype=tf.float32) + 0.5) / side
+def _blur(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
+    """Blur or sharpen.
 
-        def lit(near: tf.Tensor, far: tf.Tensor) -> tf.Tensor:
-            inside = (place >= near[:, None]) & (place <= 1 - far[:, None])
-            return tf.cast(inside, tf.float32)
+    Both: moving an image blurs it, so without sharpening an unchanged image would always be the
+    sharpest.
+    """
+    import tensorflow as tf
 
-        changed *= lit(cover[0], cover[1])[:, :, None, None]
-        changed *= lit(cover[2], cover[3])[:, None, :, None]
-    changed = tf.cast(tf.round(tf.clip_by_value(changed, 0, 1) * 255), tf.uint8)
-    # Images as they are belong to what is learnt: they are what the network will see.
-    return tf.where(each_image(draws[15]) < 2 * params.plain - 1, images, changed)
+    if not params.blur:
+        return images
+    weight = _per_image(draws["blur"] * params.blur)
+    kernel = _gaussian(images.shape[1])
+    return images + weight * (tf.nn.conv2d(images, kernel, 1, "SAME") - images)
+
+
+def _gamma(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
+    import tensorflow as tf
+
+    # Sharpening can give negative values, whose power is not a number.
+    return tf.pow(tf.maximum(images, 0.0), _per_image(tf.exp(draws["gamma"] * params.gamma)))
+
+
+def _contrast(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
+    import tensorflow as tf
+
+    return (images - 0.5) * _per_image(tf.exp(draws["contrast"] * params.contrast)) + 0.5
+
+
+def _brightness(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
+    return images + _per_image(draws["brightness"] * params.brightness)
+
+
+def _noise(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
+    """Add noise of a strength from 0 to the limit, so that clean images occur in training, too."""
+    import tensorflow as tf
+
+    return images + _per_image(tf.abs(draws["noise"]) * params.noise) * draws.normal(images)
+
+
+def _collimate(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
+    """Blacken the edges of half of the images: each blade covers up to the limit, or nothing."""
+    import tensorflow as tf
+
+    if not params.collimator:
+        return images
+    side = images.shape[1]
+    position = (tf.range(side, dtype=tf.float32) + 0.5) / side
+
+    def covered(blade: str) -> tf.Tensor:
+        cover = tf.maximum(draws[blade], 0.0) * params.collimator
+        return tf.where(draws["collimator"] > 0, cover, 0.0)[:, None]
+
+    def open_between(near: str, far: str) -> tf.Tensor:
+        inside = (position >= covered(near)) & (position <= 1 - covered(far))
+        return tf.cast(inside, tf.float32)
+
+    images *= open_between("blade_top", "blade_bottom")[:, :, None, None]
+    return images * open_between("blade_left", "blade_right")[:, None, :, None]
+
+
+# In the order in which they are applied: float32 images (N, S, S, 1), 0 to 1, in and out.
+OPERATIONS: tuple[Callable[[tf.Tensor, Draws, AugmentParams], tf.Tensor], ...] = (
+    _move, _blur, _gamma, _contrast, _brightness, _noise, _collimate,
+)  # fmt: skip
+
+
+def _per_image(values: tf.Tensor) -> tf.Tensor:
+    """From (N,) to (N, 1, 1, 1)."""
+    return values[:, None, None, None]
 
 
 def _normal(shape: tf.Tensor, seed: tf.Tensor, start: int) -> tf.Tensor:
-    """What `tf.random.stateless_normal` gives from its number `start` on, without those before.
+    """The numbers of `tf.random.stateless_normal` from number `start` on, without those before.
 
-    Philox makes four numbers of each count of its counter (Salmon et al. 2011, table 2), so that a
-    host need not draw the noise of all the others to have its own.
+    Philox makes four numbers of each value of its counter (Salmon et al. 2011, table 2), so a host
+    need not draw the noise of the other hosts to get its own.
     """
     import tensorflow as tf
 
@@ -122,6 +223,6 @@ def _normal(shape: tf.Tensor, seed: tf.Tensor, start: int) -> tf.Tensor:
 def _gaussian(side: int) -> NDArray[np.float32]:
     """A kernel (7, 7, 1, 1) whose standard deviation is 1.5 px of 224, at least half a pixel."""
     deviation = max(0.5, 1.5 * side / 224)
-    one = np.exp(-(np.arange(-3, 4) ** 2) / (2 * deviation**2))
-    kernel = np.outer(one, one) / one.sum() ** 2
+    profile = np.exp(-(np.arange(-3, 4) ** 2) / (2 * deviation**2))
+    kernel = np.outer(profile, profile) / profile.sum() ** 2
     return kernel[..., None, None].astype(np.float32)

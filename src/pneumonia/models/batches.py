@@ -1,4 +1,4 @@
-"""The images of a training, in batches that follow from the seed and the step alone."""
+"""The images of a training, in batches that the seed and the step alone determine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.core.config import TrainingParams
+from pneumonia.core.config import AugmentParams, TrainingParams
 from pneumonia.core.errors import InputError
 from pneumonia.datasets.manifest import load_images, read_manifest
 from pneumonia.models import devices
@@ -29,31 +29,37 @@ class LabelledImages:
 
 
 @dataclass(frozen=True)
-class Batching:
-    """How a training is cut up: images a step, steps an epoch (what is left over is dropped)."""
+class TrainingData:
+    """The images to train on and to validate with, and how the former are augmented."""
 
-    size: int
-    steps: int
+    train: LabelledImages
+    val: LabelledImages
+    augment: AugmentParams
+
+    @property
+    def size(self) -> int:
+        """Side of the images, px."""
+        return self.train.images.shape[1]
 
 
-def load_training_images(folder: Path) -> tuple[LabelledImages, LabelledImages]:
+def load_training_data(folder: Path, augment: AugmentParams) -> TrainingData:
     """The training and the validation images of a prepared folder."""
     table = read_manifest(folder)
-    images = []
+    splits = []
     for split in ("train", "val"):
         rows = table[table["split"] == split]
-        images.append(LabelledImages(load_images(folder, rows), rows["label"].to_numpy(np.float32)))
-    return images[0], images[1]
+        splits.append(LabelledImages(load_images(folder, rows), rows["label"].to_numpy(np.float32)))
+    return TrainingData(splits[0], splits[1], augment)
 
 
-def batching(train: LabelledImages, params: TrainingParams) -> Batching:
-    """Batches of `batch_size`, or of all images where there are fewer."""
+def epoch_steps(train: LabelledImages, params: TrainingParams) -> tuple[int, int]:
+    """Images a batch and steps an epoch: whole batches only, at least one."""
     size = min(params.batch_size, len(train.labels))
-    return Batching(size, len(train.labels) // size)
+    return size, len(train.labels) // size
 
 
 def class_weights(labels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What each image counts, (N,), mean 1, when both classes count alike."""
+    """A weight for each image, (N,), mean 1, with which both classes have the same total weight."""
     share = labels.mean()
     return np.where(labels == 1, 0.5 / share, 0.5 / (1 - share)).astype(np.float32)
 
@@ -61,10 +67,11 @@ def class_weights(labels: NDArray[np.float32]) -> NDArray[np.float32]:
 def epoch_order(
     labels: NDArray[np.float32], params: TrainingParams, epoch: int
 ) -> NDArray[np.int64]:
-    """Rows in the order in which an epoch (from 0) takes them, (N,).
+    """The order of the images in an epoch (from 0), as rows, (N,).
 
-    Every image once; with balance: sampling as many of either class, so that images of the smaller
-    one come several times and of the larger one some not at all, others in each epoch.
+    Every image once. With `balance: sampling` half of the rows are of each class: images of the
+    smaller class come several times, and some of the larger class not at all; which ones differs
+    from epoch to epoch.
     """
     rng = np.random.default_rng([params.seed, epoch])
     if params.balance != "sampling":
@@ -78,73 +85,70 @@ def epoch_order(
 
 
 def stream(
-    strategy: tf.distribute.Strategy,
-    train: LabelledImages,
-    params: TrainingParams,
-    first: int,
+    strategy: tf.distribute.Strategy, data: TrainingData, params: TrainingParams, first: int,
     last: int,
-) -> Iterator[Any]:
-    """The batches of `batches` as `strategy` wants them, each replica its share.
+) -> Iterator[Any]:  # fmt: skip
+    """The batches of `batches` for the replicas of `strategy`, each its share.
 
-    One host makes a batch and hands it to its devices. Of several each makes its own replicas'
-    share, from the same order of the images, so that nothing is done twice and no image is sent.
+    One host makes whole batches and passes the shares to its devices. With several hosts each makes
+    the shares of its own replicas, from the same order of the images, so no work is done twice and
+    no image is sent.
     """
-    if not devices.training_host().several:
-        return iter(strategy.experimental_distribute_dataset(batches(train, params, first, last)))
+    arguments = data.train, params, data.augment, first, last
+    if not devices.training_host().is_distributed:
+        return iter(strategy.experimental_distribute_dataset(batches(*arguments)))
 
     def shares(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        here = context.num_replicas_in_sync // context.num_input_pipelines
-        own = range(context.input_pipeline_id * here, (context.input_pipeline_id + 1) * here)
-        return batches(train, params, first, last, context.num_replicas_in_sync, own)
+        count = context.num_replicas_in_sync // context.num_input_pipelines
+        own = range(context.input_pipeline_id * count, (context.input_pipeline_id + 1) * count)
+        return batches(*arguments, context.num_replicas_in_sync, own)
 
     return iter(strategy.distribute_datasets_from_function(shares))
 
 
 def batches(
-    train: LabelledImages, params: TrainingParams, first: int, last: int,
-    parts: int = 1, own: range = range(1),
+    train: LabelledImages, params: TrainingParams, augmentation: AugmentParams,
+    first: int, last: int, parts: int = 1, own: range = range(1),
 ) -> tf.data.Dataset:  # fmt: skip
-    """The augmented batches (images, labels, weights) of epochs `first` to `last`, from 0.
+    """The augmented batches (images, labels, weights) of epochs `first` to `last` - 1, from 0.
 
-    Shapes: uint8 (B, S, S, 1), float32 (B, 1), float32 (B, 1). Batch k counts from the start of the
-    training and is the same in every run, also in one that begins in the middle. Without `last`.
+    Shapes: uint8 (B, S, S, 1), float32 (B, 1), float32 (B, 1). Batches are numbered from the start
+    of the training; a batch with the same number is the same in every run, also in a resumed one.
 
     Args:
-        train, params, first, last: the images, the stage's block, the epochs.
-        parts: into how many parts each batch is cut, as even as can be.
-        own: which of them come, one after the other; each is what it would be in the whole batch.
+        train, params, augmentation, first, last: images, params of both, epochs.
+        parts: into how many parts each batch is divided, as equal as possible.
+        own: the parts to return, one after the other; each is what it would be in the whole batch.
 
     Raises:
         InputError: a batch has fewer images than parts.
     """
     import tensorflow as tf
 
-    cut = batching(train, params)
-    if cut.size < parts:
-        raise InputError(f"batch_size: {cut.size} images a step are not enough for {parts} devices")
+    size, steps = epoch_steps(train, params)
+    if size < parts:
+        raise InputError(f"batch_size: {size} images a step are not enough for {parts} devices")
     images, labels = tf.constant(train.images), tf.constant(train.labels[:, None])
     weights = np.ones_like(train.labels)
     if params.balance == "weights":
         weights = class_weights(train.labels)
     weights = tf.constant(weights[:, None])
     orders = [epoch_order(train.labels, params, epoch) for epoch in range(first, last)]
-    kept = [order[: cut.steps * cut.size] for order in orders]
-    # No epoch is left where a training was killed after its last one.
-    rows = np.array(kept, np.int64).reshape(-1, cut.size)
+    # Empty where a training was killed after its last epoch.
+    rows = np.array([order[: steps * size] for order in orders], np.int64).reshape(-1, size)
 
     def share(part: int) -> tf.data.Dataset:
-        start, end = part * cut.size // parts, (part + 1) * cut.size // parts
+        start, end = part * size // parts, (part + 1) * size // parts
 
         def batch(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            # Two numbers a step: the noise takes the odd one.
+            # Two seeds a step: the noise takes the odd one.
             seed = tf.stack([tf.constant(params.seed, tf.int32), tf.cast(2 * step, tf.int32)])
-            whole = cut.size if parts > 1 else 0
-            changed = augment(tf.gather(images, rows), params.augment, seed, start, whole)
+            whole = size if parts > 1 else 0
+            changed = augment(tf.gather(images, rows), augmentation, seed, start, whole)
             return changed, tf.gather(labels, rows), tf.gather(weights, rows)
 
-        mine = rows[:, start:end]
-        dataset = tf.data.Dataset.from_tensor_slices(mine)
-        dataset = dataset.enumerate(start=first * cut.steps)
+        dataset = tf.data.Dataset.from_tensor_slices(rows[:, start:end])
+        dataset = dataset.enumerate(start=first * steps)
         return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(4)
 
     shares = [share(part) for part in own]
@@ -152,7 +156,7 @@ def batches(
     if len(shares) > 1:
         turns = tf.data.Dataset.range(len(shares)).repeat()
         dataset = tf.data.Dataset.choose_from_datasets(shares, turns)
-    # Threads of its own: the one that the operations of the training share would leave it no time.
+    # Its own threads: the pool that the training's operations share would leave it no time.
     options = tf.data.Options()
     options.threading.private_threadpool_size = 2
     return dataset.with_options(options)

@@ -1,4 +1,4 @@
-"""The state of an unfinished training on disk, from which it goes on to the same bytes."""
+"""The state of an unfinished training on disk, from which it continues to the same result."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from pneumonia.core.errors import InputError, writing
 
 
 @dataclass(frozen=True)
-class State:
+class TrainingState:
     """A training after its last finished epoch.
 
     Attributes:
         history: a row an epoch.
-        arrays: weights, averages, the optimizer's moments and step: all that changes.
+        arrays: everything that changes: weights, their averages, the optimizer's moments and step.
     """
 
     history: list[dict[str, float]]
@@ -39,8 +39,8 @@ class Checkpoint:
     """A folder for the state of one training at a time.
 
     Attributes:
-        folder: made when needed, gone when the training is done.
-        key: of `fingerprint`; a state with another key is not looked at.
+        folder: created when locked, removed when the training is done.
+        key: from `fingerprint`; a state with another key is ignored.
     """
 
     folder: Path
@@ -48,15 +48,15 @@ class Checkpoint:
 
     @property
     def file(self) -> Path:
-        """Where the state lies."""
+        """The file of the state."""
         return self.folder / "state.npz"
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other processes out; the system lets go when this one ends, however it ends.
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out. The system releases the lock however this process ends.
 
         Raises:
-            InputError: another process is at it, such as one whose `dvc repro` was killed alone.
+            InputError: another process holds the lock, such as one whose `dvc repro` was killed.
         """
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -66,13 +66,17 @@ class Checkpoint:
             yield
         except BlockingIOError:
             raise InputError(
-                f"{self.folder}: another process is training this model; let it end, or stop it"
+                f"{self.folder}: another process is training this model; wait for its end, or"
+                " stop it"
             ) from None
         finally:
             os.close(descriptor)
 
-    def load(self) -> State | None:
-        """The state of this very training; None if there is none, with a line if it is damaged."""
+    def load(self) -> TrainingState | None:
+        """The state of the training with this key, or None.
+
+        A damaged state counts as none: it is removed, and one line on standard error says so.
+        """
         try:
             with np.load(self.file, allow_pickle=False) as stored:
                 header = json.loads(stored["header"].tobytes())
@@ -83,16 +87,16 @@ class Checkpoint:
             return None
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            print(f"{self.file}: damaged, starting over ({reason})", file=sys.stderr)
+            print(f"{self.file}: damaged, training starts again ({reason})", file=sys.stderr)
             self.file.unlink()
             return None
-        return State(header["history"], arrays)
+        return TrainingState(header["history"], arrays)
 
-    def save(self, state: State) -> None:
-        """Replace the state at once: whoever dies in between leaves the former one whole.
+    def save(self, state: TrainingState) -> None:
+        """Replace the state. Atomic: a crash leaves the previous checkpoint intact.
 
         Raises:
-            InputError: the disk is full, or closed to writing.
+            InputError: the disk is full or not writable.
         """
         header = {"key": self.key, "arrays": len(state.arrays), "history": state.history}
         named: dict[str, Any] = {str(number): array for number, array in enumerate(state.arrays)}
@@ -107,13 +111,9 @@ class Checkpoint:
         os.fsync(folder)
         os.close(folder)
 
-    def remove(self) -> None:
-        """Throw everything away."""
-        shutil.rmtree(self.folder)
-
 
 def fingerprint(settings: dict[str, Any], sources: Iterable[Path]) -> str:
-    """SHA-256 that names a training: settings that JSON can hold, and the content of files."""
+    """SHA-256 of settings (JSON) and of the content of files, which together name a training."""
     hashed = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for source in sorted(sources):
         content = hashlib.sha256(source.read_bytes()).hexdigest()
@@ -122,22 +122,24 @@ def fingerprint(settings: dict[str, Any], sources: Iterable[Path]) -> str:
 
 
 @contextmanager
-def begin(
+def open_checkpoint(
     model: Path, epochs: int, settings: dict[str, Any], sources: Iterable[Path]
 ) -> Iterator[tuple[Checkpoint, list[dict[str, float]]]]:
-    """Hold the checkpoint beside a model's folder during a training; throw it away at its end.
+    """Lock the checkpoint beside a model's folder during a training, and remove it at the end.
 
-    Yields it with the history that a former start of the same training left in it, and says so.
+    Yields the checkpoint, and the history that an interrupted run of this training left in it. An
+    exception leaves the checkpoint for the next run.
     """
     checkpoint = Checkpoint(
         model.with_name(model.name + ".checkpoint"), fingerprint(settings, sources)
     )
-    with checkpoint.held():
+    with checkpoint.locked():
         state = checkpoint.load()
         history = state.history if state else []
         if history:
             print(
-                f"{model.name}: going on from epoch {history[-1]['epoch']} of {epochs}", flush=True
+                f"{model.name}: continuing from epoch {history[-1]['epoch']} of {epochs}",
+                flush=True,
             )
         yield checkpoint, history
-        checkpoint.remove()
+        shutil.rmtree(checkpoint.folder)

@@ -1,16 +1,12 @@
-"""The first import of TensorFlow, without what it says to nobody in particular.
+"""Where and in which arithmetic TensorFlow computes, so that every run gives the same bytes.
 
-Several hosts that train one network together.
-
-Each runs the same stage. `TF_CONFIG` tells it who they are and which one it is, in TensorFlow's own
-form, which Kubeflow and Ray Train set as well:
+Several hosts can train one network together. Each runs the same stage; `TF_CONFIG` lists the hosts
+and says which one this is, in TensorFlow's own form, which Kubeflow and Ray Train set as well:
 
     {"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}
 
-The first is the chief (with a `chief` in the cluster, that one): it alone prints, logs and writes.
-The others take their part of each batch and need nothing but the images.
-
-Where and in which arithmetic TensorFlow computes, so that it gives the same bytes every time.
+The first host is the chief (with a `chief` in the cluster, that one): it alone prints, logs and
+writes. The others compute their part of each batch and need only the images.
 """
 
 from __future__ import annotations
@@ -34,46 +30,96 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
+HOST_LOST = 75  # exit status; EX_TEMPFAIL of sysexits.h: try again
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Send the file descriptor of standard error nowhere.
+    """Silence TensorFlow's start-up messages: discard what goes to standard error.
 
-    TensorFlow greets from C++ before any of its log settings count; an error that stops the import
-    is a Python exception and still comes through.
+    C++ code writes them before any of TensorFlow's log settings take effect. An error of the import
+    is a Python exception and is raised as usual.
     """
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
-LOST = 75  # exit status; EX_TEMPFAIL of sysexits.h: try again
+def make_deterministic(seed: int, precision: Precision = "float32") -> None:
+    """Seed every generator and make TensorFlow's operations deterministic. Call before building.
+
+    Args:
+        seed: of weights and dropout; order and augmentation get theirs from the params.
+        precision: bfloat16 lets oneDNN multiply in bfloat16 (8 bits of mantissa) and add up in
+            float32; weights, optimizer and the exported graph stay float32. It rewrites the graph
+            for CPUs: a GPU, and a CPU without AVX512_BF16 or AMX, gain nothing.
+    """
+    with quiet():
+        import keras
+        import tensorflow as tf
+
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    tf.config.optimizer.set_experimental_options(
+        {"auto_mixed_precision_onednn_bfloat16": precision == "bfloat16"}
+    )
+    # Determinism of each operation is not enough: on a busy machine, operations that may run side
+    # by side sometimes differ in their last digits, and the weights differ at the end. So they run
+    # one at a time; each still uses all cores.
+    try:
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        # TensorFlow has already computed something, as in a notebook or a test.
+        warnings.warn("TensorFlow is running: equal bytes are not certain", stacklevel=2)
+
+
+def strategy(devices: list[str] | None = None) -> tf.distribute.Strategy:
+    """The distribution: over all hosts if there are several, else over all GPUs, else none.
+
+    Build models in its scope. With several hosts call this before TensorFlow computes anything; it
+    returns when all of them have called it.
+
+    Args:
+        devices: such as "CPU:0", to use instead of the visible GPUs.
+    """
+    import tensorflow as tf
+
+    if training_host().is_distributed:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    devices = devices or [f"GPU:{n}" for n, _ in enumerate(tf.config.list_physical_devices("GPU"))]
+    if len(devices) < 2:
+        return tf.distribute.get_strategy()
+    # A sum on one device has one order. The models are small, so this costs little.
+    return tf.distribute.MirroredStrategy(
+        devices, cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
 
 
 @dataclass(frozen=True)
 class TrainingHost:
-    """A host's place among those that train together.
+    """This host's place among the hosts that train together.
 
     Attributes:
         index: from 0, the chief's.
-        addresses: of all hosts, host:port, in that order; one or none where this one is alone.
+        addresses: host:port of all hosts in that order; empty where this host trains alone.
     """
 
     index: int = 0
     addresses: tuple[str, ...] = ()
 
     @property
-    def several(self) -> bool:
-        """Whether there are others."""
+    def is_distributed(self) -> bool:
+        """Whether there are other hosts."""
         return len(self.addresses) > 1
 
     @property
-    def chief(self) -> bool:
-        """Whether this host writes."""
+    def is_chief(self) -> bool:
+        """Whether this host prints, logs and writes."""
         return self.index == 0
 
 
@@ -83,52 +129,53 @@ def training_host(environment: Mapping[str, str] = os.environ) -> TrainingHost:
     Raises:
         InputError: it is not in TensorFlow's form, or names a task that does not train.
     """
-    given = environment.get("TF_CONFIG")
-    if not given:
+    text = environment.get("TF_CONFIG")
+    if not text:
         return TrainingHost()
     try:
-        config = json.loads(given)
+        config = json.loads(text)
         cluster, task = config.get("cluster", {}), config.get("task", {})
-        jobs = {job: [str(one) for one in cluster.get(job, ())] for job in ("chief", "worker")}
+        jobs = {job: [str(host) for host in cluster.get(job, ())] for job in ("chief", "worker")}
         addresses = (*jobs["chief"], *jobs["worker"])
         if len(addresses) < 2:
             return TrainingHost()
         kind, number = task["type"], int(task["index"])
         if number not in range(len(jobs.get(kind, ()))):
-            raise InputError(f"TF_CONFIG: no '{kind}' {number} among those that train: {given}")
+            raise InputError(f"TF_CONFIG: no '{kind}' {number} among the hosts that train: {text}")
         index = number + (len(jobs["chief"]) if kind == "worker" else 0)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"TF_CONFIG: not in TensorFlow's form: {error!r}: {given}") from None
+        raise InputError(f"TF_CONFIG: not in TensorFlow's form: {error!r}: {text}") from None
     return TrainingHost(index, addresses)
 
 
 @contextmanager
-def together(stage: str) -> Iterator[TrainingHost]:
-    """End the process with status 75 and one line on standard error when another host is lost.
+def exit_if_host_lost(stage: str) -> Iterator[TrainingHost]:
+    """End the process with status `HOST_LOST` and one line of error when another host is lost.
 
-    TensorFlow sees it from a closed connection at once, or from heartbeats that stay away for 10
-    seconds, and then breaks off what waits for that host. The process group cannot be mended: all
-    end, and go on from the chief's last checkpoint when they are started again.
+    TensorFlow notices a closed connection at once, and missing heartbeats after 10 seconds, and
+    then aborts what waits for that host. The process group cannot be repaired: all hosts end, and
+    continue from the chief's last checkpoint when they are started again.
     """
-    here = training_host()
+    host = training_host()
     try:
-        yield here
+        yield host
     except Exception as error:
-        if not here.several or not _is_loss(error):
+        if not host.is_distributed or not _is_host_loss(error):
             raise
         reason = str(error).split("aborted by: ")[-1].strip().splitlines()[0].rstrip(":")
         print(
-            f"{stage}: host {here.index} lost another host ({reason}); started again on all of"
-            " them, the training goes on from the chief's last checkpoint",
+            f"{stage}: host {host.index} lost another host ({reason}); start all hosts again, and"
+            " the training continues from the chief's last checkpoint",
             file=sys.stderr,
         )
-        sys.exit(LOST)
+        sys.exit(HOST_LOST)
 
 
-def _is_loss(error: Exception) -> bool:
-    """Whether TensorFlow says that a host is gone, or has come back as another process.
+def _is_host_loss(error: Exception) -> bool:
+    """Whether TensorFlow reports that a host is gone, or has come back as another process.
 
-    Its InternalError, which it also has for one, is left alone: a GPU's own failures are such.
+    InternalError does not count, though TensorFlow uses it for this as well: failures of a GPU are
+    InternalErrors, too.
     """
     import tensorflow as tf
 
@@ -142,103 +189,54 @@ def _is_loss(error: Exception) -> bool:
     )  # fmt: skip
 
 
-def agree(strategy: tf.distribute.Strategy, key: str) -> None:
-    """Make sure that all hosts train the same.
+def check_same_training(strategy: tf.distribute.Strategy, key: str) -> None:
+    """Check that all hosts train the same.
 
     Args:
-        key: hexadecimal, of `checkpoint.fingerprint`: params, images, code, libraries.
+        key: hexadecimal, from `checkpoint.fingerprint`: params, images, code, libraries.
 
     Raises:
-        InputError: this host's differs from the chief's.
+        InputError: this host's key differs from the chief's.
     """
-    here = training_host()
-    if here.several and _from_chief(strategy, _as_numbers(key)).tolist() != list(key.encode()):
+    host = training_host()
+    if host.is_distributed and _from_chief(strategy, _as_bytes(key)).tolist() != list(key.encode()):
         raise InputError(
-            f"host {here.index} has other params, images, code or libraries than the chief"
+            f"host {host.index} has other params, images, code or libraries than the chief"
         )
 
 
-def share(
+def broadcast(
     strategy: tf.distribute.Strategy, state: Sequence[Any], history: list[dict[str, float]]
 ) -> None:
-    """Give every host the chief's state and history, in place. Alone: nothing.
+    """Give every host the chief's state and history, in place. Without other hosts: nothing.
 
     Args:
         state: variables of Keras or TensorFlow, the same ones in the same order on all hosts.
         history: a row an epoch.
     """
-    if not training_host().several:
+    if not training_host().is_distributed:
         return
     for variable in state:
         variable.assign(_from_chief(strategy, variable.numpy()))
-    rows = _as_numbers(json.dumps(history))
+    rows = _as_bytes(json.dumps(history))
     length = int(_from_chief(strategy, np.array(len(rows))))
     history[:] = json.loads(bytes(_from_chief(strategy, np.resize(rows, length)).tolist()))
 
 
-def wait(strategy: tf.distribute.Strategy) -> None:
-    """Return when all hosts have come here."""
-    share(strategy, [], [])
+def wait_for_all(strategy: tf.distribute.Strategy) -> None:
+    """Return when all hosts have called this."""
+    broadcast(strategy, [], [])
 
 
-def _as_numbers(text: str) -> NDArray[np.int64]:
-    """Bytes in a type that can be sent from any device."""
+def _as_bytes(text: str) -> NDArray[np.int64]:
+    """The bytes of a text in a type that can be sent from any device."""
     return np.frombuffer(text.encode(), np.uint8).astype(np.int64)
 
 
 def _from_chief(strategy: tf.distribute.Strategy, value: NDArray[Any]) -> NDArray[Any]:
-    """The chief's array; all hosts come with one of its shape and type."""
+    """The chief's array; all hosts call this with an array of the same shape and type."""
     import tensorflow as tf
 
     # A new variable has the chief's first value on all hosts; TensorFlow sends it.
     with strategy.scope():
         return tf.Variable(value, trainable=False).numpy()
-
-
-def be_deterministic(seed: int, precision: Precision = "float32") -> None:
-    """Seed every generator and ask TensorFlow for deterministic operations. Before building.
-
-    Args:
-        seed: of weights and dropout; order and augmentation have it from the params.
-        precision: bfloat16 lets oneDNN multiply in bfloat16 (8 bits of mantissa) and add up in
-            float32; weights, optimizer and what is exported stay float32. It is a rewrite of the
-            graph for CPUs: on a GPU, and on a CPU without AVX512_BF16 or AMX, nothing is gained.
-    """
-    with quiet():
-        import keras
-        import tensorflow as tf
-
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
-    tf.config.optimizer.set_experimental_options(
-        {"auto_mixed_precision_onednn_bfloat16": precision == "bfloat16"}
-    )
-    # Not enough alone: on a busy machine operations that may run side by side sometimes give other
-    # last digits, and a training ends elsewhere. One at a time; each still uses all cores.
-    try:
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError:
-        # TensorFlow has begun to compute, in a notebook or a test; a stage calls this first.
-        warnings.warn("TensorFlow is running: equal bytes are not certain", stacklevel=2)
-
-
-def strategy(devices: list[str] | None = None) -> tf.distribute.Strategy:
-    """All hosts together if there are several, else all GPUs, else TensorFlow's default.
-
-    Build models in its scope. With several hosts it has to be made before TensorFlow computes
-    anything, and returns when all of them are there.
-
-    Args:
-        devices: instead of the visible GPUs, "CPU:0" and the like.
-    """
-    import tensorflow as tf
-
-    if training_host().several:
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    devices = devices or [f"GPU:{n}" for n, _ in enumerate(tf.config.list_physical_devices("GPU"))]
-    if len(devices) < 2:
-        return tf.distribute.get_strategy()
-    # The sum on one device has one order; these models are small, so that it costs little.
-    return tf.distribute.MirroredStrategy(
-        devices, cross_device_ops=tf.distribute.ReductionToOneDevice()
-    )

@@ -1,13 +1,11 @@
-"""AdamW with a rate for each block, and the average of the weights that it leaves behind.
+"""The training loop that both networks share, with its optimizer and the average of the weights.
 
-The training loop both networks share, and what a training stage hands on.
+Deterministic: the order of the images and every augmentation follow from seed and step, and
+TensorFlow's operations are set to be deterministic. So the same images give the same weights, byte
+by byte, also when a training was killed and continued from its checkpoint.
 
-Deterministic: the order of the images and every augmentation follow from the seed and the step, and
-TensorFlow's operations are told to be deterministic, so the same images give the same bytes, also
-when a training was killed and went on from its checkpoint.
-
-A loop of our own rather than Keras' `fit`, which cannot go on in the middle of a schedule, average
-batch-norm statistics, or give blocks rates of their own; it is as fast.
+It does not use Keras' `fit`, which cannot continue in the middle of a schedule, average batch-norm
+statistics, or give each block its own learning rate. It is as fast.
 """
 
 from __future__ import annotations
@@ -26,8 +24,8 @@ from tqdm import tqdm
 
 from pneumonia.core.config import TrainingParams
 from pneumonia.models import devices
-from pneumonia.models.batches import LabelledImages, batching, stream
-from pneumonia.models.checkpoint import Checkpoint, State
+from pneumonia.models.batches import LabelledImages, TrainingData, epoch_steps, stream
+from pneumonia.models.checkpoint import Checkpoint, TrainingState
 
 if TYPE_CHECKING:
     import keras
@@ -38,7 +36,7 @@ WARM_UP = 0.05  # share of the steps over which the learning rate rises
 
 
 def schedule(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """From 0 up to `peak`, and down to 0 along half a cosine (Loshchilov & Hutter 2017)."""
+    """From 0 up to `peak` linearly, then down to 0 by a cosine (Loshchilov & Hutter 2017)."""
     import keras
 
     return keras.optimizers.schedules.CosineDecay(
@@ -55,17 +53,17 @@ def adamw(
     rates: Sequence[float],
     starts: Sequence[int],
 ) -> keras.optimizers.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019, algorithm 2) whose variables learn at rates of their own.
+    """AdamW (Loshchilov & Hutter 2019, algorithm 2) with a learning rate for each variable.
 
-    Variables of one dimension (biases, the scales and offsets of norms) do not decay.
+    Variables of one dimension (biases, scales and offsets of norms) do not decay.
 
     Args:
         learning_rate: of a variable with rate 1.
-        decay: decoupled; a step takes learning_rate * rate * decay off a weight.
+        decay: decoupled; a step takes learning_rate * rate * decay of a weight from it.
         rates: factor on the learning rate, and so on the decay, of each variable, in the order in
             which `build` gets them (Howard & Ruder 2018, discriminative fine-tuning).
-        starts: the step from which each variable learns; its moments' bias is corrected from
-            there, or its first steps would be three times too long.
+        starts: the step from which each variable learns. The bias of its moments is corrected from
+            there; otherwise its first steps would be three times too long.
     """
     return _adamw_class()(learning_rate, decay, rates, starts)
 
@@ -98,12 +96,12 @@ def _adamw_class() -> type:
 
 
 class ModelEma:
-    """Exponential moving averages of a model's weights, batch-norm statistics among them.
+    """Exponential moving average of a model's weights, including batch-norm statistics.
 
-    After step t (from 1) an average moves by 1 - min(decay, (1 + t) / (10 + t)) of its distance
-    from the weight: at first it follows closely, so that a short training is not held back by
-    the weights that it began with. Statistics are averaged alike, and so belong to the averaged
-    weights (Izmailov et al. 2018 and Tan & Le 2019 for the idea).
+    At step t (from 1) an average moves by 1 - min(decay, (1 + t) / (10 + t)) of its distance to the
+    weight: quickly at first, so that the initial weights do not hold a short training back. The
+    statistics are averaged alike, so they belong to the averaged weights (the idea: Izmailov et al.
+    2018, Tan & Le 2019).
     """
 
     def __init__(self, weights: Sequence[keras.Variable], decay: float) -> None:
@@ -111,11 +109,11 @@ class ModelEma:
 
         self.decay = decay
         self.weights = list(weights) if decay else []
-        # On the first device only: they are read between epochs, and the replicas agree.
+        # On the first device only: they are read between epochs, and all replicas are equal.
         self.values = [tf.Variable(weight.numpy(), trainable=False) for weight in self.weights]
 
     def update(self, step: tf.Tensor) -> None:
-        """Follow the weights after a step, counted from 1. In a graph, between replicas."""
+        """Follow the weights after a step, counted from 1. In a graph, outside the replicas."""
         import tensorflow as tf
 
         step = tf.cast(step, tf.float32)
@@ -123,16 +121,16 @@ class ModelEma:
         for value, weight in zip(self.values, self.weights, strict=True):
             value.assign_add(part * (tf.convert_to_tensor(weight) - value))
 
-    def keep(self) -> None:
-        """Give the model the averages for good."""
+    def apply(self) -> None:
+        """Replace the model's weights by their averages."""
         for value, weight in zip(self.values, self.weights, strict=True):
             weight.assign(value.numpy())
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """Give the model the averages for a while."""
+        """Replace the model's weights by their averages within a block."""
         raw = [weight.numpy() for weight in self.weights]
-        self.keep()
+        self.apply()
         try:
             yield
         finally:
@@ -144,136 +142,137 @@ Epoch = dict[str, float]
 OnEpoch = Callable[[Epoch], None]
 Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
-CLIP = 1.0  # norm of all gradients of a step together
+CLIP = 1.0  # largest norm of all gradients of a step together
 
 
 @dataclass(frozen=True)
-class Group:
-    """Layers that learn alike.
+class LayerGroup:
+    """Layers that learn in the same way.
 
     Attributes:
-        layers: all their weights learn, so the group leaves out batch norms that stay frozen.
+        layers: all their weights learn, so batch norms that stay frozen are not among them.
         rate: factor on the learning rate.
-        opens: the epoch, from 1, in which they begin to learn.
+        first_epoch: the epoch, from 1, from which they learn.
     """
 
     layers: Sequence[keras.layers.Layer]
     rate: float = 1.0
-    opens: int = 1
+    first_epoch: int = 1
 
 
 def fit(
     model: keras.Model,
-    groups: Sequence[Group],
-    images: tuple[LabelledImages, LabelledImages],
+    groups: Sequence[LayerGroup],
+    data: TrainingData,
     params: TrainingParams,
     epochs: int,
     history: list[Epoch],
     checkpoint: Checkpoint | None,
     on_epoch: OnEpoch,
 ) -> None:
-    """Train groups of layers: AdamW, warm-up, cosine decay to zero, clipping, smoothed labels.
+    """Train groups of layers: AdamW, warm-up, cosine decay to 0, clipping, smoothed labels.
 
-    What is validated and kept are the averaged weights, and those of the last epoch, not the best:
-    with the rate at zero they are the settled ones, and validation, which saturates on this task,
-    is not spent on choosing.
+    The result, and what is validated, are the averaged weights. They are those of the last epoch,
+    not of the best: there the learning rate is 0 and the weights have settled, and no choice is
+    made by the validation AUC, which is near 1 in every epoch.
 
     Args:
-        model: built in the scope of a strategy, whose replicas share each batch; all else frozen.
+        model: built in the scope of a strategy, whose replicas share each batch; layers in no group
+            are frozen.
         groups: what learns.
-        images: to train on, and to validate with.
+        data: the images to train on and to validate with.
         params: the stage's block.
         epochs: passes over the training images.
-        history: gets a row an epoch: epoch (from 1), loss, val_loss, val_auc, learning_rate. Rows
-            that a checkpoint holds are put in its place first.
-        checkpoint: where to go on, and where to keep each epoch; None on a host that is not the
-            chief, which goes on from the chief's.
-        on_epoch: called with each row once it is safe.
+        history: gets a row an epoch: epoch (from 1), loss, val_loss, val_auc, learning_rate. The
+            rows of a checkpoint replace it first.
+        checkpoint: to continue from, and to save each epoch to; None on a host that is not the
+            chief, which gets its state from the chief.
+        on_epoch: called with each row after it was saved.
     """
     import keras
 
-    train, val = images
-    cut = batching(train, params)
+    batch_size, steps = epoch_steps(data.train, params)
     strategy = model.distribute_strategy
-    _freeze(model)
-    weights: list[keras.Variable] = []
-    rates, starts = [], []
+    _set_trainable(model.layers, False)
     for group in groups:
-        _open(group)
-        own = [weight for layer in group.layers for weight in layer.trainable_weights]
-        weights += own
-        rates += [group.rate] * len(own)
-        starts += [(group.opens - 1) * cut.steps] * len(own)
+        _set_trainable(group.layers, True)
+    weights = [
+        (group, weight)
+        for group in groups for layer in group.layers for weight in layer.trainable_weights
+    ]  # fmt: skip
     changing = [weight for group in groups for layer in group.layers for weight in layer.weights]
     with strategy.scope():
         optimizer = adamw(
-            schedule(params.learning_rate, cut.steps * epochs), params.weight_decay, rates, starts
+            schedule(params.learning_rate, steps * epochs),
+            params.weight_decay,
+            [group.rate for group, _ in weights],
+            [(group.first_epoch - 1) * steps for group, _ in weights],
         )
-        optimizer.build(weights)
+        optimizer.build([weight for _, weight in weights])
     if strategy.num_replicas_in_sync > 1:
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
-    averages = ModelEma(changing, params.average)
-    state = [*model.variables, *optimizer.variables, *averages.values]
-    _resume(checkpoint, state, history)
-    devices.share(strategy, state, history)
-    done = int(history[-1]["epoch"]) if history else 0
-    _freeze(model)
+    ema = ModelEma(changing, params.ema_decay)
 
-    parts = stream(strategy, train, params, done, epochs)
-    infer, step, learning = forward(model), None, 0
-    with _bar(model.name, cut.steps * epochs, cut.steps * done, history) as bar:
-        for epoch in range(done + 1, epochs + 1):
-            now = [group for group in groups if group.opens <= epoch]
-            if step is None or len(now) > learning:
-                learning = len(now)
-                for group in now:
-                    _open(group)
-                step = _step(model, optimizer, averages, params.label_smoothing, cut.size)
-            total = 0.0
-            for number in range(1, cut.steps + 1):
-                total += float(step(next(parts)))
-                bar.say(loss=total / number)
-            with averages.swapped_in():
-                validation = validate(infer, val)
-            rate = float(optimizer.learning_rate)
-            row = {"epoch": epoch, "loss": total / cut.steps, **validation, "learning_rate": rate}
-            history.append(row)
-            bar.say(val_auc=row["val_auc"])
-            if checkpoint:
-                checkpoint.save(State(history, [variable.numpy() for variable in state]))
-            on_epoch(row)
-    averages.keep()
-
-
-def _freeze(model: keras.Model) -> None:
-    for layer in model.layers:
-        layer.trainable = False
-
-
-def _open(group: Group) -> None:
-    for layer in group.layers:
-        layer.trainable = True
-
-
-def _resume(checkpoint: Checkpoint | None, state: list[Any], history: list[Epoch]) -> None:
-    """Put a checkpoint in place, if there is one."""
-    found = checkpoint.load() if checkpoint else None
-    if found:
-        for variable, value in zip(state, found.arrays, strict=True):
+    # Continue where a killed training stopped.
+    variables = [*model.variables, *optimizer.variables, *ema.values]
+    state = checkpoint.load() if checkpoint else None
+    if state:
+        for variable, value in zip(variables, state.arrays, strict=True):
             variable.assign(value)
-        history[:] = found.history
+        history[:] = state.history
+    devices.broadcast(strategy, variables, history)
+    done = int(history[-1]["epoch"]) if history else 0
+
+    _set_trainable(model.layers, False)
+    parts = stream(strategy, data, params, done, epochs)
+    infer, step, learning = forward(model), None, 0
+    shown = {"val_auc": history[-1]["val_auc"]} if history else {}
+    with tqdm(
+        desc=model.name, total=steps * epochs, initial=steps * done, unit="step", mininterval=1,
+        disable=_no_bar(),
+    ) as bar:  # fmt: skip
+        for epoch in range(done + 1, epochs + 1):
+            unfrozen = [group for group in groups if group.first_epoch <= epoch]
+            if step is None or len(unfrozen) > learning:
+                learning = len(unfrozen)
+                for group in unfrozen:
+                    _set_trainable(group.layers, True)
+                step = _compile_step(model, optimizer, ema, params.label_smoothing, batch_size)
+            total = 0.0
+            for number in range(1, steps + 1):
+                total += float(step(next(parts)))
+                shown["loss"] = total / number
+                _show(bar, shown)
+                bar.update()
+            with ema.swapped_in():
+                validation = validate(infer, data.val)
+            rate = float(optimizer.learning_rate)
+            row = {"epoch": epoch, "loss": total / steps, **validation, "learning_rate": rate}
+            history.append(row)
+            shown["val_auc"] = row["val_auc"]
+            _show(bar, shown)
+            if checkpoint:
+                arrays = [variable.numpy() for variable in variables]
+                checkpoint.save(TrainingState(history, arrays))
+            on_epoch(row)
+    ema.apply()
 
 
-def _step(
+def _set_trainable(layers: Sequence[keras.layers.Layer], trainable: bool) -> None:
+    for layer in layers:
+        layer.trainable = trainable
+
+
+def _compile_step(
     model: keras.Model,
     optimizer: keras.optimizers.Optimizer,
-    averages: ModelEma,
+    ema: ModelEma,
     smoothing: float,
     batch_size: int,
 ) -> Callable[[Any], tf.Tensor]:
-    """One step on a batch, compiled for the weights that are trainable now; gives its loss."""
+    """A step on a batch, compiled for the weights that are trainable now; it returns the loss."""
     import tensorflow as tf
 
     strategy = model.distribute_strategy
@@ -284,10 +283,10 @@ def _step(
             losses = tf.nn.sigmoid_cross_entropy_with_logits(
                 labels * (1 - smoothing) + 0.5 * smoothing, model(images, training=True)
             )
-            # By the images of all replicas: the optimizer adds their gradients up.
+            # Divided by the images of all replicas: the optimizer adds their gradients up.
             loss = tf.reduce_sum(losses * counts) / batch_size
-        # One bad batch at a high rate can end a fine-tuning. The norm is that of the gradients of
-        # all replicas together, which the optimizer adds up.
+        # Clipped: one bad batch at a high rate can ruin a fine-tuning. By the norm of the gradients
+        # of all replicas together, which the optimizer adds up.
         gradients = tape.gradient(loss, weights)
         together = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
         scale = CLIP / tf.maximum(tf.linalg.global_norm(together), CLIP)
@@ -298,27 +297,27 @@ def _step(
     @tf.function(jit_compile=False)
     def step(batch: Any) -> tf.Tensor:
         loss = strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(replica, batch), axis=None)
-        averages.update(optimizer.iterations)
+        ema.update(optimizer.iterations)
         return loss
 
     return step
 
 
 def forward(model: keras.Model, name: str = "") -> Forward:
-    """The model's answers to images, uint8 (N, S, S, 1), in batches of 64, without training.
+    """A function from images, uint8 (N, S, S, 1), to outputs, in batches of 64, not training.
 
-    With a name there is a bar.
+    With a name it shows a progress bar.
     """
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec((None, *model.input.shape[1:]), tf.uint8)])
-    def answers(images: tf.Tensor) -> tf.Tensor:
+    def infer(images: tf.Tensor) -> tf.Tensor:
         return model(images, training=False)
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        disable = _quiet() if name else True
+        disable = _no_bar() if name else True
         starts = tqdm(range(0, len(images), 64), desc=name, mininterval=1, disable=disable)
-        return np.concatenate([answers(images[start : start + 64]).numpy() for start in starts])
+        return np.concatenate([infer(images[start : start + 64]).numpy() for start in starts])
 
     return run
 
@@ -335,37 +334,17 @@ def validate(infer: Forward, val: LabelledImages) -> Epoch:
     }
 
 
-def _quiet() -> bool | None:
-    """For tqdm: no bar where standard error is no terminal, or on a host that is not the chief."""
-    return None if devices.training_host().chief else True
+def _no_bar() -> bool | None:
+    """For tqdm: None shows a bar if standard error is a terminal; only the chief shows one."""
+    return None if devices.training_host().is_chief else True
 
 
-class _Bar:
-    """A bar over all steps of a training: loss, last validation AUC, time left."""
-
-    def __init__(self, bar: tqdm[Any], history: list[Epoch]) -> None:
-        self.bar = bar
-        self.figures = {"val_auc": history[-1]["val_auc"]} if history else {}
-
-    def say(self, **figures: float) -> None:
-        """Show figures; a loss ends a step."""
-        self.figures |= figures
-        shown = {name: f"{value:.4f}" for name, value in self.figures.items()}
-        self.bar.set_postfix(shown, refresh=False)
-        if "loss" in figures:
-            self.bar.update()
-
-
-@contextmanager
-def _bar(name: str, total: int, done: int, history: list[Epoch]) -> Iterator[_Bar]:
-    with tqdm(
-        desc=name, total=total, initial=done, unit="step", mininterval=1, disable=_quiet()
-    ) as bar:
-        yield _Bar(bar, history)
+def _show(bar: tqdm[Any], figures: Epoch) -> None:
+    bar.set_postfix({name: f"{value:.4f}" for name, value in figures.items()}, refresh=False)
 
 
 def recorder(name: str, log_epoch: OnEpoch | None = None) -> OnEpoch:
-    """What to do after an epoch: log it, say it in a line."""
+    """A function that logs an epoch and prints it in one line."""
 
     def record(epoch: Epoch) -> None:
         if log_epoch:

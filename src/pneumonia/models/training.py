@@ -1,22 +1,21 @@
-"""A training from images to files, and the same once more with another seed.
+"""A training stage from images to files, and the same training with a second seed.
 
-The second network is not evaluated or served. Its maps show what chance decides in those of the
-first one (stage `gradcam_report`).
+The second network is not evaluated or served. The differences between its maps and those of the
+first network show what is due to chance (stage `gradcam_report`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pneumonia.core.config import ScratchParams, TransferParams
+from pneumonia.core.config import AugmentParams, ScratchParams, TrainingParams, TransferParams
 from pneumonia.core.files import replaced
 from pneumonia.core.stage import sources
 from pneumonia.datasets.manifest import read_manifest, require_audit
 from pneumonia.models import devices
-from pneumonia.models.batches import LabelledImages, load_training_images
-from pneumonia.models.checkpoint import Checkpoint, begin, fingerprint
+from pneumonia.models.batches import TrainingData, load_training_data
+from pneumonia.models.checkpoint import Checkpoint, fingerprint, open_checkpoint
 from pneumonia.models.loop import Epoch, OnEpoch, recorder
 from pneumonia.models.saving import save_model
 from pneumonia.tracking import runs
@@ -27,102 +26,119 @@ if TYPE_CHECKING:
 
 
 Params = TypeVar("Params", ScratchParams, TransferParams)
-Build = Callable[[Params, int], "keras.Model"]
-Train = Callable[
-    [
-        "keras.Model",
-        tuple[LabelledImages, LabelledImages],
-        Params,
-        list[Epoch],
-        Checkpoint | None,
-        OnEpoch,
-    ],
-    None,
-]
 
 
-def train_twice(
-    stage: str, params: Params, build: Build[Params], train: Train[Params],
-    data: Path, audit: Path, folder: Path,
+class Network(Protocol):
+    """A kind of network: what the modules `scratch` and `transfer` have."""
+
+    def build(self, params: Any, size: int) -> keras.Model:
+        """The untrained network."""
+
+    def train(
+        self,
+        model: keras.Model,
+        data: TrainingData,
+        params: Any,
+        history: list[Epoch],
+        checkpoint: Checkpoint | None,
+        on_epoch: OnEpoch,
+    ) -> None:
+        """Train it; the arguments are those of `loop.fit`."""
+
+
+def run_training(
+    stage: str, network: Network, params: Params, augment: AugmentParams,
+    prepared: Path, audit: Path, folder: Path,
 ) -> None:  # fmt: skip
-    """Train, log the run to MLflow, write the files of `saving.save_model`.
+    """Train with both seeds, log the run to MLflow, write the files of `saving.save_model`.
 
-    Each training has a checkpoint beside `folder` and goes on from it when killed. With several
-    hosts (`models.hosts`) the chief does all this, and the others help it to train.
+    Each training has a checkpoint beside `folder`, and continues from it if it was killed. With
+    several hosts (`models.devices`) the chief does all this, and the others only help to train.
 
     Args:
-        stage: names the run, and in dvc.yaml the code that decides what is computed.
+        stage: name of the run, and of the stage in dvc.yaml, which lists the code.
+        network: the module `scratch` or `transfer`.
         params: its block.
-        build, train: those of `scratch` or `transfer`.
-        data, audit: the prepared images, and `visualize`'s word that no split leaks.
-        folder: of the model; its former content stays until the end.
+        augment: how training images change.
+        prepared: the folder of the prepared images.
+        audit: the file in which `visualize` confirms that no split leaks into another.
+        folder: of the model; its previous content is replaced at the end.
 
     Raises:
-        InputError: the audit is not of these images, another process trains this model, or another
-            host trains something else.
-        SystemExit: with `hosts.LOST`, where another host is lost.
+        InputError: the audit is of other images, another process trains this model, or another host
+            trains something else.
+        SystemExit: with `devices.HOST_LOST`, where another host is lost.
     """
-    digest = require_audit(data, audit)
-    with devices.together(stage) as here:
-        devices.be_deterministic(params.seed, params.precision)
-        if here.several and here.chief:
-            print(f"{folder.name}: waiting for {len(here.addresses) - 1} more hosts", flush=True)
+    digest = require_audit(prepared, audit)
+    with devices.exit_if_host_lost(stage) as host:
+        devices.make_deterministic(params.seed, params.precision)
+        if host.is_distributed and host.is_chief:
+            print(f"{folder.name}: waiting for {len(host.addresses) - 1} more hosts", flush=True)
         strategy = devices.strategy()
-        known = params.model_dump() | {"data": digest, "replicas": strategy.num_replicas_in_sync}
-        devices.agree(strategy, fingerprint(known, sources(stage)))
-        if here.chief:
-            _lead(strategy, stage, params, build, train, data, digest, folder, known)
+        identity = with_augment(params, augment) | {
+            "data": digest, "replicas": strategy.num_replicas_in_sync
+        }  # fmt: skip
+        devices.check_same_training(strategy, fingerprint(identity, sources(stage)))
+        data = load_training_data(prepared, augment)
+        if host.is_chief:
+            _lead(strategy, stage, network, params, data, digest, prepared, folder, identity)
         else:
-            _help(strategy, params, build, train, data)
+            _help(strategy, network, params, data)
 
 
 def _lead(
-    strategy: tf.distribute.Strategy, stage: str, params: Params,
-    build: Build[Params], train: Train[Params],
-    data: Path, digest: str, folder: Path, known: dict[str, Any],
+    strategy: tf.distribute.Strategy, stage: str, network: Network, params: Params,
+    data: TrainingData, digest: str, prepared: Path, folder: Path, identity: dict[str, Any],
 ) -> None:  # fmt: skip
+    """Train with both seeds, and write everything."""
     second = second_seed(params)
-    settings = params.model_dump()
-    apart = folder.with_name(f"{folder.name}.second_seed")
-    with begin(folder, params.epochs, known, sources(stage)) as (checkpoint, history):
-        images = load_training_images(data)
-        size = images[0].images.shape[1]
+    beside = folder.with_name(f"{folder.name}.second_seed")
+    with open_checkpoint(folder, params.epochs, identity, sources(stage)) as (checkpoint, history):
         with strategy.scope():
-            model = build(params, size)
+            model = network.build(params, data.size)
         with runs.training_run(
-            stage, settings, digest, size, read_manifest(data), checkpoint.key, history,
-            folder=folder,
+            stage, with_augment(params, data.augment), digest, data.size, read_manifest(prepared),
+            checkpoint.key, history, folder=folder,
         ) as log_epoch:  # fmt: skip
             on_epoch = recorder(folder.name, log_epoch)
-            train(model, images, params, history, checkpoint, on_epoch)
-            with begin(apart, second.epochs, known, sources(stage)) as (checkpoint_, epochs):
-                devices.be_deterministic(second.seed, second.precision)
+            network.train(model, data, params, history, checkpoint, on_epoch)
+            with open_checkpoint(beside, second.epochs, identity, sources(stage)) as second_saved:
+                second_checkpoint, second_history = second_saved
+                devices.make_deterministic(second.seed, second.precision)
                 with strategy.scope():
-                    other = build(second, size)
-                say = recorder(f"{folder.name} second seed")
-                train(other, images, second, epochs, checkpoint_, say)
+                    second_model = network.build(second, data.size)
+                on_epoch = recorder(f"{folder.name} second seed")
+                network.train(
+                    second_model, data, second, second_history, second_checkpoint, on_epoch
+                )
                 with replaced(folder) as writing:
-                    save_model(model, (other, epochs), history, params, digest, writing)
+                    save_model(
+                        model, (second_model, second_history), history,
+                        with_augment(params, data.augment), digest, writing,
+                    )  # fmt: skip
                 runs.finish(folder)
-                # With the checkpoints still there: a host that is lost now costs no epoch either.
-                devices.wait(strategy)
+                # The checkpoints still exist: losing a host now costs no epoch either.
+                devices.wait_for_all(strategy)
 
 
 def _help(
-    strategy: tf.distribute.Strategy, params: Params,
-    build: Build[Params], train: Train[Params], data: Path,
-) -> None:  # fmt: skip
+    strategy: tf.distribute.Strategy, network: Network, params: Params, data: TrainingData
+) -> None:
     """Take part in both trainings, and write nothing."""
-    images = load_training_images(data)
     for block in (params, second_seed(params)):
-        devices.be_deterministic(block.seed, block.precision)
+        devices.make_deterministic(block.seed, block.precision)
         with strategy.scope():
-            model = build(block, images[0].images.shape[1])
-        train(model, images, block, [], None, lambda _: None)
-    devices.wait(strategy)
+            model = network.build(block, data.size)
+        network.train(model, data, block, [], None, lambda _: None)
+    devices.wait_for_all(strategy)
+
+
+def with_augment(params: TrainingParams, augment: AugmentParams) -> dict[str, Any]:
+    """All params of a training: those of its block, and `augment`."""
+    return params.model_dump() | {"augment": augment.model_dump()}
 
 
 def second_seed(params: Params) -> Params:
-    """The block of a second training, no longer and with another seed."""
+    """The params of the second training: another seed, and not more epochs."""
     epochs = min(params.epochs, params.second_seed_epochs)
     return params.model_copy(update={"seed": params.seed + 1, "epochs": epochs})

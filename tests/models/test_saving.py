@@ -25,7 +25,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         model = network("scratch" if name == "scratch" else "EfficientNetLite0")
         folders[name] = tmp_path_factory.mktemp("models") / name
         folders[name].mkdir()
-        save_model(model, (model, HISTORY), HISTORY, params, "d" * 64, folders[name])
+        save_model(model, (model, HISTORY), HISTORY, params.model_dump(), "d" * 64, folders[name])
     return folders
 
 
@@ -48,7 +48,7 @@ def test_weights_of_another_network_are_refused(folders: dict[str, Path], tmp_pa
     record = json.loads((tmp_path / "training.json").read_text())
     record["params"]["widths"] = [16, 16]
     (tmp_path / "training.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="`dvc repro` trains anew") as caught:
+    with pytest.raises(InputError, match="`dvc repro` trains it again") as caught:
         saving.load_network(tmp_path)
     assert len(str(caught.value).splitlines()) == 1
 

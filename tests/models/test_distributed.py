@@ -23,7 +23,7 @@ import yaml
 
 from pneumonia.core.errors import InputError
 from pneumonia.datasets.manifest import digest
-from pneumonia.models.devices import LOST, TrainingHost, together, training_host
+from pneumonia.models.devices import HOST_LOST, TrainingHost, exit_if_host_lost, training_host
 from tests.pipeline.imports import ROOT
 from tests.server.rest import free_port
 
@@ -41,16 +41,16 @@ def config(cluster: dict[str, list[str]], kind: str, index: int) -> dict[str, st
 def test_the_first_host_is_the_chief() -> None:
     assert training_host(config(TWO, "worker", 0)) == TrainingHost(0, ("a:2222", "b:2222"))
     second = training_host(config(TWO, "worker", 1))
-    assert (second.index, second.chief, second.several) == (1, False, True)
+    assert (second.index, second.is_chief, second.is_distributed) == (1, False, True)
     kubeflow = {"chief": ["c:1"], "worker": ["a:1", "b:1"]}
-    assert training_host(config(kubeflow, "chief", 0)).chief
+    assert training_host(config(kubeflow, "chief", 0)).is_chief
     assert training_host(config(kubeflow, "worker", 0)) == TrainingHost(1, ("c:1", "a:1", "b:1"))
 
 
 @pytest.mark.parametrize("given", [{}, {"TF_CONFIG": ""}, config({"worker": ["a:1"]}, "worker", 0)])
 def test_one_host_is_alone(given: dict[str, str]) -> None:
-    assert training_host(given).chief
-    assert not training_host(given).several
+    assert training_host(given).is_chief
+    assert not training_host(given).is_distributed
 
 
 @pytest.mark.parametrize(
@@ -76,14 +76,14 @@ def test_a_lost_host_ends_this_one_with_a_line_and_a_status(
     import tensorflow as tf
 
     gone = tf.errors.UnavailableError(None, None, "Collective ops is aborted by: no heartbeat:\nx")
-    with pytest.raises(tf.errors.UnavailableError), together("train_scratch"):
+    with pytest.raises(tf.errors.UnavailableError), exit_if_host_lost("train_scratch"):
         raise gone
     monkeypatch.setenv("TF_CONFIG", config(TWO, "worker", 0)["TF_CONFIG"])
-    with pytest.raises(ValueError, match="ours"), together("train_scratch"):
+    with pytest.raises(ValueError, match="ours"), exit_if_host_lost("train_scratch"):
         raise ValueError("ours")
-    with pytest.raises(SystemExit) as ended, together("train_scratch"):
+    with pytest.raises(SystemExit) as ended, exit_if_host_lost("train_scratch"):
         raise gone
-    assert ended.value.code == LOST == os.EX_TEMPFAIL
+    assert ended.value.code == HOST_LOST == os.EX_TEMPFAIL
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("train_scratch: host 0 lost another host (no heartbeat);")
 
@@ -220,7 +220,7 @@ def test_a_killed_host_is_started_again_and_all_go_on(
 
     said, *_ = lines("train_scratch", hosts[1 - victim].said("err"))
     assert said.startswith(f"train_scratch: host {1 - victim} lost another host (")
-    resumed = re.findall(r"^scratch: going on from epoch (\d+) of 8$", hosts[0].said("out"), re.M)
+    resumed = re.findall(r"^scratch: continuing from epoch (\d+) of 8$", hosts[0].said("out"), re.M)
     assert resumed and int(resumed[0]) >= epoch
     assert hosts[1].said("out") == ""
     assert content(worker) == before
@@ -263,5 +263,5 @@ def test_a_worker_with_other_params_says_so_and_trains_nothing(
     assert lines("train_scratch", worker.said("err")) == [
         "train_scratch: host 1 has other params, images, code or libraries than the chief"
     ]
-    assert chief.status() == LOST
+    assert chief.status() == HOST_LOST
     assert not (chief.folder / "models/scratch").exists()

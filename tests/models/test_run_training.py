@@ -1,4 +1,4 @@
-"""A training stage from images to files: which checkpoint it goes on from."""
+"""A training stage from images to files: which checkpoint it continues from."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from pneumonia.core.config import ScratchParams
 from pneumonia.datasets.manifest import digest
 from pneumonia.models import training
-from pneumonia.models.checkpoint import Checkpoint, State
-from tests.models.test_training import tiny_params
+from pneumonia.models.checkpoint import TrainingState
+from tests.models.test_training import AUGMENT, tiny_params
 from tests.pipeline.imports import ROOT
 
 
@@ -26,7 +25,7 @@ class KilledError(Exception):
     [
         ({}, True),
         ({"learning_rate": 0.5}, False),
-        ({"augment": tiny_params().augment.model_copy(update={"zoom": 0.5})}, False),
+        ({"zoom": 0.5}, False),
         ({"epochs": 4}, False),
     ],
 )
@@ -40,20 +39,27 @@ def test_only_a_training_with_the_same_params_goes_on(
     audit.write_text(json.dumps({"data_digest": digest(prepared), "leaks": []}))
     found: list[int] = []
 
-    def killed_after_an_epoch(
-        model: Any, images: Any, params: Any, history: list[Any], checkpoint: Checkpoint, _: Any
-    ) -> None:
-        found.append(len(history))
-        checkpoint.save(State([{"epoch": 1.0}], []))
-        raise KilledError
+    class KilledAfterAnEpoch:
+        def build(self, params: Any, size: int) -> None:
+            pass
 
-    def start(params: ScratchParams) -> None:
+        def train(
+            self, model: Any, data: Any, params: Any, history: list[Any], checkpoint: Any, _: Any
+        ) -> None:
+            found.append(len(history))
+            checkpoint.save(TrainingState([{"epoch": 1.0}], []))
+            raise KilledError
+
+    def start(**changes: Any) -> None:
+        augment = AUGMENT.model_copy(
+            update={key: changes.pop(key) for key in ["zoom"] if key in changes}
+        )
         with pytest.raises(KilledError):
-            training.train_twice(
-                "train_scratch", params, lambda *_: None, killed_after_an_epoch,
-                prepared, audit, tmp_path / "scratch",
+            training.run_training(
+                "train_scratch", KilledAfterAnEpoch(), tiny_params(**{"epochs": 2} | changes),
+                augment, prepared, audit, tmp_path / "scratch",
             )  # fmt: skip
 
-    start(tiny_params(epochs=2))
-    start(tiny_params(**{"epochs": 2} | changes))
+    start()
+    start(**changes)
     assert found == [0, int(goes_on)]
