@@ -1,11 +1,7 @@
-"""The figures of `evaluate` that show one model's curves beside the other's, on the test images.
+"""The figures of the evaluation page: curves, points with intervals, and losses under shift.
 
-They draw the tables of `evaluation.curves`, which `dvc plots` draws too. Bands and bars are 95 %
-intervals by the bootstrap of patients, pointwise.
-
-The figures of `evaluate` that hold models against each other, as points with 95 % intervals.
-
-The figure of what models keep under shift.
+Curves are drawn from the tables of `evaluation.curves`, which `dvc plots` draws too. Bands and bars
+are pointwise 95 % intervals by the bootstrap of patients.
 """
 
 from __future__ import annotations
@@ -42,22 +38,24 @@ _TICKS = np.array([1, 5, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000])
 _PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
 
 
-def roc(curves: Curves, aucs: dict[str, str], at: dict[str, tuple[float, float]]) -> Figure:
+def roc(curves: Curves, aucs: dict[str, str], points: dict[str, tuple[float, float]]) -> Figure:
     """ROC curves with bands.
 
     Args:
         curves: by model, fpr, tpr, low, high.
         aucs: by model, for the legend.
-        at: by model, (1 - specificity, sensitivity) of the operating point.
+        points: by model, (1 - specificity, sensitivity) of the operating point.
     """
     figure, axis = plt.subplots(figsize=(4.6, 4.6))
     axis.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
     for model, rows in curves.items():
-        # At 0 the curve rises from the corner to its first value.
+        # At 0 the curve rises from the corner to its first point.
         start = pd.DataFrame({"fpr": [0.0], "tpr": [0.0], "low": [0.0], "high": [0.0]})
         rows = pd.concat([start, rows])  # noqa: PLW2901
         _banded(axis, model, rows, ("fpr", "tpr"), f"{model}  {aucs[model]}")
-        axis.plot(*at[model], "o", color=MODEL_COLOURS[model], markeredgecolor=INK, markersize=7)
+        axis.plot(
+            *points[model], "o", color=MODEL_COLOURS[model], markeredgecolor=INK, markersize=7
+        )
     axis.set(title="ROC; dots: operating points", xlabel="1 - specificity", ylabel="sensitivity")
     _square(axis)
     axis.legend(loc="lower right", title="AUC [95 % interval]")
@@ -65,21 +63,26 @@ def roc(curves: Curves, aucs: dict[str, str], at: dict[str, tuple[float, float]]
 
 
 def precision_recall(
-    curves: Curves, scores: dict[str, str], at: dict[str, tuple[float, float]], prevalence: float
+    curves: Curves,
+    averages: dict[str, str],
+    points: dict[str, tuple[float, float]],
+    prevalence: float,
 ) -> Figure:
     """Precision by recall with bands.
 
     Args:
         curves: by model, recall, precision, low, high.
-        scores: by model, the average precision for the legend.
-        at: by model, (sensitivity, positive predictive value) of the operating point.
-        prevalence: of the images: the precision of a guess.
+        averages: by model, the average precision for the legend.
+        points: by model, (sensitivity, positive predictive value) of the operating point.
+        prevalence: the precision of a random guess.
     """
     figure, axis = plt.subplots(figsize=(4.6, 4.6))
     axis.axhline(prevalence, color=GREY, linewidth=1, linestyle=":")
     for model, rows in curves.items():
-        _banded(axis, model, rows, ("recall", "precision"), f"{model}  {scores[model]}")
-        axis.plot(*at[model], "o", color=MODEL_COLOURS[model], markeredgecolor=INK, markersize=7)
+        _banded(axis, model, rows, ("recall", "precision"), f"{model}  {averages[model]}")
+        axis.plot(
+            *points[model], "o", color=MODEL_COLOURS[model], markeredgecolor=INK, markersize=7
+        )
     axis.set(
         title="Precision and recall; dots: operating points",
         xlabel="recall (sensitivity)",
@@ -94,7 +97,7 @@ def calibration(before: Curves, after: Curves) -> Figure:
     """Observed share of pneumonia by probability, before and after calibration.
 
     Args:
-        before, after: by model, probability, observed, low, high, a row a bin of equal count.
+        before, after: by model, probability, observed, low, high; one row per bin.
     """
     figure, axes = plt.subplots(1, 2, figsize=(8.6, 4.5), sharey=True)
     titles = ("Before calibration", "After calibration")
@@ -102,9 +105,9 @@ def calibration(before: Curves, after: Curves) -> Figure:
         axis.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
         for model, rows in curves.items():
             observed = rows["observed"].to_numpy()
-            reach = [observed - rows["low"], rows["high"] - observed]
+            lengths = [observed - rows["low"], rows["high"] - observed]
             axis.errorbar(
-                rows["probability"], observed, np.maximum(reach, 0), fmt="o", markersize=5,
+                rows["probability"], observed, np.maximum(lengths, 0), fmt="o", markersize=5,
                 linestyle=MODEL_LINES[model], linewidth=1.2, elinewidth=0.9, capsize=2.5,
                 color=MODEL_COLOURS[model], label=model,
             )  # fmt: skip
@@ -116,17 +119,17 @@ def calibration(before: Curves, after: Curves) -> Figure:
 
 
 def scores(curves: Curves, thresholds: dict[str, float]) -> Figure:
-    """Images by probability, pneumonia upwards and normal downwards, a panel a model.
+    """Images by probability, pneumonia upwards and normal downwards, one panel per model.
 
-    Heights go with the square root of the count, so that a single wrong image is seen.
+    Heights are the square root of the count, so that a single error is visible.
 
     Args:
-        curves: by model, probability (middle of a bin), normal, pneumonia (images).
+        curves: by model, probability (centre of a bin), normal, pneumonia (images).
         thresholds: by model.
     """
     figure, axes = plt.subplots(1, len(curves), figsize=(3.75 * len(curves), 3.3), squeeze=False)
-    most = max(int(rows[["normal", "pneumonia"]].to_numpy().max()) for rows in curves.values())
-    up = _TICKS[most >= _TICKS]
+    highest = max(int(rows[["normal", "pneumonia"]].to_numpy().max()) for rows in curves.values())
+    up = _TICKS[highest >= _TICKS]
     for axis, (model, rows) in zip(axes[0], curves.items(), strict=True):
         width = rows["probability"].iloc[1] - rows["probability"].iloc[0]
         axis.set_yscale("function", functions=(_signed_root, _signed_square))
@@ -134,14 +137,14 @@ def scores(curves: Curves, thresholds: dict[str, float]) -> Figure:
             axis.bar(
                 rows["probability"], sign * rows[name], 0.92 * width, color=CLASS_COLOURS[name]
             )
-            axis.text(0.5, sign * most * 0.93, name, ha="center", va="center", fontweight="bold",
+            axis.text(0.5, sign * highest * 0.93, name, ha="center", va="center", fontweight="bold",
                       bbox=_PAPER)  # fmt: skip
         axis.axhline(0, color=INK, linewidth=0.8)
-        at = thresholds[model]
-        axis.axvline(at, color=INK, linestyle="--", linewidth=1.2)
-        left = at > 0.5
+        threshold = thresholds[model]
+        axis.axvline(threshold, color=INK, linestyle="--", linewidth=1.2)
+        left = threshold > 0.5
         axis.text(
-            at + (-0.02 if left else 0.02), -most * 0.42, f"threshold {at:.3f}",
+            threshold + (-0.02 if left else 0.02), -highest * 0.42, f"threshold {threshold:.3f}",
             ha="right" if left else "left", va="center", bbox=_PAPER,
         )  # fmt: skip
         axis.yaxis.set_major_locator(FixedLocator([*-up[::-1], 0, *up]))
@@ -149,7 +152,7 @@ def scores(curves: Curves, thresholds: dict[str, float]) -> Figure:
         axis.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
         axis.set(
             title=model, xlabel="probability of pneumonia", xlim=(0, 1),
-            ylim=(-most * 1.15, most * 1.15),
+            ylim=(-highest * 1.15, highest * 1.15),
         )  # fmt: skip
     axes[0, 0].set_ylabel("images (square-root scale)")
     return figure
@@ -165,8 +168,8 @@ def decision(curves: Curves, thresholds: dict[str, float]) -> Figure:
     figure, axis = plt.subplots(figsize=(5.2, 3.9))
     reference = next(iter(curves.values()))
     axis.plot(reference["threshold"], reference["treat_all"], color=INK, linewidth=1,
-              linestyle=":", label="call every image pneumonia")  # fmt: skip
-    axis.axhline(0, color=GREY, linewidth=1.2, label="call none")
+              linestyle=":", label="label every image pneumonia")  # fmt: skip
+    axis.axhline(0, color=GREY, linewidth=1.2, label="label none")
     for model, rows in curves.items():
         _banded(axis, model, rows, ("threshold", "net_benefit"), model)
         benefit = np.interp(thresholds[model], rows["threshold"], rows["net_benefit"])
@@ -183,10 +186,10 @@ def decision(curves: Curves, thresholds: dict[str, float]) -> Figure:
 
 
 def confusion(decisions: Curves) -> Figure:
-    """Test images by class and decision; the colour is the share of the class.
+    """Test images by label and decision; the colour is the share of the label.
 
     Args:
-        decisions: by model, actual and predicted, a row an image.
+        decisions: by model, actual and predicted, one row per image.
     """
     figure, axes = plt.subplots(1, len(decisions), figsize=(2.5 * len(decisions), 2.5))
     for axis, (model, rows) in zip(np.atleast_1d(axes), decisions.items(), strict=True):
@@ -210,9 +213,9 @@ def confusion(decisions: Curves) -> Figure:
 
 
 def learning_curves(histories: dict[str, pd.DataFrame]) -> Figure:
-    """Loss and validation AUC by epoch, of each model; a ring marks its best epoch.
+    """Loss and validation AUC of each model by epoch; a ring marks its best epoch.
 
-    Validation is of the averaged weights; the last epoch is the one that is kept.
+    Validation uses the averaged weights. The weights of the last epoch are kept.
     """
     figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.1))
     for model, history in histories.items():
@@ -262,11 +265,10 @@ HIGHER, LOWER = (
      "ppv", "npv", "f1", "mcc"),
     ("brier", "ece"),
 )  # fmt: skip
-SUBGROUP_METRICS = ("auc", "sensitivity", "specificity")
 
 
 def metrics(intervals: pd.DataFrame) -> Figure:
-    """All metrics of both models on one split, those that are better when low below.
+    """All metrics of both models on one split; metrics that should be low are in the lower panel.
 
     Args:
         intervals: of one split; model, metric, value, low, high.
@@ -279,8 +281,8 @@ def metrics(intervals: pd.DataFrame) -> Figure:
     for axis, title, shown in zip(axes, titles, (HIGHER, LOWER), strict=True):
         for place, model in enumerate(models):
             rows = intervals[intervals["model"] == model].set_index("metric").loc[list(shown)]
-            at = np.arange(len(shown)) + _offset(place, len(models))
-            _points(axis, str(model), rows, at)
+            heights = np.arange(len(shown)) + _offset(place, len(models))
+            _points(axis, str(model), rows, heights)
         axis.set_title(title)
         _rows(axis, [NAMES[metric] for metric in shown])
     axes[0].set_xlim(right=1.015)
@@ -298,11 +300,11 @@ def contenders(table: pd.DataFrame) -> Figure:
     figure, axis = plt.subplots(figsize=(5.0, 0.42 * len(table) + 1.1))
     for place, row in enumerate(table.itertuples(index=False)):
         name = str(row.name)
-        one = pd.DataFrame([{"value": row.auc, "low": row.low, "high": row.high}])
-        _points(axis, name if row.kind == "model" else "", one, np.array([float(place)]))
+        value = pd.DataFrame([{"value": row.auc, "low": row.low, "high": row.high}])
+        _points(axis, name if row.kind == "model" else "", value, np.array([float(place)]))
     axis.axvline(0.5, color=INK, linewidth=1, linestyle=":")
     _rows(axis, [f"{row.kind}: {row.name}" for row in table.itertuples(index=False)])
-    axis.set(title="Models and shortcut probes", xlabel="AUC; dotted: a guess")
+    axis.set(title="Models and shortcut probes", xlabel="AUC; dotted: random guess")
     axis.set_xlim(min(0.48, float(table["low"].min()) - 0.02), 1.015)
     return figure
 
@@ -316,10 +318,10 @@ def subgroups(table: pd.DataFrame) -> Figure:
     models = table["model"].unique()
     groups = table.drop_duplicates(["attribute", "group"])[["attribute", "group", "images"]]
     figure, axes = plt.subplots(
-        1, len(SUBGROUP_METRICS), figsize=(8.6, 0.5 * len(groups) + 1.3),
+        1, len(METRICS), figsize=(8.6, 0.5 * len(groups) + 1.3),
         sharex=True, sharey=True,
     )  # fmt: skip
-    for axis, metric in zip(axes, SUBGROUP_METRICS, strict=True):
+    for axis, metric in zip(axes, METRICS, strict=True):
         for place, model in enumerate(models):
             rows = groups.merge(table[table["model"] == model], how="left")
             named = rows.rename(
@@ -329,8 +331,8 @@ def subgroups(table: pd.DataFrame) -> Figure:
         axis.set_title(NAMES[metric])
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="y", visible=False)
-    # All panels alike, from the lowest limit of all; each alone would cut off the others' bars.
-    lows = [f"{metric}_low" for metric in SUBGROUP_METRICS]
+    # All panels share one scale, from the lowest limit of all.
+    lows = [f"{metric}_low" for metric in METRICS]
     lowest = min(0.95, float(np.nanmin(table[lows].to_numpy(dtype=float))))
     axes[0].set_xlim(1 - 1.06 * (1 - lowest), 1 + 0.06 * (1 - lowest))
     _rows(axes[0], [_group(*row) for row in groups.itertuples(index=False)])
@@ -343,13 +345,14 @@ def _legend(figure: Figure, axis: Axes) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 
-def _points(axis: Axes, model: str, rows: pd.DataFrame, at: NDArray[np.floating]) -> None:
-    """Values with intervals at heights `at`; grey, without a place in the legend, if no model."""
+def _points(axis: Axes, model: str, rows: pd.DataFrame, heights: NDArray[np.floating]) -> None:
+    """Draw values with intervals at `heights`; grey and not in the legend if `model` is empty."""
     values = rows["value"].to_numpy(dtype=float)
-    reach = [values - rows["low"].to_numpy(dtype=float), rows["high"] - values]
+    lengths = [values - rows["low"].to_numpy(dtype=float), rows["high"] - values]
     axis.errorbar(
-        values, at, xerr=np.maximum(reach, 0), fmt=MODEL_MARKERS.get(model, "D"), markersize=5,
-        color=MODEL_COLOURS.get(model, GREY), elinewidth=1.4, capsize=2.5, label=model or None,
+        values, heights, xerr=np.maximum(lengths, 0), fmt=MODEL_MARKERS.get(model, "D"),
+        color=MODEL_COLOURS.get(model, GREY), markersize=5, elinewidth=1.4, capsize=2.5,
+        label=model or None,
     )  # fmt: skip
 
 
@@ -369,14 +372,13 @@ def _group(attribute: str, group: str, images: int) -> str:
     return f"{name} ({images:,})"
 
 
-ROBUSTNESS_TITLES = {"auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity"}
-WORST_SHOWN = 0.3  # loss with the darkest colour; beyond it the number alone tells
+WORST_SHOWN = 0.3  # loss with the darkest colour
 
 
 def heat_table(table: pd.DataFrame, split: str) -> Figure:
-    """Figures under every shift in numbers, with the loss against unshifted images as darkness.
+    """Metrics under every shift as numbers; the darker a cell, the larger the loss.
 
-    One hue whose lightness falls evenly, so that print and colour-blind readers see the same.
+    One hue of evenly falling lightness, so that grey prints and colour-blind readers show the same.
 
     Args:
         table: from `robustness.measure`.
@@ -406,14 +408,14 @@ def heat_table(table: pd.DataFrame, split: str) -> Figure:
             np.array(starts) - 0.5, -0.5, len(models) - 0.5, color=INK,
             linewidth=[1.2] + [0.4] * (len(starts) - 1),
         )  # fmt: skip
-        axis.set_title(ROBUSTNESS_TITLES[metric])
+        axis.set_title(NAMES[metric])
         axis.xaxis.tick_top()
         axis.set_xticks(range(len(models)), models)
         axis.tick_params(length=0)
         axis.grid(visible=False)
         axis.spines[:].set_visible(False)
     axes[0].set_yticks(range(len(labels)), [_name(*label) for label in labels])
-    # The name of a shift once, at the left of its strengths.
+    # The name of a shift, once, left of its strengths.
     for start, end in zip(starts, [*starts[1:], len(labels)], strict=True):
         axes[0].annotate(
             labels[start][0], (0, (start + end - 1) / 2), xycoords=("axes fraction", "data"),
@@ -421,7 +423,7 @@ def heat_table(table: pd.DataFrame, split: str) -> Figure:
             annotation_clip=False,
         )  # fmt: skip
     bar = figure.colorbar(image, ax=axes, orientation="horizontal", shrink=0.5, aspect=40, pad=0.01)
-    bar.set_label("lost against unshifted images")
+    bar.set_label("loss compared with unshifted images")
     bar.outline.set_visible(False)
     return figure
 

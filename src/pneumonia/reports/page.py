@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: no script from elsewhere, every picture inside."""
+"""Self-contained HTML pages: no scripts from elsewhere, all images embedded."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from pneumonia.reports.style import DPI
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A picture on a page: its file, what it shows in words, and a caption."""
+    """A figure on a page: its PNG file, a description for readers who cannot see it, a caption."""
 
     path: Path
     alt: str
     caption: str = ""
 
     @property
-    def width(self) -> int:
-        """Width on the page, CSS px, at which the picture's text has the size it was drawn in."""
-        with Image.open(self.path) as image:
-            return round(image.width * 96 / DPI)
+    def png(self) -> bytes:
+        """Content of the file."""
+        return self.path.read_bytes()
 
     @property
-    def source(self) -> str:
-        """The picture as a data URI."""
-        return _data_uri(self.path.read_bytes())
+    def width(self) -> int:
+        """Width on the page, CSS px, at which text in the figure has its nominal size."""
+        with Image.open(self.path) as image:
+            return round(image.width * 96 / DPI)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table on a page: column names, rows of text whose first cell names the row, a caption."""
+    """A table: column names, rows of text whose first cell names the row, a caption."""
 
     columns: list[str]
     rows: list[list[str]]
@@ -44,28 +44,24 @@ class Table:
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small picture in a gallery: PNG bytes, what it shows in words, and lines below it."""
+    """A small image in a gallery: PNG bytes, a description, and lines of text below it."""
 
     png: bytes
     alt: str
     lines: list[str]
 
-    @property
-    def source(self) -> str:
-        """The picture as a data URI."""
-        return _data_uri(self.png)
-
 
 @dataclass(frozen=True)
 class HeatMapView:
-    """A model's layers over an image.
+    """A model's heat map of an image, in several forms, all PNG.
 
     Attributes:
-        title, line: above and below them.
-        heat: PNG, RGBA, to lay over the image.
-        alone: PNG, the same map without the image.
-        cells: PNG, the map's own grid.
-        against: PNG, RGBA, the map for the other class; None: not shown.
+        title: above the map.
+        line: below the map.
+        heat: RGBA, to lay over the image.
+        alone: the map without the image.
+        cells: the map's own grid.
+        against: RGBA, the map for the other class; None: not shown.
     """
 
     title: str
@@ -77,14 +73,14 @@ class HeatMapView:
 
 
 @dataclass(frozen=True)
-class Layered:
+class LayeredImage:
     """An image with layers that the page's controls show and hide; all PNG, of one size.
 
     Attributes:
         title: names the image.
         image: grey.
         views: by model.
-        outline: RGBA, the edge of what is known to be there; None where nothing is.
+        outline: RGBA, the edge of the opacity; None where it is not known.
     """
 
     title: str
@@ -101,17 +97,17 @@ class Layered:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs, a table, figures, images and layered images, in that order.
+    """A heading, then paragraphs, a table, figures, thumbnails and layered images, in this order.
 
-    One of level 3 belongs to the one of level 2 before it.
+    A section of level 3 belongs to the section of level 2 before it.
     """
 
     title: str
     paragraphs: list[str] = field(default_factory=list)
     table: Table | None = None
     figures: list[ReportFigure] = field(default_factory=list)
-    images: list[Thumbnail] = field(default_factory=list)
-    layered: list[Layered] = field(default_factory=list)
+    thumbnails: list[Thumbnail] = field(default_factory=list)
+    layered: list[LayeredImage] = field(default_factory=list)
     level: int = 2
 
 
@@ -124,15 +120,16 @@ def write_page(
     contents: bool = False,
     opacity: float = 0.6,
 ) -> None:
-    """Render a page. Texts are escaped; the same contents give the same bytes.
+    """Write a page. Texts are escaped; the same arguments give the same bytes.
 
     Args:
-        path: where to.
-        title, lead: at its head.
-        sections: below each other.
-        notice: a warning at its head.
-        contents: whether to list the sections of level 2 at its head.
-        opacity: of the layers over images at first, 0 to 1.
+        path: of the page.
+        title: its heading.
+        lead: the first paragraph.
+        sections: in order.
+        notice: a warning above the sections.
+        contents: whether to list the sections of level 2 above them.
+        opacity: initial opacity of the heat maps over images, 0 to 1.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pneumonia.reports"),
@@ -141,7 +138,9 @@ def write_page(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["uri"] = _data_uri
+    environment.filters["uri"] = lambda png: (
+        "data:image/png;base64," + base64.b64encode(png).decode()
+    )
     page = environment.get_template("page.html.j2").render(
         title=title, lead=lead, sections=sections, notice=notice, contents=contents,
         layered=any(section.layered for section in sections), opacity=opacity,
@@ -149,12 +148,8 @@ def write_page(
     path.write_text(page, encoding="utf-8")
 
 
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
-
-
 def markdown(title: str, lead: str, sections: list[Section], notice: str = "") -> str:
-    """The same as Markdown, without the pictures."""
+    """The text and tables of a page as Markdown, without images."""
     parts = [f"# {title}", *([f"> {notice}"] if notice else []), lead]
     for section in sections:
         parts += [f"{'#' * section.level} {section.title}", *section.paragraphs]
@@ -163,9 +158,6 @@ def markdown(title: str, lead: str, sections: list[Section], notice: str = "") -
             lines = [table.columns, ["---"] * len(table.columns), *table.rows]
             if table.caption:
                 parts.append(table.caption)
-            parts.append("\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines))
+            cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
+            parts.append("\n".join(f"| {' | '.join(line)} |" for line in cells))
     return "\n\n".join(parts) + "\n"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

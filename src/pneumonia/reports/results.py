@@ -1,12 +1,10 @@
-"""What the page and the model card of `evaluate` are made from: its own files, read back.
+"""The results of `evaluate`, read from its files, for the evaluation page and the model card.
 
-So a number in a report is a number in a file beside it, and a report can be made again without
-scoring anything.
+So every number in a report is in a file, and a report can be made again without scoring.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,9 @@ from typing import Any
 import pandas as pd
 
 from pneumonia.core.config import EvaluateParams
+from pneumonia.core.files import sha256
 from pneumonia.datasets.manifest import read_manifest
+from pneumonia.inference.operating_point import OperatingPoint, OperatingPoints
 
 NAMES = {
     "auc": "AUC",
@@ -48,29 +48,29 @@ _TEXT = dict.fromkeys(("image_id", "patient_id", "file", "group"), str)
 
 @dataclass(frozen=True)
 class Results:
-    """The findings of `evaluate`, and what was evaluated.
+    """The results of `evaluate`, and what was evaluated.
 
     Attributes:
-        models: their names, in the order that everything is shown in.
-        chosen: the better one by validation figures.
-        points: by model, slope, intercept and threshold.
-        intervals: a row a model, split and metric: value, low, high.
-        uncalibrated: by model and split, calibration figures of the plain sigmoid of the logit.
+        models: names in the order of presentation.
+        chosen: the better model by validation.
+        points: by model, the operating point.
+        intervals: one row per model, split and metric: value, low, high.
+        uncalibrated: by model and split, calibration metrics of the sigmoid of the logit.
         comparison: by split, from comparison.json.
-        contenders, subgroups, errors, confident_errors, robustness: the tables of those names.
+        contenders, subgroups, errors, confident_errors, robustness: the tables of these names.
         curves: by name and model, of the test images.
         histories: by model, the training's history.csv.
         trainings: by model, the training's training.json.
         graphs: by model, SHA-256 of the exported graph.
         manifest: of all images.
         images: the folder of prepared images.
-        source: `data.source`.
-        params: of `evaluate`.
+        source: the param `data.source`.
+        params: the block `evaluate`.
     """
 
     models: list[str]
     chosen: str
-    points: dict[str, dict[str, float]]
+    points: dict[str, OperatingPoint]
     intervals: pd.DataFrame
     uncalibrated: dict[str, dict[str, dict[str, float]]]
     comparison: dict[str, Any]
@@ -89,7 +89,7 @@ class Results:
     params: EvaluateParams
 
     def interval(self, model: str, split: str, metric: str) -> tuple[float, float, float]:
-        """Value, low and high of a metric."""
+        """Value and interval of a metric: value, low, high."""
         rows = self.intervals
         row = rows[
             (rows["model"] == model) & (rows["split"] == split) & (rows["metric"] == metric)
@@ -107,22 +107,25 @@ def read_results(
     """Read the files of `evaluate`.
 
     Args:
-        folder: with the files of `evaluation.files.write_files`, and operating_point.json.
-        images: the prepared images.
-        models: with a folder a model.
-        source: `data.source`.
-        params: of `evaluate`.
+        folder: that `evaluate` wrote.
+        images: the folder of prepared images.
+        models: the folder of trained models.
+        source: the param `data.source`.
+        params: the block `evaluate`.
+
+    Raises:
+        InputError: operating_point.json is missing or damaged.
     """
-    card = json.loads((folder / "operating_point.json").read_text(encoding="utf-8"))
+    points = OperatingPoints.read(folder / "operating_point.json")
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    names = list(card["models"])
+    names = list(points.points)
     return Results(
         models=names,
-        chosen=card["better"],
-        points=card["models"],
+        chosen=points.better,
+        points=points.points,
         intervals=_table(folder / "intervals.csv"),
         uncalibrated={
-            name: {split: found["uncalibrated"] for split, found in metrics[name].items()}
+            name: {split: values["uncalibrated"] for split, values in metrics[name].items()}
             for name in names
         },
         comparison=json.loads((folder / "comparison.json").read_text(encoding="utf-8")),
@@ -140,10 +143,7 @@ def read_results(
             name: json.loads((models / name / "training.json").read_text(encoding="utf-8"))
             for name in names
         },
-        graphs={
-            name: hashlib.sha256((models / name / "graph.onnx").read_bytes()).hexdigest()
-            for name in names
-        },
+        graphs={name: sha256(models / name / "graph.onnx") for name in names},
         manifest=read_manifest(images),
         images=images,
         source=source,
@@ -152,15 +152,15 @@ def read_results(
 
 
 def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
-    """A figure with its 95 % interval: "0.990 [0.981, 0.997]"; "-" where there is none."""
+    """A value with its 95 % interval, "0.990 [0.981, 0.997]"; "-" for NaN."""
     if pd.isna(value):
         return "-"
     if pd.isna(low) or pd.isna(high):
         return f"{value:z.{digits}f}"
-    # The interval's own space does not break: a narrow column puts it whole on the next line.
+    # With a no-break space a narrow column does not split the interval over two lines.
     return f"{value:z.{digits}f} [{low:z.{digits}f},\N{NO-BREAK SPACE}{high:z.{digits}f}]"
 
 
 def _table(path: Path) -> pd.DataFrame:
-    """A CSV file; shifts named "none" are names, and only empty cells are missing."""
+    """Read a CSV file; only empty cells are missing, "none" is the name of a shift."""
     return pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=[""])

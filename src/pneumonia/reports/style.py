@@ -1,4 +1,4 @@
-"""One look for every figure, and figures that are the same bytes for the same numbers."""
+"""The style of all figures. The same numbers give the same bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# Okabe & Ito (2008): told apart by colour-blind people, and by lightness in black and white print.
+# Okabe & Ito (2008): colour-blind readers can distinguish them, and so can readers of a grey print.
 INK, BLUE, ORANGE, GREEN, PURPLE, GREY = (
     "#1b1f24",
     "#0072b2",
@@ -20,13 +20,13 @@ INK, BLUE, ORANGE, GREEN, PURPLE, GREY = (
 )
 SUBTYPE_COLOURS = {"normal": BLUE, "bacteria": ORANGE, "virus": PURPLE, "unknown": GREY}
 CLASS_COLOURS = {"normal": BLUE, "pneumonia": ORANGE}
-# For areas, because orange and purple print alike.
+# For areas, because orange and purple look alike in a grey print.
 SUBTYPE_HATCHES = {"normal": "", "bacteria": "////", "virus": "....", "unknown": "xxxx"}
 MODEL_COLOURS = {"scratch": ORANGE, "transfer": BLUE}
 MODEL_LINES = {"scratch": "-", "transfer": "--"}
 MODEL_MARKERS = {"scratch": "s", "transfer": "o"}
-# Share of the scale of "Blues" above which white stands out more than black; either has 4.5 to 1
-# (WCAG 2).
+# Share of the colour map "Blues" above which white text has more contrast than black text. Both
+# have at least 4.5 to 1 (WCAG 2).
 DARK = 0.715
 DPI = 150
 _RC: dict[Any, Any] = {
@@ -52,7 +52,7 @@ _RC: dict[Any, Any] = {
 
 
 def apply() -> None:
-    """Set the look. Figures are drawn to files, never to a screen."""
+    """Set the style. Figures are drawn to files, never to a screen."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -60,7 +60,7 @@ def apply() -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG without the version and date that Matplotlib would put into it."""
+    """Write a PNG without Matplotlib's version in it."""
     import matplotlib.pyplot as plt
 
     figure.savefig(path, metadata={"Software": None})
