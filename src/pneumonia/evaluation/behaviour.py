@@ -206,27 +206,23 @@ class BehaviourCheck:
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """A model's value in a check; `kind`, `name`, `sign` and `bound` are the check's."""
+    """A model's value in a check."""
 
-    kind: str
-    name: str
+    check: BehaviourCheck
     value: float
-    sign: str
-    bound: float
 
     @property
     def holds(self) -> bool:
         """Whether the value is within the bound; NaN is not."""
-        if self.sign == AT_LEAST:
-            return self.value >= self.bound
-        return self.value <= self.bound
+        at_least = self.check.sign == AT_LEAST
+        return self.value >= self.check.bound if at_least else self.value <= self.check.bound
 
     def as_record(self) -> dict[str, Any]:
         """For JSON, which has no NaN."""
-        value = self.value if math.isfinite(self.value) else None
+        check, value = self.check, self.value if math.isfinite(self.value) else None
         return {
-            "kind": self.kind, "check": self.name, "value": value, "sign": self.sign,
-            "bound": self.bound, "holds": self.holds,
+            "kind": check.kind, "check": check.name, "value": value, "sign": check.sign,
+            "bound": check.bound, "holds": self.holds,
         }  # fmt: skip
 
 
@@ -248,10 +244,7 @@ def run_checks(
         faint=predict(images.faint),
         changed={name: predict(squares) for name, squares in images.changed.items()},
     )
-    return [
-        CheckOutcome(check.kind, check.name, check.measure(predictions), check.sign, check.bound)
-        for check in CHECKS
-    ]
+    return [CheckOutcome(check, check.measure(predictions)) for check in CHECKS]
 
 
 def check_model(graph: Graph, point: OperatingPoint) -> list[CheckOutcome]:
@@ -266,7 +259,8 @@ def check_model(graph: Graph, point: OperatingPoint) -> list[CheckOutcome]:
 def failures(outcomes: Sequence[CheckOutcome]) -> list[str]:
     """The checks that fail, one phrase each."""
     return [
-        f"{outcome.name} {outcome.value:.3f}, not {outcome.sign} {outcome.bound:g}"
+        f"{outcome.check.name} {outcome.value:.3f}, "
+        f"not {outcome.check.sign} {outcome.check.bound:g}"
         for outcome in outcomes
         if not outcome.holds
     ]

@@ -70,12 +70,10 @@ def table(outcomes: list[CheckOutcome]) -> str:
     lines = []
     for kind, about in KINDS.items():
         lines += ["", f"{kind}: {about}"]
-        lines += [
-            f"  {outcome.name:48}{outcome.value:6.3f}  {outcome.sign} {outcome.bound:<4g}  "
-            f"{'holds' if outcome.holds else 'FAILS'}"
-            for outcome in outcomes
-            if outcome.kind == kind
-        ]
+        for outcome in [outcome for outcome in outcomes if outcome.check.kind == kind]:
+            check, verdict = outcome.check, "holds" if outcome.holds else "FAILS"
+            value = f"{outcome.value:6.3f}  {check.sign} {check.bound:<4g}"
+            lines.append(f"  {check.name:48}{value}  {verdict}")
     return "\n".join(lines)
 
 

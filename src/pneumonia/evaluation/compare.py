@@ -152,27 +152,19 @@ def changes(
     from pneumonia.stats.bootstrap import percentile_interval
 
     shared = same_images(first, second)
-    a = _measure(first, model, resamples, seed)
-    b = _measure(second, model, resamples, seed if shared else seed + 1)
+    a, resampled_a = _measure(first, model, resamples, seed)
+    b, resampled_b = _measure(second, model, resamples, seed if shared else seed + 1)
     rows = []
     for name in SHOWN:
-        low, high = percentile_interval(b.resampled[name] - a.resampled[name])
-        difference = b.values[name] - a.values[name], low, high
-        rows.append(Change(name, a.with_interval(name), b.with_interval(name), difference))
+        low, high = percentile_interval(resampled_b[name] - resampled_a[name])
+        rows.append(Change(name, a[name], b[name], (b[name][0] - a[name][0], low, high)))
     return rows
 
 
-@dataclass(frozen=True)
-class _Measured:
-    values: dict[str, float]
-    bounds: dict[str, tuple[float, float]]
-    resampled: dict[str, NDArray[np.float64]]
-
-    def with_interval(self, name: str) -> tuple[float, float, float]:
-        return self.values[name], *self.bounds[name]
-
-
-def _measure(revision: Revision, model: str, resamples: int, seed: int) -> _Measured:
+def _measure(
+    revision: Revision, model: str, resamples: int, seed: int
+) -> tuple[dict[str, tuple[float, float, float]], dict[str, NDArray[np.float64]]]:
+    """Value, low and high of each metric, and its values in the resamples."""
     from pneumonia.stats.bootstrap import bootstrap
     from pneumonia.stats.metrics import intervals, score, score_resamples
 
@@ -184,9 +176,10 @@ def _measure(revision: Revision, model: str, resamples: int, seed: int) -> _Meas
     def resampled(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         return score_resamples(labels, probability, threshold, weights, logits)
 
-    return _Measured(
-        score(labels, probability, threshold, None, logits),
-        intervals(labels, probability, threshold, patients, resamples, seed, logits),
+    values = score(labels, probability, threshold, None, logits)
+    bounds = intervals(labels, probability, threshold, patients, resamples, seed, logits)
+    return (
+        {name: (values[name], *bounds[name]) for name in SHOWN},
         bootstrap(resampled, labels, patients, resamples, seed),
     )
 

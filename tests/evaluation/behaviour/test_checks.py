@@ -14,6 +14,7 @@ from pneumonia.evaluation.behaviour import (
     CHECKS,
     INVARIANCE,
     KINDS,
+    BehaviourCheck,
     BehaviourImages,
     CheckOutcome,
     PredictImages,
@@ -63,15 +64,19 @@ def stand_ins(images: BehaviourImages) -> dict[str, PredictImages]:
     }
 
 
+def failing(outcomes: list[CheckOutcome]) -> set[str]:
+    return {outcome.check.name for outcome in outcomes if not outcome.holds}
+
+
 def names_of_failed(predict: PredictImages, images: BehaviourImages) -> set[str]:
-    return {one.name for one in behaviour.run_checks(predict, THRESHOLD, images) if not one.holds}
+    return failing(behaviour.run_checks(predict, THRESHOLD, images))
 
 
 def test_a_model_that_sees_the_opacities_passes(images: BehaviourImages) -> None:
     outcomes = behaviour.run_checks(knowing(images), THRESHOLD, images)
     assert behaviour.failures(outcomes) == []
-    assert [one.kind for one in outcomes] == [one.kind for one in CHECKS]
-    assert {one.kind for one in outcomes} == set(KINDS)
+    assert [outcome.check for outcome in outcomes] == list(CHECKS)
+    assert {check.kind for check in CHECKS} == set(KINDS)
 
 
 @pytest.mark.parametrize("name", FAILS)
@@ -91,7 +96,7 @@ def test_the_threshold_matters(images: BehaviourImages) -> None:
     predict = knowing(images)
     for threshold, failed in ((0.0, {SPECIFICITY}), (1.1, {SENSITIVITY})):
         outcomes = behaviour.run_checks(predict, threshold, images)
-        assert {one.name for one in outcomes if not one.holds} == failed
+        assert failing(outcomes) == failed
 
 
 @pytest.mark.parametrize(
@@ -103,7 +108,8 @@ def test_the_threshold_matters(images: BehaviourImages) -> None:
     ],
 )  # fmt: skip
 def test_a_value_at_the_bound_holds_and_nan_does_not(value: float, sign: str, holds: bool) -> None:
-    outcome = CheckOutcome(INVARIANCE, "moved", value, sign, 0.9)
+    check = BehaviourCheck(INVARIANCE, "moved", lambda _: value, sign, 0.9)
+    outcome = CheckOutcome(check, value)
     assert outcome.holds is holds
     assert outcome.as_record()["value"] == (None if math.isnan(value) else value)
     expected = [] if holds else [f"moved {value:.3f}, not {sign} 0.9"]
