@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import pytest
 
+from pneumonia.core.files import hashes
 from pneumonia.inference.operating_point import OperatingPoint
 from pneumonia.inference.predictor import Graph
 from pneumonia.registry import registration
@@ -33,6 +35,9 @@ def register_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", NAME)
     candidate = make_candidate(folder / "model", size=SIZE)
     write_graph(candidate.graph)
+    record = candidate.training
+    record["sha256"] |= hashes([candidate.graph])
+    (candidate.folder / "training.json").write_text(json.dumps(record))
     report = folder / "report"
     report.mkdir()
     (report / "model_card.md").write_text("# Card\n")

@@ -144,8 +144,9 @@ def test_a_image_of_more_pixels_than_allowed_is_refused(client_with: MakeClient)
         image_bytes(grey(40, 40), "PNG")[:60] + SECRET.encode(),
         SECRET.encode(),
     ],
+    ids=("CT", "modality", "photometric interpretation", "truncated PNG", "text"),
 )
-def test_a_images_error_holds_nothing_of_the_image(client: TestClient, image: bytes) -> None:
+def test_an_image_s_error_holds_nothing_of_the_image(client: TestClient, image: bytes) -> None:
     told = client.post("/predict", files={"files": ("a", image)}).text
     told += client.post("/predict", content=image, headers={"Content-Type": "image/png"}).text
     row = {"image": base64.b64encode(image).decode()}

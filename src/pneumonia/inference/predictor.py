@@ -104,7 +104,7 @@ class Graph:
     """
 
     def __init__(
-        self, path: Path, threads: int = 0, sha256: str = "", mend: str = files.REPAIR
+        self, path: Path, threads: int = 0, sha256: str = "", remedy: str = files.REPAIR
     ) -> None:
         """Load the graph.
 
@@ -112,13 +112,13 @@ class Graph:
             path: of the ONNX file.
             threads: 0 means all cores.
             sha256: as `expected` of `files.read_checked`.
-            mend: as for `files.read_checked`.
+            remedy: as for `files.read_checked`.
 
         Raises:
             FileNotFoundError: no graph at `path`.
             InputError: the file has changed since it was written.
         """
-        payload = files.read_checked(path, sha256, mend)
+        payload = files.read_checked(path, sha256, remedy)
         threads = threads or len(os.sched_getaffinity(0))
         self._all_cores = _session(payload, threads)
         self._one_core = _session(payload, 1) if threads > 1 else self._all_cores
