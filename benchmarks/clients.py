@@ -1,4 +1,4 @@
-"""Clients that keep a server busy and take little of its cores: one process, ready requests."""
+"""HTTP clients that keep a server busy and use little CPU: one process, prepared requests."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ import psutil
 
 @dataclass
 class Tally:
-    """What clients saw.
+    """The responses that clients received.
 
     Attributes:
-        statuses: of each answer, in the order in which they came.
-        seconds: from the first byte sent to the last one received, of each.
-        lost: requests without a whole answer.
-        body: of the last answer.
+        statuses: status of each response, in the order of arrival.
+        seconds: time of each response, from the first byte sent to the last byte received.
+        lost: number of requests without a complete response.
+        body: content of the last response.
     """
 
     statuses: list[int] = field(default_factory=list)
@@ -33,22 +33,22 @@ class Tally:
     body: bytes = b""
 
 
-def post(path: str, body: bytes, kind: str = "application/octet-stream") -> bytes:
-    """A whole request on a connection that stays open."""
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}"
-    return head.encode() + b"\r\n\r\n" + body
+def post(path: str, body: bytes, content_type: str = "application/octet-stream") -> bytes:
+    """The bytes of a POST request on a connection that stays open."""
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}"
+    return f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def busy(
+async def keep_busy(
     port: int, clients: int, requests: Sequence[bytes], until: Callable[[int], bool]
 ) -> Tally:
-    """Send requests one after the other from each of several clients.
+    """Send requests from several clients at once; each client waits for its response.
 
     Args:
-        port: of a server on this machine.
-        clients: connections; the first one begins with the first request, the second with another.
-        requests: made by `post`; each client goes through them again and again.
-        until: whether it is enough, of how many requests were sent.
+        port: port of a server on this machine.
+        clients: number of clients. They begin at different requests.
+        requests: made by `post`; each client repeats them.
+        until: tells from the number of requests sent so far whether to stop.
     """
     tally = Tally()
     sent = 0
@@ -59,7 +59,7 @@ async def busy(
         reader = writer = None
         while not until(sent):
             sent += 1
-            begun = time.perf_counter()
+            started = time.perf_counter()
             try:
                 if writer is None:
                     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
@@ -73,7 +73,7 @@ async def busy(
                 await asyncio.sleep(0.1)
                 continue
             tally.statuses.append(int(head[9:12]))
-            tally.seconds.append(time.perf_counter() - begun)
+            tally.seconds.append(time.perf_counter() - started)
             turn += 1
             if b"connection: close" in head.lower():
                 writer.close()
@@ -86,17 +86,23 @@ async def busy(
 
 
 def _length(head: bytes) -> int:
-    at = head.lower().index(b"content-length:")
-    return int(head[at + 15 : head.index(b"\r\n", at)])
+    begin = head.lower().index(b"content-length:")
+    return int(head[begin + 15 : head.index(b"\r\n", begin)])
 
 
 @contextmanager
 def server(
     command: Sequence[str], path: str = "ping", silent: bool = False
 ) -> Iterator[tuple[int, psutil.Process]]:
-    """A server that is up: its port and its process; `command` is without its port.
+    """Start a server on a free port, wait until it answers, and stop it afterwards.
 
-    With `silent` nothing of what it writes is shown.
+    Args:
+        command: the program and its arguments, without the port.
+        path: path of an address that answers when the server is ready.
+        silent: hide what the server prints on standard error.
+
+    Yields:
+        port and process.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -119,7 +125,7 @@ def _wait(process: subprocess.Popen[bytes], address: str) -> None:
         if process.poll() is not None:
             raise SystemExit(f"{process.args!r} ended")
         try:
-            urllib.request.urlopen(address, timeout=5)  # nosec B310 # our own http://
+            urllib.request.urlopen(address, timeout=5)  # nosec B310 # a local address
             return
         except OSError:
             time.sleep(0.2)

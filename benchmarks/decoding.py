@@ -1,11 +1,11 @@
-"""The decoder against bare Pillow on the same images, in the same run.
+"""Compare `decode` with Pillow alone, on the same images.
 
-Rate: `decode` against full decode, grey and Lanczos resize to the same sides by Pillow alone, all
-cores busy, the two taking turns; the ratio is what counts.
+Rate: `decode`, and with Pillow alone full decoding, conversion to grey and Lanczos resizing to the
+same size. Both use all cores and are measured in turns. The ratio matters, not the rates.
 
-Difference: what JPEG's scaled decoding changes, in grey levels of the square against full decoding,
-by the margin that it leaves over the square's side; and beside it what Lanczos and bicubic resizing
-of the fully decoded image differ by.
+Difference: scaled JPEG decoding against full decoding, in grey levels of the square, for several
+margins (the decoded image is at least that many times larger than the square). For comparison, the
+difference between Lanczos and bicubic resizing of the fully decoded image.
 
 PYTHONPATH=src python benchmarks/decoding.py FOLDER
 """
@@ -31,32 +31,33 @@ from pneumonia.images import decoding
 from pneumonia.images.decoding import SUFFIXES, decode, inner_size
 
 MARGINS = (1, 2, 3, 4)
-FULL = 10**6  # a margin that no image has: scaled decoding is off
+FULL = 10**6  # a margin larger than any image: no scaled decoding
 
 
-def ours(size: int, file: Path) -> None:
+def with_decode(size: int, file: Path) -> None:
     """Decode one image as the pipeline does."""
     decode(file.read_bytes(), size)
 
 
-def bare(size: int, file: Path) -> None:
-    """Decode one image with Pillow alone; no bounds, no orientation, no padding."""
-    decoding = Image.open(io.BytesIO(file.read_bytes())).convert("L")
-    decoding.resize(inner_size(*decoding.size, size), Image.Resampling.LANCZOS)
+def with_pillow(size: int, file: Path) -> None:
+    """Decode one image with Pillow alone, without limits, orientation and padding."""
+    image = Image.open(io.BytesIO(file.read_bytes())).convert("L")
+    image.resize(inner_size(*image.size, size), Image.Resampling.LANCZOS)
 
 
 def difference(size: int, file: Path) -> list[tuple[float, int]]:
-    """Mean and largest difference from full decoding, by margin; then of bicubic from Lanczos."""
+    """Mean and largest difference from full decoding by margin; last, bicubic from Lanczos."""
     payload = file.read_bytes()
     squares = [_square(payload, size, margin) for margin in (FULL, *MARGINS)]
-    decoding = Image.open(io.BytesIO(payload)).convert("L")
-    inner = inner_size(*decoding.size, size)
+    image = Image.open(io.BytesIO(payload)).convert("L")
+    inner = inner_size(*image.size, size)
     lanczos, bicubic = (
-        np.asarray(decoding.resize(inner, kind), int)
-        for kind in (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC)
+        np.asarray(image.resize(inner, resampling), int)
+        for resampling in (Image.Resampling.LANCZOS, Image.Resampling.BICUBIC)
     )
-    apart = [np.abs(square - squares[0]) for square in squares[1:]] + [np.abs(lanczos - bicubic)]
-    return [(float(levels.mean()), int(levels.max())) for levels in apart]
+    differences = [np.abs(square - squares[0]) for square in squares[1:]]
+    differences.append(np.abs(lanczos - bicubic))
+    return [(float(levels.mean()), int(levels.max())) for levels in differences]
 
 
 def _square(payload: bytes, size: int, margin: int) -> NDArray[np.int_]:
@@ -65,7 +66,7 @@ def _square(payload: bytes, size: int, margin: int) -> NDArray[np.int_]:
 
 
 def main() -> None:
-    """Print the data, the machine, the rates and the differences."""
+    """Print data, machine, rates and differences."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -74,10 +75,10 @@ def main() -> None:
         nargs="?",
         type=Path,
         default=os.environ.get("CHEST_XRAY_ORIGINALS"),
-        help="JPEG and PNG images at original size, at any depth; default: CHEST_XRAY_ORIGINALS",
+        help="JPEG and PNG images at original size, also in subfolders (CHEST_XRAY_ORIGINALS)",
     )
     parser.add_argument("--size", type=int, default=224, help="side of the square, px (224)")
-    parser.add_argument("--turns", type=int, default=5, help="times that each is measured (5)")
+    parser.add_argument("--turns", type=int, default=5, help="how often to measure each (5)")
     options = parser.parse_args()
     if options.folder is None or not Path(options.folder).is_dir():
         sys.exit(f"benchmarks/decoding.py: no folder of images: {options.folder}")
@@ -91,17 +92,17 @@ def main() -> None:
     print(f"{cores} cores, {platform.machine()}, Python {platform.python_version()}, to the square")
     print(f"of {options.size} px\n")
     with ProcessPoolExecutor(cores) as pool:
-        rates: dict[str, list[float]] = {"decode": [], "bare Pillow": []}
-        ways = {"decode": ours, "bare Pillow": bare}
-        list(pool.map(partial(ours, options.size), files, chunksize=8))  # warm
+        rates: dict[str, list[float]] = {"decode": [], "Pillow": []}
+        functions = {"decode": with_decode, "Pillow": with_pillow}
+        list(pool.map(partial(with_decode, options.size), files, chunksize=8))  # warms up
         for _ in range(options.turns):
-            for name, way in ways.items():
+            for name, function in functions.items():
                 start = time.perf_counter()
-                list(pool.map(partial(way, options.size), files, chunksize=8))
+                list(pool.map(partial(function, options.size), files, chunksize=8))
                 rates[name].append(len(files) / (time.perf_counter() - start))
         rows = list(pool.map(partial(difference, options.size), files, chunksize=8))
-    for name, found in rates.items():
-        print(f"{name:12} {statistics.median(found):7.1f} images/s")
+    for name, values in rates.items():
+        print(f"{name:12} {statistics.median(values):7.1f} images/s")
     ratios = [a / b for a, b in zip(*rates.values(), strict=True)]
     print(
         f"ratio        {statistics.median(ratios):7.2f} ({min(ratios):.2f} to {max(ratios):.2f})\n"
@@ -110,8 +111,8 @@ def main() -> None:
     names = [f"scaled decoding, margin {margin}" for margin in MARGINS] + [
         "Lanczos against bicubic"
     ]
-    for name, images in zip(names, zip(*rows, strict=True), strict=True):
-        means, largest = zip(*images, strict=True)
+    for name, of_images in zip(names, zip(*rows, strict=True), strict=True):
+        means, largest = zip(*of_images, strict=True)
         print(f"{name:28} {statistics.mean(means):5.3f} {max(means):24.3f} {max(largest):9}")
 
 

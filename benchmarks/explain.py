@@ -1,12 +1,13 @@
-"""What a heat map costs: the exported graph against itself without maps, and the usual recipe.
+"""The time of a heat map, compared with a common alternative and with no heat map.
 
-One image at a time, as a server gets them, the three taking turns on the same images:
+One image at a time, as in a server. The three are measured in turns on the same images:
 
-- *logit*: the exported graph with its map cut out, in ONNX Runtime;
-- *logit and map*: the exported graph as it is;
-- *usual*: Keras' `model.predict` for the probability, then Grad-CAM by a GradientTape, eagerly.
+- *logit*: the exported graph without its heat map, in ONNX Runtime;
+- *logit and map*: the exported graph;
+- *GradientTape*: Keras' `model.predict` for the probability, then Grad-CAM with a GradientTape,
+  eagerly.
 
-PYTHONPATH=src python benchmarks/explain.py, after `make repro`
+After `make repro`: PYTHONPATH=src python benchmarks/explain.py
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ from pneumonia.datasets.manifest import load_images, read_manifest
 from pneumonia.inference.predictor import Graph
 from pneumonia.models.saving import load_network
 
-Answer = Callable[[NDArray[np.uint8]], object]
+Explainer = Callable[[NDArray[np.uint8]], object]
 
 
-def without_map(graph: Path) -> Answer:
-    """The graph with the logit as its only output; ONNX Runtime drops what only the map needed."""
+def without_map(graph: Path) -> Explainer:
+    """The graph with the logit as its only output. ONNX Runtime drops the nodes of the map."""
     model = onnx.load(graph)
     [heat_map] = [output for output in model.graph.output if output.name == "map"]
     model.graph.output.remove(heat_map)
@@ -42,15 +43,15 @@ def without_map(graph: Path) -> Answer:
     return lambda image: session.run(["logit"], {"image": image})
 
 
-def usual(folder: Path) -> Answer:
-    """What most demonstrations do."""
+def gradient_tape(folder: Path) -> Explainer:
+    """Grad-CAM as in most demonstrations."""
     import keras
     import tensorflow as tf
 
     model = load_network(folder)
     both = keras.Model(model.input, [model.get_layer("features").output, model.output])
 
-    def answer(image: NDArray[np.uint8]) -> object:
+    def explain(image: NDArray[np.uint8]) -> object:
         logit = model.predict(image, verbose=0)
         with tf.GradientTape() as tape:
             activations, score = both(image)
@@ -60,14 +61,14 @@ def usual(folder: Path) -> Answer:
         heat_map = tf.maximum(tf.squeeze(activations[0] @ weights[..., None]), 0)
         return logit, (heat_map / tf.reduce_max(heat_map)).numpy()
 
-    return answer
+    return explain
 
 
-def seconds(answer: Answer, images: NDArray[np.uint8]) -> float:
-    """Time an image."""
+def seconds(explain: Explainer, images: NDArray[np.uint8]) -> float:
+    """Seconds per image."""
     start = time.perf_counter()
     for image in images:
-        answer(image[None])
+        explain(image[None])
     return (time.perf_counter() - start) / len(images)
 
 
@@ -78,34 +79,36 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=Path("data/prepared"))
     parser.add_argument("--model", type=Path, default=Path("models/transfer"))
-    parser.add_argument("--images", type=int, default=1000, help="a turn of the graphs (1000)")
-    parser.add_argument("--turns", type=int, default=5, help="times that each is measured (5)")
+    parser.add_argument(
+        "--images", type=int, default=1000, help="images in a turn of the graphs (1000)"
+    )
+    parser.add_argument("--turns", type=int, default=5, help="how often to measure each (5)")
     options = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     table = read_manifest(options.data)
     some = load_images(options.data, table.head(options.images))
     images = np.resize(some, (options.images, *some.shape[1:]))
     graph = Graph(options.model / "graph.onnx")
-    answers: dict[str, tuple[Answer, int]] = {
+    explainers: dict[str, tuple[Explainer, int]] = {
         "logit": (without_map(options.model / "graph.onnx"), len(images)),
         "logit and map": (graph.run, len(images)),
-        "usual": (usual(options.model), max(1, len(images) // 50)),
+        "GradientTape": (gradient_tape(options.model), max(1, len(images) // 50)),
     }
-    taken: dict[str, list[float]] = {name: [] for name in answers}
+    measured: dict[str, list[float]] = {name: [] for name in explainers}
     for turn in range(options.turns + 1):
-        for name, (answer, count) in answers.items():
-            spent = seconds(answer, images[:count])
-            if turn:  # the first one warms up
-                taken[name].append(spent)
+        for name, (explain, count) in explainers.items():
+            spent = seconds(explain, images[:count])
+            if turn:  # the first turn warms up
+                measured[name].append(spent)
     cores = len(os.sched_getaffinity(0))
-    print(f"{options.model}, {len(images)} images a turn; {cores} cores, {platform.machine()}")
-    for name, times in taken.items():
+    print(f"{options.model}, {len(images)} images in a turn; {cores} cores, {platform.machine()}")
+    for name, times in measured.items():
         print(
-            f"{name:14} {1e3 * statistics.median(times):8.2f} ms an image "
+            f"{name:14} {1e3 * statistics.median(times):8.2f} ms per image "
             f"({1e3 * min(times):.2f} to {1e3 * max(times):.2f})"
         )
-    for over, under in (("logit and map", "logit"), ("usual", "logit and map")):
-        ratios = [a / b for a, b in zip(taken[over], taken[under], strict=True)]
+    for over, under in (("logit and map", "logit"), ("GradientTape", "logit and map")):
+        ratios = [a / b for a, b in zip(measured[over], measured[under], strict=True)]
         print(
             f"{over} / {under}: {statistics.median(ratios):.2f} times "
             f"({min(ratios):.2f} to {max(ratios):.2f})"

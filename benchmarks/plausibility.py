@@ -1,11 +1,12 @@
-"""What the warnings catch, and how often they are raised for nothing.
+"""How often warnings are raised, for unsuitable images and for good ones.
 
-The statistics are fitted as `evaluate` fits them, to train and val of a prepared folder. Then are
-asked: its test images, as they are and under each shift of `pneumonia.evaluation.shifts`; the same
-turned, inverted, cropped, taken to pieces; drawings; photographs that come with scikit-learn and
-matplotlib, and those of further folders. A row a kind, in percent of its pictures.
+The statistics are fitted to train and val of a prepared folder, as `evaluate` does. Then these
+images are checked: the test images as they are and under each shift of
+`pneumonia.evaluation.shifts`; test images that are turned, inverted, cropped or cut into shuffled
+tiles; drawings; photographs from scikit-learn and matplotlib, and from further folders. Prints a
+row for each kind, in percent of its images.
 
-`not a chest X-ray` and `inverted or turned` exclude each other; `exposure` is counted apart.
+`not a chest X-ray` and `inverted or turned` exclude each other; `exposure` is counted separately.
 
 PYTHONPATH=src:. python benchmarks/plausibility.py --data data/prepared
 """
@@ -32,21 +33,21 @@ from pneumonia.inference.warnings import warn
 from tests.inference.drawings import DRAWINGS
 
 ROOT = Path(__file__).parents[1]
-SOME = 200  # test images that are changed
-EACH = 40  # drawings of a kind
+CHANGED = 200  # number of test images that are changed
+DRAWN = 40  # drawings of each kind
 Squares = list[NDArray[np.uint8]]
 
 
 def photographs(folders: list[Path], size: int) -> Squares:
-    """Grey squares of the pictures in folders and libraries, each whole and in ten crops.
+    """Grey squares of the photographs in folders and libraries, each whole and in ten crops.
 
-    In grey, so that it is not their colour that gives them away.
+    They are grey, so that colour does not identify them.
     """
     bundled = [
         Path(sklearn.__file__).parent / "datasets/images",
         Path(matplotlib.__file__).parent / "mpl-data/sample_data",
     ]
-    found = []
+    photos = []
     rng = np.random.default_rng(0)
     for folder in (*bundled, *folders):
         for file in sorted(folder.glob("*.jp*g")) + sorted(folder.glob("*.png")):
@@ -55,16 +56,16 @@ def photographs(folders: list[Path], size: int) -> Squares:
             except ImageError:
                 continue
             whole = np.asarray(Image.open(file).convert("RGB").convert("L"))
-            found.append(whole)
+            photos.append(whole)
             side = min(whole.shape) * 2 // 3
             for _ in range(10):
                 top, left = (rng.integers(0, length - side + 1) for length in whole.shape)
-                found.append(whole[top : top + side, left : left + side])
-    return [_square(picture, size) for picture in found]
+                photos.append(whole[top : top + side, left : left + side])
+    return [_square(photo, size) for photo in photos]
 
 
 def changed(images: NDArray[np.uint8]) -> Iterator[tuple[str, Squares]]:
-    """Test images, uint8, (N, S, S), made into what they should be warned of, by kind."""
+    """Test images, uint8, (N, S, S), changed so that they should raise a warning, by kind."""
     side = images.shape[1]
     rng = np.random.default_rng(0)
     yield "inverted", [255 - image for image in images]
@@ -86,39 +87,46 @@ def changed(images: NDArray[np.uint8]) -> Iterator[tuple[str, Squares]]:
     tile = side // 4
     tiles = images[:, : 4 * tile, : 4 * tile].reshape(-1, 4, tile, 4, tile).swapaxes(2, 3)
     shuffled = rng.permuted(tiles.reshape(len(images), 16, -1), axis=1)
-    back = shuffled.reshape(-1, 4, 4, tile, tile).swapaxes(2, 3)
-    yield "tiles in disorder", list(back.reshape(-1, 4 * tile, 4 * tile))
-    matched = [rng.normal(image.mean(), image.std(), image.shape) for image in images]
-    yield "noise of its mean and spread", [np.clip(one, 0, 255).astype(np.uint8) for one in matched]
+    joined = shuffled.reshape(-1, 4, 4, tile, tile).swapaxes(2, 3)
+    yield "shuffled tiles", list(joined.reshape(-1, 4 * tile, 4 * tile))
+    noise = [rng.normal(image.mean(), image.std(), image.shape) for image in images]
+    yield "noise with its mean and spread", [np.clip(one, 0, 255).astype(np.uint8) for one in noise]
 
 
 def row(name: str, squares: Squares, statistics: Plausibility) -> None:
-    """Print in percent how many squares get each warning of pixels."""
+    """Print the percentage of squares with each warning."""
     codes = [
-        {one.code for one in warn(b"", DecodedImage(square, *square.shape, "L"), statistics)}
+        {
+            warning.code
+            for warning in warn(b"", DecodedImage(square, *square.shape, "L"), statistics)
+        }
         for square in squares
     ]
     shares = [
-        sum(bool(kind & found) for found in codes) / len(codes)
+        sum(bool(kind & of_image) for of_image in codes) / len(codes)
         for kind in ({"not_a_chest_xray"}, {"inverted", "turned"}, {"exposure"})
     ]
-    print(f"| {name} | {len(codes)} | " + " | ".join(f"{100 * one:.1f}" for one in shares) + " |")
+    print(
+        f"| {name} | {len(codes)} | " + " | ".join(f"{100 * share:.1f}" for share in shares) + " |"
+    )
 
 
-def _square(picture: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    return decode(encode_png(picture), size).pixels
+def _square(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    return decode(encode_png(image), size).pixels
 
 
 def main() -> None:
-    """Fit, and print a table."""
+    """Fit the statistics and print a table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=ROOT / "data/prepared", help="prepared folder")
     parser.add_argument(
-        "--images", type=Path, nargs="*", default=[], help="folders of other images"
+        "--images", type=Path, nargs="*", default=[], help="folders with other X-rays"
     )
-    parser.add_argument("--photographs", type=Path, nargs="*", default=[], help="further folders")
+    parser.add_argument(
+        "--photographs", type=Path, nargs="*", default=[], help="further folders with photographs"
+    )
     options = parser.parse_args()
     table = read_manifest(options.data)
     splits = {name: load_images(options.data, table[table["split"] == name].head(IMAGES))
@@ -128,28 +136,27 @@ def main() -> None:
     print(f"fitted to {len(splits['train'])} and {len(splits['val'])} images "
           f"in {time.perf_counter() - begin:.0f} s")  # fmt: skip
     test = splits["test"]
-    some, size = test[:SOME], test.shape[1]
+    some, size = test[:CHANGED], test.shape[1]
     begin = time.perf_counter()
     for image in test[..., 0]:
         statistics.judge(image)
-    print(f"{1000 * (time.perf_counter() - begin) / len(test):.2f} ms an image\n")
-    print("| pictures | number | not a chest X-ray | inverted or turned | exposure |")
+    print(f"{1000 * (time.perf_counter() - begin) / len(test):.2f} ms per image\n")
+    print("| images | number | not a chest X-ray | inverted or turned | exposure |")
     print("| --- | --- | --- | --- | --- |")
     row("test images", list(test[..., 0]), statistics)
     for folder in options.images:
         files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-        found = [decode(file.read_bytes(), size).pixels for file in files]
-        row("other images", found, statistics)
+        row("other images", [decode(file.read_bytes(), size).pixels for file in files], statistics)
     ids = [str(number) for number in range(len(some))]
     for strength in STRENGTHS:
         for shift in (name for name, spec in SHIFTS.items() if strength in spec.amounts):
             if shift != "inversion":
-                seen = shifted(some, ids, shift, strength, seed=1)
-                row(f"{shift}, {strength}", list(seen[..., 0]), statistics)
+                changed_images = shifted(some, ids, shift, strength, seed=1)
+                row(f"{shift}, {strength}", list(changed_images[..., 0]), statistics)
     for name, squares in changed(some[..., 0]):
         row(name, squares, statistics)
     for name, draw in DRAWINGS.items():
-        drawn = [_square(draw(np.random.default_rng(seed)), size) for seed in range(EACH)]
+        drawn = [_square(draw(np.random.default_rng(seed)), size) for seed in range(DRAWN)]
         row(f"drawn: {name}", drawn, statistics)
     row("photographs and crops of them", photographs(options.photographs, size), statistics)
 

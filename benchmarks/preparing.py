@@ -1,10 +1,10 @@
-"""How fast `prepare` is, and whether its memory grows with the number of images.
+"""The speed of `prepare`, and whether its memory grows with the number of images.
 
     PYTHONPATH=src python benchmarks/preparing.py [--images N] [--times K] [FOLDER ...]
 
-Draws N phantoms into a folder once, then prepares that folder and one that holds it K times, by
-hard links under other names and with other patients; and every FOLDER in the layout of the source
-`folder`. One fresh process each. On a machine with other work, CPU time is what to compare.
+Draws N phantom images into a folder. Prepares that folder, and a folder with K copies of it (hard
+links with other names and patients), and each FOLDER in the layout of the source `folder`, each in
+a new process. On a machine with other work compare the CPU times.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ MIB = 2**20
 
 
 def main() -> None:
-    """Print a table, a row a folder."""
+    """Print a table, a row for each folder."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=400, help="phantoms to draw (400)")
-    parser.add_argument("--times", type=int, default=8, help="how often to repeat them (8)")
+    parser.add_argument("--images", type=int, default=400, help="images to draw (400)")
+    parser.add_argument("--times", type=int, default=8, help="how many copies of them (8)")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
@@ -52,56 +52,56 @@ def main() -> None:
         (line.partition(": ")[2] for line in Path("/proc/cpuinfo").read_text().splitlines()
          if line.startswith("model name")), platform.machine(),
     )  # fmt: skip
-    busy = os.getloadavg()[0]
+    load = os.getloadavg()[0]
     print(
-        f"{model}, {cpu_count()} of its cores, Python {platform.python_version()}, load {busy:.1f}"
+        f"{model}, {cpu_count()} of its cores, Python {platform.python_version()}, load {load:.1f}"
     )
-    heads = f"{'images':>7}{'s':>8}{'images/s':>9}{'CPU s':>8}{'main MiB':>10}{'workers MiB':>13}"
-    print(f"{'data':<34}{heads}")
+    header = f"{'images':>7}{'s':>8}{'images/s':>9}{'CPU s':>8}{'main MiB':>10}{'workers MiB':>13}"
+    print(f"{'data':<34}{header}")
     with tempfile.TemporaryDirectory() as scratch:
-        once, often = Path(scratch, "once"), Path(scratch, "often")
+        single, repeated = Path(scratch, "single"), Path(scratch, "repeated")
         Parallel(n_jobs=cpu_count())(
-            delayed(save)(once, index) for index in range(arguments.images)
+            delayed(save)(single, index) for index in range(arguments.images)
         )
-        repeat(once, often, arguments.times)
-        named = {
-            f"phantom, {arguments.images} images": once,
-            f"the same {arguments.times} times": often,
+        repeat(single, repeated, arguments.times)
+        folders = {
+            f"phantom, {arguments.images} images": single,
+            f"the same {arguments.times} times": repeated,
         }
-        named |= {folder.name: folder for folder in arguments.folders}
-        for name, folder in named.items():
+        folders |= {folder.name: folder for folder in arguments.folders}
+        for name, folder in folders.items():
             ran = subprocess.run(
                 [sys.executable, __file__, "--measure", folder],
                 stdout=subprocess.PIPE, text=True, check=True,
             )  # fmt: skip
-            found = json.loads(ran.stdout.splitlines()[-1])
-            rate = found["images"] / found["seconds"]
+            result = json.loads(ran.stdout.splitlines()[-1])
+            rate = result["images"] / result["seconds"]
             print(
-                f"{name:<34}{found['images']:>7,}{found['seconds']:>8.1f}{rate:>9.0f}"
-                f"{found['cpu']:>8.1f}{found['main']:>10.0f}{found['workers']:>13.0f}"
+                f"{name:<34}{result['images']:>7,}{result['seconds']:>8.1f}{rate:>9.0f}"
+                f"{result['cpu']:>8.1f}{result['main']:>10.0f}{result['workers']:>13.0f}"
             )
 
 
 def save(folder: Path, index: int) -> None:
-    """Draw an image into a folder of the Kaggle layout."""
+    """Draw an image into a folder with the Kaggle layout."""
     image = draw(SEED, index)
-    place = folder / image.split / LABELS[image.label]
-    place.mkdir(parents=True, exist_ok=True)
+    parent = folder / image.split / LABELS[image.label]
+    parent.mkdir(parents=True, exist_ok=True)
     name = f"phantom-{image.patient:05d}-{index:05d}.png"
-    (place / name).write_bytes(encode_png(image.pixels))
+    (parent / name).write_bytes(encode_png(image.pixels))
 
 
 def repeat(source: Path, folder: Path, times: int) -> None:
-    """Hard-link every image of a folder several times, each time as other patients."""
+    """Hard-link each image of a folder several times, each time for other patients."""
     for file in sorted(source.rglob("*.png")):
-        place = folder / file.parent.relative_to(source)
-        place.mkdir(parents=True, exist_ok=True)
+        parent = folder / file.parent.relative_to(source)
+        parent.mkdir(parents=True, exist_ok=True)
         for number in range(times):
-            os.link(file, place / f"{number}-{file.name}")
+            os.link(file, parent / f"{number}-{file.name}")
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """Prepare a folder as `params.yaml` has it; seconds, and peak memory in MiB."""
+    """Prepare a folder with the params of `params.yaml`: seconds, and peak memory in MiB."""
     params, data = load_params(ROOT / "params.yaml"), source(folder)
     peaks = {"main": 0.0, "workers": 0.0}
     process, done = psutil.Process(), threading.Event()
@@ -127,7 +127,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 
 def source(folder: Path) -> DataParams:
-    """The block `data` for a folder of images; who is on a drawn one, its name says."""
+    """The block `data` for a folder of images. The name of a drawn image contains its patient."""
     pattern = r"(?P<patient>.*phantom-\d+)-" if any(folder.rglob("*phantom-*")) else ""
     return load_params(ROOT / "params.yaml").data.model_copy(
         update={"source": "folder", "path": str(folder), "patient_pattern": pattern}
@@ -135,7 +135,7 @@ def source(folder: Path) -> DataParams:
 
 
 def memory(processes: list[psutil.Process]) -> float:
-    """Resident memory of all together, MiB; pages that they share count once for each."""
+    """Sum of the resident memory of processes, in MiB; shared pages count for each process."""
     total = 0
     for process in processes:
         try:
@@ -146,9 +146,9 @@ def memory(processes: list[psutil.Process]) -> float:
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """CPU time of a process and its workers so far."""
-    everyone = [process, *process.children(recursive=True)]
-    return sum(sum(one.cpu_times()[:2]) for one in everyone)
+    """CPU seconds of a process and its children so far."""
+    processes = [process, *process.children(recursive=True)]
+    return sum(sum(each.cpu_times()[:2]) for each in processes)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The table of `make bench`: kept figures to Markdown, and what machine they are of."""
+"""The tables of `make bench` in Markdown, from the stored measurements."""
 
 from __future__ import annotations
 
@@ -13,34 +13,37 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.rows import Row, spread
+from benchmarks.measurement import Row, spread
 from benchmarks.scoring import processor
 
 LIBRARIES = (
     "tensorflow", "keras", "onnxruntime", "mlflow", "dvc", "scikit-learn", "pillow", "numpy",
 )  # fmt: skip
-HEAD = """# Side by side with what one would use instead
+HEAD = """# Comparison with common alternatives
 
-Written by `make bench`; `python -m benchmarks --only AREA` measures one area anew.
+`make bench` writes this page; `python -m benchmarks --only AREA` measures one area again.
 
-All ways of a line took turns in one run. Figures are medians over the turns, in brackets their
-range. *Times better* compares turn by turn: above 1 ours is faster, or smaller. *Of the limit* is
-how much ours reaches of what the machine could do at best; empty where that is not known.
+All values of a row come from one run, measured in turns. They are medians over the turns, with the
+range in brackets. *Times better* is computed for each turn: above 1, this project is faster or
+smaller. *Limit* is the best that this machine could do, and *share of the limit* how much of it
+this project reaches; both are empty where no limit is known.
 """
-COLUMNS = ("what", "ours", "instead", "", "times better", "limit", "", "of the limit")
+COLUMNS = (
+    "task", "this project", "alternative", "", "times better", "limit", "", "share of the limit",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Measured:
-    """An area's rows and where they come from.
+    """The measurements of an area and their origin.
 
     Attributes:
-        rows: of the table.
-        revision: of the code, with "+" where files had been changed.
+        rows: rows of the table.
+        revision: Git revision of the code, with "+" if files were changed.
         machine: processor, cores, memory, system.
-        versions: of Python and the libraries.
-        load: of the machine in the minute before, processes.
-        minutes: that it took.
+        versions: versions of Python and the libraries.
+        load: mean number of running processes in the minute before.
+        minutes: duration of the measurement.
     """
 
     rows: list[Row]
@@ -51,66 +54,66 @@ class Measured:
     minutes: float
 
 
-def keep(measured: Measured, file: Path) -> None:
-    """Write an area's figures; a run that is stopped leaves the former ones."""
+def store(measured: Measured, file: Path) -> None:
+    """Write the measurements of an area; a run that is stopped leaves the previous file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     writing = file.with_suffix(".writing")
     writing.write_text(json.dumps(asdict(measured), indent=1) + "\n", encoding="utf-8")
     writing.replace(file)
 
 
-def kept(file: Path) -> Measured | None:
-    """Read what `keep` wrote; None where nothing was kept, or by another version of this module."""
+def stored(file: Path) -> Measured | None:
+    """Read what `store` wrote; None if there is no file or it has another format."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return Measured(**found | {"rows": [Row(**row) for row in found["rows"]]})
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return Measured(**content | {"rows": [Row(**row) for row in content["rows"]]})
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError) as error:
-        print(f"bench: {file}: left out: {error}", file=sys.stderr)
+        print(f"bench: {file}: not used: {error}", file=sys.stderr)
         return None
 
 
 def text(areas: Mapping[str, tuple[str, Measured | None]]) -> str:
-    """The document.
+    """The page.
 
     Args:
-        areas: by name, in order: what it is and how it is measured, the first line of which is its
-            title; its figures, None where it was not measured.
+        areas: by name, in order: the docstring of its module, whose first line is the title, and
+        its
+            measurements, None if it was not measured.
     """
-    measured = [one for _, one in areas.values() if one]
+    origins = {_origin(measured) for _, measured in areas.values() if measured}
     lines = [HEAD]
-    if measured:
-        same = len({(one.machine, one.versions, one.revision) for one in measured}) == 1
-        if same:
-            lines.append(f"{_origin(measured[0])}\n")
-    for name, (told, one) in areas.items():
-        title, _, about = told.strip().partition("\n")
+    if len(origins) == 1:
+        lines += [f"{origin}\n" for origin in origins]
+    for name, (docstring, measured) in areas.items():
+        title, _, description = docstring.strip().partition("\n")
         lines.append(f"## {title.rstrip('.')}\n")
-        if about.strip():
-            lines.append(f"{about.strip()}\n")
-        if one is None:
+        if description.strip():
+            lines.append(f"{description.strip()}\n")
+        if measured is None:
             lines.append(f"Not measured: `python -m benchmarks --only {name}`.\n")
             continue
-        if not same:
-            lines.append(f"{_origin(one)}\n")
-        lines += [*_table(one.rows), ""]
-        lines.append(f"{_turns(one.rows)}{one.minutes:.1f} minutes, load before {one.load:.1f}\n")
+        if len(origins) > 1:
+            lines.append(f"{_origin(measured)}\n")
+        lines += [*_table(measured.rows), ""]
+        duration = f"{measured.minutes:.1f} minutes, load before {measured.load:.1f}"
+        lines.append(f"{_turns(measured.rows)}{duration}\n")
     return "\n".join(lines)
 
 
-def _origin(one: Measured) -> str:
-    return f"Machine: {one.machine}. {one.versions}. Revision {one.revision}."
+def _origin(measured: Measured) -> str:
+    return f"Machine: {measured.machine}. {measured.versions}. Revision {measured.revision}."
 
 
 def _turns(rows: list[Row]) -> str:
-    """How often ways were measured, which may differ between rows."""
+    """The number of turns, which may differ between rows."""
     counts = sorted({len(row.ours) for row in rows if row.ours})
     return f"{' and '.join(map(str, counts))} turn{'s' * (counts[-1] > 1)}, " if counts else ""
 
 
 def _table(rows: list[Row]) -> list[str]:
-    """Rows in Markdown; columns that no row fills are left out."""
+    """Rows in Markdown, without columns that are empty in every row."""
     cells = [_cells(row) for row in rows]
     used = [any(row[column] for row in cells) for column in range(len(COLUMNS))]
     lines = [
@@ -122,17 +125,17 @@ def _table(rows: list[Row]) -> list[str]:
 
 def _cells(row: Row) -> tuple[str, ...]:
     if not row.ours:
-        return row.what, f"not measured: {row.note}", *[""] * 6
+        return row.task, f"not measured: {row.note}", *[""] * 6
     better, share = row.times_better(), row.of_the_limit()
     return (
-        row.what + (f" ({row.note})" if row.note else ""),
+        row.task + (f" ({row.note})" if row.note else ""),
         spread(row.ours, f" {row.unit}"),
-        row.rival,
+        row.alternative,
         spread(row.theirs, f" {row.unit}") if row.theirs else "",
         spread(better) if better else "",
         row.limit,
         spread(row.bound, f" {row.unit}") if row.bound else "",
-        spread([100 * one for one in share], " %") if share else "",
+        spread([100 * value for value in share], " %") if share else "",
     )
 
 
@@ -144,13 +147,16 @@ def machine() -> str:
 
 
 def versions() -> str:
-    """Of Python and of the libraries that the figures hang on."""
-    told = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
-    return f"Python {platform.python_version()}, {told}"
+    """Versions of Python and of the libraries that matter for speed."""
+    libraries = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
+    return f"Python {platform.python_version()}, {libraries}"
 
 
 def revision(root: Path) -> str:
-    """Of the code, with "+" where files other than the table are changed; unknown outside git."""
+    """Git revision of the code, with "+" if files other than the page are changed.
+
+    "unknown" outside a Git repository.
+    """
     import git
 
     try:

@@ -1,1 +1,1 @@
-"""The areas of `make bench`, a module each: `measure` gives its rows."""
+"""The areas of `make bench`, one module each. Its `measure` returns the rows of a table."""

@@ -1,9 +1,10 @@
 """Augmented batches for training.
 
-The training images of `data/prepared`, 32 a batch, as `train_scratch` augments them, against
-`image_dataset_from_directory` and Keras' augmentation layers (rotation, zoom, shift, contrast,
-brightness; ours has aspect, gamma, blur, noise and the collimator too) in a parallel `map` with
-`prefetch`: from the files in every epoch, as it comes, and with `cache`. All cores.
+Batches of 32 training images of `data/prepared`, augmented as in both trainings, on all cores. The
+alternative is `image_dataset_from_directory` with Keras' augmentation layers in a parallel `map`
+with `prefetch`: without a cache, so that every epoch reads the files, and with `cache`. Keras'
+layers change rotation, zoom, position, contrast and brightness; this project's augmentation also
+changes aspect ratio, gamma, blur, noise and the collimator.
 """
 
 from __future__ import annotations
@@ -13,58 +14,59 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.rows import Row, Setting, seconds, take_turns
+from benchmarks.measurement import Row, Setting, seconds, take_turns
 from benchmarks.training import class_folders
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-STEPS = 60  # batches a turn
+STEPS = 60  # batches in a turn
 BATCH = 32
 
 
 def measure(setting: Setting) -> list[Row]:
-    """Images a second of each."""
+    """Images per second."""
     from pneumonia.core.config import load_params
-    from pneumonia.models.batches import batches, load_training_images
+    from pneumonia.models.batches import batches, load_training_data
 
     folders = class_folders(setting.data, setting.scratch / "classes")
-    params = load_params(Path("params.yaml")).train_scratch
-    params = params.model_copy(update={"batch_size": BATCH})
-    train = load_training_images(setting.data)[0]
-    size = train.images.shape[1]
-    # A training makes its stream once, so each way has one for all turns; the first is the warm-up.
+    loaded = load_params(Path("params.yaml"))
+    params = loaded.train_scratch.model_copy(update={"batch_size": BATCH})
+    data = load_training_data(setting.data, loaded.augment)
+    train, size = data.train, data.size
+    # A training creates its stream once, so each stream is used in all turns. The first one warms
+    # up.
     epochs = 1 + BATCH * STEPS * (setting.turns + 1) // len(train.labels) * 2
     streams = {
-        "ours": iter(batches(train, params, 0, epochs)),
-        "files": iter(usual(folders / "train", size, False)),
-        "cache": iter(usual(folders / "train", size, True)),
+        "ours": iter(batches(train, params, data.augment, 0, epochs)),
+        "files": iter(keras_batches(folders / "train", size, False)),
+        "cache": iter(keras_batches(folders / "train", size, True)),
     }
-    found = take_turns({name: _rate(stream) for name, stream in streams.items()}, setting.turns)
-    what = f"batches of {BATCH} images of {size} px"
+    values = take_turns({name: _rate(stream) for name, stream in streams.items()}, setting.turns)
+    task = f"batches of {BATCH} images of {size} px"
     return [
-        Row(what, "images/s", found["ours"], "Keras, from files", found["files"]),
-        Row(what, "images/s", found["ours"], "Keras, `cache`", found["cache"]),
+        Row(task, "images/s", values["ours"], "Keras, from files", values["files"]),
+        Row(task, "images/s", values["ours"], "Keras, `cache`", values["cache"]),
     ]
 
 
 def _rate(stream: Any) -> Callable[[], float]:
-    # What was fetched ahead while the others took their turn does not count.
     def rate() -> float:
-        ahead = list(islice(stream, STEPS // 4))
-        assert len(ahead) == STEPS // 4
+        # Drop the batches that were prepared ahead while the other streams were measured.
+        prepared = list(islice(stream, STEPS // 4))
+        assert len(prepared) == STEPS // 4
         return STEPS * BATCH / seconds(lambda: [len(batch) for batch in islice(stream, STEPS)])
 
     return rate
 
 
-def usual(folder: Any, size: int, cached: bool) -> tf.data.Dataset:
-    """Endless batches as tutorials make them."""
+def keras_batches(folder: Any, size: int, cached: bool) -> tf.data.Dataset:
+    """Endless batches, as tutorials make them."""
     import keras
     import tensorflow as tf
     from keras import layers
 
-    change = keras.Sequential(
+    augment = keras.Sequential(
         [
             layers.RandomRotation(0.02),
             layers.RandomZoom(0.1),
@@ -80,7 +82,7 @@ def usual(folder: Any, size: int, cached: bool) -> tf.data.Dataset:
     if cached:
         dataset = dataset.cache()
     dataset = dataset.map(
-        lambda images, labels: (change(images, training=True), labels),
+        lambda images, labels: (augment(images, training=True), labels),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return dataset.repeat().prefetch(tf.data.AUTOTUNE)

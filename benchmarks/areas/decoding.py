@@ -1,10 +1,10 @@
 """Decoding and preparing.
 
-Drawn images, enlarged to 1.3 megapixels, grainy JPEGs of 0.45 MB as those of the Kermany set. A
-square is grey, 224 px, padded; a Pillow loop squashes it, on one core. `prepare` also hashes each
-file, writes a PNG and the manifest, and starts a process a core each time. The limits:
-libjpeg-turbo's decoder alone, at the scale that leaves enough pixels for the square, and reading
-the files from the disk, not from memory.
+Drawn images, enlarged to 1.3 megapixels, with noise: JPEG files of 0.45 MB, as in the Kermany set.
+This project makes a padded grey square of 224 px. The alternative, a loop with Pillow on one core,
+distorts the image to a square. `prepare` also hashes each file, writes a PNG and the manifest, and
+starts a process for each core. The limits: the decoder of libjpeg-turbo alone, at the smallest
+scale with enough pixels for the square; and reading the files from disk, not from memory.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.images import DRAWN, originals
+from benchmarks.measurement import Row, Setting, seconds, take_turns
+from benchmarks.originals import DRAWN, originals
 from benchmarks.preparing import source
-from benchmarks.rows import Row, Setting, seconds, take_turns
-from benchmarks.training import alone
+from benchmarks.training import in_new_process
 from pneumonia.core.config import load_params
 from pneumonia.datasets.prepare import prepare
 from pneumonia.datasets.sources import open_source
@@ -33,7 +33,7 @@ BATCH = 32
 
 
 def measure(setting: Setting) -> list[Row]:
-    """Single images on one core, then a folder of them on all cores."""
+    """Single images on one core, then a folder of images on all cores."""
     folder = setting.scratch / "originals"
     files = originals(folder, IMAGES)
     return [*_one_core(files[:DRAWN], setting.turns), *_folder(folder, files, setting)]
@@ -45,12 +45,12 @@ def _one_core(files: list[Path], turns: int) -> list[Row]:
     def rate(work: Callable[[bytes], object]) -> Callable[[], float]:
         return lambda: len(payloads) / seconds(lambda: [work(payload) for payload in payloads])
 
-    ways = {"decode": lambda image: decode(image, SIZE), "Pillow": pillow, "decoder": decoder}
-    found = take_turns({name: rate(way) for name, way in ways.items()}, turns)
+    works = {"decode": lambda image: decode(image, SIZE), "Pillow": pillow, "decoder": decoder}
+    values = take_turns({name: rate(work) for name, work in works.items()}, turns)
     return [
         Row(
-            "an image to its square, one core", "images/s", found["decode"],
-            "Pillow, `convert`, `resize`", found["Pillow"], "the decoder", found["decoder"],
+            "an image to its square, one core", "images/s", values["decode"],
+            "Pillow, `convert`, `resize`", values["Pillow"], "the decoder", values["decoder"],
         )
     ]  # fmt: skip
 
@@ -62,7 +62,7 @@ def _folder(folder: Path, files: list[Path], setting: Setting) -> list[Row]:
 
     def ours() -> float:
         with tempfile.TemporaryDirectory(dir=setting.scratch) as out:
-            return len(files) / alone(prepared, folder, Path(out))
+            return len(files) / in_new_process(seconds_of_prepare, folder, Path(out))
 
     def loop() -> float:
         out = setting.scratch / "squares"
@@ -75,7 +75,7 @@ def _folder(folder: Path, files: list[Path], setting: Setting) -> list[Row]:
         return len(files) / seconds(save)
 
     def first_pass() -> float:
-        def go_through() -> None:
+        def read_all() -> None:
             dataset = keras.utils.image_dataset_from_directory(
                 folder / "train", label_mode="binary", color_mode="grayscale",
                 image_size=(SIZE, SIZE), batch_size=BATCH, verbose=False,
@@ -84,7 +84,7 @@ def _folder(folder: Path, files: list[Path], setting: Setting) -> list[Row]:
                 pass
 
         train = sum("train" in file.parts for file in files)
-        return train / seconds(go_through)
+        return train / seconds(read_all)
 
     def decoders() -> float:
         with ThreadPoolExecutor(cores) as pool:
@@ -94,50 +94,57 @@ def _folder(folder: Path, files: list[Path], setting: Setting) -> list[Row]:
     def disk() -> float:
         drawn = files[:DRAWN]
         for file in drawn:
-            forget(file)
+            drop_from_cache(file)
         return len(drawn) / seconds(lambda: [file.read_bytes() for file in drawn])
 
-    ways = {"prepare": ours, "loop": loop, "Keras": first_pass, "decoders": decoders, "disk": disk}
-    found = take_turns(ways, setting.turns)
-    what = f"a folder of {len(files)} images"
+    functions = {
+        "prepare": ours,
+        "loop": loop,
+        "Keras": first_pass,
+        "decoders": decoders,
+        "disk": disk,
+    }
+    values = take_turns(functions, setting.turns)
+    task = f"a folder of {len(files)} images"
     return [
         Row(
-            what, "images/s", found["prepare"], "a Pillow loop that writes PNG", found["loop"],
-            "the decoder, all cores", found["decoders"],
+            task, "images/s", values["prepare"], "a Pillow loop that writes PNG", values["loop"],
+            "the decoder, all cores", values["decoders"],
         ),
         Row(
-            what, "images/s", found["prepare"],
-            "`image_dataset_from_directory`, first pass", found["Keras"],
-            "the disk", found["disk"],
+            task, "images/s", values["prepare"],
+            "`image_dataset_from_directory`, first pass", values["Keras"],
+            "the disk", values["disk"],
         ),
     ]  # fmt: skip
 
 
-def prepared(folder: Path, out: Path) -> float:
-    """Seconds that `prepare` takes in a process that has not started any others yet."""
+def seconds_of_prepare(folder: Path, out: Path) -> float:
+    """Seconds of `prepare` in a process that has not started other processes yet."""
     from joblib.externals.loky import get_reusable_executor
 
     params = load_params(Path("params.yaml")).prepare
-    took = seconds(lambda: prepare(open_source(source(folder)), params, out))
-    # A child of multiprocessing leaves without what would end them, and waits for their patience.
+    spent = seconds(lambda: prepare(open_source(source(folder)), params, out))
+    # A child process of multiprocessing does not end joblib's workers when it exits; it would wait
+    # until they time out.
     get_reusable_executor().shutdown(wait=True)
-    return took
+    return spent
 
 
 def pillow(payload: bytes) -> Image.Image:
-    """What a loop does with an image: squashed, Pillow's own choice of a filter."""
+    """Distort an image to a square with Pillow's default filter, as simple scripts do."""
     return Image.open(io.BytesIO(payload)).convert("L").resize((SIZE, SIZE))
 
 
 def decoder(payload: bytes) -> None:
-    """Decode an image's JPEG at the scale that `decode` takes, and no more."""
+    """Only decode a JPEG, at the scale that `decode` uses."""
     image = Image.open(io.BytesIO(payload))
     image.draft("L", (DRAFT_MARGIN * SIZE, DRAFT_MARGIN * SIZE))
     image.load()
 
 
-def forget(file: Path) -> None:
-    """Drop a file's pages from memory, so that the next reading is the disk's."""
+def drop_from_cache(file: Path) -> None:
+    """Drop a file from the page cache, so that the next read comes from the disk."""
     descriptor = os.open(file, os.O_RDONLY)
     try:
         os.fsync(descriptor)

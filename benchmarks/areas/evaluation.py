@@ -1,9 +1,9 @@
 """Metrics with intervals.
 
-600 images of 400 patients with drawn logits, resampled by patient. Ours are all metrics of
-`evaluation.metrics.intervals`, calibration's slope and intercept among them; the loop calls
-scikit-learn on each resample for AUC, average precision, accuracy, balanced accuracy, sensitivity,
-specificity, PPV, NPV, F1, MCC and Brier score, and fits nothing.
+600 images of 400 patients with random logits, resampled by patient. This project computes all
+metrics of `stats.metrics.intervals`, including slope and intercept of the calibration. The
+alternative calls scikit-learn for each resample: AUC, average precision, accuracy, balanced
+accuracy, sensitivity, specificity, PPV, NPV, F1, MCC and Brier score, without a calibration.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.rows import Row, Setting, seconds, take_turns
+from benchmarks.measurement import Row, Setting, seconds, take_turns
 
 IMAGES, PATIENTS = 600, 400
 OURS, LOOP = 1000, 50  # resamples
 
 
 def measure(setting: Setting) -> list[Row]:
-    """Resamples a second of each."""
+    """Resamples per second."""
     from pneumonia.stats.metrics import intervals
 
     rng = np.random.default_rng(7)
@@ -26,7 +26,7 @@ def measure(setting: Setting) -> list[Row]:
     labels = rng.integers(0, 2, IMAGES)
     logits = rng.normal(3.0 * labels - 1.5, 1.5)
     probability = 1 / (1 + np.exp(-logits))
-    found = take_turns(
+    values = take_turns(
         {
             "ours": lambda: (
                 OURS
@@ -40,8 +40,8 @@ def measure(setting: Setting) -> list[Row]:
     )
     return [
         Row(
-            "resamples of all metrics", "resamples/s", found["ours"],
-            "a loop over scikit-learn", found["loop"],
+            "resamples of all metrics", "resamples/s", values["ours"],
+            "a loop over scikit-learn", values["loop"],
         )
     ]  # fmt: skip
 
@@ -50,7 +50,7 @@ def loop(
     labels: NDArray[np.int64], probability: NDArray[np.float64], patients: NDArray[np.str_],
     resamples: int,
 ) -> dict[str, tuple[float, float]]:  # fmt: skip
-    """95 % intervals as notebooks compute them."""
+    """95 % intervals as most notebooks compute them."""
     from sklearn import metrics
 
     rng = np.random.default_rng(7)

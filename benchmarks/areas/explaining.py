@@ -1,8 +1,8 @@
 """A heat map.
 
-One image after the other, as a server gets them, by the champion's network: the exported graph,
-which gives logit and map in one pass, against `model.predict` and Grad-CAM by a GradientTape, and
-against tf-keras-vis. The limit is the same graph with its map cut out. All cores.
+The champion's network on one image after the other, as in a server, on all cores. The exported
+graph computes logit and heat map in one pass. The alternatives are `model.predict` followed by
+Grad-CAM with a GradientTape, and tf-keras-vis. The limit is the same graph without the heat map.
 """
 
 from __future__ import annotations
@@ -15,50 +15,50 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.explain import Answer, seconds, usual, without_map
-from benchmarks.rows import Row, Setting, take_turns
+from benchmarks.explain import Explainer, gradient_tape, seconds, without_map
+from benchmarks.measurement import Row, Setting, take_turns
 
-IMAGES = 400  # a turn of the graphs
-FEW = 12  # of the others
+IMAGES = 400  # per turn, for the graphs
+FEW = 12  # per turn, for the alternatives
 
 
 def measure(setting: Setting) -> list[Row]:
-    """Milliseconds an image of each."""
+    """Milliseconds per image."""
     from pneumonia.datasets.manifest import load_images, read_manifest
     from pneumonia.inference.predictor import Graph
 
     some = load_images(setting.data, read_manifest(setting.data).head(IMAGES))
     images = np.resize(some, (IMAGES, *some.shape[1:]))
     graph = setting.training / "graph.onnx"
-    ways = {
+    functions = {
         "ours": partial(_milliseconds, Graph(graph).run, images),
-        "tape": partial(_milliseconds, usual(setting.training), images[:FEW]),
+        "tape": partial(_milliseconds, gradient_tape(setting.training), images[:FEW]),
         "graph": partial(_milliseconds, without_map(graph), images),
     }
-    alive = find_spec("tf_keras_vis") is not None
-    if alive:
-        ways["library"] = partial(_milliseconds, library(setting.training), images[:FEW])
-    found = take_turns(ways, setting.turns)
-    what, limit = "logit and map", "the graph without a map"
+    has_library = find_spec("tf_keras_vis") is not None
+    if has_library:
+        functions["library"] = partial(_milliseconds, library(setting.training), images[:FEW])
+    values = take_turns(functions, setting.turns)
+    task, limit = "logit and map", "the graph without a map"
     rows = [
         Row(
-            what, "ms", found["ours"], "`predict` and a GradientTape", found["tape"],
-            limit, found["graph"],
+            task, "ms", values["ours"], "`predict` and a GradientTape", values["tape"],
+            limit, values["graph"],
         )
     ]  # fmt: skip
-    if alive:
-        rows.append(Row(what, "ms", found["ours"], "tf-keras-vis", found["library"]))
+    if has_library:
+        rows.append(Row(task, "ms", values["ours"], "tf-keras-vis", values["library"]))
     else:
-        rows.append(Row(f"{what}, against tf-keras-vis", "ms", note="`make setup-bench` first"))
+        rows.append(Row(f"{task}, against tf-keras-vis", "ms", note="run `make setup-bench` first"))
     return rows
 
 
-def _milliseconds(answer: Answer, images: NDArray[np.uint8]) -> float:
-    return 1000 * seconds(answer, images)
+def _milliseconds(explain: Explainer, images: NDArray[np.uint8]) -> float:
+    return 1000 * seconds(explain, images)
 
 
 def library(folder: Path) -> Callable[[NDArray[np.uint8]], object]:
-    """Grad-CAM of tf-keras-vis 0.8, and the logit, which it does not hand out."""
+    """Grad-CAM of tf-keras-vis 0.8, and the logit, which it does not return."""
     import keras
     from tf_keras_vis.gradcam import Gradcam
     from tf_keras_vis.utils.scores import BinaryScore
@@ -66,15 +66,15 @@ def library(folder: Path) -> Callable[[NDArray[np.uint8]], object]:
     from pneumonia.models.saving import load_network
 
     trained = load_network(folder)
-    # It follows gradients from the input on, which none leads through whole numbers.
+    # It computes gradients of the input, so the input must be float.
     image = keras.Input(trained.input.shape[1:], dtype="float32")
     model = keras.models.clone_model(trained, input_tensors=image)
     model.set_weights(trained.get_weights())
-    explain = Gradcam(model, clone=False)
+    gradcam = Gradcam(model, clone=False)
 
-    def answer(xray: NDArray[np.uint8]) -> object:
+    def explain(xray: NDArray[np.uint8]) -> object:
         pixels = xray.astype(np.float32)
         logit = model.predict(pixels, verbose=0)
-        return logit, explain(BinaryScore(1.0), pixels, penultimate_layer="features")
+        return logit, gradcam(BinaryScore(1.0), pixels, penultimate_layer="features")
 
-    return answer
+    return explain

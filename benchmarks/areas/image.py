@@ -1,7 +1,7 @@
 """The Docker image.
 
-What `make image` built, the base below it, which is its limit, and the largest layers. DOCKER names
-the client, IMAGE the image, as they do for make.
+The size of the image that `make image` builds, and of its largest layers. The limit is the size of
+its base image. The variable DOCKER names the client and IMAGE the image, as for make.
 """
 
 from __future__ import annotations
@@ -12,42 +12,42 @@ import re
 import subprocess
 from pathlib import Path
 
-from benchmarks.rows import Row, Setting
+from benchmarks.measurement import Row, Setting
 
-LAYERS = 3  # the largest ones are told
+LAYERS = 3  # how many of the largest ones are shown
 
 
 def measure(setting: Setting) -> list[Row]:
-    """Megabytes, or why there are none."""
+    """Megabytes, or the reason why they are not known."""
     image = os.environ.get("IMAGE", setting.model.removeprefix("models:/").partition("@")[0])
     base = _base(Path("Dockerfile").read_text(encoding="utf-8"))
     try:
         whole, layers = _megabytes(image), _layers(image)
     except (OSError, subprocess.CalledProcessError) as error:
-        return [Row("image", "MB", note=_said(error))]
+        return [Row("image", "MB", note=_last_line(error))]
     try:
         least = _megabytes(base)
-    except subprocess.CalledProcessError:  # a builder need not keep what it builds on
+    except subprocess.CalledProcessError:  # some builders do not keep the base image
         rows = [Row(f"`{image}`", "MB", [whole])]
     else:
         rows = [Row(f"`{image}`", "MB", [whole], limit=f"`{base}`", bound=[least])]
-    return rows + [Row(f"layer {what}", "MB", [size]) for size, what in layers]
+    return rows + [Row(f"layer {instruction}", "MB", [size]) for size, instruction in layers]
 
 
-def _said(error: OSError | subprocess.CalledProcessError) -> str:
-    """The client's last line."""
-    told = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
-    return (told or str(error)).strip().splitlines()[-1]
+def _last_line(error: OSError | subprocess.CalledProcessError) -> str:
+    """The last line that the client printed."""
+    message = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
+    return (message or str(error)).strip().splitlines()[-1]
 
 
-def _docker(*words: str) -> str:
+def _docker(*arguments: str) -> str:
     client = os.environ.get("DOCKER", "docker")
-    ran = subprocess.run([client, *words], capture_output=True, text=True, check=True)
+    ran = subprocess.run([client, *arguments], capture_output=True, text=True, check=True)
     return ran.stdout
 
 
 def _base(dockerfile: str) -> str:
-    [line] = [one for one in dockerfile.splitlines() if one.startswith("ARG PYTHON=")]
+    [line] = [line for line in dockerfile.splitlines() if line.startswith("ARG PYTHON=")]
     return line.partition("=")[2]
 
 
@@ -56,16 +56,16 @@ def _megabytes(image: str) -> float:
 
 
 def _layers(image: str) -> list[tuple[float, str]]:
-    """The largest layers: megabytes, and the beginning of what made them."""
-    told = _docker("history", "--human=false", "--no-trunc", "--format", "{{json .}}", image)
-    lines = [json.loads(line) for line in told.splitlines()]
-    made = [(float(line["Size"]) / 1e6, _instruction(line["CreatedBy"])) for line in lines]
-    return sorted(made)[::-1][:LAYERS]
+    """The largest layers: megabytes, and the start of the instruction."""
+    history = _docker("history", "--human=false", "--no-trunc", "--format", "{{json .}}", image)
+    lines = [json.loads(line) for line in history.splitlines()]
+    layers = [(float(line["Size"]) / 1e6, _instruction(line["CreatedBy"])) for line in lines]
+    return sorted(layers)[::-1][:LAYERS]
 
 
 def _instruction(created_by: str) -> str:
-    """As the Dockerfile has it: without the shell it ran in, and the hash of what was copied."""
-    told = re.sub(r"^/bin/sh -c (#\(nop\))?", "", " ".join(created_by.split())).strip()
-    told = re.sub(r"(dir|file|multi):[0-9a-f]{64} in ", "", told)[:60].replace("|", "/")
-    # What the base was made by is not always kept.
-    return f"`{told}`" if told else "of the base"
+    """The instruction as in the Dockerfile, without the shell and the hash of a copied file."""
+    text = re.sub(r"^/bin/sh -c (#\(nop\))?", "", " ".join(created_by.split())).strip()
+    text = re.sub(r"(dir|file|multi):[0-9a-f]{64} in ", "", text)[:60].replace("|", "/")
+    # The instructions of the base image are not always kept.
+    return f"`{text}`" if text else "of the base"

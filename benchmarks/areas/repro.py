@@ -1,6 +1,6 @@
 """A run of the pipeline with nothing to do.
 
-All six stages are up to date; `make repro` ends with the table of metrics. Both are held against
+All seven stages are up to date; `make repro` also prints a table of metrics. The alternative is
 `dvc repro` in a repository with one stage that depends on one file.
 """
 
@@ -10,15 +10,15 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
-from benchmarks.rows import Row, Setting, seconds, take_turns
+from benchmarks.measurement import Row, Setting, seconds, take_turns
 
 ONE_STAGE = "stages:\n  copy:\n    cmd: cp a b\n    deps: [a]\n    outs: [b]\n"
 
 
 def measure(setting: Setting) -> list[Row]:
-    """Seconds of each."""
+    """Seconds."""
     if "up to date" not in _run(["dvc", "status"], Path()):
-        raise SystemExit("bench: not everything is up to date; `make repro` first")
+        raise SystemExit("bench: not all stages are up to date; run `make repro` first")
     bare = setting.scratch / "bare"
     bare.mkdir()
     _run(["git", "init", "--quiet"], bare)
@@ -28,14 +28,14 @@ def measure(setting: Setting) -> list[Row]:
     _run(["dvc", "repro", "--quiet"], bare)
     commands = {"dvc": (["dvc", "repro"], Path()), "make": (["make", "repro"], Path()),
                 "bare": (["dvc", "repro"], bare)}  # fmt: skip
-    found = take_turns(
-        {name: partial(seconds, partial(_run, *one)) for name, one in commands.items()},
+    values = take_turns(
+        {name: partial(seconds, partial(_run, *call)) for name, call in commands.items()},
         setting.turns,
     )
-    rival = "`dvc repro`, one small stage"
+    alternative = "`dvc repro`, one small stage"
     return [
-        Row("`dvc repro`", "s", found["dvc"], rival, found["bare"]),
-        Row("`make repro`", "s", found["make"], rival, found["bare"]),
+        Row("`dvc repro`", "s", values["dvc"], alternative, values["bare"]),
+        Row("`make repro`", "s", values["make"], alternative, values["bare"]),
     ]
 
 

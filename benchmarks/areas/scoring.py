@@ -1,10 +1,10 @@
 """Scoring many images.
 
-Prepared squares, PNG, by hard links; from the first result to the last, without start and loading
-of the model. Ours is all of `pneumonia score`: decoding, the graph with its map, warnings, Parquet;
-it is held against `model.predict` over `image_dataset_from_directory`, which gives the logit. The
-limit is a loop of decoding and the graph in ONNX Runtime on one core, times the cores. A process
-each.
+Prepared PNG squares, multiplied by hard links. Measured from the first result to the last, so
+without starting and loading the model, each in its own process. `pneumonia score` does all its
+work: decoding, the graph with its heat map, warnings, Parquet files. The alternative is
+`model.predict` over `image_dataset_from_directory`, which computes the logit only. The limit is a
+loop of decoding and the graph in ONNX Runtime on one core, times the number of cores.
 """
 
 from __future__ import annotations
@@ -13,42 +13,42 @@ import os
 from functools import partial
 from pathlib import Path
 
-from benchmarks.rows import Row, Setting, seconds, take_turns
-from benchmarks.scoring import apart, link
-from benchmarks.training import alone
+from benchmarks.measurement import Row, Setting, seconds, take_turns
+from benchmarks.scoring import link, measure_in_new_process
+from benchmarks.training import in_new_process
 
-IMAGES = 2000  # what is read before the first result comes counts for little
+IMAGES = 2000  # so many that the images read before the first result hardly matter
 BATCH = 32
 
 
 def measure(setting: Setting) -> list[Row]:
-    """Images a second of each."""
+    """Images per second."""
     folder, cores = setting.scratch / "images", len(os.sched_getaffinity(0))
     link(setting.data / "images", folder, IMAGES)
 
-    def ours(way: str, times: int) -> float:
-        found = apart(way, folder, setting.model)
-        return times * found["images"] / found["seconds"]
+    def rate(way: str, factor: int) -> float:
+        measured = measure_in_new_process(way, folder, setting.model)
+        return factor * measured["images"] / measured["seconds"]
 
-    found = take_turns(
+    values = take_turns(
         {
-            "ours": partial(ours, f"{cores} threads", 1),
-            "predict": lambda: alone(predict, folder, setting.training),
-            "bare": partial(ours, "bare", cores),
+            "ours": partial(rate, f"{cores} threads", 1),
+            "predict": lambda: in_new_process(predict, folder, setting.training),
+            "bare": partial(rate, "loop", cores),
         },
         setting.turns,
         warm_up=False,
     )
     return [
         Row(
-            f"{IMAGES:,} images", "images/s", found["ours"], "`model.predict`", found["predict"],
-            "decoding and the graph", found["bare"],
+            f"{IMAGES:,} images", "images/s", values["ours"], "`model.predict`", values["predict"],
+            "decoding and the graph", values["bare"],
         )
     ]  # fmt: skip
 
 
 def predict(folder: Path, training: Path) -> float:
-    """Images a second as tutorials score them."""
+    """Images per second of `model.predict`, as tutorials score many images."""
     import keras
 
     from pneumonia.models.saving import load_network

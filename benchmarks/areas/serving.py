@@ -1,12 +1,12 @@
 """An image over REST.
 
-The champion in this application, `POST /predict`, which answers with a heat map and warnings; a
-Flask application that answers with `model.predict` and an eager Grad-CAM, as most demonstrations
-do; and `mlflow models serve` of the Keras model, which gets pixels as JSON, decoded before, and
-answers with the probability alone. Prepared squares, PNG. One client waits for each answer (p50);
-16 clients keep each server busy in turn, on the same cores. The limits: decoding and the graph in
-ONNX Runtime, in one process, without HTTP, warnings or a picture; of 16 clients those on every
-core.
+This project: the champion in `pneumonia serve`; `POST /predict` returns a heat map and warnings.
+The alternatives: a Flask application with `model.predict` and Grad-CAM without a compiled graph, as
+in most demonstrations; and `mlflow models serve` of the Keras model, which receives decoded pixels
+as JSON and returns the probability only. Prepared PNG squares. One client waits for each response
+(p50); 16 clients keep one server after the other busy, on the same cores. The limit is decoding and
+the graph in ONNX Runtime, without HTTP, warnings or rendering: in one process for one client, on
+every core for 16 clients.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 
-from benchmarks.clients import busy, post, server
-from benchmarks.rows import Row, Setting, take_turns
-from benchmarks.serving import CLIENTS, IMAGES, SOME, bare, capacity
+from benchmarks.clients import keep_busy, post, server
+from benchmarks.measurement import Row, Setting, take_turns
+from benchmarks.serving import CLIENTS, FEW, IMAGES, bare, capacity
 from pneumonia.images.decoding import decode
 
-SECONDS = 4  # of 16 clients, a turn
+SECONDS = 4  # duration of a turn with 16 clients
 BINARY, JSON = "application/octet-stream", "application/json"
 FLASK, MLFLOW = "Flask, `predict`, Grad-CAM", "`mlflow models serve`, no map"
-Ask = tuple[str, bytes, str]  # path, body, kind
+Request = tuple[str, bytes, str]  # path, body, content type
 
 
 def measure(setting: Setting) -> list[Row]:
-    """Latency and throughput of all three."""
+    """Latency and throughput."""
     files = sorted((setting.data / "images").glob("*.png"))[:IMAGES]
     images = [file.read_bytes() for file in files]
     graph = setting.training / "graph.onnx"
-    asks = {
+    requests = {
         "ours": [("/predict", image, BINARY) for image in images],
         FLASK: [("/predict", image, BINARY) for image in images],
         MLFLOW: [("/invocations", _as_json(image, _side(graph)), JSON) for image in images],
@@ -48,27 +48,27 @@ def measure(setting: Setting) -> list[Row]:
             name: running.enter_context(server(command, silent=True))[0]
             for name, command in _commands(setting).items()
         }
-        alone: dict[str, Callable[[], float]] = {
-            name: partial(_latency, ports[name], asks[name][: None if name == "ours" else SOME])
+        latencies: dict[str, Callable[[], float]] = {
+            name: partial(_latency, ports[name], requests[name][: None if name == "ours" else FEW])
             for name in ports
         }
-        alone["bare"] = partial(_bare, bare(graph), images)
-        one = take_turns(alone, setting.turns)
-        ways = {name: partial(_throughput, ports[name], asks[name]) for name in ports}
-        ways["cores"] = partial(capacity, graph, images, SECONDS, True)
-        many = take_turns(ways, setting.turns)
+        latencies["bare"] = partial(_bare, bare(graph), images)
+        latency = take_turns(latencies, setting.turns)
+        rates = {name: partial(_throughput, ports[name], requests[name]) for name in ports}
+        rates["cores"] = partial(capacity, graph, images, SECONDS, True)
+        throughput = take_turns(rates, setting.turns)
     return [
-        Row(what, unit, found["ours"], rival, found[rival], limit, found[bound])
-        for what, unit, found, limit, bound in (
-            ("one image, p50", "ms", one, "decoding and the graph", "bare"),
-            (f"{CLIENTS} clients", "images/s", many, "decoding and the graph", "cores"),
+        Row(task, unit, values["ours"], alternative, values[alternative], limit, values[bound])
+        for task, unit, values, limit, bound in (
+            ("one image, p50", "ms", latency, "decoding and the graph", "bare"),
+            (f"{CLIENTS} clients", "images/s", throughput, "decoding and the graph", "cores"),
         )
-        for rival in (FLASK, MLFLOW)
+        for alternative in (FLASK, MLFLOW)
     ]
 
 
 def _commands(setting: Setting) -> dict[str, Sequence[str]]:
-    """How each server is started, without its port."""
+    """The commands that start the servers, without a port."""
     import mlflow
     import numpy as np
 
@@ -80,7 +80,7 @@ def _commands(setting: Setting) -> dict[str, Sequence[str]]:
     folder = setting.scratch / "keras"
     mlflow.keras.save_model(model, str(folder), signature=signature)
     return {
-        "ours": [sys.executable, "-m", "pneumonia.server.app", "--model", setting.model],
+        "ours": [sys.executable, "-m", "pneumonia", "serve", "--model", setting.model],
         FLASK: [
             sys.executable, "-m", "benchmarks.serving", "--training", str(setting.training),
         ],
@@ -101,18 +101,18 @@ def _as_json(image: bytes, side: int) -> bytes:
     return json.dumps({"inputs": decode(image, side).pixels[None, ..., None].tolist()}).encode()
 
 
-def _latency(port: int, asks: Sequence[Ask]) -> float:
-    """Median milliseconds of an answer, on a connection that stays open."""
+def _latency(port: int, requests: Sequence[Request]) -> float:
+    """Median milliseconds of a response, on a connection that stays open."""
     connection = HTTPConnection("127.0.0.1", port)
     spent = []
-    for path, body, kind in asks:
-        begun = time.perf_counter()
-        connection.request("POST", path, body, {"Content-Type": kind})
-        answer = connection.getresponse()
-        told = answer.read()
-        spent.append(time.perf_counter() - begun)
-        if answer.status != 200:
-            raise SystemExit(f"bench: {path} answered {answer.status}: {told[:200]!r}")
+    for path, body, content_type in requests:
+        started = time.perf_counter()
+        connection.request("POST", path, body, {"Content-Type": content_type})
+        response = connection.getresponse()
+        content = response.read()
+        spent.append(time.perf_counter() - started)
+        if response.status != 200:
+            raise SystemExit(f"bench: {path} returned {response.status}: {content[:200]!r}")
     connection.close()
     return 1000 * statistics.median(spent)
 
@@ -120,20 +120,20 @@ def _latency(port: int, asks: Sequence[Ask]) -> float:
 def _bare(call: Callable[[bytes], object], images: Sequence[bytes]) -> float:
     spent = []
     for image in images:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         call(image)
-        spent.append(time.perf_counter() - begun)
+        spent.append(time.perf_counter() - started)
     return 1000 * statistics.median(spent)
 
 
-def _throughput(port: int, asks: Sequence[Ask]) -> float:
-    """Images a second that 16 clients get."""
-    requests = [post(path, body, kind) for path, body, kind in asks]
-    begun = time.perf_counter()
+def _throughput(port: int, requests: Sequence[Request]) -> float:
+    """Images per second with 16 clients."""
+    messages = [post(*request) for request in requests]
+    started = time.perf_counter()
     tally = asyncio.run(
-        busy(port, CLIENTS, requests, lambda _: time.perf_counter() > begun + SECONDS)
+        keep_busy(port, CLIENTS, messages, lambda _: time.perf_counter() > started + SECONDS)
     )
-    spent = time.perf_counter() - begun
+    spent = time.perf_counter() - started
     if tally.lost or set(tally.statuses) != {200}:
         raise SystemExit(f"bench: {tally.lost} requests lost, statuses {set(tally.statuses)}")
     return len(tally.statuses) / spent

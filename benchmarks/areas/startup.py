@@ -1,9 +1,9 @@
 """Start-up.
 
-Seconds by the clock that a command takes to print its help, and that a stage takes until it first
-touches the data, its outputs or the reports, where it is stopped; of the trainings also until their
-checkpoint, by when TensorFlow is loaded. The limit is `python -c pass`. The aim for a help is half
-a second.
+Seconds until a command has printed its help, and until a stage first opens a file of the data, the
+models or the reports; there the stage is stopped. For the trainings also until they open their
+checkpoint; by then TensorFlow is loaded. The limit is `python -c pass`. The goal for a help text is
+half a second.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.rows import Row, Setting, seconds, take_turns
+from benchmarks.measurement import Row, Setting, seconds, take_turns
 
-AIM = 0.5  # s, of a help
+GOAL = 0.5  # seconds, for a help text
 TOUCHED = ("data/", "models/", "reports/")
-# Stops a program where it opens, lists, makes or removes what lies in certain folders, and leaves
-# it untouched: these events come before the deed.
+# Stops a program just before it opens, lists, creates or removes something in certain folders.
+# Audit events are raised before the operation, so nothing is changed.
 STOP = """
 import os, runpy, sys
 script, within, *begin = sys.argv[1:]
@@ -40,12 +40,12 @@ STOPPED = 47
 
 def measure(setting: Setting) -> list[Row]:
     """A row a command, and one or two a stage."""
-    from pneumonia.cli import COMMANDS
+    from pneumonia.cli import VERBS
 
     stages = list(yaml.safe_load(Path("dvc.yaml").read_text())["stages"])
     python = [sys.executable]
     helps = {"pneumonia": [*python, "-m", "pneumonia"]}
-    helps |= {f"pneumonia {name}": [*python, "-m", "pneumonia", name] for name in COMMANDS}
+    helps |= {f"pneumonia {name}": [*python, "-m", "pneumonia", name] for name in VERBS}
     helps |= {f"stages/{name}.py": [*python, f"stages/{name}.py"] for name in stages}
     commands = {f"`{name} --help`": ([*line, "--help"], 0) for name, line in helps.items()}
     for name in stages:
@@ -54,20 +54,20 @@ def measure(setting: Setting) -> list[Row]:
         if name.startswith("train_"):
             commands[f"{name}, to its checkpoint"] = [*stopped, ".checkpoint", "models/"], STOPPED
     commands["bare"] = [*python, "-c", "pass"], 0
-    found = take_turns(
-        {name: partial(seconds, partial(_run, *one)) for name, one in commands.items()},
+    values = take_turns(
+        {name: partial(seconds, partial(_run, *call)) for name, call in commands.items()},
         setting.turns,
     )
-    bare = found.pop("bare")
+    bare = values.pop("bare")
     return [
-        Row(name, "s", values, limit="`python -c pass`", bound=bare, note=_note(name, values))
-        for name, values in found.items()
+        Row(name, "s", spent, limit="`python -c pass`", bound=bare, note=_note(name, spent))
+        for name, spent in values.items()
     ]
 
 
-def _note(name: str, values: list[float]) -> str:
-    over = name.endswith("--help`") and statistics.median(values) > AIM
-    return f"over {AIM} s" if over else ""
+def _note(name: str, spent: list[float]) -> str:
+    over = name.endswith("--help`") and statistics.median(spent) > GOAL
+    return f"over {GOAL} s" if over else ""
 
 
 def _run(command: list[str], status: int) -> None:

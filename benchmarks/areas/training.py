@@ -1,15 +1,18 @@
-"""Training to the same validation AUC, and a step.
+"""Training to the same validation AUC, and a training step.
 
-Images drawn and prepared for this, 128 px, about 500 to train on and 70 to validate with. Seconds go
-from images on disk to the end of the first epoch that reaches the AUC, each training in a process of
-its own, without the start of TensorFlow. *transfer* is held against the same backbone, frozen,
-under Keras' `fit` with a Dense head and Adam at 1e-3; *scratch* against the network of a notebook
-that many copied (five convolutions, 32 to 256 channels, RMSprop, augmentation, 12 epochs). Of a
-rival that does not get there the seconds until it ends are given, and it is that many times slower,
-or more. A step is one of *scratch*, augmentation apart, against Keras' `fit` on the same network,
-each in a process of its own: ours with the deterministic operations that make a training come to
-the same bytes again, `fit` as it comes. Its limit is how fast large float32 matrices are
-multiplied, by the network's multiplications forward and twice as many back.
+About 500 drawn training images and 70 validation images of 128 px. The time is measured from images
+on disk to the end of the first epoch that reaches the AUC, without the start of TensorFlow; each
+training runs in its own process. The alternative to *transfer* is the same frozen backbone with a
+Dense head, trained by Keras' `fit` with Adam at 1e-3. The alternative to *scratch* is the network
+of a popular notebook (five convolutions with 32 to 256 channels, RMSprop, augmentation, 12 epochs).
+If an alternative does not reach the AUC, its total time counts, and *times better* is a lower
+bound.
+
+A training step is one of *scratch*, without augmentation; the alternative is Keras' `fit` of the
+same network, each in its own process. This project uses deterministic operations, so that a
+training gives the same bytes again; `fit` runs with default settings. The limit is the speed of
+multiplying large float32 matrices, with the network's number of multiplications for the forward
+pass and twice as many for the backward pass.
 """
 
 from __future__ import annotations
@@ -26,25 +29,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import training as recipes
-from benchmarks.rows import Row, Setting, seconds, take_turns
-from benchmarks.training import Outcome, ReachedError, class_folders, phantom, say
+from benchmarks.measurement import Row, Setting, seconds, take_turns
+from benchmarks.training import Outcome, ReachedError, class_folders, phantom, print_epoch
 
 if TYPE_CHECKING:
     import keras
 
 SIZE, IMAGES, BATCH = 128, 500, 32
 TARGETS = {"transfer": 0.95, "scratch": 0.85}
-EPOCHS = {"transfer": 30, "scratch": 12}  # that a rival is given; the notebook has 12
-STEPS = 20  # a turn
-SIDE = 2048  # of the matrices
+EPOCHS = {"transfer": 30, "scratch": 12}  # at most, for the alternatives; the notebook has 12
+STEPS = 20  # in a turn
+SIDE = 2048  # rows and columns of the matrices
 
 
 def measure(setting: Setting) -> list[Row]:
-    """Both trainings, less often than the rest, and a step."""
+    """Both trainings, in half as many turns, and a training step."""
     data = phantom(IMAGES, setting.scratch / "prepared", SIZE)
     folders = class_folders(data, setting.scratch / "classes")
     turns = max(1, setting.turns // 2)
-    rows = [_to_auc("transfer", recipes.ours, recipes.common, (data, folders), turns)]
+    rows = [_to_auc("transfer", recipes.ours, recipes.frozen_backbone, (data, folders), turns)]
     rows.append(_to_auc("scratch", scratch, notebook, (data, folders), turns))
     return [*rows, _step(setting.turns)]
 
@@ -59,45 +62,48 @@ def _to_auc(
     target = TARGETS[name]
     outcomes: dict[str, list[Outcome]] = {"ours": [], "theirs": []}
 
-    def spent(way: str, recipe: Callable[..., Outcome]) -> float:
-        outcomes[way].append(recipes.alone(recipe, *images, target, EPOCHS[name]))
-        return outcomes[way][-1].seconds
+    def spent(name: str, recipe: Callable[..., Outcome]) -> float:
+        outcomes[name].append(recipes.in_new_process(recipe, *images, target, EPOCHS[name]))
+        return outcomes[name][-1].seconds
 
-    ways = {"ours": partial(spent, "ours", ours), "theirs": partial(spent, "theirs", theirs)}
-    found = take_turns(ways, turns, warm_up=False)
-    rival = {"transfer": "a frozen backbone and `fit`", "scratch": "the notebook's network"}[name]
-    what = f"{name}, to a validation AUC of {target}{_short(outcomes['ours'], target)}"
-    rival += _short(outcomes["theirs"], target)
-    return Row(what, "s", found["ours"], rival, found["theirs"])
+    functions = {"ours": partial(spent, "ours", ours), "theirs": partial(spent, "theirs", theirs)}
+    values = take_turns(functions, turns, warm_up=False)
+    alternative = {"transfer": "a frozen backbone and `fit`", "scratch": "the notebook's network"}[
+        name
+    ]
+    task = f"{name}, to a validation AUC of {target}{_missed(outcomes['ours'], target)}"
+    alternative += _missed(outcomes["theirs"], target)
+    return Row(task, "s", values["ours"], alternative, values["theirs"])
 
 
-def _short(outcomes: list[Outcome], target: float) -> str:
-    """How often a way did not get there, and how far it came then; "" if it always did."""
-    missed = [one.auc for one in outcomes if one.auc < target]
+def _missed(outcomes: list[Outcome], target: float) -> str:
+    """How often the target was not reached, and the lowest AUC then; "" if it always was."""
+    missed = [outcome.auc for outcome in outcomes if outcome.auc < target]
     if not missed:
         return ""
-    return f"; not there in {len(missed)} of {len(outcomes)} turns ({min(missed):.3f})"
+    return f"; not reached in {len(missed)} of {len(outcomes)} turns ({min(missed):.3f})"
 
 
 def scratch(data: Path, _: Path, target: float, __: int) -> Outcome:
-    """The network from nothing as `train_scratch` trains it, until it is there."""
+    """Train the network as `train_scratch` does, until it reaches the target."""
     from pneumonia.core.config import load_params
     from pneumonia.models import devices, loop, scratch
-    from pneumonia.models.batches import load_training_images
+    from pneumonia.models.batches import load_training_data
     from pneumonia.models.checkpoint import Checkpoint
 
-    params = load_params(recipes.ROOT / "params.yaml").train_scratch
-    devices.be_deterministic(params.seed, params.precision)
+    loaded = load_params(recipes.ROOT / "params.yaml")
+    params = loaded.train_scratch
+    devices.make_deterministic(params.seed, params.precision)
     model = scratch.build(params, SIZE)
     history: list[loop.Epoch] = []
     begin = time.perf_counter()
 
     def check(row: loop.Epoch) -> None:
-        say("ours", row, time.perf_counter() - begin)
+        print_epoch("ours", row, time.perf_counter() - begin)
         if row["val_auc"] >= target:
             raise ReachedError
 
-    images = load_training_images(data)
+    images = load_training_data(data, loaded.augment)
     with tempfile.TemporaryDirectory() as folder, suppress(ReachedError):
         scratch.train(model, images, params, history, Checkpoint(Path(folder), ""), check)
     spent = time.perf_counter() - begin
@@ -105,7 +111,7 @@ def scratch(data: Path, _: Path, target: float, __: int) -> Outcome:
 
 
 def notebook(_: Path, folders: Path, target: float, epochs: int) -> Outcome:
-    """The network and the training of the notebook."""
+    """Train the network of the notebook, as the notebook does."""
     import keras
 
     keras.utils.set_random_seed(7)
@@ -144,22 +150,22 @@ def _notebook_model() -> keras.Model:
 
 
 def _step(turns: int) -> Row:
-    found = take_turns(
+    values = take_turns(
         {
-            "ours": partial(recipes.alone, our_step),
-            "fit": partial(recipes.alone, keras_step),
-            "bound": partial(recipes.alone, products),
+            "ours": partial(recipes.in_new_process, our_step),
+            "fit": partial(recipes.in_new_process, keras_step),
+            "bound": partial(recipes.in_new_process, products),
         },
         turns,
         warm_up=False,
     )
-    what = f"a step of scratch, {BATCH} images of {SIZE} px"
-    limit = "products of matrices"
-    return Row(what, "images/s", found["ours"], "`fit`", found["fit"], limit, found["bound"])
+    task = f"a step of scratch, {BATCH} images of {SIZE} px"
+    limit = "matrix multiplication"
+    return Row(task, "images/s", values["ours"], "`fit`", values["fit"], limit, values["bound"])
 
 
 def our_step() -> float:
-    """Images a second of what `training.fit` calls for each batch."""
+    """Images per second of the function that `loop.fit` calls for each batch."""
     import tensorflow as tf
 
     from pneumonia.core.config import load_params
@@ -167,7 +173,7 @@ def our_step() -> float:
     from pneumonia.models.loop import ModelEma, adamw, schedule
 
     params = load_params(recipes.ROOT / "params.yaml").train_scratch
-    devices.be_deterministic(params.seed, params.precision)
+    devices.make_deterministic(params.seed, params.precision)
     model = scratch.build(params, SIZE)
     weights = model.trainable_weights
     optimizer = adamw(
@@ -175,9 +181,9 @@ def our_step() -> float:
         [0] * len(weights),
     )  # fmt: skip
     optimizer.build(weights)
-    averages = ModelEma(model.weights, params.average)
-    # Private, but the public function would time its stream and its validation as well.
-    learn = loop._step(model, optimizer, averages, params.label_smoothing, BATCH)
+    ema = ModelEma(model.weights, params.ema_decay)
+    # Private, because the public function also augments and validates.
+    learn = loop._compile_step(model, optimizer, ema, params.label_smoothing, BATCH)
     images, labels = _batch()
     batch = tuple(map(tf.constant, (images, labels, np.ones_like(labels))))
     float(learn(batch))
@@ -185,7 +191,7 @@ def our_step() -> float:
 
 
 def keras_step() -> float:
-    """Images a second of Keras' `fit`, as it comes."""
+    """Images per second of Keras' `fit` with default settings."""
     import keras
     import tensorflow as tf
 
@@ -205,7 +211,7 @@ def keras_step() -> float:
 
 
 def products() -> float:
-    """Images a second, were a step but products of large matrices."""
+    """Images per second if a step consisted of large matrix multiplications only."""
     import tensorflow as tf
 
     from pneumonia.core.config import load_params
@@ -215,9 +221,10 @@ def products() -> float:
     matrix = tf.random.uniform((SIDE, SIDE))
     product = tf.function(lambda: tf.reduce_sum(matrix @ matrix))
     float(product())
-    took = seconds(lambda: [float(product()) for _ in range(STEPS)])
-    # An image's multiplications, each with an addition, forward and twice as many back.
-    return STEPS * 2 * SIDE**3 / took / (3 * 2 * multiplications(model))
+    spent = seconds(lambda: [float(product()) for _ in range(STEPS)])
+    # For each image: the multiplications, each with an addition, of the forward pass and twice as
+    # many of the backward pass.
+    return STEPS * 2 * SIDE**3 / spent / (3 * 2 * multiplications(model))
 
 
 def _batch() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -227,10 +234,10 @@ def _batch() -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
 
 
 def multiplications(model: keras.Model) -> int:
-    """Of numbers, in the convolutions and dense layers of one image's forward pass."""
+    """Multiplications in the convolutions and dense layers, in the forward pass of one image."""
     total = 0
     for layer in model.layers:
         if hasattr(layer, "kernel"):
-            places: Any = np.prod(layer.output.shape[1:-1]) if layer.kernel.ndim == 4 else 1
-            total += int(places * np.prod(layer.kernel.shape))
+            positions: Any = np.prod(layer.output.shape[1:-1]) if layer.kernel.ndim == 4 else 1
+            total += int(positions * np.prod(layer.kernel.shape))
     return total

@@ -1,4 +1,4 @@
-"""A layer is told as the Dockerfile has it, whichever builder kept its history."""
+"""A layer is named by the instruction of the Dockerfile, for each kind of builder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from benchmarks.areas.image import _instruction
 
 
 @pytest.mark.parametrize(
-    ("created_by", "told"),
+    ("created_by", "instruction"),
     [
         (f"/bin/sh -c #(nop) COPY dir:{'0a' * 32} in /opt/venv ", "`COPY /opt/venv`"),
         ("COPY /opt/venv /opt/venv # buildkit", "`COPY /opt/venv /opt/venv # buildkit`"),
@@ -16,5 +16,5 @@ from benchmarks.areas.image import _instruction
         ("", "of the base"),
     ],
 )
-def test_a_layer_is_named_by_its_instruction(created_by: str, told: str) -> None:
-    assert _instruction(created_by) == told
+def test_a_layer_is_named_by_its_instruction(created_by: str, instruction: str) -> None:
+    assert _instruction(created_by) == instruction

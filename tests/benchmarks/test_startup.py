@@ -1,4 +1,4 @@
-"""A stage whose start-up is measured is stopped before it changes anything."""
+"""The measurement of start-up stops a stage before it changes anything."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tests.pipeline.imports import ROOT
 
 def test_a_stage_stops_before_it_touches_its_output(tmp_path: Path) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", STOP, ROOT / "stages/prepare.py", "", "data/"],
         cwd=tmp_path, env={"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
-    assert ran.returncode == STOPPED, ran.stderr
+    assert result.returncode == STOPPED, result.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["params.yaml"]

@@ -1,14 +1,16 @@
-"""Whether two hosts train what one process trains: validation AUC by seed, both networks.
+"""Compare a training on two hosts with a training in one process: validation AUC by seed.
 
-    PYTHONPATH=src:. python -m benchmarks.hosts [--seeds 7 8 9] [--stages train_scratch ...]
+    PYTHONPATH=src:. python -m benchmarks.distributed [--seeds 7 8 9] [--stages train_scratch ...]
 
-Prepares and audits the drawn images; then for each stage and seed trains with the shipped params
-once in one process and once in two, which meet on loopback as two hosts do (the second seed, which
-only heat maps need, has one epoch). A row each: the validation AUC of either after the last epoch,
-and how far their losses are apart, as shares, in the first epoch and at most. How much seeds differ
-is the yardstick. Both draw the same augmentation, so what sets them apart is the order in which
-sums are made: seven digits agree in the first steps, and Adam, which divides by the gradient's
-size, makes more of the eighth with every step.
+Prepares and audits drawn images. Then it trains each stage with each seed and the shipped params,
+once in one process and once in two processes, which communicate over loopback as two hosts do. (The
+second seed of a training, which only the checks of heat maps need, has one epoch.) Prints a row for
+each: both validation AUCs after the last epoch, and the relative difference of the losses, in the
+first epoch and at most. Compare the differences with those between seeds.
+
+Both trainings draw the same augmentation. They differ in the order of sums: the losses agree to
+seven digits in the first steps. Adam divides by the size of the gradient, so it amplifies the
+difference with every step.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ CODE = ("src", "stages", "dvc.yaml", "requirements.txt")
 
 
 def main() -> None:
-    """Print a line a training and a table a stage."""
+    """Print a line for each training and a table for each stage."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -46,15 +48,15 @@ def main() -> None:
         for stage in arguments.stages:
             rows = []
             for seed in arguments.seeds:
-                one = _train(Path(temporary), images, stage, seed, hosts=1)
-                two = _train(Path(temporary), images, stage, seed, hosts=2)
-                apart = ((one["loss"] - two["loss"]).abs() / one["loss"]).dropna()
+                single = _train(Path(temporary), images, stage, seed, hosts=1)
+                double = _train(Path(temporary), images, stage, seed, hosts=2)
+                difference = ((single["loss"] - double["loss"]).abs() / single["loss"]).dropna()
                 row = {
                     "seed": seed,
-                    "one process": one["val_auc"].iloc[-1],
-                    "two hosts": two["val_auc"].iloc[-1],
-                    "loss apart, first epoch": apart.iloc[0],
-                    "at most": apart.max(),
+                    "one process": single["val_auc"].iloc[-1],
+                    "two hosts": double["val_auc"].iloc[-1],
+                    "loss difference, first epoch": difference.iloc[0],
+                    "at most": difference.max(),
                 }
                 print(f"{stage} {row}", file=sys.stderr, flush=True)
                 rows.append(row)
@@ -62,7 +64,7 @@ def main() -> None:
 
 
 def _checkout(folder: Path, changes: dict[str, dict[str, int]]) -> None:
-    """A working folder with links to the code, and params of its own."""
+    """A working folder with links to the code, and its own params."""
     folder.mkdir()
     for name in CODE:
         (folder / name).symlink_to(ROOT / name)
@@ -73,22 +75,22 @@ def _checkout(folder: Path, changes: dict[str, dict[str, int]]) -> None:
 
 
 def _train(parent: Path, images: Path, stage: str, seed: int, hosts: int) -> pd.DataFrame:
-    """The history of a training: a row an epoch."""
+    """The history of a training, a row for each epoch."""
     folders = [parent / f"{stage}-{seed}-{hosts}-{index}" for index in range(hosts)]
     addresses = [f"127.0.0.1:{_free_port()}" for _ in folders] if hosts > 1 else []
     started = []
     for index, folder in enumerate(folders):
         _checkout(folder, {stage: {"seed": seed}})
-        for kept in ("data", "reports"):
-            (folder / kept).symlink_to(images / kept)
+        for name in ("data", "reports"):
+            (folder / name).symlink_to(images / name)
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         started.append(_start(folder, stage, TF_CONFIG=json.dumps(config)))
     _wait(started)
     [history] = folders[0].glob("models/*/history.csv")
-    found = pd.read_csv(history)
+    epochs = pd.read_csv(history)
     for folder in folders:
         shutil.rmtree(folder)
-    return found
+    return epochs
 
 
 def _start(folder: Path, stage: str, **variables: str) -> subprocess.Popen[bytes]:
@@ -102,7 +104,7 @@ def _start(folder: Path, stage: str, **variables: str) -> subprocess.Popen[bytes
 def _wait(started: list[subprocess.Popen[bytes]]) -> None:
     statuses = [process.wait() for process in started]
     if any(statuses):
-        sys.exit("a stage failed; what it said is above")
+        sys.exit("a stage failed; see its message above")
 
 
 def _free_port() -> int:

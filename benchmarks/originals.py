@@ -1,4 +1,4 @@
-"""Drawn images as large as a hospital's, for benchmarks."""
+"""Drawn images as large as those of a hospital, for benchmarks."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from benchmarks.preparing import SEED
 from pneumonia.datasets.manifest import LABELS
 from pneumonia.datasets.phantom import draw
 
-PIXELS = 1.3e6  # of a Kermany image on average
-GRAIN, QUALITY = 4.0, 95  # make files of 0.45 MB, as those are
-DRAWN = 48  # images, of 28 patients
+PIXELS = 1.3e6  # mean number of pixels of a Kermany image
+NOISE, QUALITY = 4.0, 95  # grey levels and JPEG quality: files of 0.45 MB, as in the Kermany set
+DRAWN = 48  # different images, of 28 patients
 
 
 def originals(folder: Path, count: int) -> list[Path]:
-    """Write JPEG images of 1.3 megapixels in the layout of the source `folder`; their files.
+    """Write JPEG images of 1.3 megapixels in the layout of the source `folder`.
 
-    Drawn images, enlarged and made grainy; from the 49th on the first ones again, as other patients'
-    images, each with a comment of its own, so that no two files are the same.
+    They are drawn images, enlarged and with noise. From the 49th on they are copies of the first
+    ones for other patients, each with another JPEG comment, so that no two files are the same.
+
+    Returns:
+        the files.
     """
     drawn = Parallel(n_jobs=cpu_count())(
         delayed(_original)(folder, index) for index in range(min(count, DRAWN))
@@ -36,7 +39,7 @@ def originals(folder: Path, count: int) -> list[Path]:
 
 
 def _commented(jpeg: bytes, number: int) -> bytes:
-    """A JPEG with a comment behind its start of image (ITU-T T.81, B.2.4.5)."""
+    """A JPEG with a comment after its start-of-image marker (ITU-T T.81, B.2.4.5)."""
     comment = number.to_bytes(2)
     return jpeg[:2] + b"\xff\xfe" + (2 + len(comment)).to_bytes(2) + comment + jpeg[2:]
 
@@ -47,10 +50,10 @@ def _original(folder: Path, index: int) -> Path:
     scale = (PIXELS / (height * width)) ** 0.5
     side = round(scale * width), round(scale * height)
     enlarged = np.asarray(Image.fromarray(image.pixels).resize(side, Image.Resampling.LANCZOS))
-    grainy = enlarged + np.random.default_rng(index).normal(0, GRAIN, enlarged.shape)
-    place = folder / image.split / LABELS[image.label]
-    place.mkdir(parents=True, exist_ok=True)
-    # As `preparing.save` names them, by which the patient is found.
-    file = place / f"phantom-{image.patient:05d}-{index:05d}.jpeg"
-    Image.fromarray(np.clip(grainy, 0, 255).astype(np.uint8)).save(file, quality=QUALITY)
+    noisy = enlarged + np.random.default_rng(index).normal(0, NOISE, enlarged.shape)
+    parent = folder / image.split / LABELS[image.label]
+    parent.mkdir(parents=True, exist_ok=True)
+    # Named as by `preparing.save`, because the name contains the patient.
+    file = parent / f"phantom-{image.patient:05d}-{index:05d}.jpeg"
+    Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(file, quality=QUALITY)
     return file
