@@ -52,7 +52,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [
-        (["--help"], 0, "whose block is searched"),
+        (["--help"], 0, "block of params that is searched"),
         (["prepare"], 2, "invalid choice: 'prepare'"),
         (["train_scratch"], 1, "search: Optuna is not installed; `make setup-search` installs it"),
     ],
@@ -115,7 +115,7 @@ def test_a_search_killed_in_a_trial_goes_on_and_its_best_can_be_repeated(tmp_pat
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     assert re.search(
-        rf"^trial: going on from epoch [2-{EPOCHS}] of {EPOCHS}$", output, re.MULTILINE
+        rf"^trial: continuing from epoch [2-{EPOCHS}] of {EPOCHS}$", output, re.MULTILINE
     )
     assert "trial 1 epoch 1:" not in output
 
@@ -146,4 +146,4 @@ def test_a_search_killed_in_a_trial_goes_on_and_its_best_can_be_repeated(tmp_pat
     assert f"{metrics['val_auc']:.4f}" == best[2]
     process = begin(clone)
     output, _ = process.communicate()
-    assert output.startswith("going on after 4 trials\ntrain_scratch: 4 trials")
+    assert output.startswith("continuing after 4 trials\ntrain_scratch: 4 trials")
