@@ -1,8 +1,8 @@
-"""Write the reports and the model card, register the chosen model in MLflow, promote it by rule.
+"""Write the reports and the model card; register the better model in MLflow; promote it by rule.
 
 Reads the block `register` of params.yaml and what evaluate and gradcam_report wrote; writes
-reports/register, and to the MLflow store. Scores no image but those on which the present champion is
-compared.
+reports/register and to the MLflow store. No image is scored again, except to compare the new
+version with the champion.
 """
 
 import json
@@ -21,7 +21,7 @@ def main(params: Params) -> None:
     """Write reports/register; log the figures to the runs of both trainings; register, promote."""
     from pneumonia.datasets.manifest import digest, load_images, read_manifest
     from pneumonia.evaluation import behaviour
-    from pneumonia.evaluation.noninferiority import read_scored
+    from pneumonia.evaluation.noninferiority import read_logits
     from pneumonia.inference.operating_point import OperatingPoints
     from pneumonia.inference.predictor import Graph
     from pneumonia.registry import log_figures, promotion, registration
@@ -33,34 +33,32 @@ def main(params: Params) -> None:
     from pneumonia.tracking.store import connected
 
     block = params.register
-    points = OperatingPoints.read(EVALUATION / "operating_point.json")
+    chosen = OperatingPoints.read(EVALUATION / "operating_point.json")
+    name, folder, point = chosen.better, MODELS / chosen.better, chosen.points[chosen.better]
     results = read_results(EVALUATION, DATA, MODELS, params.data.source, params.evaluate)
     maps = json.loads((GRADCAM / "metrics.json").read_text(encoding="utf-8"))
-    with replaced(REPORT) as folder:
-        write_evaluation_page(folder, results)
-        write_gradcam_page(folder, GRADCAM, points.better, params.gradcam_report)
-        write_model_card(folder, results, block.registered_model)
+    with replaced(REPORT) as report:
+        write_evaluation_page(report, results)
+        write_gradcam_page(report, GRADCAM, name, params.gradcam_report)
+        write_model_card(report, results, block.registered_model)
     print(f"register: {REPORT}/evaluation.html, {REPORT}/gradcam.html, {REPORT}/model_card.html")
     table = read_manifest(DATA)
     images = load_images(DATA, table[table["split"] == "val"])
-    chosen, model = points.better, MODELS / points.better
-    scored = read_scored(EVALUATION / "validation_logits.npz", chosen)
-    point = points.points[chosen]
-    candidate = registration.Candidate(chosen, model, scored.sha256, point, EVALUATION, REPORT)
-    failed_checks = partial(behaviour.failed_checks, Graph(model / "graph.onnx"), point)
+    logits = read_logits(EVALUATION / "validation_logits.npz", name)
+    candidate = registration.Candidate(name, folder, logits.sha256, point, EVALUATION, REPORT)
+    failed_checks = partial(behaviour.failed_checks, Graph(candidate.graph), point)
     with connected():
-        for name, operating_point in points.points.items():
-            with runs.open_run(MODELS / name, table):
-                log_figures.log_evaluation(EVALUATION, name, operating_point)
-                log_figures.log_explanations(maps[name], GRADCAM)
+        for model, model_point in chosen.points.items():
+            with runs.open_run(MODELS / model, table):
+                log_figures.log_evaluation(EVALUATION, model, model_point)
+                log_figures.log_explanations(maps[model], GRADCAM)
                 log_figures.log_reports(REPORT)
-        # From within the run of the model that is registered.
-        with runs.open_run(model, table):
+        # Tags and artifacts of the version go to the run of its model.
+        with runs.open_run(folder, table):
             version = registration.register(block.registered_model, candidate)
             decision = promotion.decide(
-                block.registered_model, version, scored, table, images, digest(DATA),
-                maps[chosen]["failed"], failed_checks,
-                block.promotion, params.evaluate,
+                block.registered_model, version, logits, table, images, digest(DATA),
+                maps[name]["failed"], failed_checks, block.promotion, params.evaluate,
             )  # fmt: skip
     print(f"register: {promotion.sentence(block.registered_model, decision)}")
 

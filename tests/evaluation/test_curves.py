@@ -1,4 +1,4 @@
-"""Curves are scikit-learn's and plain counting's, read off a grid; their bands cover."""
+"""Curves on a grid equal scikit-learn's and plain counts; their bands have the right coverage."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from scipy.stats import norm
 from sklearn.metrics import confusion_matrix, precision_recall_curve, roc_curve
 
 from pneumonia.evaluation.curves import (
+    DECISION_THRESHOLDS,
     FALSE_POSITIVE_RATES,
-    PREFERENCES,
     RECALLS,
     curves,
     net_benefit,
@@ -24,7 +24,7 @@ from pneumonia.stats.bootstrap import bootstrap, percentile_interval
 
 
 def predictions(seed: int = 0, patients: int = 60, gap: float = 2.0) -> pd.DataFrame:
-    """One to three images a patient, alike within a patient."""
+    """One to three images per patient, correlated within a patient."""
     rng = np.random.default_rng(seed)
     who = np.repeat(np.arange(patients), rng.integers(1, 4, patients))
     labels = who % 2
@@ -47,7 +47,7 @@ def ranked_images(draw: st.DrawFn) -> tuple[NDArray[np.int64], NDArray[np.float6
 
 
 @given(ranked_images())
-def test_curves_are_scikit_learns_on_the_grid(
+def test_curves_equal_scikit_learns_on_the_grid(
     images: tuple[NDArray[np.int64], NDArray[np.float64]],
 ) -> None:
     labels, scores = images
@@ -56,7 +56,7 @@ def test_curves_are_scikit_learns_on_the_grid(
     expected = [tprs[fprs <= rate + 1e-9].max() for rate in FALSE_POSITIVE_RATES]
     assert tpr[0] == pytest.approx(expected)
     precisions, recalls, _ = precision_recall_curve(labels, scores)
-    # scikit-learn's last point, recall 0, is of no threshold; the rest has recall falling.
+    # scikit-learn's last point, recall 0, has no threshold; recall decreases along the others.
     precisions, recalls = precisions[:-1], recalls[:-1]
     expected = [precisions[recalls >= aim - 1e-9][-1] for aim in RECALLS]
     assert precision[0] == pytest.approx(expected)
@@ -77,7 +77,7 @@ def test_the_net_benefit_is_vickers_and_elkins() -> None:
     table = predictions()
     labels, probability = table["label"].to_numpy(), table["probability"].to_numpy()
     found = net_benefit(labels, probability, np.ones((1, len(labels))))[0]
-    for place, threshold in enumerate(PREFERENCES):
+    for place, threshold in enumerate(DECISION_THRESHOLDS):
         called = probability >= threshold
         hits, alarms = (called & (labels == 1)).sum(), (called & (labels == 0)).sum()
         weight = threshold / (1 - threshold)
@@ -98,7 +98,7 @@ def test_treating_all_is_worth_nothing_at_the_prevalence() -> None:
     assert low["net_benefit"].to_numpy() == pytest.approx(low["treat_all"].to_numpy())
 
 
-def test_each_curve_has_few_rows_in_a_band() -> None:
+def test_each_curve_has_few_rows_and_a_band() -> None:
     table = predictions()
     found = curves(table, 0.5, 200, 7)
     shapes = {name: list(curve.columns) for name, curve in found.items()}
@@ -153,11 +153,11 @@ def test_reliability_counts_the_images_of_each_tenth() -> None:
 
 
 @pytest.mark.slow
-def test_bands_cover_what_they_claim_to(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bands_have_the_coverage_they_claim(monkeypatch: pytest.MonkeyPatch) -> None:
     # One point of the grid, for speed.
     monkeypatch.setattr("pneumonia.evaluation.curves.FALSE_POSITIVE_RATES", np.array([0.2]))
     monkeypatch.setattr("pneumonia.evaluation.curves.RECALLS", np.array([0.5]))
-    truth = norm.sf(norm.isf(0.2) - 2.0 / np.sqrt(1.49))  # of normal scores
+    true_rate = norm.sf(norm.isf(0.2) - 2.0 / np.sqrt(1.49))  # of normal scores
     covered = 0
     for seed in range(500):
         table = predictions(seed, patients=120)
@@ -167,5 +167,5 @@ def test_bands_cover_what_they_claim_to(monkeypatch: pytest.MonkeyPatch) -> None
             labels, table["patient_id"].to_numpy(str), 200, seed,
         )  # fmt: skip
         low, high = percentile_interval(drawn["tpr"])
-        covered += low <= truth <= high
+        covered += low <= true_rate <= high
     assert 0.93 <= covered / 500 <= 0.97

@@ -1,4 +1,4 @@
-"""Robustness recounted: scikit-learn, a toy graph, and plain loops give the same figures."""
+"""Robustness: scikit-learn, a toy graph and plain loops give the same figures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sklearn import metrics as reference
 from pneumonia.evaluation.robustness import (
     METRICS,
     ShiftedLogits,
-    draw,
+    draw_images,
     measure,
-    pool,
     shifted_logits,
     summary,
+    threshold_pool,
 )
 from pneumonia.evaluation.shifts import SHIFTS, STRENGTHS, shifted
 from pneumonia.inference.operating_point import OperatingPoint
@@ -27,7 +27,7 @@ CONDITIONS = [(shift, strength) for shift, spec in SHIFTS.items() for strength i
 
 
 class Toy:
-    """Answers with a band of the image, mostly: every shift moves that, inversion turns it over."""
+    """Its logit is mostly a band of the image: every shift changes it, inversion reverses it."""
 
     def __init__(self, scale: float) -> None:
         self.scale = scale
@@ -42,9 +42,9 @@ GRAPHS: dict[str, Any] = {"plain": Toy(1), "reverse": Toy(-1)}
 POINTS = {"plain": OperatingPoint(0.7, 0.3, 0.6, 1), "reverse": OperatingPoint(1, 0, 0.5, 1)}
 
 
-def seen(rows: pd.DataFrame, images: NDArray[np.uint8], xrays: int) -> ShiftedLogits:
+def shift_and_run(rows: pd.DataFrame, images: NDArray[np.uint8], count: int) -> ShiftedLogits:
     unshifted = {model: graph.run(images)[0] for model, graph in GRAPHS.items()}
-    return shifted_logits(GRAPHS, unshifted, rows, images, xrays, SEED)
+    return shifted_logits(GRAPHS, unshifted, rows, images, count, SEED)
 
 
 def some_rows(images: int = 120) -> pd.DataFrame:
@@ -74,7 +74,7 @@ def some_images(rows: pd.DataFrame) -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def table() -> pd.DataFrame:
     rows = some_rows()
-    return measure(seen(rows, some_images(rows), 1000), POINTS)
+    return measure(shift_and_run(rows, some_images(rows), 1000), POINTS)
 
 
 def test_each_model_split_and_condition_has_a_row_and_unshifted_comes_first(
@@ -111,14 +111,14 @@ def test_the_figures_are_scikit_learns_on_the_shifted_images(table: pd.DataFrame
     assert checked == 4 * 32
 
 
-def test_shifts_matter_to_the_toy(table: pd.DataFrame) -> None:
+def test_shifts_change_the_results_of_the_toy(table: pd.DataFrame) -> None:
     plain = table[(table["model"] == "plain") & (table["split"] == "test")]
     assert plain["auc"].nunique() > 10
     inverted = plain.loc[plain["shift"] == "inversion", "auc"].item()
     assert inverted == pytest.approx(1 - plain["auc"].iloc[0], abs=1e-9)
 
 
-def test_the_summary_is_a_plain_search(table: pd.DataFrame) -> None:
+def test_the_summary_is_that_of_a_plain_search(table: pd.DataFrame) -> None:
     found = summary(table, "plain", "val")
     rows = table[(table["model"] == "plain") & (table["split"] == "val")].to_dict("records")
     assert found["images"] == rows[0]["images"]
@@ -136,16 +136,16 @@ def test_the_summary_is_a_plain_search(table: pd.DataFrame) -> None:
     assert found["worst"]["strong"]["auc_shift"] == "inversion"
 
 
-def test_a_split_below_the_bound_is_taken_whole() -> None:
+def test_all_images_of_a_small_split_are_drawn() -> None:
     rows = some_rows()
-    assert draw(rows, 80, SEED).all()
+    assert draw_images(rows, 80, SEED).all()
 
 
 def test_the_draw_takes_whole_patients_and_keeps_the_shares_of_labels() -> None:
     rows = some_rows(600)
-    drawn = draw(rows, 100, SEED)
-    assert (draw(rows, 100, SEED) == drawn).all()
-    assert (draw(rows, 100, SEED + 1) != drawn).any()
+    drawn = draw_images(rows, 100, SEED)
+    assert (draw_images(rows, 100, SEED) == drawn).all()
+    assert (draw_images(rows, 100, SEED + 1) != drawn).any()
     patients = set(rows["patient_id"][drawn])
     assert (rows["patient_id"].isin(patients).to_numpy() == drawn).all()
     for split in ("val", "test"):
@@ -155,19 +155,19 @@ def test_the_draw_takes_whole_patients_and_keeps_the_shares_of_labels() -> None:
         assert share == pytest.approx(rows["label"][part].mean(), abs=0.02)
 
 
-def test_the_images_drawn_are_what_is_measured() -> None:
+def test_only_the_drawn_images_are_measured() -> None:
     rows = some_rows(200)
     images = some_images(rows)
-    drawn = draw(rows, 30, SEED)
-    some = measure(seen(rows, images, 30), POINTS)
-    alone = measure(seen(rows[drawn], images[drawn], 1000), POINTS)
+    drawn = draw_images(rows, 30, SEED)
+    some = measure(shift_and_run(rows, images, 30), POINTS)
+    alone = measure(shift_and_run(rows[drawn], images[drawn], 1000), POINTS)
     pd.testing.assert_frame_equal(some, alone)
 
 
-def test_the_pool_is_of_validation_images_and_their_milder_shifts() -> None:
+def test_the_pool_has_the_validation_images_and_their_milder_shifts() -> None:
     rows = some_rows()
     images = some_images(rows)
-    found = pool(seen(rows, images, 1000), "plain")
+    found = threshold_pool(shift_and_run(rows, images, 1000), "plain")
     part = (rows["split"] == "val").to_numpy()
     labels, ids = rows["label"].to_numpy()[part], rows["image_id"][part].tolist()
     versions = [images[part]]
@@ -179,14 +179,16 @@ def test_the_pool_is_of_validation_images_and_their_milder_shifts() -> None:
         np.concatenate([GRAPHS["plain"].run(xrays)[0] for xrays in versions])
     )
     assert found.labels.tolist() == labels.tolist() * 21
-    # Each image counts 1 in all.
+    # The weights of each image sum to 1.
     assert found.weights.reshape(21, -1).sum(axis=0) == pytest.approx(np.ones(part.sum()))
 
 
-def test_test_images_have_no_say_in_the_pool() -> None:
+def test_test_images_do_not_change_the_pool() -> None:
     rows = some_rows(200)
     images = some_images(rows)
     other = rows.assign(label=rows["label"].where(rows["split"] == "val", 1 - rows["label"]))
-    first, second = (pool(seen(table, images, 30), "plain") for table in (rows, other))
+    first, second = (
+        threshold_pool(shift_and_run(table, images, 30), "plain") for table in (rows, other)
+    )
     assert first.logits.tolist() == second.logits.tolist()
     assert first.labels.tolist() == second.labels.tolist()

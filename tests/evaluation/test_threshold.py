@@ -1,4 +1,4 @@
-"""Thresholds are the best by plain search, and the pool decides where clean images cannot."""
+"""The threshold is the best by plain search; the pool decides where unshifted images cannot."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pneumonia.core.config import load_params
 from pneumonia.core.errors import InputError
-from pneumonia.evaluation.threshold import Pool, choose_logit
+from pneumonia.evaluation.threshold import Pool, choose_logit, choose_operating_point
+from pneumonia.stats import calibration
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,9 +60,9 @@ def test_no_threshold_with_the_sensitivity_has_a_higher_specificity(images: Pool
         rates(images, t) for t in candidates(images) if rates(images, t)[0] >= float(x) - 1e-12
     ]
     assert found[0] >= float(x) - 1e-12
-    assert found[1] == pytest.approx(max(one[1] for one in enough), abs=1e-9)
+    assert found[1] == pytest.approx(max(pair[1] for pair in enough), abs=1e-9)
     # Of equals, the more sensitive.
-    same = [one[0] for one in enough if one[1] == pytest.approx(found[1], abs=1e-9)]
+    same = [pair[0] for pair in enough if pair[1] == pytest.approx(found[1], abs=1e-9)]
     assert found[0] == pytest.approx(max(same), abs=1e-9)
 
 
@@ -90,7 +91,7 @@ def test_a_weight_is_that_many_images_and_no_threshold_lies_on_an_image(
 
 @pytest.mark.parametrize("rule", ["youden", "sensitivity>=0.5", "cost 5:1"])
 @pytest.mark.parametrize(("low", "high"), [(-2.0, 1.0), (-8.0, -3.0), (40.0, 40.5)])
-def test_images_told_apart_get_the_middle_of_the_gap(rule: str, low: float, high: float) -> None:
+def test_separated_images_get_the_middle_of_the_gap(rule: str, low: float, high: float) -> None:
     found = choose_logit(rule, pool([0, 0, 1, 1], [low - 1, low, high, high + 6]))
     assert found == pytest.approx((low + high) / 2, abs=1e-9)
 
@@ -115,6 +116,32 @@ def test_errors_in_the_gap_decide_within_it() -> None:
 
 def test_one_logit_for_all_images_calls_all() -> None:
     assert choose_logit("youden", pool([0, 1, 1], [2, 2, 2])) == -np.inf
+
+
+def test_the_operating_point_has_calibration_threshold_and_heat_scale() -> None:
+    labels = np.array([0, 1, 1, 1])
+    maps = np.zeros((4, 2, 3), np.float32)
+    maps[:, 1, 2] = [100, 1, 2, 9]
+    logits = np.array([-1, 1, 2, 0.5], np.float32)
+    # The unshifted images alone would give a logit of -0.25; the gap of the pool is elsewhere.
+    pool = Pool(np.array([0, 1]), np.array([0.6, 1.0]), np.ones(2))
+    point = choose_operating_point(labels, logits, maps, pool, "youden", "platt")
+    assert point.map_scale == 2.0
+    assert (point.slope, point.intercept) == calibration.fit("platt", labels, logits)
+    assert point.probability(np.array([0.8])) == pytest.approx([point.threshold], abs=1e-12)
+    called = point.probability(logits) >= point.threshold
+    assert called.tolist() == [False, True, True, False]
+    assert choose_operating_point(labels, logits, 0 * maps, pool, "youden", "none").map_scale == 1.0
+
+
+def test_a_threshold_at_either_end_calls_all_images_or_none() -> None:
+    labels, logits = np.array([0, 1, 0, 1]), np.array([2.0, 1.0, -3.0, -4.0])
+    pool = Pool(labels, logits, np.ones(4))
+    for rule, threshold in (("sensitivity>=1", 0.0), ("cost 1:99", 1.0)):
+        point = choose_operating_point(
+            labels, logits, np.ones((4, 1, 1), np.float32), pool, rule, "none"
+        )
+        assert point.threshold == threshold
 
 
 def load_with(tmp_path: Path, line: str) -> str:
@@ -146,7 +173,7 @@ def test_rules_are_read(tmp_path: Path, rule: str) -> None:
         ("0.5", "valid string"),
     ],
 )
-def test_nonsense_gets_one_clear_line(tmp_path: Path, rule: str, message: str) -> None:
+def test_an_invalid_rule_is_one_clear_line(tmp_path: Path, rule: str, message: str) -> None:
     with pytest.raises(InputError) as error:
         load_with(tmp_path, f"threshold: {rule}")
     [line] = str(error.value).splitlines()

@@ -73,7 +73,7 @@ MUTANTS = (
         old="identity = with_augment(params, augment) | {",
         new="identity = {",
         why="the checkpoint belongs to its data, and that params matter, too, is forgotten",
-        first=("tests/models/test_checkpoint.py", "tests/models/test_twice.py"),
+        first=("tests/models/test_checkpoint.py", "tests/models/test_run_training.py"),
     ),
     Mutant(
         name="threshold-on-test",
@@ -136,12 +136,12 @@ MUTANTS = (
     Mutant(
         name="rollback-to-the-first",
         file="src/pneumonia/registry/champion.py",
-        old='make_champion(client, name, before[-1], "rollback")\n'
-        '    return f"version {before[-1]} of',
-        new='make_champion(client, name, before[0], "rollback")\n'
-        '    return f"version {before[0]} of',
+        old='make_champion(client, name, previous[-1], "rollback")\n'
+        '    return f"version {previous[-1]} of',
+        new='make_champion(client, name, previous[0], "rollback")\n'
+        '    return f"version {previous[0]} of',
         why="with two versions the first one is also the previous one",
-        first=("tests/registry/test_promotion.py", "tests/tracking/test_command.py"),
+        first=("tests/registry/test_promotion.py",),
     ),
     Mutant(
         name="margin-without-interval",

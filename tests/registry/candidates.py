@@ -1,6 +1,6 @@
 """Small candidates for the registry, and validation images that they rank well or badly.
 
-As a program it does what `register` does with the chosen model, for tests with two processes:
+As a program it registers a model as the stage `register` does, for tests with two processes:
 python -m tests.registry.candidates FOLDER NAME BARRIER
 """
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from pneumonia.core.config import load_params
+from pneumonia.core.files import hashes
 from pneumonia.evaluation import noninferiority
 from pneumonia.inference.operating_point import OperatingPoint
 from pneumonia.inference.predictor import Graph
@@ -32,8 +33,8 @@ from tests.pipeline.imports import ROOT
 
 SIZE = 32
 DIGEST = "d" * 64
-# With a process that may have died, s.
-PATIENCE = 60
+POINT = OperatingPoint(slope=1.0, intercept=1.0, threshold=0.5, map_scale=1.0)
+TIMEOUT = 60  # s, if the other process has died
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Images:
 
 
 def some_images(patients: int = 60, seed: int = 0) -> Images:
-    """Two images a patient; pneumonia is a bright spot in the middle, in noise."""
+    """Two images per patient; pneumonia is a bright spot in the middle, in noise."""
     rng = np.random.default_rng(seed)
     rows, images = [], []
     for split in ("train", "val", "test"):
@@ -64,13 +65,13 @@ def some_images(patients: int = 60, seed: int = 0) -> Images:
 def make_candidate(
     folder: Path, looks_at: int = 8, size: int = SIZE, digest: str = DIGEST
 ) -> registration.Candidate:
-    """A trained model's folder, with a graph that takes the mean of a square in the middle.
+    """Write the folder of a trained model whose logit is the mean of a square in the middle.
 
     Args:
         folder: to write.
-        looks_at: side of that square, px; 8 is the opacity's, of others AUC is lower.
-        size: side of the images that it is for, px.
-        digest: of the data that it says it was trained on.
+        looks_at: side of that square, px; 8 is that of the opacity, others have a lower AUC.
+        size: side of its images, px.
+        digest: of its training data.
     """
     folder.mkdir(parents=True)
     weights = np.zeros((1, size, size, 1), np.float32)
@@ -83,13 +84,19 @@ def make_candidate(
         "params": {"epochs": looks_at, "augment": {"gamma": 0.1}},
         "data_digest": digest,
         "image_size": size,
+        "sha256": hashes([folder / "graph.onnx", folder / "weights.weights.h5"]),
     }
     (folder / "training.json").write_text(json.dumps(record))
     (folder / "metrics.json").write_text(json.dumps({"best_epoch": 1, "best_val_auc": 0.5}))
     (folder / "history.csv").write_text("epoch,val_loss,val_auc\n1,0.5,0.75\n")
+    (folder / "intervals.csv").write_text("model,split,metric,value,low,high\n")
+    return read_candidate(folder)
+
+
+def read_candidate(folder: Path) -> registration.Candidate:
+    """What `make_candidate` wrote; its reports are an empty table, without a model card."""
     sha256 = Graph(folder / "graph.onnx").sha256
-    point = OperatingPoint(**_point())
-    return registration.Candidate("scratch", folder, sha256, point)
+    return registration.Candidate("scratch", folder, sha256, POINT, folder, folder)
 
 
 PARAMS = load_params(ROOT / "params.yaml")
@@ -104,12 +111,14 @@ def submit(
     failed_checks: Callable[[], list[str]] = list,
     **promotion_params: float,
 ) -> promotion.Decision:
-    """Register a candidate and give it its place, as `register` does; no check of it fails."""
+    """Register a candidate and decide on it, as the stage `register`; by default no check fails."""
     with connected(), runs.open_run(candidate.folder, images.table):
         version = registration.register(name, candidate)
         rule = PARAMS.register.promotion.model_copy(update=promotion_params)
         rows = images.table[images.table["split"] == "val"]
-        scored = noninferiority.score(Graph(candidate.graph), rows, images.images, PARAMS.evaluate)
+        scored = noninferiority.run_graph(
+            Graph(candidate.graph), rows, images.images, PARAMS.evaluate
+        )
         return promotion.decide(
             name,
             version,
@@ -122,12 +131,6 @@ def submit(
             rule,
             PARAMS.evaluate,
         )
-
-
-def _point() -> dict[str, Any]:
-    """Any operating point."""
-    names = OperatingPoint.__dataclass_fields__
-    return dict.fromkeys(names, 1.0) | {"threshold": 0.5}
 
 
 def _write_graph(path: Path, weights: NDArray[np.float32]) -> None:
@@ -152,10 +155,10 @@ def _write_graph(path: Path, weights: NDArray[np.float32]) -> None:
 
 
 def _meet(call: Any, place: Path, who: str, *arguments: Any, **keywords: Any) -> Any:
-    """Call a function when the other process is about to call it, too."""
+    """Call a function when the other process is also about to call it."""
     place.mkdir(exist_ok=True)
     (place / who).touch()
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + TIMEOUT
     while len(list(place.iterdir())) < 2:
         if time.monotonic() > until:
             sys.exit(f"the other process did not come to {place.name}")
@@ -164,16 +167,14 @@ def _meet(call: Any, place: Path, who: str, *arguments: Any, **keywords: Any) ->
 
 
 def main() -> None:
-    """Submit what lies in a folder; before the data and before the version, wait for the other."""
+    """Submit a folder; wait for the other process before logging data and before registering."""
     import mlflow
 
     folder, name, barrier = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     for call in ("log_input", "register_model"):
         meet = partial(_meet, getattr(mlflow, call), barrier / call, folder.parent.name)
         setattr(mlflow, call, meet)
-    sha256 = Graph(folder / "graph.onnx").sha256
-    candidate = registration.Candidate("scratch", folder, sha256, OperatingPoint(**_point()))
-    print(json.dumps(submit(candidate, name, some_images()).version))
+    print(json.dumps(submit(read_candidate(folder), name, some_images()).version))
 
 
 if __name__ == "__main__":

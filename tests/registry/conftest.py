@@ -1,4 +1,4 @@
-"""Each test has a store of its own; all share some validation images."""
+"""Each test has a new store; all share the validation images."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""One process at a time, on a database of its own: what becomes of a version, and by which rule."""
+"""The promotion rule and the history of champions; one process, each test with a new database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from pneumonia.core.errors import InputError
 from pneumonia.evaluation import noninferiority
 from pneumonia.inference.predictor import Graph
 from pneumonia.registry import champion, promotion
-from pneumonia.tracking import runs
 from tests.registry.candidates import DIGEST, Images, make_candidate, some_images, submit
 
 NAME = "pneumonia-chest-xray"
@@ -24,12 +23,12 @@ NAME = "pneumonia-chest-xray"
 def state(client: mlflow.MlflowClient, name: str = NAME) -> object:
     """All that the registry holds of a model."""
     model = client.get_registered_model(name)
-    found = client.search_model_versions(f"name = '{name}'")
-    tags = {one.version: dict(one.tags) for one in found}
+    versions = client.search_model_versions(f"name = '{name}'")
+    tags = {version.version: dict(version.tags) for version in versions}
     return tags, dict(model.aliases), dict(model.tags)
 
 
-def test_the_first_version_is_champion_and_says_where_it_comes_from(
+def test_the_first_version_is_champion_and_has_tags_on_its_origin(
     store: mlflow.MlflowClient, tmp_path: Path, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "heavy-hide")
@@ -140,7 +139,7 @@ def test_the_same_graph_in_other_code_is_not_worse_by_nothing(
     assert (decision.shifted.low, decision.shifted.high) == (0, 0)
 
 
-def test_a_model_that_was_taken_back_does_not_return_with_other_code(
+def test_a_model_that_was_rolled_back_does_not_return_with_other_code(
     store: mlflow.MlflowClient, tmp_path: Path, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit(make_candidate(tmp_path / "first"), NAME, images)
@@ -153,7 +152,7 @@ def test_a_model_that_was_taken_back_does_not_return_with_other_code(
     assert champion.champion(store, NAME) == "1"
 
 
-def test_a_champion_of_other_data_is_scored_anew_and_its_images_are_counted(
+def test_a_champion_of_other_data_is_scored_again_and_its_training_images_are_counted(
     store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     others = some_images(seed=1)
@@ -197,11 +196,11 @@ def test_a_champion_for_smaller_images_is_compared_and_one_for_larger_ones_stays
     submit(large, "large", images)
     decision = submit(make_candidate(tmp_path / "again"), "large", images, margin=0.5)
     assert decision.alias == "challenger"
-    assert "looks at images of 64 px, these have 32 px" in decision.reason
+    assert "takes images of 64 px, these have 32 px" in decision.reason
     assert "`make promote VERSION=2`" in decision.reason
 
 
-def test_a_champion_that_other_hands_registered_stays_if_it_cannot_be_compared(
+def test_a_champion_registered_outside_this_code_stays_if_it_cannot_be_compared(
     store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     store.create_registered_model(NAME)
@@ -210,11 +209,11 @@ def test_a_champion_that_other_hands_registered_stays_if_it_cannot_be_compared(
     decision = submit(make_candidate(tmp_path / "new"), NAME, images)
     assert decision.alias == "challenger"
     assert "version 1, the champion, has no graph that can be read" in decision.reason
-    assert [event.why for event in champion.history(store, NAME)] == ["found"]
+    assert [event.why for event in champion.history(store, NAME)] == ["external"]
 
 
 @pytest.mark.parametrize("deleted", ["alias", "version"])
-def test_without_a_champion_the_candidate_becomes_it(
+def test_without_a_champion_the_candidate_becomes_champion(
     store: mlflow.MlflowClient, tmp_path: Path, images: Images, deleted: str
 ) -> None:
     submit(make_candidate(tmp_path / "good"), NAME, images)
@@ -226,25 +225,25 @@ def test_without_a_champion_the_candidate_becomes_it(
     assert champion.champion(store, NAME) == "2"
 
 
-def test_promote_and_rollback_and_no_automatic_undoing(
+def test_promote_and_rollback_are_not_undone_by_the_rule(
     store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     worse, good = (make_candidate(tmp_path / str(side), side) for side in (2, 8))
     for candidate in (worse, good):
         submit(candidate, NAME, images)
     assert champion.champion(store, NAME) == "2"
-    told = champion.rollback(store, NAME)
-    assert told == f"version 1 of '{NAME}' is the champion again; before: 2"
-    # Its rule would make version 2 the champion at every repro.
+    message = champion.rollback(store, NAME)
+    assert message == f"version 1 of '{NAME}' is the champion again; before: 2"
+    # Otherwise the rule would make version 2 the champion at every repro.
     decision = submit(good, NAME, images)
     assert decision.alias == ""
     assert "`make promote VERSION=2`" in decision.reason
     assert champion.champion(store, NAME) == "1"
-    with pytest.raises(InputError, match=r"no champion before version 1: .*make promote VERSION=n"):
+    with pytest.raises(InputError, match=r"no champion before version 1; .*make promote VERSION=n"):
         champion.rollback(store, NAME)
     assert champion.promote(store, NAME, "2").endswith("is now the champion; before: 1")
-    assert champion.promote(store, NAME, "2").endswith("is the champion already")
-    with pytest.raises(InputError, match="no version 7; there are 1, 2"):
+    assert champion.promote(store, NAME, "2").endswith("is already the champion")
+    with pytest.raises(InputError, match="no version 7; existing versions: 1, 2"):
         champion.promote(store, NAME, "7")
     whys = [(event.version, event.why) for event in champion.history(store, NAME)]
     assert whys == [("1", "first"), ("2", "rule"), ("1", "rollback"), ("2", "promote")]
@@ -261,13 +260,15 @@ def test_promote_and_rollback_and_no_automatic_undoing(
         ("1f 2r 9b", "1 2 9"),
     ],
 )
-def test_a_rollback_takes_away_what_came_after(events: str, line: str) -> None:
-    whys = {"f": "found", "r": "rule", "b": "rollback", "p": "promote"}
-    told = [champion.Event(event[0], whys[event[1]], "", "") for event in events.split()]
-    assert champion.line_of_champions(told) == line.split()
+def test_a_rollback_removes_what_came_after(events: str, line: str) -> None:
+    whys = {"e": "external", "f": "first", "r": "rule", "b": "rollback", "p": "promote"}
+    message = [
+        champion.ChampionChange(event[0], whys[event[1]], "", "") for event in events.split()
+    ]
+    assert champion.rollback_stack(message) == line.split()
 
 
-def test_rollback_passes_over_deleted_versions_and_needs_a_champion(
+def test_rollback_skips_deleted_versions_and_needs_a_champion(
     store: mlflow.MlflowClient,
 ) -> None:
     with pytest.raises(InputError, match="make repro"):
@@ -279,11 +280,11 @@ def test_rollback_passes_over_deleted_versions_and_needs_a_champion(
     store.delete_model_version(NAME, "3")
     assert champion.rollback(store, NAME).startswith("version 2 ")
     store.delete_registered_model_alias(NAME, "champion")
-    with pytest.raises(InputError, match=r"no champion to .* was version 2: .*1, 2, 4"):
+    with pytest.raises(InputError, match=r"no champion to .* was version 2; .*1, 2, 4"):
         champion.rollback(store, NAME)
 
 
-def test_an_alias_set_by_other_hands_is_in_the_history(store: mlflow.MlflowClient) -> None:
+def test_an_alias_set_outside_this_code_is_in_the_history(store: mlflow.MlflowClient) -> None:
     store.create_registered_model(NAME)
     for _ in range(2):
         store.create_model_version(NAME, "somewhere")
@@ -292,37 +293,37 @@ def test_an_alias_set_by_other_hands_is_in_the_history(store: mlflow.MlflowClien
     assert champion.rollback(store, NAME).startswith("version 1 ")
 
 
-def test_a_champion_made_meanwhile_is_the_one_to_be_held_against(
+def test_a_champion_made_meanwhile_is_the_one_to_compare_with(
     store: mlflow.MlflowClient, tmp_path: Path, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     submit(make_candidate(tmp_path / "poor", 2), NAME, images)
     submit(make_candidate(tmp_path / "poorer", 32), NAME, images)
-    compared = noninferiority.differences
+    compare = noninferiority.compare_with_champion
 
     def while_another_promotes(*arguments: Any) -> Any:
         if champion.champion(store, NAME) == "1":
             champion.promote(store, NAME, "2")
-        return compared(*arguments)
+        return compare(*arguments)
 
-    monkeypatch.setattr(promotion, "differences", while_another_promotes)
+    monkeypatch.setattr(promotion, "compare_with_champion", while_another_promotes)
     decision = submit(make_candidate(tmp_path / "good"), NAME, images)
     assert (decision.against, decision.alias) == ("2", "champion")
-    assert champion.line_of_champions(champion.history(store, NAME)) == ["1", "2", "3"]
+    assert champion.rollback_stack(champion.history(store, NAME)) == ["1", "2", "3"]
 
 
-def test_a_champion_that_never_rests_ends_in_one_line(
+def test_a_champion_that_changes_again_and_again_ends_in_one_line(
     store: mlflow.MlflowClient, tmp_path: Path, images: Images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for side in (2, 32):
         submit(make_candidate(tmp_path / str(side), side), NAME, images)
 
-    same = (noninferiority.Difference(1, 1, 1, 0.5, 0.5, 0.0, 0.0, 0.0),) * 2
+    same = (noninferiority.AucDifference(1, 1, 1, 0.5, 0.5, 0.0, 0.0, 0.0),) * 2
 
-    def restless(*_: Any) -> Any:
+    def keep_changing(*_: Any) -> Any:
         champion.promote(store, NAME, "2" if champion.champion(store, NAME) == "1" else "1")
         return same
 
-    monkeypatch.setattr(promotion, "differences", restless)
+    monkeypatch.setattr(promotion, "compare_with_champion", keep_changing)
     with pytest.raises(InputError, match="the champion changed 5 times meanwhile; run this again"):
         submit(make_candidate(tmp_path / "good"), NAME, images)
 
@@ -341,34 +342,16 @@ def test_other_test_labels_decide_nothing(
     assert found[:2] == found[2:]
 
 
-def test_a_row_that_another_process_inserts_meanwhile_is_written_at_the_second_attempt() -> None:
-    written: list[tuple[str, ...]] = []
-
-    def insert(*row: str) -> None:
-        written.append(row)
-        if len(written) == 1:
-            raise mlflow.MlflowException("(psycopg.errors.UniqueViolation) duplicate key value")
-
-    runs.write(insert, "name", "1", "promotion.against", "none")
-    assert written == [("name", "1", "promotion.against", "none")] * 2
-
-    def refuse(*_: str) -> None:
-        raise mlflow.MlflowException("the disk is full")
-
-    with pytest.raises(mlflow.MlflowException, match="the disk is full"):
-        runs.write(refuse, "name")
-
-
-def test_the_sentence_has_it_all(
+def test_the_sentence_is_one_line_with_the_reason(
     store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     submit(make_candidate(tmp_path / "good"), NAME, images)
-    told = promotion.sentence(NAME, submit(make_candidate(tmp_path / "worse", 2), NAME, images))
+    message = promotion.sentence(NAME, submit(make_candidate(tmp_path / "worse", 2), NAME, images))
     start = (
         f"version 2 of '{NAME}', challenger: AUC not shown to be not worse than that of version 1"
     )
-    assert told.startswith(start)
-    assert "\n" not in told
+    assert message.startswith(start)
+    assert "\n" not in message
 
 
 def damage(store: mlflow.MlflowClient, version: str) -> None:
@@ -381,7 +364,7 @@ def damage(store: mlflow.MlflowClient, version: str) -> None:
     graph.write_bytes(content)
 
 
-def test_a_model_that_the_store_has_damaged_is_registered_anew(
+def test_a_model_that_is_damaged_in_the_store_is_registered_again(
     store: mlflow.MlflowClient, tmp_path: Path, images: Images, capsys: pytest.CaptureFixture[str]
 ) -> None:
     candidate = make_candidate(tmp_path / "first")

@@ -1,4 +1,4 @@
-"""Checks that keep a version from being champion: of its heat maps, and of its behaviour."""
+"""Failed checks of heat maps or behaviour keep a version from being champion."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ NAME = "pneumonia-chest-xray"
 CLAUSES = ["turned by 2 degrees 0.700, not >= 0.85", "AUC 0.500, not >= 0.75"]
 
 
-def not_to_be_asked() -> list[str]:
-    raise AssertionError("the checks take seconds, and their outcome does not matter here")
+def must_not_be_called() -> list[str]:
+    raise AssertionError("the checks take seconds, and their result does not matter here")
 
 
-def test_behaviour_is_asked_only_where_it_is_required_and_matters(
+def test_behaviour_is_checked_only_if_it_is_required_and_matters(
     store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     good, worse = (make_candidate(tmp_path / str(side), side) for side in (8, 2))
-    ask: Any = {"failed_checks": not_to_be_asked}
-    assert submit(good, NAME, images, **ask).alias == "champion"
-    # The champion already, and one that is challenger whatever the checks say.
-    assert submit(good, NAME, images, **ask, require_behaviour=True).alias == ""
-    assert submit(worse, NAME, images, **ask, require_behaviour=True).alias == "challenger"
+    unused: Any = {"failed_checks": must_not_be_called}
+    assert submit(good, NAME, images, **unused).alias == "champion"
+    # A version that is already the champion, and one that is challenger in any case.
+    assert submit(good, NAME, images, **unused, require_behaviour=True).alias == ""
+    assert submit(worse, NAME, images, **unused, require_behaviour=True).alias == "challenger"
 
 
-def test_where_behaviour_is_required_a_version_whose_checks_hold_becomes_champion(
+def test_a_version_that_passes_the_required_checks_becomes_champion(
     store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     submit(make_candidate(tmp_path / "poor", 2), NAME, images)
@@ -38,7 +38,7 @@ def test_where_behaviour_is_required_a_version_whose_checks_hold_becomes_champio
     assert "checks" not in decision.reason
 
 
-def test_where_behaviour_is_required_failed_checks_keep_a_better_version_from_being_champion(
+def test_failed_required_checks_keep_a_better_version_from_being_champion(
     store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     submit(make_candidate(tmp_path / "poor", 2), NAME, images)
@@ -47,23 +47,23 @@ def test_where_behaviour_is_required_failed_checks_keep_a_better_version_from_be
     decision = submit(good, NAME, images, **fails, require_behaviour=True)
     assert decision.alias == "challenger"
     assert decision.failed_checks == tuple(CLAUSES)
-    # Why it would have been champion, what kept it from that, and how to do it all the same.
+    # Why it would have been champion, what prevented that, and how to override it.
     assert decision.reason.startswith("AUC not worse than that of version 1")
     assert decision.reason.endswith(
         "; but it fails 2 of the checks of its behaviour (turned by 2 degrees 0.700, not >= 0.85; "
-        "AUC 0.500, not >= 0.75): look into it, or `make promote VERSION=2`"
+        "AUC 0.500, not >= 0.75); `make promote VERSION=2` overrides"
     )
     assert champion.champion(store, NAME) == "1"
     version = store.get_model_version_by_alias(NAME, "challenger")
     assert version.tags["promotion.reason"] == decision.reason
     logged = mlflow.artifacts.load_dict(f"runs:/{version.run_id}/promotion.json")
     assert logged["failed_checks"] == CLAUSES
-    # By hand as ever.
+    # Manual promotion is possible.
     champion.promote(store, NAME, "2")
     assert champion.champion(store, NAME) == "2"
 
 
-def test_the_requirement_taken_back_lets_the_rule_alone_decide(
+def test_without_the_requirement_the_rule_alone_decides(
     store: mlflow.MlflowClient, tmp_path: Path, images: Images
 ) -> None:
     good = make_candidate(tmp_path / "good")
@@ -85,8 +85,8 @@ def test_a_version_whose_maps_failed_their_check_is_challenger_at_best(
     decision = submit(first, NAME, images, failed_maps=why)
     assert decision.alias == "challenger"
     assert decision.reason == (
-        f"there was no champion; but its heat maps failed their check ({why}): "
-        "look into it, or `make promote VERSION=1`"
+        f"there was no champion; but its heat maps failed their check ({why}); "
+        "`make promote VERSION=1` overrides"
     )
     assert champion.champion(store, NAME) is None
     # Nor a better version than the champion.

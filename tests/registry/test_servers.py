@@ -1,4 +1,4 @@
-"""Real servers: two processes at once, a server that goes away at any of the writes."""
+"""Real MLflow servers: two processes at once, and a server that stops at any of the writes."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from tests.tracking.servers import Proxy
 from tests.tracking.stores import use
 
 
-def places(client: mlflow.MlflowClient, name: str) -> tuple[list[str], dict[str, str]]:
-    """The versions that there are, and the aliases."""
+def versions_and_aliases(
+    client: mlflow.MlflowClient, name: str
+) -> tuple[list[str], dict[str, str]]:
+    """The existing versions, and the aliases."""
     aliases = client.get_registered_model(name).aliases
     by_alias = {alias: str(version) for alias, version in aliases.items()}
     return champion.versions(client, name), by_alias
 
 
 def at_once(server: str, name: str, folders: list[Path], barrier: Path) -> list[str]:
-    """Submit a candidate in a process each; each writes when both have found nothing there."""
+    """Submit each candidate in a process of its own; both write after both found nothing."""
     barrier.mkdir()
     processes = [
         subprocess.Popen(
@@ -55,8 +57,8 @@ def test_two_processes_register_the_same_model_once(
         make_candidate(folder)
     versions = at_once(server, name, folders, tmp_path / "barrier")
     assert versions == ["1", "1"]
-    assert places(client, name) == (["1"], {"champion": "1"})
-    assert champion.line_of_champions(champion.history(client, name)) == ["1"]
+    assert versions_and_aliases(client, name) == (["1"], {"champion": "1"})
+    assert champion.rollback_stack(champion.history(client, name)) == ["1"]
 
 
 def test_two_processes_with_two_models_leave_the_better_one_champion(
@@ -67,12 +69,12 @@ def test_two_processes_with_two_models_leave_the_better_one_champion(
     for folder, side in zip(folders, (8, 32), strict=True):
         make_candidate(folder, side)
     good, poor = at_once(server, name, folders, tmp_path / "barrier")
-    assert places(client, name)[0] == ["1", "2", "3"]
+    assert versions_and_aliases(client, name)[0] == ["1", "2", "3"]
     assert champion.champion(client, name) == good
     assert client.get_model_version(name, poor).tags["promotion.decision"] == "challenger"
 
 
-# What is written, in this order, and whether the server has done it when it goes.
+# The writes in order, and whether the server carries them out before it stops.
 WRITES = [
     ("POST /api/2.0/mlflow/runs/log-inputs", False),
     ("POST /api/2.0/mlflow/logged-models", True),
@@ -96,7 +98,7 @@ def proxy(on_sqlite: str) -> Iterator[tuple[Proxy, str]]:
         yield proxy, address
 
 
-# One of them by default; all take minutes.
+# One of them by default; all of them take minutes.
 EVERY = [
     pytest.param(*write, marks=[] if number == 6 else [pytest.mark.slow])
     for number, write in enumerate(WRITES)
@@ -104,7 +106,7 @@ EVERY = [
 
 
 @pytest.mark.parametrize(("write", "done"), EVERY)
-def test_a_server_that_goes_away_says_so_and_repeating_heals(
+def test_after_a_server_stopped_running_again_completes_the_registration(
     proxy: tuple[Proxy, str], name: str, tmp_path: Path, images: Images, write: str, done: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -112,29 +114,33 @@ def test_a_server_that_goes_away_says_so_and_repeating_heals(
     candidate = make_candidate(tmp_path / "model")
     with use(address, monkeypatch) as client:
         passing.falls = (write, done)
-        with pytest.raises(InputError, match="run the same command again when the store answers") as caught:
+        with pytest.raises(
+            InputError, match="run the same command again when the store answers"
+        ) as caught:
             submit(candidate, name, images)
         assert passing.fell
         assert len(str(caught.value).splitlines()) == 1
         passing.restore()
         submit(candidate, name, images)
-        assert places(client, name) == (["1"], {"champion": "1"})
+        assert versions_and_aliases(client, name) == (["1"], {"champion": "1"})
         version = client.get_model_version(name, "1")
         assert version.tags["promotion.decision"] == "champion"
         assert version.tags["graph_sha256"] == candidate.graph_sha256
-        assert champion.line_of_champions(champion.history(client, name)) == ["1"]
+        assert champion.rollback_stack(champion.history(client, name)) == ["1"]
         assert champion.history(client, name)[0].version == "1"
         run = client.get_run(version.run_id)
-        assert {one.path for one in client.list_artifacts(run.info.run_id)} >= {"promotion.json"}
+        assert {artifact.path for artifact in client.list_artifacts(run.info.run_id)} >= {
+            "promotion.json"
+        }
         logged = client.search_logged_models([run.info.experiment_id])
-        assert [one.status for one in logged].count("READY") == 1
+        assert [model.status for model in logged].count("READY") == 1
 
 
-def test_the_commands_say_that_the_store_does_not_answer(tmp_path: Path) -> None:
-    ran = registry_command("rollback", "http://127.0.0.1:9")
+def test_the_commands_say_that_the_store_does_not_respond(tmp_path: Path) -> None:
+    ran = run_verb("rollback", "http://127.0.0.1:9")
     assert ran.returncode == 1
     [line] = ran.stderr.splitlines()
-    assert line.startswith("registry: MLFLOW_TRACKING_URI: http://127.0.0.1:9: ")
+    assert line.startswith("rollback: MLFLOW_TRACKING_URI: http://127.0.0.1:9: ")
 
 
 @pytest.mark.slow
@@ -145,26 +151,24 @@ def test_the_commands_work_on_a_server(
     for side in (2, 8):
         submit(make_candidate(tmp_path / str(side), side), model, images)
     first, second = champion.versions(client, model)
-    assert registry_command("rollback", server).stdout == (
+    assert run_verb("rollback", server).stdout == (
         f"version {first} of '{model}' is the champion again; before: {second}\n"
     )
-    ran = registry_command("promote", server, second)
+    ran = run_verb("promote", server, second)
     assert ran.stdout == f"version {second} of '{model}' is now the champion; before: {first}\n"
-    told = registry_command("history", server).stdout.splitlines()
-    assert [line.split()[2:4] for line in told] == [
+    lines = run_verb("history", server).stdout.splitlines()
+    assert [line.split()[2:4] for line in lines] == [
         [first, "first"], [second, "rule"], [first, "rollback"], [second, "promote"],
     ]  # fmt: skip
     client.delete_registered_model_alias(model, "champion")
-    ran = registry_command("rollback", server)
+    ran = run_verb("rollback", server)
     assert ran.returncode == 1
     assert "name one with `make promote VERSION=n`" in ran.stderr
 
 
-def registry_command(
-    command: str, server: str, *arguments: str
-) -> subprocess.CompletedProcess[str]:
+def run_verb(verb: str, server: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pneumonia.registry.champion", command, *arguments],
+        [sys.executable, "-m", "pneumonia", verb, *arguments],
         cwd=ROOT, capture_output=True, text=True, check=False,
         env=clean_environment() | {
             "PYTHONPATH": f"{ROOT}/src", "MLFLOW_TRACKING_URI": server,

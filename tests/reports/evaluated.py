@@ -1,4 +1,4 @@
-"""A small evaluation as `evaluate` leaves it in its folders, and HTML taken apart."""
+"""The files of a small evaluation, and a parser for pages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pneumonia.datasets.manifest import ManifestRow, image_path, read_manifest, 
 from pneumonia.evaluation import evaluate, robustness
 from pneumonia.evaluation.evaluate import write_files
 from pneumonia.evaluation.shifts import SHIFTS
-from pneumonia.evaluation.subgroups import attributes
+from pneumonia.evaluation.subgroups import image_attributes
 from pneumonia.images.decoding import encode_png
 from pneumonia.reports.results import Results, read_results
 from tests.pipeline.imports import ROOT
@@ -33,7 +33,7 @@ def evaluated(root: Path, source: str = "phantom") -> Results:
     write_manifest(images, [_row(number, images) for number in range(210)])
     table = read_manifest(images)
     rows = table[table["split"].isin(evaluate.SPLITS)]
-    kinds = attributes(rows, table[table["split"] == "train"], set())
+    attributes = image_attributes(rows, table[table["split"] == "train"], set())
     block = params()
     labels = rows["label"].to_numpy()
     maps = np.ones((len(rows), 2, 2), np.float32)
@@ -47,17 +47,22 @@ def evaluated(root: Path, source: str = "phantom") -> Results:
         name: np.stack([plain, *(plain + rng.normal(0, 1, len(plain)) for _ in conditions)])
         for name, plain in logits.items()
     }
-    seen = robustness.ShiftedLogits(rows, [("none", "none"), *conditions], shifted)
+    shifted_logits = robustness.ShiftedLogits(rows, [("none", "none"), *conditions], shifted)
     found = {
         name: evaluate.evaluate_model(
-            name, (logits[name], maps), "0" * 64, rows, kinds, robustness.pool(seen, name), block
+            name,
+            (logits[name], maps),
+            rows,
+            attributes,
+            robustness.threshold_pool(shifted_logits, name),
+            block,
         )
         for name in logits
     }
     points = {name: one.point for name, one in found.items()}
-    shifts = robustness.measure(seen, points)
+    shifts = robustness.measure(shifted_logits, points)
     folder.mkdir()
-    compared = evaluate.compare(found["scratch"], found["transfer"], block)
+    compared = evaluate.compare_models(found["scratch"], found["transfer"], block)
     write_files(folder, found, shifts, compared, PROBES)
     card = {"better": "transfer", "models": {name: asdict(one) for name, one in points.items()}}
     (folder / "operating_point.json").write_text(json.dumps(card))
@@ -72,7 +77,7 @@ def params() -> EvaluateParams:
 
 
 def _row(number: int, images: Path) -> ManifestRow:
-    """An image of its own grey; two images a patient, seven of which are 3 of train, 2 val, 2 test."""
+    """An image of one grey; two images per patient; of 7 patients 3 train, 2 val and 2 test."""
     patient, subtype = number // 2, SUBTYPES[number // 2 % 3]
     name = f"{number:016x}"
     image_path(images, name).write_bytes(encode_png(np.full((SIZE, SIZE), 20 + number, np.uint8)))
@@ -98,12 +103,12 @@ def _write_models(models: Path) -> None:
 
 @dataclass
 class Page(HTMLParser):
-    """What is on a page.
+    """The content of a page.
 
     Attributes:
         headings: id by text, in order.
         tables: by the heading above, its rows of cells.
-        images: by the heading above, source and caption of each picture in the gallery.
+        images: by the heading above, source and caption of each thumbnail.
         tags: every tag with its attributes.
         text: all of it.
     """
@@ -133,6 +138,7 @@ class Page(HTMLParser):
             self._open.append(tag)
 
     def handle_data(self, data: str) -> None:
+        data = data.replace("\xa0", " ")
         self._piece += data
         self.text += data
 
@@ -143,13 +149,13 @@ class Page(HTMLParser):
             assert self._piece not in self.headings
             self.headings[self._piece] = self._id
         if tag in ("td", "th"):
-            self.tables[self._heading][-1].append(self._piece.replace("\xa0", " "))
+            self.tables[self._heading][-1].append(self._piece)
         if tag == "figcaption" and "ul" in self._open:
             self.images.setdefault(self._heading, []).append((self._source, self._piece))
 
 
 def read_page(path: Path) -> Page:
-    """Take a page apart."""
+    """Parse a page."""
     page = Page()
     page.feed(path.read_text(encoding="utf-8"))
     page.close()

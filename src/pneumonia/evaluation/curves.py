@@ -1,4 +1,4 @@
-"""Curves of one model on one split, in few rows, with 95 % bands by the bootstrap of patients."""
+"""Curves of one model on one split: small tables with 95 % bands by the bootstrap of patients."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pneumonia.stats.bootstrap import bootstrap, bound_without_exception
 
 FALSE_POSITIVE_RATES = np.arange(101) / 100
 RECALLS = np.arange(1, 101) / 100
-PREFERENCES = np.arange(1, 100, 2) / 100  # threshold probabilities of the decision curve
+DECISION_THRESHOLDS = np.arange(1, 100, 2) / 100
 SCORE_BINS = 20
 
 
 def curves(
     predictions: pd.DataFrame, threshold: float, resamples: int, seed: int
 ) -> dict[str, pd.DataFrame]:
-    """All curves.
+    """Compute all curves.
 
     Args:
         predictions: of one model and split, both classes, with label, patient_id, logit and
@@ -28,16 +28,16 @@ def curves(
         resamples, seed: of the bootstrap.
 
     Returns:
-        by name; `low` and `high` are pointwise:
+        tables by name; `low` and `high` are pointwise:
 
-        - roc: fpr, tpr, low, high. The highest sensitivity at a false positive rate of at most fpr.
-        - precision_recall: recall, precision, low, high. At the first threshold with that recall.
-        - reliability: see there.
+        - roc: fpr, tpr, low, high; the highest sensitivity at a false positive rate of at most fpr.
+        - precision_recall: recall, precision, low, high; at the highest threshold with that recall.
+        - reliability: see `reliability`.
         - decision: threshold, net_benefit, low, high, treat_all, treat_none (Vickers & Elkin 2006,
           Medical Decision Making 26:565): TP / N - FP / N * t / (1 - t), where an image is called
-          pneumonia at a probability of t or more. Per image, at the split's prevalence.
-        - scores: probability (middle of a bin), normal, pneumonia (images).
-        - confusion: actual, predicted; a row an image, NORMAL or PNEUMONIA.
+          pneumonia at a probability of t or more. Per image, at the prevalence of the split.
+        - scores: probability (middle of a bin), normal, pneumonia (numbers of images).
+        - confusion: actual, predicted; one row per image, NORMAL or PNEUMONIA.
     """
     labels = predictions["label"].to_numpy()
     probability = predictions["probability"].to_numpy()
@@ -54,18 +54,21 @@ def curves(
 
     drawn = bootstrap(statistic, labels, patients, resamples, seed)
     bands = {name: np.nanpercentile(values, [2.5, 97.5], axis=0) for name, values in drawn.items()}
-    found = {name: v[0] for name, v in statistic(np.ones((1, len(labels)))).items()}
-    prevalence, odds = labels.mean(), PREFERENCES / (1 - PREFERENCES)
+    estimates = statistic(np.ones((1, len(labels))))
+    prevalence, odds = labels.mean(), DECISION_THRESHOLDS / (1 - DECISION_THRESHOLDS)
+
+    def with_band(name: str, x: str, grid: NDArray[np.float64], y: str) -> pd.DataFrame:
+        low, high = bands[name]
+        return pd.DataFrame({x: grid, y: estimates[name][0], "low": low, "high": high})
+
     return {
-        "roc": _banded({"fpr": FALSE_POSITIVE_RATES, "tpr": found["roc"]}, bands["roc"]),
-        "precision_recall": _banded(
-            {"recall": RECALLS, "precision": found["precision_recall"]}, bands["precision_recall"]
-        ),
+        "roc": with_band("roc", "fpr", FALSE_POSITIVE_RATES, "tpr"),
+        "precision_recall": with_band("precision_recall", "recall", RECALLS, "precision"),
         "reliability": reliability(predictions, resamples, seed),
-        "decision": _banded(
-            {"threshold": PREFERENCES, "net_benefit": found["decision"]}, bands["decision"]
-        ).assign(treat_all=prevalence - (1 - prevalence) * odds, treat_none=0.0),
-        "scores": _scores(labels, probability),
+        "decision": with_band("decision", "threshold", DECISION_THRESHOLDS, "net_benefit").assign(
+            treat_all=prevalence - (1 - prevalence) * odds, treat_none=0.0
+        ),
+        "scores": _histogram(labels, probability),
         "confusion": pd.DataFrame(
             {
                 "actual": np.array(LABELS)[labels],
@@ -76,11 +79,11 @@ def curves(
 
 
 def reliability(predictions: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
-    """Observed against predicted, in the bins of `calibration.bins`; arguments as `curves`.
+    """Compare predicted with observed frequencies in `calibration.bins`; arguments as for `curves`.
 
     Returns:
-        bin, images, probability (mean), observed (share of pneumonia), low, high. A bin of one class
-        is of one class in every resample; it gets the limit of `bound_without_exception`.
+        bin, images, probability (mean), observed (share of pneumonia), low, high. A bin with one
+        class has one class in every resample, so it gets the limit of `bound_without_exception`.
     """
     labels = predictions["label"].to_numpy()
     grouped = predictions.groupby(calibration.bins(predictions["probability"].to_numpy()))
@@ -88,7 +91,7 @@ def reliability(predictions: pd.DataFrame, resamples: int, seed: int) -> pd.Data
 
     def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         images, ill = weights @ member, weights @ (member * labels[:, None])
-        # A resample may lack a bin.
+        # A bin may be empty in a resample.
         return {"observed": np.divide(ill, images, np.full_like(images, np.nan), where=images > 0)}
 
     patients = predictions["patient_id"].to_numpy(dtype=str)
@@ -115,41 +118,38 @@ def ranked_curves(
 
     Args:
         labels: (N,), 0 or 1.
-        ranking: (N,), higher for 1; images of one value are called together.
+        ranking: (N,), higher for 1; no threshold separates images of equal values.
         weights: (B, N), each row with images of both classes.
 
     Returns:
         (B, 101), (B, 100), each 0 to 1.
     """
     order = np.argsort(-ranking, kind="stable")
-    # The last image of each group of ties; before the first no image is called.
+    # Last image of each group of ties; the padding in front is the threshold above all images.
     ends = np.flatnonzero(np.diff(ranking[order], append=-np.inf))
-    counted = weights[:, order]
-    hits = np.pad((counted * (labels[order] == 1)).cumsum(axis=1)[:, ends], ((0, 0), (1, 0)))
-    alarms = np.pad((counted * (labels[order] == 0)).cumsum(axis=1)[:, ends], ((0, 0), (1, 0)))
+    ordered = weights[:, order]
+    hits = np.pad((ordered * (labels[order] == 1)).cumsum(axis=1)[:, ends], ((0, 0), (1, 0)))
+    alarms = np.pad((ordered * (labels[order] == 0)).cumsum(axis=1)[:, ends], ((0, 0), (1, 0)))
     fpr, recall = alarms / alarms[:, -1:], hits / hits[:, -1:]
     precision = hits / np.maximum(hits + alarms, 1e-300)
     row = np.arange(len(weights))
     tprs = [recall[row, (fpr <= rate + 1e-9).sum(axis=1) - 1] for rate in FALSE_POSITIVE_RATES]
-    precisions = [precision[row, (recall < aim - 1e-9).sum(axis=1)] for aim in RECALLS]
+    precisions = [precision[row, (recall < wanted - 1e-9).sum(axis=1)] for wanted in RECALLS]
     return np.stack(tprs, axis=1), np.stack(precisions, axis=1)
 
 
 def net_benefit(
     labels: NDArray[np.int64], probability: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Net benefit at `PREFERENCES`, (B, 50); `weights` (B, N), the rest (N,)."""
-    called = probability[:, None] >= PREFERENCES
+    """Net benefit at `DECISION_THRESHOLDS`, (B, 50); `weights` (B, N), the others (N,)."""
+    called = probability[:, None] >= DECISION_THRESHOLDS
     hits, alarms = (weights @ (called & (labels == label)[:, None]) for label in (1, 0))
-    return (hits - alarms * PREFERENCES / (1 - PREFERENCES)) / weights.sum(axis=1, keepdims=True)
+    costs = alarms * DECISION_THRESHOLDS / (1 - DECISION_THRESHOLDS)
+    return (hits - costs) / weights.sum(axis=1, keepdims=True)
 
 
-def _scores(labels: NDArray[np.int64], probability: NDArray[np.float64]) -> pd.DataFrame:
+def _histogram(labels: NDArray[np.int64], probability: NDArray[np.float64]) -> pd.DataFrame:
     edges = np.arange(SCORE_BINS + 1) / SCORE_BINS
     counts = [np.histogram(probability[labels == label], edges)[0] for label in (0, 1)]
     middles = (2 * np.arange(SCORE_BINS) + 1) / (2 * SCORE_BINS)
     return pd.DataFrame({"probability": middles, "normal": counts[0], "pneumonia": counts[1]})
-
-
-def _banded(columns: dict[str, NDArray[np.float64]], band: NDArray[np.float64]) -> pd.DataFrame:
-    return pd.DataFrame({**columns, "low": band[0], "high": band[1]})

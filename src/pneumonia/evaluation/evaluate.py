@@ -1,8 +1,7 @@
-"""Which model is the better one: a rule on validation figures alone.
+"""Score both models on validation and test images, choose the better one, write all tables.
 
-Score the exported graphs: predictions, operating points, metrics with intervals, the choice.
-
-The files of `evaluate`, but for the pictures and the page.
+Operating point and choice depend on validation images alone; the test images only report. Called by
+stages/evaluate.py, which also makes the shifted images (`robustness`).
 """
 
 from __future__ import annotations
@@ -21,55 +20,32 @@ from pneumonia.core.errors import InputError
 from pneumonia.core.files import write_json
 from pneumonia.evaluation import robustness, subgroups
 from pneumonia.evaluation.curves import curves, reliability
-from pneumonia.evaluation.threshold import Pool, fix_operating_point
+from pneumonia.evaluation.threshold import Pool, choose_operating_point
 from pneumonia.inference.operating_point import OperatingPoint
 from pneumonia.stats import paired
 from pneumonia.stats.calibration import sigmoid
 from pneumonia.stats.delong import auc_interval
 from pneumonia.stats.metrics import CALIBRATION, Interval, Metrics, intervals, score
-from pneumonia.stats.paired import Comparison, contenders
-
-
-def choose_model(validation: dict[str, Metrics]) -> str:
-    """The model that ranks best under shift; of equals the one with the lower Brier score.
-
-    The plain validation AUC does not decide. It saturates: on the Kermany children every good model
-    reaches .994 to .998 on held-out images while the official test swings between .95 and .98, so
-    that its order of models is chance. The mean over the shifts of `evaluation.shifts` still tells
-    them apart, on the same validation images.
-
-    Args:
-        validation: by model: `shifted_auc`, the mean validation AUC under shift, and `brier`, the
-            Brier score on the unshifted images.
-    """
-    return max(sorted(validation), key=lambda name: _merit(validation[name]))
-
-
-def _merit(metrics: Metrics) -> tuple[float, float]:
-    return metrics["shifted_auc"], -metrics["brier"]
-
 
 SPLITS = ("val", "test")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One model's figures.
+    """The results of one model.
 
     Attributes:
-        predictions: a row a validation or test image: image_id, patient_id, split, label, model,
-            logit, probability.
-        point: fixed on validation.
+        predictions: one row per validation or test image: image_id, patient_id, split, label,
+            model, logit, probability.
+        point: chosen on validation.
         metrics: by split, see `metrics.score_resamples`.
         intervals: 95 %, by split and metric, by the bootstrap of patients; and `auc_delong`.
-        uncalibrated: by split, brier, ece, calibration_slope and calibration_intercept of the
-            plain sigmoid of the logit.
+        uncalibrated: by split, the metrics `CALIBRATION` of the plain sigmoid of the logit.
         subgroups: of both splits, `subgroups.subgroups` with a column split in front.
-        errors: of the test images, see `subgroups.errors`.
+        errors: of the test images, see `subgroups.error_rates`.
         confident_errors: of the test images, see `subgroups.confident_errors`.
         curves: of the test images, by name, see `curves.curves`; `reliability_uncalibrated` is of
             the plain sigmoid of the logit.
-        graph_sha256: of the graph that was scored.
     """
 
     predictions: pd.DataFrame
@@ -81,165 +57,120 @@ class Evaluation:
     errors: pd.DataFrame
     confident_errors: pd.DataFrame
     curves: dict[str, pd.DataFrame]
-    graph_sha256: str
 
 
 def evaluate_model(
     name: str,
     outputs: tuple[NDArray[np.float32], NDArray[np.float32]],
-    graph_sha256: str,
     rows: pd.DataFrame,
-    kinds: pd.DataFrame,
+    attributes: pd.DataFrame,
     pool: Pool,
     params: EvaluateParams,
 ) -> Evaluation:
-    """Score what one exported graph answers to the validation and the test images.
+    """Compute all results of one model from its outputs for the validation and test images.
 
     Args:
         name: of the model.
         outputs: logits, (N,), and maps, (N, h, w).
-        graph_sha256: of the graph.
         rows: of the manifest, N images, of the splits in `SPLITS`.
-        kinds: `subgroups.attributes` of those rows.
-        pool: validation images to choose the threshold on, from `robustness.pool`.
-        params: rule of the threshold, calibration, bootstrap and seed.
+        attributes: `subgroups.image_attributes` of those rows.
+        pool: from `robustness.threshold_pool`.
+        params: threshold rule, calibration, bootstrap and seed.
     """
     logits, maps = outputs
     is_val = (rows["split"] == "val").to_numpy()
     labels = rows["label"].to_numpy()
-    point = fix_operating_point(
+    point = choose_operating_point(
         labels[is_val], logits[is_val], maps[is_val], pool, params.threshold, params.calibration
     )
     predictions = rows[["image_id", "patient_id", "split", "label"]].assign(
         model=name, logit=logits, probability=point.probability(logits)
     )
-    again = params.bootstrap, params.seed
-    metrics, bounds, plain, grouped = {}, {}, {}, []
+    resampling = params.bootstrap, params.seed
+    metrics, bounds, uncalibrated, tables = {}, {}, {}, []
     for split in SPLITS:
         part = predictions[predictions["split"] == split]
-        columns = part["label"].to_numpy(), part["probability"].to_numpy()
-        ranking = part["logit"].to_numpy()
-        patients = part["patient_id"].to_numpy(dtype=str)
-        metrics[split] = score(*columns, point.threshold, ranking=ranking)
-        bounds[split] = intervals(*columns, point.threshold, patients, *again, ranking)
-        bounds[split]["auc_delong"] = auc_interval(columns[0], ranking, patients)
-        uncalibrated = score(columns[0], sigmoid(ranking.astype(np.float64)), 0.5)
-        plain[split] = {metric: uncalibrated[metric] for metric in CALIBRATION}
-        table = subgroups.subgroups(part, kinds.loc[part.index], point.threshold, *again)
-        grouped.append(table.assign(split=split)[["split", *table.columns]])
+        label, probability = part["label"].to_numpy(), part["probability"].to_numpy()
+        logit, patients = part["logit"].to_numpy(), part["patient_id"].to_numpy(dtype=str)
+        metrics[split] = score(label, probability, point.threshold, ranking=logit)
+        bounds[split] = intervals(label, probability, point.threshold, patients, *resampling, logit)
+        bounds[split]["auc_delong"] = auc_interval(label, logit, patients)
+        plain = score(label, sigmoid(logit.astype(np.float64)), 0.5)
+        uncalibrated[split] = {metric: plain[metric] for metric in CALIBRATION}
+        table = subgroups.subgroups(part, attributes.loc[part.index], point.threshold, *resampling)
+        tables.append(table.assign(split=split)[["split", *table.columns]])
     test = predictions[predictions["split"] == "test"]
-    of_test = kinds.loc[test.index]
-    drawn = curves(test, point.threshold, *again)
-    untouched = test.assign(probability=sigmoid(test["logit"].to_numpy(dtype=np.float64)))
-    drawn["reliability_uncalibrated"] = reliability(untouched, *again)
+    test_attributes = attributes.loc[test.index]
+    test_curves = curves(test, point.threshold, *resampling)
+    plain_test = test.assign(probability=sigmoid(test["logit"].to_numpy(dtype=np.float64)))
+    test_curves["reliability_uncalibrated"] = reliability(plain_test, *resampling)
     return Evaluation(
         predictions=predictions,
         point=point,
         metrics=metrics,
         intervals=bounds,
-        uncalibrated=plain,
-        subgroups=pd.concat(grouped, ignore_index=True),
-        errors=subgroups.errors(test, of_test, point.threshold, *again),
+        uncalibrated=uncalibrated,
+        subgroups=pd.concat(tables, ignore_index=True),
+        errors=subgroups.error_rates(test, test_attributes, point.threshold, *resampling),
         confident_errors=subgroups.confident_errors(
-            test, rows.loc[test.index], of_test, point.threshold
+            test, rows.loc[test.index], test_attributes, point.threshold
         ),
-        curves=drawn,
-        graph_sha256=graph_sha256,
+        curves=test_curves,
     )
 
 
-def compare(
+def compare_models(
     first: Evaluation, second: Evaluation, params: EvaluateParams
 ) -> dict[str, paired.Comparison]:
-    """The two models on the images of each split."""
+    """Compare two models on the images of each split."""
     thresholds = first.point.threshold, second.point.threshold
-    return {
-        split: paired.compare(
-            first.predictions[first.predictions["split"] == split],
-            second.predictions[second.predictions["split"] == split],
-            thresholds,
-            params.bootstrap,
-            params.seed,
+    comparisons = {}
+    for split in SPLITS:
+        one, other = (
+            evaluation.predictions[evaluation.predictions["split"] == split]
+            for evaluation in (first, second)
         )
-        for split in SPLITS
-    }
+        comparisons[split] = paired.compare(one, other, thresholds, params.bootstrap, params.seed)
+    return comparisons
 
 
-def better(evaluations: dict[str, Evaluation], shifts: pd.DataFrame) -> str:
-    """The better model by validation figures; the test split has no say.
+def choose_better(evaluations: dict[str, Evaluation], shifts: pd.DataFrame) -> str:
+    """Choose the model with the higher mean validation AUC under shift, then the lower Brier score.
+
+    The AUC of unshifted validation images does not decide. It saturates: on the Kermany children
+    every good model reaches .994 to .998 on held-out images, while the official test set varies
+    between .95 and .98, so the order of models would be chance. The mean over the shifts still
+    separates the models, on the same validation images.
 
     Args:
-        evaluations: by model.
+        evaluations: by model. The Brier score is that of unshifted validation images.
         shifts: of the same models, from `robustness.measure`.
     """
-    return choose_model(
-        {
-            name: {
-                "shifted_auc": robustness.summary(shifts, name, "val")["mean"]["auc"],
-                "brier": found.metrics["val"]["brier"],
-            }
-            for name, found in evaluations.items()
-        }
-    )
 
+    def rank(name: str) -> tuple[float, float]:
+        auc = robustness.summary(shifts, name, "val")["mean"]["auc"]
+        return auc, -evaluations[name].metrics["val"]["brier"]
 
-def as_metrics(evaluations: dict[str, Evaluation], shifts: pd.DataFrame) -> dict[str, Any]:
-    """For metrics.json: by model, split and metric; intervals as `auc_low`, `auc_high`.
-
-    Under `uncalibrated`, what it was before calibration; under `robustness`, what
-    `robustness.summary` gives. The predictive values at other prevalences are in intervals.csv.
-    """
-    return {
-        name: {
-            split: {
-                metric: value
-                for metric, value in found.metrics[split].items()
-                if "_at_" not in metric
-            }
-            | {
-                f"{metric}_{side}": value
-                for metric, pair in found.intervals[split].items()
-                for side, value in zip(("low", "high"), pair, strict=True)
-                if "_at_" not in metric
-            }
-            | {"uncalibrated": found.uncalibrated[split]}
-            | {"robustness": robustness.summary(shifts, name, split)}
-            for split in SPLITS
-        }
-        for name, found in evaluations.items()
-    }
-
-
-def as_table(evaluations: dict[str, Evaluation]) -> pd.DataFrame:
-    """Every metric in a row: model, split, metric, value, low, high; auc_delong by DeLong."""
-    return pd.DataFrame(
-        [
-            (name, split, metric, found.metrics[split][metric.removesuffix("_delong")], *pair)
-            for name, found in evaluations.items()
-            for split in SPLITS
-            for metric, pair in found.intervals[split].items()
-        ],
-        columns=["model", "split", "metric", "value", "low", "high"],
-    )
+    return max(sorted(evaluations), key=rank)
 
 
 def read_audit(path: Path) -> dict[str, Any]:
-    """What the audit, audit.json of `visualize`, says that models are held against.
+    """Read what the evaluation uses of audit.json, which `visualize` wrote.
 
     Returns:
-        `probes`: by name, auc, low, high; `near_duplicates`: set of the images' files that it lists.
+        `probes`: by name, auc, low, high; `near_duplicates`: set of the files of all listed pairs.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such file.
     """
     try:
         audit = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; `dvc repro visualize` writes it") from None
-    listed = audit["near_duplicates"]["listed"]
+    pairs = audit["near_duplicates"]["listed"]
     return {
         "probes": audit["probes"],
-        "near_duplicates": {file for pair in listed for file in pair["files"]},
+        "near_duplicates": {file for pair in pairs for file in pair["files"]},
     }
 
 
@@ -247,47 +178,76 @@ def write_files(
     folder: Path,
     evaluations: dict[str, Evaluation],
     shifts: pd.DataFrame,
-    comparisons: dict[str, Comparison],
+    comparisons: dict[str, paired.Comparison],
     probes: dict[str, dict[str, float]],
 ) -> None:
-    """Write tables and metrics.
+    """Write the CSV tables, metrics.json and comparison.json.
 
     Args:
-        folder: where to.
+        folder: where to write.
         evaluations: by model.
         shifts: from `robustness.measure`.
-        comparisons: by split, from `evaluate.compare`.
+        comparisons: by split, from `compare_models`.
         probes: from `read_audit`.
     """
-    aucs = {name: found.intervals["test"]["auc"] for name, found in evaluations.items()}
+    aucs = {name: evaluation.intervals["test"]["auc"] for name, evaluation in evaluations.items()}
     tables = {
-        "predictions": _stacked({name: found.predictions for name, found in evaluations.items()}),
         "robustness": shifts,
-        "intervals": as_table(evaluations),
-        "contenders": contenders(comparisons["test"], aucs, probes),
-        "subgroups": _stacked({name: found.subgroups for name, found in evaluations.items()}),
-        "errors": _stacked({name: found.errors for name, found in evaluations.items()}),
-        "confident_errors": _stacked(
-            {name: found.confident_errors for name, found in evaluations.items()}
-        ),
+        "intervals": _intervals_table(evaluations),
+        "contenders": paired.contenders(comparisons["test"], aucs, probes),
     }
+    for title in ("predictions", "subgroups", "errors", "confident_errors"):
+        parts = {name: getattr(evaluation, title) for name, evaluation in evaluations.items()}
+        tables[title] = pd.concat(
+            [
+                part if "model" in part else part.assign(model=name)[["model", *part.columns]]
+                for name, part in parts.items()
+            ],
+            ignore_index=True,
+        )
+    for name, evaluation in evaluations.items():
+        tables |= {f"curves/{curve}_{name}": part for curve, part in evaluation.curves.items()}
     (folder / "curves").mkdir()
-    for name, found in evaluations.items():
-        tables |= {f"curves/{curve}_{name}": table for curve, table in found.curves.items()}
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-    write_json(folder / "metrics.json", as_metrics(evaluations, shifts))
+    write_json(folder / "metrics.json", _metrics_by_split(evaluations, shifts))
     write_json(
-        folder / "comparison.json", {split: one.as_dict() for split, one in comparisons.items()}
+        folder / "comparison.json",
+        {split: comparison.as_dict() for split, comparison in comparisons.items()},
     )
 
 
-def _stacked(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Under each other, with a column model in front where it is missing."""
-    return pd.concat(
+def _metrics_by_split(
+    evaluations: dict[str, Evaluation], shifts: pd.DataFrame
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """By model, split and metric; interval bounds as `auc_low` and `auc_high`.
+
+    Under `uncalibrated` the metrics before calibration; under `robustness` `robustness.summary`.
+    The predictive values at other prevalences are only in intervals.csv.
+    """
+    content: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, evaluation in evaluations.items():
+        content[name] = {}
+        for split in SPLITS:
+            values = dict(evaluation.metrics[split])
+            for metric, (low, high) in evaluation.intervals[split].items():
+                values |= {f"{metric}_low": low, f"{metric}_high": high}
+            content[name][split] = {
+                **{metric: value for metric, value in values.items() if "_at_" not in metric},
+                "uncalibrated": evaluation.uncalibrated[split],
+                "robustness": robustness.summary(shifts, name, split),
+            }
+    return content
+
+
+def _intervals_table(evaluations: dict[str, Evaluation]) -> pd.DataFrame:
+    """One row per metric: model, split, metric, value, low, high."""
+    return pd.DataFrame(
         [
-            table if "model" in table else table.assign(model=name)[["model", *table.columns]]
-            for name, table in tables.items()
+            (name, split, metric, evaluation.metrics[split][metric.removesuffix("_delong")], *pair)
+            for name, evaluation in evaluations.items()
+            for split in SPLITS
+            for metric, pair in evaluation.intervals[split].items()
         ],
-        ignore_index=True,
+        columns=["model", "split", "metric", "value", "low", "high"],
     )

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,8 +93,8 @@ def run_graph(
 
 def write_logits(path: Path, logits: dict[str, ValidationLogits]) -> None:
     """Write the logits of each model to one .npz file; equal logits give equal bytes."""
-    arrays = {
-        f"{model}.{name}": np.asarray(value)
+    arrays: dict[str, Any] = {
+        f"{model}.{name}": value
         for model, of_model in logits.items()
         for name, value in vars(of_model).items()
     }

@@ -1,9 +1,9 @@
-"""The registered model's aliases `champion` and `challenger`, and who was champion when.
+"""The aliases `champion` and `challenger` of the registered model, and the history of champions.
 
-The alias is the truth. Every change of champion is also written down, as a tag of the registered
-model: `champion.<UTC time>` with version, why and who. MLflow has no locks and no transactions over
-two calls, so the alias is set first; a history that lacks the present champion (the process died in
-between, or somebody set the alias in MLflow's UI) is completed when it is next read.
+The alias decides which version is the champion. Each change is also recorded as a tag of the
+registered model: `champion.<UTC time>` with version, reason and user. MLflow has neither locks nor
+transactions, so the alias is set first. A change that the history lacks is added when the champion
+is next read: the process died in between, or somebody set the alias in MLflow's web page.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pneumonia.core.errors import InputError
-from pneumonia.tracking.runs import write
+from pneumonia.tracking.store import retry_on_conflict
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,19 +25,18 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
-EVENT = "champion."
-MISSING = "RESOURCE_DOES_NOT_EXIST"
+CHANGE_TAG = "champion."
 
 
 @dataclass(frozen=True)
-class Event:
+class ChampionChange:
     """A change of champion.
 
     Attributes:
-        version: the champion from then on.
-        why: "rule" (the paired test), "first" (there was no champion), "promote" or "rollback"
-            (somebody asked for it), "found" (the alias was set by other hands).
-        who: the user's name on the machine that did it; "" where it has none.
+        version: the new champion.
+        why: "rule" (it passed the promotion rule), "first" (there was no champion), "promote" or
+            "rollback" (the commands), "external" (the alias was set outside this code).
+        who: name of the user on that machine; "" without one.
         when: UTC, ISO 8601.
     """
 
@@ -48,106 +47,105 @@ class Event:
 
 
 def champion(client: MlflowClient, name: str) -> str | None:
-    """The version that is champion; None without one, or where its version was deleted.
+    """The version that is champion; None if there is none, or if its version was deleted.
 
-    Completes the history, and takes `challenger` away from a version that is the champion.
+    Completes the history, and removes the alias `challenger` from the champion.
     """
     model = _model(client, name)
-    # Over HTTP aliases hold text, in a database numbers.
+    # Aliases are text over HTTP, numbers in a database.
     version = str(model.aliases.get(CHAMPION)) if model else ""
     if model is None or version not in versions(client, name):
         return None
-    events = _events(model)
-    if not events or events[-1].version != version:
-        _record(client, name, version, "found")
+    changes = _changes(model)
+    if not changes or changes[-1].version != version:
+        _record(client, name, version, "external")
     if str(model.aliases.get(CHALLENGER)) == version:
         client.delete_registered_model_alias(name, CHALLENGER)
     return version
 
 
 def make_champion(client: MlflowClient, name: str, version: str, why: str) -> None:
-    """Give the alias to a version, and write that down; `why` as in `Event`."""
-    write(client.set_registered_model_alias, name, CHAMPION, version)
+    """Set the alias to a version, and record the change; `why` as in `ChampionChange`."""
+    retry_on_conflict(client.set_registered_model_alias, name, CHAMPION, version)
     _record(client, name, version, why)
     model = _model(client, name)
     if model is not None and str(model.aliases.get(CHALLENGER)) == version:
         client.delete_registered_model_alias(name, CHALLENGER)
 
 
-def history(client: MlflowClient, name: str) -> list[Event]:
-    """All changes of champion, the earliest first; [] without such a model."""
+def history(client: MlflowClient, name: str) -> list[ChampionChange]:
+    """All changes of champion, the earliest first; [] if there is no such model."""
     model = _model(client, name)
-    return _events(model) if model else []
+    return _changes(model) if model else []
 
 
 def versions(client: MlflowClient, name: str) -> list[str]:
-    """The versions that are there, the first one first."""
-    found = client.search_model_versions(f"name = '{name}'")
-    return sorted((str(one.version) for one in found), key=int)
+    """The existing versions in order."""
+    registered = client.search_model_versions(f"name = '{name}'")
+    return sorted((str(version.version) for version in registered), key=int)
 
 
-def line_of_champions(events: list[Event]) -> list[str]:
-    """Which versions a rollback goes back through, the present champion last.
+def rollback_stack(changes: list[ChampionChange]) -> list[str]:
+    """The versions that rollbacks return to, the last one first; the present champion is last.
 
-    A rollback takes away what came after the version it went to, so two of them in a row go two
-    versions back.
+    A rollback removes what came after the version that it returned to, so two rollbacks in a row go
+    two versions back.
     """
-    line: list[str] = []
-    for event in events:
-        if event.why == "rollback" and event.version in line:
-            line = line[: len(line) - line[::-1].index(event.version)]
-        elif not line or line[-1] != event.version:
-            line.append(event.version)
-    return line
+    stack: list[str] = []
+    for change in changes:
+        if change.why == "rollback" and change.version in stack:
+            stack = stack[: len(stack) - stack[::-1].index(change.version)]
+        elif not stack or stack[-1] != change.version:
+            stack.append(change.version)
+    return stack
 
 
 def promote(client: MlflowClient, name: str, version: str) -> str:
-    """Make a version the champion because somebody says so; what happened, in a sentence.
+    """Make a version the champion, whatever the rule says; return a sentence on what was done.
 
     Raises:
-        InputError: no such version; it names those that there are.
+        InputError: no such version; the message lists the existing ones.
     """
-    known = versions(client, name)
-    if version not in known:
-        there = f"there are {', '.join(known)}" if known else "`make repro` registers the first"
-        raise InputError(f"'{name}' has no version {version}; {there}")
-    before = champion(client, name)
-    if before == version:
-        return f"version {version} of '{name}' is the {CHAMPION} already"
+    existing = versions(client, name)
+    if version not in existing:
+        raise InputError(f"'{name}' has no version {version}; {_listed(existing)}")
+    previous = champion(client, name)
+    if previous == version:
+        return f"version {version} of '{name}' is already the {CHAMPION}"
     make_champion(client, name, version, "promote")
-    return f"version {version} of '{name}' is now the {CHAMPION}; before: {before or 'none'}"
+    return f"version {version} of '{name}' is now the {CHAMPION}; before: {previous or 'none'}"
 
 
 def rollback(client: MlflowClient, name: str) -> str:
-    """Make the champion before this one the champion again; what happened, in a sentence.
+    """Make the previous champion champion again; return a sentence on what was done.
 
-    Versions that were deleted meanwhile are passed over.
+    Deleted versions are skipped.
 
     Raises:
-        InputError: no champion now, or none before it; it says what to do.
+        InputError: there is no champion, or no previous one; the message says what to do.
     """
-    present, known = champion(client, name), versions(client, name)
-    there = f"versions are {', '.join(known)}" if known else "`make repro` registers the first"
-    line = [version for version in line_of_champions(history(client, name)) if version in known]
+    present, existing = champion(client, name), versions(client, name)
+    stack = [version for version in rollback_stack(history(client, name)) if version in existing]
+    remedy = f"choose one with `make promote VERSION=n` ({_listed(existing)})"
     if present is None:
-        last = f"; the last one that is still there was version {line[-1]}" if line else ""
-        raise InputError(
-            f"'{name}' has no {CHAMPION} to go back from{last}: "
-            f"name one with `make promote VERSION=n` ({there})"
-        )
-    before = [version for version in line if version != present]
-    if not before:
-        raise InputError(
-            f"'{name}' had no {CHAMPION} before version {present}: "
-            f"name one with `make promote VERSION=n` ({there})"
-        )
-    make_champion(client, name, before[-1], "rollback")
-    return f"version {before[-1]} of '{name}' is the {CHAMPION} again; before: {present}"
+        last = f"; the last existing one was version {stack[-1]}" if stack else ""
+        raise InputError(f"'{name}' has no {CHAMPION} to roll back from{last}; {remedy}")
+    previous = [version for version in stack if version != present]
+    if not previous:
+        raise InputError(f"'{name}' had no {CHAMPION} before version {present}; {remedy}")
+    make_champion(client, name, previous[-1], "rollback")
+    return f"version {previous[-1]} of '{name}' is the {CHAMPION} again; before: {present}"
 
 
 def is_missing(error: Exception) -> bool:
-    """Whether MLflow says that what was asked for is not there."""
-    return getattr(error, "error_code", "") == MISSING
+    """Whether an exception of MLflow means that the requested object does not exist."""
+    return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
+
+
+def _listed(existing: list[str]) -> str:
+    if not existing:
+        return "`make repro` registers the first version"
+    return f"existing versions: {', '.join(existing)}"
 
 
 def _model(client: MlflowClient, name: str) -> RegisteredModel | None:
@@ -161,17 +159,17 @@ def _model(client: MlflowClient, name: str) -> RegisteredModel | None:
         raise
 
 
-def _events(model: RegisteredModel) -> list[Event]:
-    told = sorted(key for key in model.tags if key.startswith(EVENT))
-    return [Event(**json.loads(model.tags[key])) for key in told]
+def _changes(model: RegisteredModel) -> list[ChampionChange]:
+    keys = sorted(key for key in model.tags if key.startswith(CHANGE_TAG))
+    return [ChampionChange(**json.loads(model.tags[key])) for key in keys]
 
 
 def _record(client: MlflowClient, name: str, version: str, why: str) -> None:
     now = datetime.now(UTC).isoformat(timespec="microseconds")
-    event = Event(version, why, _user(), now)
-    # Of keys that are times, two processes never take the same; MLflow allows no "+" in one.
-    key = EVENT + now.replace("+00:00", "Z")
-    client.set_registered_model_tag(name, key, json.dumps(asdict(event)))
+    change = ChampionChange(version, why, _user(), now)
+    # The time makes the key unique among processes; MLflow allows no "+" in it.
+    key = CHANGE_TAG + now.replace("+00:00", "Z")
+    client.set_registered_model_tag(name, key, json.dumps(asdict(change)))
 
 
 def _user() -> str:

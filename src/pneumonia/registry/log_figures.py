@@ -1,7 +1,7 @@
 """Log what evaluate, gradcam_report and register wrote to the MLflow run of each training.
 
-A run belongs to a training. If a model is evaluated again under another rule, its run has the latest
-figures, and MLflow keeps the former ones as earlier points of the same metrics.
+If a trained model is evaluated again under another rule, its run gets the new figures, and MLflow
+keeps the old ones as earlier points of the same metrics.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pneumonia.tracking.runs import flatten
 
 
 def log_evaluation(folder: Path, model: str, point: OperatingPoint) -> None:
-    """Add the figures of `evaluate` to the open run: test_auc, test_auc_low, val_brier, ...
+    """Log the results of `evaluate` to the open run: test_auc, test_auc_low, val_brier, ...
 
     Validation under shift: val_shift_mean_auc, val_shift_mild_worst_auc, ... Operating point:
     threshold, calibration_slope, calibration_intercept.
@@ -31,13 +31,13 @@ def log_evaluation(folder: Path, model: str, point: OperatingPoint) -> None:
 
     values: dict[str, float] = {}
     table = pd.read_csv(folder / "intervals.csv", float_precision="round_trip")
-    for row in table[table["model"] == model].itertuples():
-        metric = f"{row.split}_{row.metric}"
-        # The value of auc_delong is that of auc; only its interval is another.
-        if row.metric != "auc_delong":
-            values[metric] = float(row.value)
-        values |= {f"{metric}_low": float(row.low), f"{metric}_high": float(row.high)}
-    # `val_auc` is the training's own series by epoch, from the same images; it stays one series.
+    for row in table[table["model"] == model].to_dict("records"):
+        metric = f"{row['split']}_{row['metric']}"
+        # auc_delong is another interval of the same auc.
+        if row["metric"] != "auc_delong":
+            values[metric] = row["value"]
+        values |= {f"{metric}_low": row["low"], f"{metric}_high": row["high"]}
+    # The training already logged `val_auc` by epoch, from the same images.
     values.pop("val_auc", None)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     robustness = metrics[model]["val"]["robustness"]
@@ -55,11 +55,11 @@ def log_evaluation(folder: Path, model: str, point: OperatingPoint) -> None:
 
 
 def log_explanations(figures: dict[str, Any], folder: Path) -> None:
-    """Add the figures of `gradcam_report` to the open run: gradcam_energy_inside, ...
+    """Log the results of `gradcam_report` to the open run: gradcam_energy_inside, ...
 
     Args:
-        figures: of the model, nested or not. Only numbers are logged as metrics.
-        folder: that `gradcam_report` wrote; its files go along.
+        figures: of the model, perhaps nested; only numbers are logged as metrics.
+        folder: that `gradcam_report` wrote; its files are logged as artifacts.
     """
     import mlflow
 
@@ -73,7 +73,7 @@ def log_explanations(figures: dict[str, Any], folder: Path) -> None:
 
 
 def log_reports(folder: Path) -> None:
-    """Add the pages, figures and the model card that `register` wrote to the open run."""
+    """Log the pages, figures and the model card of `register` to the open run."""
     import mlflow
 
     mlflow.log_artifacts(str(folder), "register")

@@ -1,17 +1,17 @@
 """Decide by rule which version is the champion, on validation images.
 
-The rule: a new version is compared with the present champion on the present validation images. It
-becomes `champion` if it is shown to be not worse (`evaluation.noninferiority`), else `challenger`.
+The rule: a new version is compared with the champion on the current validation images. It becomes
+`champion` if it is shown to be not worse (`evaluation.noninferiority`), otherwise `challenger`.
 
-The champion's graph is always run again: its stored figures may come from other images. If the data
-was split differently then, some of these images were in its training set and it looks better than
-it is. This can only keep it champion, and the decision gives their number. A champion for smaller
-images gets the images reduced, as its served model would reduce them. A champion for larger images
-would get blurred ones, so it is not compared and stays.
+The champion's graph is always run again, because its stored figures may come from other images. If
+the data was split differently then, the champion was trained on some of these images and looks
+better than it is. This can only keep it champion; the decision states the number of such images. If
+the champion takes smaller images, they are reduced as by its served model. If it takes larger ones,
+enlarged images would be blurred, so there is no comparison and it stays champion.
 
 A version whose heat maps failed their check becomes `challenger` at best, also the first version.
-The same holds for a version that fails a check of its behaviour (`evaluation.behaviour`), where
-`register.promotion.require_behaviour` asks for these checks.
+The same holds for a version that fails a check of its behaviour (`evaluation.behaviour`), if
+`register.promotion.require_behaviour` is true.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -29,45 +30,50 @@ from numpy.typing import NDArray
 
 from pneumonia.core.config import EvaluateParams, PromotionParams
 from pneumonia.core.errors import InputError
-from pneumonia.evaluation.noninferiority import Difference, Scored, differences, not_worse
+from pneumonia.evaluation.noninferiority import (
+    AucDifference,
+    ValidationLogits,
+    compare_with_champion,
+    not_worse,
+)
 from pneumonia.inference.predictor import Graph
 from pneumonia.registry import champion
-from pneumonia.tracking.runs import write
+from pneumonia.tracking.store import retry_on_conflict
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-# Where a version's run keeps the ids of its training images.
+# Artifact of the run of a version: the ids of its training images.
 TRAINING_IDS = "data/training_image_ids.txt"
 ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What became of a version.
+    """The outcome of the rule for a version.
 
     Attributes:
         version: the candidate.
-        against: the champion that it was held against; "" without one.
-        alias: what it is now: "champion" or "challenger", or "" if it was left as it was.
-        reason: one clause.
         margin, level: of the rule.
-        unshifted, shifted: the two comparisons; None where there was none.
-        trained_on: how many of the validation images the champion was trained on; None where its
-            run does not say.
-        same_data: whether the champion was trained on the present data; None without a champion.
-        failed_checks: of its behaviour, each in a clause, where they kept it from being champion.
+        alias: the new one, "champion" or "challenger"; "" if nothing was changed.
+        reason: one clause.
+        against: the champion that it was compared with; "" without one.
+        unshifted, shifted: the two comparisons; None without a comparison.
+        trained_on: how many of the validation images the champion was trained on; None if its run
+            does not say.
+        same_data: whether the champion was trained on the current data; None without a comparison.
+        failed_checks: of its behaviour, one clause each, if they kept it from being champion.
     """
 
     version: str
-    against: str
-    alias: str
-    reason: str
     margin: float
     level: float
-    unshifted: Difference | None = None
-    shifted: Difference | None = None
+    alias: str
+    reason: str
+    against: str = ""
+    unshifted: AucDifference | None = None
+    shifted: AucDifference | None = None
     trained_on: int | None = None
     same_data: bool | None = None
     failed_checks: tuple[str, ...] = ()
@@ -76,7 +82,7 @@ class Decision:
 def decide(
     name: str,
     version: str,
-    candidate: Scored,
+    candidate: ValidationLogits,
     table: pd.DataFrame,
     images: NDArray[np.uint8],
     data_digest: str,
@@ -85,167 +91,167 @@ def decide(
     rule: PromotionParams,
     params: EvaluateParams,
 ) -> Decision:
-    """Give a registered version its place, from within its open run.
+    """Make a registered version champion or challenger; its run must be open.
 
-    The decision goes to the run, as promotion.json, and to the version's tags, then the alias is
-    set. A version that was champion before keeps the place that it has: a better one came after it,
-    or somebody took it back. Where another process makes a champion meanwhile, the version is held
-    against that one.
+    The decision is logged to the run as promotion.json and set as tags of the version, then the
+    alias is set. A version that was champion before is left as it is: a better one came after it,
+    or somebody rolled it back. If another process changes the champion meanwhile, the rule is
+    applied again with the new champion.
 
     Args:
         name: of the registered model.
         version: of the candidate.
-        candidate: what it answered to the validation images.
-        table: the manifest; of it, validation decides and train is noted down.
+        candidate: its logits for the validation images.
+        table: the manifest. The rule uses validation; the ids of the training images are logged.
         images: uint8, (N, S, S, 1), of its validation rows.
         data_digest: of that data.
         failed_maps: why the heat maps of the version failed their check; "" if they passed.
-        failed_checks: gives the failed checks of the version's behaviour. It takes seconds, so it is
-            called only if the rule requires it.
+        failed_checks: returns the failed checks of the version's behaviour. It takes seconds, so it
+            is called only if the result matters.
         rule: the block `register.promotion`.
-        params: which images are shifted how.
+        params: number and seed of the shifted images.
 
     Raises:
-        InputError: the champion changed again and again.
+        InputError: the champion changed `ATTEMPTS` times.
     """
     import mlflow
 
     client = mlflow.MlflowClient()
-    training = "".join(f"{one}\n" for one in table["image_id"][table["split"] == "train"])
-    mlflow.log_text(training, TRAINING_IDS)
+    training = table["image_id"][table["split"] == "train"]
+    mlflow.log_text("".join(f"{image_id}\n" for image_id in training), TRAINING_IDS)
     rows = table[table["split"] == "val"]
     for _ in range(ATTEMPTS):
         present = champion.champion(client, name)
-        decision = _decide(
+        decision = _apply_rule(
             client, name, version, present, candidate, rows, images, data_digest, rule, params
         )
         if decision.alias == champion.CHAMPION and failed_maps:
-            decision = _held_back(decision, f"its heat maps failed their check ({failed_maps})")
+            decision = _hold_back(decision, f"its heat maps failed their check ({failed_maps})")
         if decision.alias == champion.CHAMPION and rule.require_behaviour:
             failed = failed_checks()
             if failed:
                 why = f"it fails {len(failed)} of the checks of its behaviour ({'; '.join(failed)})"
-                decision = replace(_held_back(decision, why), failed_checks=tuple(failed))
+                decision = replace(_hold_back(decision, why), failed_checks=tuple(failed))
         if champion.champion(client, name) == present:
-            _settle(client, name, decision)
+            _carry_out(client, name, decision)
             return decision
     raise InputError(f"'{name}': the champion changed {ATTEMPTS} times meanwhile; run this again")
 
 
 def sentence(name: str, decision: Decision) -> str:
     """A decision in one line."""
-    left = f"version {decision.version} of '{name}'"
-    return f"{left}, {decision.alias or 'no alias'}: {decision.reason}"
+    alias = decision.alias or "alias not changed"
+    return f"version {decision.version} of '{name}', {alias}: {decision.reason}"
 
 
-def _decide(
+def _apply_rule(
     client: MlflowClient,
     name: str,
     version: str,
     present: str | None,
-    candidate: Scored,
+    candidate: ValidationLogits,
     rows: pd.DataFrame,
     images: NDArray[np.uint8],
     data_digest: str,
     rule: PromotionParams,
     params: EvaluateParams,
 ) -> Decision:
+    decided = partial(Decision, version, rule.margin, rule.level)
     if present is None:
-        reason = "there was no champion"
-        return Decision(version, "", champion.CHAMPION, reason, rule.margin, rule.level)
+        return decided(champion.CHAMPION, "there was no champion")
     if present == version:
-        return Decision(version, "", "", "it is the champion already", rule.margin, rule.level)
+        return decided("", "it is already the champion")
     if _was_champion(client, name, version, present):
-        reason = f"it was champion before; `make promote VERSION={version}` makes it that again"
-        return Decision(version, present, "", reason, rule.margin, rule.level)
-    challenger = champion.CHALLENGER
-    other, seen, digest = _fetch(client, name, present)
+        reason = f"it was champion before; `make promote VERSION={version}` makes it champion again"
+        return decided("", reason, present)
+    graph, training_ids, champion_digest = _fetch(client, name, present)
     size = images.shape[1]
-    if other is None or other.size > size:
-        reason = f"version {present}, the champion, " + (
+    if graph is None or graph.size > size:
+        problem = (
             "has no graph that can be read"
-            if other is None
-            else f"looks at images of {other.size} px, these have {size} px"
+            if graph is None
+            else f"takes images of {graph.size} px, these have {size} px"
         )
-        reason += f"; compare by other means, then `make promote VERSION={version}`"
-        return Decision(version, present, challenger, reason, rule.margin, rule.level)
-    found = differences(candidate, other, rows, images, params, rule.level)
-    good = not_worse(found, rule)
-    reason = (
-        f"AUC {'not worse' if good else 'not shown to be not worse'} than that of version "
-        f"{present} by more than {rule.margin:g}: difference "
-        + " and ".join(
-            f"{one.difference:+.4f} [{one.low:+.4f}, {one.high:+.4f}] {what}"
-            for one, what in zip(found, ("as the images are", "shifted"), strict=True)
-        )
+        reason = f"version {present}, the champion, {problem}; compare them yourself, then"
+        reason += f" `make promote VERSION={version}` if it is better"
+        return decided(champion.CHALLENGER, reason, present)
+    differences = compare_with_champion(candidate, graph, rows, images, params, rule.level)
+    passed = not_worse(differences, rule)
+    intervals = " and ".join(
+        f"{difference.difference:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}] {condition}"
+        for difference, condition in zip(differences, ("unshifted", "shifted"), strict=True)
     )
-    trained_on = None if seen is None else int(rows["image_id"].isin(seen).sum())
+    reason = (
+        f"AUC {'not worse' if passed else 'not shown to be not worse'} than that of version "
+        f"{present} by more than {rule.margin:g}: difference {intervals}"
+    )
+    trained_on = None
+    if training_ids is not None:
+        trained_on = int(rows["image_id"].isin(training_ids).sum())
     if trained_on:
         reason += f"; version {present} was trained on {trained_on} of these {len(rows)} images"
-    return Decision(
-        version, present, champion.CHAMPION if good else challenger, reason,
-        rule.margin, rule.level, *found, trained_on, digest == data_digest,
+    return decided(
+        champion.CHAMPION if passed else champion.CHALLENGER,
+        reason, present, *differences, trained_on, champion_digest == data_digest,
     )  # fmt: skip
 
 
-def _held_back(decision: Decision, why: str) -> Decision:
-    """The decision to make a version champion, turned into challenger for another reason."""
-    reason = (
-        f"{decision.reason}; but {why}: look into it, or `make promote VERSION={decision.version}`"
-    )
+def _hold_back(decision: Decision, why: str) -> Decision:
+    """Turn a decision for champion into challenger, for another reason than the rule."""
+    reason = f"{decision.reason}; but {why}; `make promote VERSION={decision.version}` overrides"
     return replace(decision, alias=champion.CHALLENGER, reason=reason)
 
 
 def _was_champion(client: MlflowClient, name: str, version: str, present: str) -> bool:
-    """Whether this model, served by whatever code, was champion once and no longer is."""
+    """Whether this model, with whatever serving code, was champion before and no longer is."""
 
     def model(version: str) -> tuple[str | None, ...]:
         tags = client.get_model_version(name, version).tags
         return tuple(tags.get(key) for key in ("graph_sha256", "operating_point"))
 
-    there = set(champion.versions(client, name))
-    former = {event.version for event in champion.history(client, name)} & there
+    existing = set(champion.versions(client, name))
+    former = {change.version for change in champion.history(client, name)} & existing
     if version in former:
         return True
-    return model(version) in {model(one) for one in former} - {model(present)}
+    return model(version) in {model(other) for other in former} - {model(present)}
 
 
 def _fetch(
     client: MlflowClient, name: str, version: str
 ) -> tuple[Graph | None, set[str] | None, str]:
-    """A version's graph, the ids of its training images, and the digest of its data.
+    """Fetch the graph of a version, the ids of its training images, and the digest of its data.
 
-    None for what its files do not have: a version that other hands registered.
+    Graph and ids are None if the version lacks them, because other code registered it.
 
     Raises:
         InputError: its graph is not the one that was registered.
     """
     import mlflow
 
-    found = client.get_model_version(name, version)
+    registered = client.get_model_version(name, version)
+    graph = training_ids = None
     with TemporaryDirectory() as folder:
-        graph = ids = None
         try:
             file = f"models:/{name}/{version}/artifacts/graph.onnx"
             fetched = Path(mlflow.artifacts.download_artifacts(file, dst_path=folder))
-            mend = f"`make rollback`, or `make promote` another version than {version}"
-            graph = Graph(fetched, 0, found.tags.get("graph_sha256", ""), mend)
+            remedy = f"`make rollback`, or `make promote` another version than {version}"
+            graph = Graph(fetched, 0, registered.tags.get("graph_sha256", ""), remedy)
         except InputError:
             raise
         except Exception:
-            # Every kind of artifact store has its own for a file that is not there, ONNX Runtime
-            # for one that is no graph. This raises if it is the store that is not there.
+            # Each kind of artifact store has its own exception for a missing file, and ONNX Runtime
+            # has one for an invalid graph. The next line raises if the store itself is down.
             client.get_model_version(name, version)
         try:
-            file = client.download_artifacts(found.run_id, TRAINING_IDS, folder)
-            ids = Path(file).read_text(encoding="utf-8")
+            file = client.download_artifacts(registered.run_id, TRAINING_IDS, folder)
+            training_ids = set(Path(file).read_text(encoding="utf-8").split())
         except Exception:
             client.get_model_version(name, version)
-    seen = None if ids is None else set(ids.split())
-    return graph, seen, found.tags.get("data_digest", "")
+    return graph, training_ids, registered.tags.get("data_digest", "")
 
 
-def _settle(client: MlflowClient, name: str, decision: Decision) -> None:
+def _carry_out(client: MlflowClient, name: str, decision: Decision) -> None:
+    """Log the decision, set the tags of the version, then the alias."""
     import mlflow
 
     if not decision.alias:
@@ -253,29 +259,29 @@ def _settle(client: MlflowClient, name: str, decision: Decision) -> None:
     mlflow.log_text(json.dumps(asdict(decision), indent=2) + "\n", "promotion.json")
     tags = _tags(decision)
     for key in client.get_model_version(name, decision.version).tags:
-        if key.startswith("promotion.") and key.removeprefix("promotion.") not in tags:
+        if key.startswith("promotion.") and key not in tags:
             client.delete_model_version_tag(name, decision.version, key)
     for key, value in tags.items():
-        tag = f"promotion.{key}", value
-        write(client.set_model_version_tag, name, decision.version, *tag)
+        retry_on_conflict(client.set_model_version_tag, name, decision.version, key, value)
     if decision.alias == champion.CHAMPION:
         why = "rule" if decision.against else "first"
         champion.make_champion(client, name, decision.version, why)
     else:
         challenger = champion.CHALLENGER, decision.version
-        write(client.set_registered_model_alias, name, *challenger)
+        retry_on_conflict(client.set_registered_model_alias, name, *challenger)
 
 
 def _tags(decision: Decision) -> dict[str, str]:
-    tags: dict[str, Any] = {
+    tags: dict[str, object] = {
         "decision": decision.alias,
         "against": decision.against or "none",
         "reason": decision.reason,
         "margin": decision.margin,
         "level": decision.level,
     }
-    for what in ("unshifted", "shifted"):
-        one: Difference | None = getattr(decision, what)
-        if one is not None:
-            tags |= {f"{what}.{key}": getattr(one, key) for key in ("difference", "low", "high")}
-    return {key: str(value) for key, value in tags.items()}
+    for condition in ("unshifted", "shifted"):
+        difference: AucDifference | None = getattr(decision, condition)
+        if difference:
+            for key in ("difference", "low", "high"):
+                tags[f"{condition}.{key}"] = getattr(difference, key)
+    return {f"promotion.{key}": str(value) for key, value in tags.items()}

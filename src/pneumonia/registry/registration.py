@@ -1,6 +1,6 @@
-"""The files that go with a version of the registered model, for `serving.served` to read.
+"""Register a trained and evaluated model as a version of the registered model, with files and tags.
 
-From a trained model to one version of the registered model, with its tags.
+`inference.bundle` reads these files again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,37 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-# Images that no collection has: those count their seeds from 0.
+FINGERPRINT = "fingerprint"
+PACKAGE = Path(pneumonia.__file__).parent
+# Imports of the served model; it gets the versions that the pipeline ran with.
+REQUIREMENTS = (
+    "mlflow-skinny",
+    "fastapi",
+    "uvicorn",
+    "httptools",
+    "imagecodecs",
+    "numpy",
+    "onnxruntime",
+    "pandas",
+    "pillow",
+    "prometheus-client",
+    "pydicom",
+    "python-multipart",
+    "pyyaml",
+)
+# Metrics of the run that a version has as tags.
+KEY_METRICS = (
+    "val_auc",
+    "val_brier",
+    "val_sensitivity",
+    "val_specificity",
+    "val_shift_mean_auc",
+    "test_auc",
+    "test_brier",
+    "test_sensitivity",
+    "test_specificity",
+)
+# Sample images of the served model. The drawn data sets have other seeds: they count from 0.
 SAMPLES_SEED = 2**32 - 1
 SAMPLES_PER_CLASS = 3
 
@@ -56,8 +86,8 @@ class Candidate:
     folder: Path
     graph_sha256: str
     point: OperatingPoint
-    evaluation: Path | None = None
-    card: Path | None = None
+    evaluation: Path
+    card: Path
 
     @property
     def graph(self) -> Path:
@@ -65,39 +95,69 @@ class Candidate:
         return self.folder / "graph.onnx"
 
     @property
-    def plausibility(self) -> Path | None:
-        """The file of `serving.plausibility`, by which the served model warns of other pictures."""
-        file = self.evaluation / "plausibility.npz" if self.evaluation else None
-        return file if file and file.exists() else None
+    def plausibility(self) -> Path:
+        """The statistics by which the served model warns of unusual images."""
+        return self.evaluation / "plausibility.npz"
 
     @property
     def training(self) -> dict[str, Any]:
-        """What the training wrote of itself."""
+        """The record that the training wrote."""
         return files.read_record(self.folder)
 
 
+def register(name: str, candidate: Candidate) -> str:
+    """Register a candidate under `name`; its run must be open. Return the version.
+
+    A model is registered once: the same graph, operating point, image statistics and data, served
+    by the same code and libraries, have the same fingerprint. A version gets all its tags in the
+    call that creates it, so no version lacks them. They do not depend on time or place, so
+    registering again does not change them.
+
+    If two processes create the same version at once, the lower number stays. Both processes see it,
+    because the store counts up. Files that a killed process logged without a version are registered
+    and not logged again. A version whose graph is damaged in the store is deleted with its files,
+    and registered again.
+    """
+    import mlflow
+
+    client = mlflow.MlflowClient()
+    contents = [candidate.graph_sha256, _code_sha256(), *_requirements()]
+    contents += [json.dumps(asdict(candidate.point)), candidate.training["data_digest"]]
+    if candidate.plausibility.exists():
+        contents.append(files.sha256(candidate.plausibility))
+    fingerprint = hashlib.sha256("\0".join(contents).encode()).hexdigest()
+    for known in _same_versions(client, name, fingerprint):
+        _delete_if_damaged(client, name, known, candidate.graph_sha256)
+    if not _same_versions(client, name, fingerprint):
+        logged = _find_logged_model(fingerprint) or _log_model(candidate, fingerprint)
+        tags = {FINGERPRINT: fingerprint} | _tags(candidate)
+        mlflow.register_model(f"models:/{logged}", name, tags=tags)
+    first, *later = _same_versions(client, name, fingerprint)
+    if later:
+        with_alias = {str(one) for one in client.get_registered_model(name).aliases.values()}
+        for duplicate in set(later) - with_alias:
+            _delete(client, name, duplicate)
+    return first
+
+
 def write_artifacts(candidate: Candidate, folder: Path) -> dict[str, str]:
-    """Gather the files of a version, new ones in `folder`: name of the artifact to path."""
-    point = folder / "operating_point.json"
-    OperatingPoints(candidate.source, {candidate.source: candidate.point}).write(point)
-    record = folder / "record.json"
-    _write_json(record, _record(candidate))
-    samples = folder / "samples"
-    samples.mkdir()
+    """Write new files of a version to `folder`; return the paths of all its files, by artifact."""
+    points = OperatingPoints(candidate.source, {candidate.source: candidate.point})
+    points.write(folder / "operating_point.json")
+    files.write_json(folder / "record.json", _record(candidate))
+    (folder / "samples").mkdir()
     for name, payload in _samples().items():
-        (samples / name).write_bytes(payload)
-    found = {
+        (folder / "samples" / name).write_bytes(payload)
+    paths = {
         "graph": candidate.graph,
-        "operating_point": point,
-        "record": record,
-        "samples": samples,
+        "operating_point": folder / "operating_point.json",
+        "record": folder / "record.json",
+        "samples": folder / "samples",
+        "model_card": candidate.card / "model_card.md",
+        "model_page": candidate.card / "model_card.html",
+        "plausibility": candidate.plausibility,
     }
-    if candidate.card:
-        found["model_card"] = candidate.card / "model_card.md"
-        found["model_page"] = candidate.card / "model_card.html"
-    if candidate.plausibility:
-        found["plausibility"] = candidate.plausibility
-    return {name: str(path) for name, path in found.items() if path.exists()}
+    return {name: str(path) for name, path in paths.items() if path.exists()}
 
 
 def _record(candidate: Candidate) -> dict[str, Any]:
@@ -114,115 +174,40 @@ def _record(candidate: Candidate) -> dict[str, Any]:
 
 
 def _metrics(candidate: Candidate) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Value and interval by split and metric; {} without a report."""
-    if candidate.evaluation is None:
-        return {}
+    """Value and interval by split and metric."""
     table = pd.read_csv(candidate.evaluation / "intervals.csv", float_precision="round_trip")
-    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    metrics: dict[str, dict[str, dict[str, float | None]]] = {}
     for row in table[table["model"] == candidate.source].to_dict("records"):
         # JSON has no NaN.
-        known = {
-            name: None if math.isnan(row[name]) else row[name] for name in ("value", "low", "high")
+        metrics.setdefault(row["split"], {})[row["metric"]] = {
+            key: None if math.isnan(row[key]) else row[key] for key in ("value", "low", "high")
         }
-        found.setdefault(row["split"], {})[row["metric"]] = known
-    return found
+    return metrics
 
 
 @cache
 def _samples() -> dict[str, bytes]:
-    """Drawn images of both classes, PNG, by the name of their file: CLASS-NUMBER.png."""
-    found: dict[str, bytes] = {}
+    """Drawn images of both classes, PNG, by file name: CLASS-NUMBER.png."""
+    samples: dict[str, bytes] = {}
     counts = dict.fromkeys(LABELS, 0)
     index = 0
     while min(counts.values()) < SAMPLES_PER_CLASS:
         patient = phantom.patient_of(index)
         label = LABELS[int(phantom.diagnosis_of(SAMPLES_SEED, patient).subtype != "normal")]
-        # One image a patient.
+        # One image per patient.
         if counts[label] < SAMPLES_PER_CLASS and phantom.patient_of(index - 1) != patient:
             counts[label] += 1
             image = phantom.draw(SAMPLES_SEED, index)
-            found[f"{label.lower()}-{counts[label]}.png"] = encode_png(image.pixels)
+            samples[f"{label.lower()}-{counts[label]}.png"] = encode_png(image.pixels)
         index += 1
-    return found
+    return samples
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-FINGERPRINT = "fingerprint"
-# What the served model imports, pinned to what the pipeline ran with.
-REQUIREMENTS = (
-    "mlflow-skinny",
-    "fastapi",
-    "uvicorn",
-    "httptools",
-    "imagecodecs",
-    "numpy",
-    "onnxruntime",
-    "pandas",
-    "pillow",
-    "prometheus-client",
-    "pydicom",
-    "python-multipart",
-    "pyyaml",
-)
-# Of the run's metrics, those that a version carries as tags.
-KEY_METRICS = (
-    "val_auc",
-    "val_brier",
-    "val_sensitivity",
-    "val_specificity",
-    "val_shift_mean_auc",
-    "test_auc",
-    "test_brier",
-    "test_sensitivity",
-    "test_specificity",
-)
-
-
-def register(name: str, candidate: Candidate) -> str:
-    """Register a candidate under `name` from within its open run.
-
-    The same graph with the same operating point, statistics of images and data, served by the same
-    code and libraries, is registered once. A version gets all its tags in the call that makes it,
-    so that none is without; they say nothing of where or when, and a repetition leaves them as they
-    are. Of two versions that two processes made at once, the one with the lower number stays; both
-    processes see that one, because the store gives out numbers in order. Files that were logged
-    without a version, by a process that died, are registered and not logged anew. A version whose
-    graph was damaged in the store is deleted, with its files, and registered anew.
-
-    Returns:
-        the version.
-    """
-    import mlflow
-
-    client = mlflow.MlflowClient()
-    contents = [candidate.graph_sha256, _code_sha256(), *_requirements()]
-    contents += [json.dumps(asdict(candidate.point)), candidate.training["data_digest"]]
-    statistics = candidate.plausibility
-    if statistics:
-        contents.append(hashlib.sha256(statistics.read_bytes()).hexdigest())
-    fingerprint = hashlib.sha256("\0".join(contents).encode()).hexdigest()
-    for known in _same(client, name, fingerprint):
-        _delete_if_damaged(client, name, known, candidate.graph_sha256)
-    if not _same(client, name, fingerprint):
-        logged = _logged_model(fingerprint) or _log_model(candidate, fingerprint)
-        tags = {FINGERPRINT: fingerprint} | _tags(candidate)
-        mlflow.register_model(f"models:/{logged}", name, tags=tags)
-    first, *later = _same(client, name, fingerprint)
-    if later:
-        aliased = {str(one) for one in client.get_registered_model(name).aliases.values()}
-        for needless in set(later) - aliased:
-            _delete(client, name, needless)
-    return first
-
-
-def _same(client: MlflowClient, name: str, fingerprint: str) -> list[str]:
-    found = client.search_model_versions(
+def _same_versions(client: MlflowClient, name: str, fingerprint: str) -> list[str]:
+    registered = client.search_model_versions(
         f"name = '{name}' and tags.{FINGERPRINT} = '{fingerprint}'"
     )
-    return sorted((str(one.version) for one in found), key=int)
+    return sorted((str(version.version) for version in registered), key=int)
 
 
 def _delete_if_damaged(client: MlflowClient, name: str, known: str, sha256: str) -> None:
@@ -233,32 +218,30 @@ def _delete_if_damaged(client: MlflowClient, name: str, known: str, sha256: str)
         fetched = mlflow.artifacts.download_artifacts(file, dst_path=folder)
         if files.sha256(Path(fetched)) == sha256:
             return
-    print(f"{name} version {known}: its graph is damaged in the store; it is registered anew")
-    # "models:/m-..."; were it left, `_logged_model` would find it.
+    print(f"{name} version {known}: its graph is damaged in the store; it is registered again")
+    # "models:/m-..."; otherwise `_find_logged_model` would find it.
     source = client.get_model_version(name, known).source
     _delete(client, name, known)
     client.delete_logged_model(source.rpartition("/")[2])
 
 
-def _delete(client: MlflowClient, name: str, needless: str) -> None:
+def _delete(client: MlflowClient, name: str, version: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.delete_model_version(name, needless)
+        client.delete_model_version(name, version)
     except MlflowException as error:
-        # The other process did it.
+        # Another process may have deleted it.
         if not is_missing(error):
             raise
 
 
 def _tags(candidate: Candidate) -> dict[str, str]:
-    """What a version says of where it comes from."""
+    """Tags of a version: its origin and its key metrics."""
     import mlflow
 
     record = candidate.training
-    run = mlflow.active_run()
-    assert run is not None
-    metrics = mlflow.MlflowClient().get_run(run.info.run_id).data.metrics
+    metrics = mlflow.get_run(runs.active_run().info.run_id).data.metrics
     tags = {
         "model": candidate.source,
         "weights_sha256": runs.weights_sha256(candidate.folder),
@@ -275,64 +258,59 @@ def _tags(candidate: Candidate) -> dict[str, str]:
 
 
 def _requirements() -> list[str]:
-    return [f"{needed}=={version(needed)}" for needed in REQUIREMENTS]
+    return [f"{library}=={version(library)}" for library in REQUIREMENTS]
 
 
 def _code_sha256() -> str:
     """SHA-256 of the package that goes with the model, names and contents."""
-    package = Path(pneumonia.__file__).parent
     hashed = hashlib.sha256()
-    files = (file for file in package.rglob("*") if file.is_file() and file.suffix != ".pyc")
-    for file in sorted(files):
-        hashed.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes() + b"\0")
+    sources = (file for file in PACKAGE.rglob("*") if file.is_file() and file.suffix != ".pyc")
+    for file in sorted(sources):
+        hashed.update(f"{file.relative_to(PACKAGE)}\0".encode() + file.read_bytes() + b"\0")
     return hashed.hexdigest()
 
 
-def _logged_model(fingerprint: str) -> str | None:
-    """The id of a model with these files that is in the store, whole."""
+def _find_logged_model(fingerprint: str) -> str | None:
+    """The id of a completely logged model with these files, if the store has one."""
     import mlflow
 
-    run = mlflow.active_run()
-    assert run is not None
-    found = mlflow.search_logged_models(
-        experiment_ids=[run.info.experiment_id],
+    models = mlflow.search_logged_models(
+        experiment_ids=[runs.active_run().info.experiment_id],
         filter_string=f"tags.{FINGERPRINT} = '{fingerprint}'",
         output_format="list",
     )
-    # Not in the filter: databases hold it as a number, so MLflow 3.17 finds none on SQLite and
-    # fails on PostgreSQL.
-    return next((str(one.model_id) for one in found if one.status == "READY"), None)
+    # The filter cannot have the status: databases store it as a number, so MLflow 3.17 finds
+    # nothing on SQLite and fails on PostgreSQL.
+    return next((str(model.model_id) for model in models if model.status == "READY"), None)
 
 
 def _log_model(candidate: Candidate, fingerprint: str) -> str:
-    """Log the files of the model to the open run; the id that MLflow gives them."""
+    """Log the files of the model to the open run; return the id that MLflow gives them."""
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Array, ColSpec, DataType, Object, Property, Schema
 
-    package = Path(pneumonia.__file__).parent
-    doubt = Object([Property("code", DataType.string), Property("message", DataType.string)])
+    warning = Object([Property("code", DataType.string), Property("message", DataType.string)])
     outputs = {
         "label": DataType.string,
         "probability": DataType.double,
         "threshold": DataType.double,
         "heat_map_png": DataType.string,
         "heat_map": Array(Array(DataType.double)),
-        "warnings": Array(doubt),
+        "warnings": Array(warning),
         "model": DataType.string,
         "version": DataType.string,
         "error": DataType.string,
         "notice": DataType.string,
     }
     with TemporaryDirectory() as folder, warnings.catch_warnings():
-        # The signature is given below; hints on `predict` would be a second one.
+        # MLflow asks for type hints on `predict`; they would be a second signature.
         warnings.filterwarnings("ignore", message="(?s).*type hint")
-        artifacts = write_artifacts(candidate, Path(folder))
         info = mlflow.pyfunc.log_model(
             name="model",
-            python_model=str(package / "inference" / "pyfunc.py"),
-            code_paths=[str(package)],
-            artifacts=artifacts,
+            python_model=str(PACKAGE / "inference" / "pyfunc.py"),
+            code_paths=[str(PACKAGE)],
+            artifacts=write_artifacts(candidate, Path(folder)),
             signature=ModelSignature(
                 inputs=Schema([ColSpec(DataType.binary, "image")]),
                 outputs=Schema([ColSpec(kind, column) for column, kind in outputs.items()]),
