@@ -27,9 +27,9 @@ HEAVY = (
 )  # fmt: skip
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "pneumonia", *arguments],
+        [sys.executable, "-m", "pneumonia", *arguments], cwd=cwd,
         env=clean_environment() | {"PYTHONPATH": str(ROOT / "src"), "COLUMNS": "80"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -42,7 +42,6 @@ def test_without_a_verb_the_help_is_printed(capsys: pytest.CaptureFixture[str]) 
         main(["--help"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == bare
-    assert [line.split()[0] for line in bare.splitlines() if line.startswith("    ")][-1]
     for verb in VERBS:
         assert f"\n    {verb} " in bare
 
@@ -93,17 +92,14 @@ def test_shells_complete_verbs_and_their_options(shell: str) -> None:
         subprocess.run([shell, "-n"], input=ran.stdout, text=True, check=True)
 
 
-def test_bash_completes_a_verb_and_an_option() -> None:
+@pytest.mark.parametrize(("words", "reply"), [("beh", "behaviour"), ("explain --opa", "--opacity")])
+def test_bash_completes_a_verb_and_an_option(words: str, reply: str) -> None:
     script = run("--print-completion", "bash").stdout + (
-        '\nCOMP_WORDS=(pneumonia {}); COMP_CWORD={}; _shtab_pneumonia; echo "${{COMPREPLY[@]}}"\n'
+        f"\nCOMP_WORDS=(pneumonia {words}); COMP_CWORD={len(words.split())}; _shtab_pneumonia; "
+        'echo "${COMPREPLY[@]}"\n'
     )
-    for words, place, reply in (("beh", 1, "behaviour"), ("explain --opa", 2, "--opacity")):
-        completed = subprocess.run(
-            ["bash", "-c", script[: script.rindex("\nCOMP_WORDS")]
-             + script[script.rindex("\nCOMP_WORDS") :].format(words, place)],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert completed.stdout.split() == [reply]
+    completed = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert completed.stdout.split() == [reply]
 
 
 def test_completion_without_shtab_is_refused_in_one_line(
@@ -170,6 +166,14 @@ def test_errors_are_lines_and_a_status(
     monkeypatch.setattr(repair, "run", fail)
     assert main(["repair"]) == status
     assert capsys.readouterr().err.splitlines() == lines
+
+
+@pytest.mark.parametrize("verb", ["serve", "behaviour", "history"])
+def test_the_default_model_is_the_one_of_params_yaml(verb: str, tmp_path: Path) -> None:
+    ran = run(verb, cwd=tmp_path)
+    assert ran.returncode == 1
+    message = "params.yaml: no such file; run from the repository's root"
+    assert ran.stderr.splitlines() == [f"{verb}: {message}"]
 
 
 def test_a_bug_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
