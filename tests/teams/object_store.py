@@ -1,4 +1,4 @@
-"""A real S3 server: OpenStack Swift of Debian's packages, one process a service, on a folder."""
+"""A real S3 server: OpenStack Swift from Debian's packages, a process for each service."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.server.rest import free_port
 
 BUCKET = "images"
 SERVICES = ("account", "container", "object")
-PATIENCE = 60  # seconds until it is up
+TIMEOUT = 60  # seconds until the server answers
 RING = """[DEFAULT]
 swift_dir = {folder}
 user = {user}
@@ -36,7 +36,7 @@ pipeline = {service}-server
 [app:{service}-server]
 use = egg:swift#{service}
 """
-# tempauth asks for memcached, and does without where none answers.
+# tempauth asks for memcached but also works without it.
 PROXY = """[pipeline:main]
 pipeline = head catch_errors cache listing_formats s3api tempauth copy slo proxy-server
 [filter:head]
@@ -61,14 +61,14 @@ use = egg:swift#slo
 use = egg:swift#proxy
 account_autocreate = true
 """
-# Debian's Swift under its own server ends an answer to HEAD that has no length with an empty chunk,
-# which clients take for the next answer.
-HEAD = '''"""An answer to HEAD has a length."""
+# Debian's Swift adds an empty chunk to a response to HEAD that has no length. Clients then take the
+# chunk for the next response.
+HEAD = '''"""Give each response to HEAD a length."""
 
 
-def factory(settings, **given):
+def factory(settings, **options):
     def head(application):
-        def answer(environment, start):
+        def respond(environment, start):
             def begin(status, headers, *error):
                 if environment["REQUEST_METHOD"] == "HEAD":
                     if "content-length" not in {name.lower() for name, _ in headers}:
@@ -77,7 +77,7 @@ def factory(settings, **given):
 
             return application(environment, begin)
 
-        return answer
+        return respond
 
     return head
 '''
@@ -95,8 +95,8 @@ class ObjectStore:
     """An S3 server with an empty bucket.
 
     Attributes:
-        endpoint: its address.
-        environment: the credentials, as every S3 client reads them.
+        endpoint: address of the server.
+        environment: variables with the credentials for S3 clients.
     """
 
     endpoint: str
@@ -105,10 +105,10 @@ class ObjectStore:
 
 @contextmanager
 def object_store(folder: Path) -> Iterator[ObjectStore]:
-    """Run the server on an empty folder."""
+    """Run the server with its data in an empty folder."""
     if shutil.which("swift-proxy-server") is None:
         pytest.skip("no S3 server here: apt-get install swift-{proxy,account,container,object}")
-    boto3 = pytest.importorskip("boto3", reason="no S3 client here: make setup-team")
+    boto3 = pytest.importorskip("boto3", reason="no S3 client here: run make setup-team")
     (folder / "disks" / "one").mkdir(parents=True)
     (folder / "swift.conf").write_text(HASHES)
     (folder / "head.py").write_text(HEAD)
@@ -142,10 +142,10 @@ def object_store(folder: Path) -> Iterator[ObjectStore]:
 
 
 def _storage(folder: Path, service: str) -> subprocess.Popen[bytes]:
-    """One service, with the ring that says where its one disk is."""
+    """Start a storage service, with a ring that names its only disk."""
     port, builder = free_port(), folder / f"{service}.builder"
     for step in (
-        ("create", "4", "1", "0"),  # 2**4 partitions, 1 copy, movable at once
+        ("create", "4", "1", "0"),  # 2**4 partitions, 1 copy, can be moved immediately
         ("add", f"r1z1-127.0.0.1:{port}/one", "1"),
         ("rebalance",),
     ):
@@ -167,12 +167,12 @@ def _start(folder: Path, service: str, port: int, rest: str) -> subprocess.Popen
 
 
 def _wait(address: str, processes: list[subprocess.Popen[bytes]]) -> None:
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
+    end = time.monotonic() + TIMEOUT
+    while time.monotonic() < end:
         assert all(process.poll() is None for process in processes), "a service of Swift ended"
         try:
             urllib.request.urlopen(address, timeout=5).close()
             return
         except OSError:
             time.sleep(0.2)
-    raise AssertionError("Swift did not come up")
+    raise AssertionError("Swift did not start")

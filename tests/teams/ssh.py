@@ -1,4 +1,4 @@
-"""A real SSH server: Debian's sshd on a port of its own, with keys that are thrown away."""
+"""A real SSH server: Debian's sshd on a free port, with temporary keys."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class SshServer:
     """An SSH server for this user.
 
     Attributes:
-        port: on 127.0.0.1.
-        key: the file of the private key that it lets in.
-        home: a home folder whose .ssh/known_hosts knows the server.
+        port: port on 127.0.0.1.
+        key: file of the private key to log in with.
+        home: a home folder with the server in its .ssh/known_hosts.
     """
 
     port: int
@@ -49,15 +49,17 @@ class SshServer:
 
 @contextmanager
 def ssh_server(folder: Path) -> Iterator[SshServer]:
-    """Run the server with its keys in an empty folder."""
-    # Not on the path of every user.
+    """Run the server, with its keys in an empty folder."""
+    # /usr/sbin is not on the path of every user.
     program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
-        pytest.skip("no SSH server here: apt-get install openssh-server")
+        pytest.skip("no SSH server here: run apt-get install openssh-server")
     if find_spec("dvc_ssh") is None:
-        pytest.skip("no dvc-ssh here: make setup-team")
+        pytest.skip("no dvc-ssh here: run make setup-team")
     if os.getuid() == 0:
-        Path("/run/sshd").mkdir(exist_ok=True)  # Debian's sshd wants it; its service makes it
+        Path("/run/sshd").mkdir(
+            exist_ok=True
+        )  # sshd needs this folder; without a service nobody creates it
     for name in ("host", "user"):
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", folder / name],
@@ -80,7 +82,7 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
 
 
 def user() -> str:
-    """Who the server lets in."""
+    """The user who can log in."""
     return getpass.getuser()
 
 
@@ -91,4 +93,4 @@ def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    raise AssertionError("sshd did not come up")
+    raise AssertionError("sshd did not start")

@@ -1,4 +1,4 @@
-"""Two machines and a DVC remote between them: the second one has the first one's champion."""
+"""Two machines share outputs through a DVC remote: the second one gets the same champion."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.teams.ssh import ssh_server, user
 NAME = "pneumonia-chest-xray"
 CHAMPION = f"models:/{NAME}@champion"
 GIT = ("git", "-c", "user.name=test", "-c", "user.email=test@example.org")
-WHERE = ("git.commit", "dvc.exp_name", "dvc.exp_baseline_rev")
+ORIGIN_TAGS = ("git.commit", "dvc.exp_name", "dvc.exp_baseline_rev")
 
 
 @dataclass(frozen=True)
@@ -29,20 +29,20 @@ class Remote:
     """A DVC remote.
 
     Attributes:
-        url: as given to `dvc remote add`.
-        shared: options that a team commits.
-        own: options that stay on one machine.
-        environment: that DVC needs.
+        url: address for `dvc remote add`.
+        shared: options that the team commits.
+        local: options that stay on a machine.
+        environment: variables that DVC needs.
     """
 
     url: str
     shared: dict[str, str] = field(default_factory=dict)
-    own: dict[str, str] = field(default_factory=dict)
+    local: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
 
-    def unlock(self, clone: Clone) -> None:
-        """What each machine keeps to itself."""
-        for option, value in self.own.items():
+    def set_local_options(self, clone: Clone) -> None:
+        """Set the options that are not committed."""
+        for option, value in self.local.items():
             succeed(clone, "dvc", "remote", "modify", "--local", "team", option, value)
 
 
@@ -57,14 +57,14 @@ def on_ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
     with ssh_server(folder) as server:
         yield Remote(
             f"ssh://127.0.0.1:{server.port}{folder}/share",
-            own={"user": user(), "keyfile": str(server.key)},
+            local={"user": user(), "keyfile": str(server.key)},
             environment={"HOME": str(server.home)},
         )
 
 
 @pytest.fixture
 def on_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
-    pytest.importorskip("dvc_s3", reason="no dvc-s3 here: make setup-team")
+    pytest.importorskip("dvc_s3", reason="no dvc-s3 here: run make setup-team")
     with object_store(tmp_path_factory.mktemp("s3")) as server:
         yield Remote(
             f"s3://{BUCKET}/pneumonia",
@@ -80,21 +80,21 @@ def succeed(clone: Clone, *command: str, **environment: str) -> str:
 
 
 def share(first: Clone, remote: Remote) -> None:
-    """Commit the lock and the remote, and push what they promise."""
+    """Commit the lock and the remote, and push the outputs."""
     succeed(first, "dvc", "remote", "add", "--default", "team", remote.url)
     for option, value in remote.shared.items():
         succeed(first, "dvc", "remote", "modify", "team", option, value)
-    remote.unlock(first)
+    remote.set_local_options(first)
     succeed(first, "git", "add", "dvc.lock", ".dvc/config")
     succeed(first, *GIT, "commit", "--quiet", "-m", "Share the outputs")
     succeed(first, "dvc", "push", **remote.environment)
 
 
 def fetch(first: Clone, path: Path, remote: Remote) -> Clone:
-    """A second machine: a clone on another path that has pulled, and has no MLflow store."""
+    """A second machine: a clone at another path with pulled outputs and without an MLflow store."""
     succeed(first, "git", "clone", "--quiet", str(first.path), str(path))
     second = Clone(path)
-    remote.unlock(second)
+    remote.set_local_options(second)
     assert not (path / ".dvc" / "cache").exists()
     succeed(second, "dvc", "pull", **remote.environment)
     assert not (path / "mlflow.db").exists()
@@ -102,7 +102,7 @@ def fetch(first: Clone, path: Path, remote: Remote) -> Clone:
 
 
 def register(clone: Clone) -> None:
-    """`make register` in the tests' environment."""
+    """Run `make register` in the environment of the tests."""
     succeed(clone, "make", "--assume-old=.venv/.installed", "register")
 
 
@@ -111,8 +111,8 @@ def champion(clone: Clone) -> ModelVersion:
     return client.get_model_version_by_alias(NAME, "champion")
 
 
-def answers(clone: Clone, table: pd.DataFrame) -> list[dict[str, object]]:
-    """What the champion that is served in a clone says of images."""
+def responses(clone: Clone, table: pd.DataFrame) -> list[dict[str, object]]:
+    """The responses for images of the champion that is served in a clone."""
     command = [sys.executable, "-m", "pneumonia", "serve", "--model", CHAMPION]
     with running(command, clone.path, {"PYTHONPATH": "src"}) as (address, _, _):
         urllib.request.urlopen(f"{address}/model", timeout=60).close()
@@ -132,16 +132,21 @@ def test_a_second_machine_has_the_same_champion(
     assert "up to date" in succeed(second, "dvc", "status")
     register(second)
     assert "up to date" in succeed(second, "dvc", "status")
-    # Registering wrote what was pulled, byte for byte.
+    # The stage register wrote the same bytes as on the first machine.
     assert succeed(second, "git", "status", "--porcelain") == ""
 
-    ours, theirs = champion(first), champion(second)
-    of_theirs = {key: tag for key, tag in theirs.tags.items() if key not in WHERE}
-    assert of_theirs == {key: tag for key, tag in ours.tags.items() if key not in WHERE}
-    assert of_theirs["promotion.decision"] == "champion"
-    assert {"graph_sha256", "weights_sha256", "data_digest"} < set(of_theirs)
+    tags, expected_tags = (
+        {key: tag for key, tag in champion(clone).tags.items() if key not in ORIGIN_TAGS}
+        for clone in (second, first)
+    )
+    assert tags == expected_tags
+    assert tags["promotion.decision"] == "champion"
+    assert {"graph_sha256", "weights_sha256", "data_digest"} < set(tags)
 
     images = champion_predictions(first).head(4)
-    said, expected = answers(second, images), answers(first, images)
-    assert [one["probability"] for one in said] == [one["probability"] for one in expected]
-    assert [one["probability"] for one in said] == pytest.approx(list(images["probability"]))
+    probabilities, expected = (
+        [response["probability"] for response in responses(clone, images)]
+        for clone in (second, first)
+    )
+    assert probabilities == expected
+    assert probabilities == pytest.approx(list(images["probability"]))

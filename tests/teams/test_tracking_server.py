@@ -1,4 +1,4 @@
-"""A team's tracking server: PostgreSQL, artifacts on S3 behind it, log-ins."""
+"""A tracking server for a team: PostgreSQL, artifacts on S3, users with passwords."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.teams.test_remotes import CHAMPION, succeed
 from tests.tracking.servers import mlflow_server, postgresql
 
 PASSWORD = "throw-away-password"
-# As a person types it who gives a colleague a log-in; MLflow has no command for it.
+# How an administrator adds users. MLflow has no command for it.
 CREATE = """
 import sys
 from mlflow.server import get_app_client
@@ -34,15 +34,15 @@ class TeamServer:
     """A running tracking server.
 
     Attributes:
-        address: of it.
-        artifacts: the endpoint and the credentials of the S3 behind it, which clients do not have.
+        address: address of the server.
+        artifacts: endpoint and credentials of its S3 storage, which clients do not have.
     """
 
     address: str
     artifacts: dict[str, str]
 
     def login(self, user: str, password: str = PASSWORD) -> dict[str, str]:
-        """The environment of somebody who works with it."""
+        """The environment variables of a user of the server."""
         return {
             "MLFLOW_TRACKING_URI": self.address,
             "MLFLOW_TRACKING_USERNAME": user,
@@ -54,7 +54,7 @@ class TeamServer:
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TeamServer]:
     if find_spec("flask_wtf") is None:
-        pytest.skip("no flask-wtf here: make setup-team")
+        pytest.skip("no flask-wtf here: run make setup-team")
     folder = tmp_path_factory.mktemp("team")
     with postgresql() as database, object_store(tmp_path_factory.mktemp("artifacts")) as store:
         _create_database(database, "users")
@@ -66,13 +66,13 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TeamServer]:
             "admin_username = admin\n"
             "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
         )
-        behind = store.environment | {"MLFLOW_S3_ENDPOINT_URL": store.endpoint}
+        artifacts = store.environment | {"MLFLOW_S3_ENDPOINT_URL": store.endpoint}
         with mlflow_server(
             folder, database, "--app-name", "basic-auth", artifacts=f"s3://{BUCKET}/mlflow",
             MLFLOW_AUTH_CONFIG_PATH=str(settings), MLFLOW_AUTH_ADMIN_PASSWORD=PASSWORD,
-            MLFLOW_FLASK_SERVER_SECRET_KEY="throw-away-key", **behind,
+            MLFLOW_FLASK_SERVER_SECRET_KEY="throw-away-key", **artifacts,
         ) as address:  # fmt: skip
-            team = TeamServer(address, behind)
+            team = TeamServer(address, artifacts)
             subprocess.run(
                 [sys.executable, "-c", CREATE, address],
                 env=clean_environment() | team.login("admin"), check=True,
@@ -88,8 +88,8 @@ def _create_database(database: str, name: str) -> None:
 
 
 def registry(clone: Clone, login: dict[str, str], *arguments: str) -> tuple[str, list[str]]:
-    """What the registry's command says: standard output, lines of standard error."""
-    ran = clone.run("python", "-m", "pneumonia.registry.champion", *arguments, **login)
+    """Run a verb of the registry; return its output and the lines of standard error."""
+    ran = clone.run("python", "-m", "pneumonia", *arguments, **login)
     return ran.stdout, ran.stderr.splitlines()
 
 
@@ -103,31 +103,35 @@ def test_the_pipeline_works_on_the_teams_server(
     succeed(clone, "make", "--assume-old=.venv/.installed", "register", **team.login("writer"))
     assert not (clone.path / "mlflow.db").exists()
 
-    told, errors = registry(clone, team.login("reader"), "history")
-    assert told.split()[1:4] == ["version", "1", "first"]
+    output, errors = registry(clone, team.login("reader"), "history")
+    assert output.split()[1:4] == ["version", "1", "first"]
     assert errors == []
-    assert registry(clone, team.login("reader"), "promote", "1")[0].endswith("already\n")
+    assert registry(clone, team.login("reader"), "promote", "1")[0].endswith(
+        "already the champion\n"
+    )
 
     images = champion_predictions(clone).head(2)
     command = [sys.executable, "-m", "pneumonia", "serve", "--model", CHAMPION]
-    # Artifacts come through the server: who serves has no key of the S3 behind it.
+    # Artifacts come through the tracking server: clients have no credentials of its S3 storage.
     with running(command, clone.path, team.login("reader")) as (address, _, _):
-        said = ask(address, records(clone, images))
-    assert [one["probability"] for one in said] == pytest.approx(list(images["probability"]))
+        responses = ask(address, records(clone, images))
+    assert [response["probability"] for response in responses] == pytest.approx(
+        list(images["probability"])
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_who_may_not_write_is_told_so_in_one_line(
+def test_a_user_without_permission_gets_one_line(
     reproduced: Clone, tmp_path: Path, team: TeamServer
 ) -> None:
     clone = reproduced.copy(tmp_path / "clone")
     succeed(clone, "make", "--assume-old=.venv/.installed", "register", **team.login("writer"))
-    ran = clone.run("dvc", "repro", "--single-item", "--force", "evaluate", **team.login("reader"))
+    ran = clone.run("dvc", "repro", "--single-item", "--force", "register", **team.login("reader"))
     assert ran.returncode != 0
-    [line] = [line for line in ran.stderr.splitlines() if line.startswith("evaluate: ")]
+    [line] = [line for line in ran.stderr.splitlines() if line.startswith("register: ")]
     assert line == (
-        f"evaluate: MLFLOW_TRACKING_URI: {team.address}: user 'reader' may not do this; "
+        f"register: MLFLOW_TRACKING_URI: {team.address}: user 'reader' may not do this; "
         "ask who runs the server for the permission"
     )
     assert "Traceback" not in ran.stderr
@@ -142,7 +146,7 @@ def test_a_wrong_password_gets_one_line(reproduced: Clone, team: TeamServer, pas
         f"MLFLOW_TRACKING_URI: {team.address}: the server does not let user 'writer' in; set "
         "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     )
-    assert registry(reproduced, login, "history") == ("", [f"registry: {refused}"])
+    assert registry(reproduced, login, "history") == ("", [f"history: {refused}"])
     served = reproduced.run("python", "-m", "pneumonia", "serve", "--model", CHAMPION, **login)
     assert served.returncode == 1
     assert served.stderr.splitlines()[-1].startswith(f"serve: --model {CHAMPION}: {refused}")
