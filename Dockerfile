@@ -1,4 +1,4 @@
-# The champion and its application: `make image` puts the model, with its code, into build/model first.
+# The champion and its server. `make image` first puts the model with its code into build/model.
 ARG PYTHON=python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS environment
@@ -19,15 +19,15 @@ LABEL org.opencontainers.image.title=${NAME} \
       org.opencontainers.image.licenses=MIT
 COPY --from=environment /opt/venv /opt/venv
 COPY --from=environment /opt/model /opt/model
-# The code is the model's own, so that images are prepared as they were when it was evaluated.
+# The server runs the code registered with the model, so that it decodes images as in its evaluation.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/model/code \
     PYTHONUNBUFFERED=1 \
     MALLOC_ARENA_MAX=2 \
     MLFLOW_DISABLE_TELEMETRY=true \
     ORT_DISABLE_TELEMETRY=1
-# Start once: a model that cannot be served fails here, and the standard library's bytecode, which the
-# official image leaves out and a read-only container cannot write, stays.
+# Start once: a model that cannot be served fails here. This also compiles the standard library, whose
+# bytecode the official image lacks and a read-only container cannot write.
 RUN python -c "import uvicorn; from pneumonia.server.app import create_app; create_app('/opt/model')"
 ENV PYTHONDONTWRITEBYTECODE=1
 RUN useradd --system --no-create-home --uid 10001 model

@@ -1,4 +1,4 @@
-"""What starts the container elsewhere: manifests that hold to their schemas and to the limits."""
+"""The manifests agree with their schemas and with the server's limits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_schemas_see_a_misspelt_key() -> None:
         kubernetes_validate.validate(wrong, KUBERNETES[-1], strict=True)
 
 
-def test_everything_in_the_manifest_is_about_the_same_pods() -> None:
+def test_every_object_of_the_manifest_selects_the_same_pods() -> None:
     deployment = of_kind("Deployment")["spec"]
     labels = deployment["template"]["metadata"]["labels"]
     assert deployment["selector"]["matchLabels"] == labels
@@ -57,7 +57,7 @@ def test_everything_in_the_manifest_is_about_the_same_pods() -> None:
     assert target["name"] == of_kind("Deployment")["metadata"]["name"]
 
 
-def test_the_container_is_as_closed_as_the_image_allows() -> None:
+def test_the_container_has_no_more_rights_than_it_needs() -> None:
     pod = of_kind("Deployment")["spec"]["template"]["spec"]
     [container] = pod["containers"]
     assert container["securityContext"] == {
@@ -71,7 +71,7 @@ def test_the_container_is_as_closed_as_the_image_allows() -> None:
     assert f"EXPOSE {port['containerPort']}\n" in DOCKERFILE
 
 
-def test_a_stop_waits_longer_than_a_request_may_take() -> None:
+def test_a_shutdown_waits_longer_than_a_request_may_take() -> None:
     pod = of_kind("Deployment")["spec"]["template"]["spec"]
     environment = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
     limits = read_limits(environment)
@@ -89,7 +89,7 @@ def test_prometheus_asks_the_model_of_the_compose_file() -> None:
     assert COMPOSE["services"][name]["ports"] == [f"127.0.0.1:8080:{port}"]
 
 
-def test_each_pod_of_a_training_finds_its_place_among_the_others() -> None:
+def test_each_pod_of_a_training_finds_its_index() -> None:
     job, service, policy = TRAINING
     pod = job["spec"]["template"]["spec"]
     [container] = pod["containers"]
@@ -112,7 +112,7 @@ def test_each_pod_of_a_training_finds_its_place_among_the_others() -> None:
     assert service["spec"]["selector"] == policy["spec"]["podSelector"]["matchLabels"] == labels
 
 
-def test_a_lost_host_is_no_failure_of_the_others() -> None:
+def test_a_lost_host_does_not_fail_the_others() -> None:
     job = TRAINING[0]["spec"]
     answers = {
         code: rule["action"]

@@ -1,4 +1,4 @@
-"""Pictures that are no chest X-rays, drawn from a generator: uint8, (H, W), about 256 px."""
+"""Images that are not chest X-rays, drawn from a generator: uint8, (H, W), about 256 px."""
 
 from __future__ import annotations
 

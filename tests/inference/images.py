@@ -18,18 +18,18 @@ TRAIN, VALIDATION, HELD_OUT = slice(0, 200), slice(200, 250), slice(250, 290)
 
 @cache
 def images() -> NDArray[np.uint8]:
-    """290 of them, uint8, (290, 128, 128); change nothing in it."""
+    """290 images, uint8, (290, 128, 128); do not modify."""
     drawn = [phantom.draw(7, index, SIZE).pixels for index in range(HELD_OUT.stop)]
     return np.stack([decode(encode_png(pixels), SIZE).pixels for pixels in drawn])
 
 
 def held_out() -> NDArray[np.uint8]:
-    """Images that nothing was fitted to, uint8, (40, 128, 128)."""
+    """Images that are not in the statistics, uint8, (40, 128, 128)."""
     return images()[HELD_OUT]
 
 
 @cache
 def fitted() -> Plausibility:
-    """Statistics of the others."""
+    """Statistics of the other images."""
     squares = images()[..., None]
     return fit(squares[TRAIN], squares[VALIDATION], shifted)

@@ -1,4 +1,4 @@
-"""The statistics know drawn chest X-rays, upright, from all else, and keep what they know."""
+"""The statistics recognise upright drawn chest X-rays, also after saving and loading."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def verdicts(squares: NDArray[np.uint8]) -> list[PlausibilityVerdict]:
 
 
 @pytest.mark.slow
-def test_nothing_is_said_of_ordinary_images() -> None:
+def test_ordinary_images_get_no_warning() -> None:
     assert verdicts(held_out()) == [FINE] * len(held_out())
 
 
 @pytest.mark.parametrize("strength", ["mild", "medium"])
 @pytest.mark.parametrize("shift", [name for name in SHIFTS if name != "inversion"])
-def test_images_of_another_hospital_are_chest_images(shift: str, strength: str) -> None:
+def test_shifted_images_are_still_chest_images(shift: str, strength: str) -> None:
     ids = [str(number) for number in range(len(held_out()))]
     seen = verdicts(shifted(held_out()[..., None], ids, shift, strength, seed=3)[..., 0])
     assert sum(not one.plausible for one in seen) <= 1
@@ -48,7 +48,7 @@ def test_images_of_another_hospital_are_chest_images(shift: str, strength: str) 
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
-def test_drawings_of_other_things_are_no_chest_images(name: str) -> None:
+def test_drawings_of_other_things_are_not_chest_images(name: str) -> None:
     drawn = [DRAWINGS[name](np.random.default_rng(seed)) for seed in range(10)]
     for picture in drawn:
         verdict = fitted().judge(decode(encode_png(picture), SIZE).pixels)
@@ -59,7 +59,7 @@ def test_drawings_of_other_things_are_no_chest_images(name: str) -> None:
 @pytest.mark.parametrize(
     ("alone", "name"), [("distance", "hand"), ("likeness", "noise"), ("detail", "gradient")]
 )
-def test_each_of_the_three_figures_refuses_on_its_own(alone: str, name: str) -> None:
+def test_each_of_the_three_values_refuses_on_its_own(alone: str, name: str) -> None:
     off = {"distance": np.inf, "likeness": -np.inf, "detail": -np.inf}
     del off[alone]
     statistics = replace(fitted(), **{key: np.float32(limit) for key, limit in off.items()})
@@ -79,13 +79,13 @@ def test_each_of_the_three_figures_refuses_on_its_own(alone: str, name: str) -> 
         ("upside down", lambda image: image[::-1]),
     ],
 )
-def test_a_image_that_came_wrong_is_known_and_said_how(wrong: str, turn: Turn) -> None:
+def test_a_wrong_orientation_is_recognised(wrong: str, turn: Turn) -> None:
     for image in held_out():
         verdict = fitted().judge(turn(image))
         assert (verdict.plausible, verdict.orientation) == (True, wrong)
 
 
-def test_a_black_rim_is_no_part_of_the_image() -> None:
+def test_a_black_border_does_not_count() -> None:
     for image in held_out()[:10]:
         framed = np.zeros((2 * SIZE, 2 * SIZE), np.uint8)
         framed[20 : 20 + SIZE, 40 : 40 + SIZE] = image
@@ -94,14 +94,14 @@ def test_a_black_rim_is_no_part_of_the_image() -> None:
 
 
 @pytest.mark.parametrize("grey", [0, 5, 128, 255])
-def test_a_blank_picture_is_no_image(grey: int) -> None:
+def test_a_blank_image_is_not_plausible(grey: int) -> None:
     blank = np.full((SIZE, SIZE), grey, np.uint8)
     assert fitted().judge(blank) == PlausibilityVerdict(
         plausible=False, orientation="", exposed=False
     )
 
 
-def test_exposure_is_told_apart_from_what_is_shown() -> None:
+def test_exposure_is_judged_apart_from_the_content() -> None:
     image = held_out()[0].astype(float)
     for changed in (image / 5, 255 - (255 - image) / 5, 110 + image / 20):
         verdict = fitted().judge(np.rint(changed).astype(np.uint8))
@@ -110,7 +110,7 @@ def test_exposure_is_told_apart_from_what_is_shown() -> None:
 
 
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(16, 70), st.integers(16, 70))))
-def test_any_square_or_oblong_has_a_verdict_and_noise_is_no_image(
+def test_any_rectangle_has_a_verdict_and_noise_is_not_plausible(
     picture: NDArray[np.uint8],
 ) -> None:
     before = picture.copy()
@@ -119,7 +119,9 @@ def test_any_square_or_oblong_has_a_verdict_and_noise_is_no_image(
 
 
 @given(st.integers(0, 39), st.integers(-4, 4), st.integers(-4, 4))
-def test_a_image_moved_on_black_ground_stays_what_it_is(image: int, down: int, right: int) -> None:
+def test_an_image_moved_on_a_black_background_has_the_same_verdict(
+    image: int, down: int, right: int
+) -> None:
     ground = np.zeros((SIZE + 8, SIZE + 8), np.uint8)
     ground[4 + down : 4 + down + SIZE, 4 + right : 4 + right + SIZE] = held_out()[image]
     assert fitted().judge(ground) == FINE
@@ -141,21 +143,21 @@ def test_the_same_images_give_the_same_bytes_with_one_thread_and_with_all(tmp_pa
     assert written == (tmp_path / "again.npz").read_bytes()
 
 
-def test_what_was_loaded_judges_like_what_was_saved(tmp_path: Path) -> None:
+def test_loaded_statistics_judge_like_the_saved_ones(tmp_path: Path) -> None:
     fitted().save(tmp_path / "found.npz")
     found = load(tmp_path / "found.npz")
     squares = [*held_out(), *(np.rot90(image) for image in held_out())]
     assert [found.judge(square) for square in squares] == verdicts(np.stack(squares))
 
 
-def test_a_image_or_two_are_fitted_without_a_division_by_nothing() -> None:
+def test_one_image_is_fitted_without_a_division_by_zero() -> None:
     some = images()[:1][..., None]
     for train in (some, np.zeros_like(some)):
         statistics = fit(train, train, shifted)
         assert all(np.isfinite(getattr(statistics, name)).all() for name in NAMES)
 
 
-def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.npz: no such file; `dvc repro evaluate`"):
         load(tmp_path / "nowhere.npz")
 
@@ -203,7 +205,7 @@ def test_statistics_of_another_kind_are_refused(
         load(tmp_path / "other.npz")
 
 
-def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
+def test_a_pickle_is_not_loaded(tmp_path: Path) -> None:
     arrays_of = {name: getattr(fitted(), name) for name in NAMES}
     trap = np.empty((), object)
     trap[()] = re.compile("never")

@@ -1,4 +1,4 @@
-"""The registered model's class on a graph of its own, without MLflow's store or server."""
+"""The registered model's class on a small graph, without MLflow's store or server."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def write_graph(path: Path) -> None:
 
 
 def loaded(tmp_path: Path, **others: Path) -> PneumoniaModel:
-    """The model of that graph, with other artifacts besides graph and operating point."""
+    """The model of that graph, with further artifacts."""
     write_graph(tmp_path / "graph.onnx")
     OperatingPoints("test", {"test": OperatingPoint(0.5, 0.0, 0.5, 1.0)}).write(
         tmp_path / "point.json"
@@ -98,7 +98,7 @@ def test_damaged_statistics_stop_the_server_before_it_answers(tmp_path: Path) ->
 
 @pytest.mark.parametrize("syntax", [None, "JPEG lossless", "JPEG 2000", "RLE"])
 @pytest.mark.parametrize("as_base64", [False, True])
-def test_a_dicom_image_is_answered_from_the_square_that_decode_makes(
+def test_a_dicom_image_is_predicted_from_the_square_that_decode_makes(
     model: PneumoniaModel, tmp_path: Path, syntax: str | None, as_base64: bool
 ) -> None:
     pixels = smooth_image(61, 83).astype(np.uint16) * 16
@@ -113,7 +113,7 @@ def test_a_dicom_image_is_answered_from_the_square_that_decode_makes(
     assert logit == pytest.approx(square.mean() / 255 - 0.4, abs=1e-5)
 
 
-def test_a_dicom_that_is_no_radiograph_has_its_reason(model: PneumoniaModel) -> None:
+def test_a_dicom_that_is_not_a_radiograph_has_the_reason(model: PneumoniaModel) -> None:
     payload = dicom_bytes(smooth_image(40, 40), Modality="CT")
     [answer] = model.predict(None, pd.DataFrame({"image": [payload]})).to_dict("records")
     assert answer["error"] == REMEDIES["not_a_radiograph"]

@@ -1,4 +1,4 @@
-"""Each warning is raised by what it is for, in plain words, and by no ordinary image."""
+"""Each warning is given for its reason, and none for an ordinary image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Picture = NDArray[np.uint8]
 
 
 def image(number: int = 0, size: int = SIZE) -> Picture:
-    """A drawn image that nothing was fitted to, its shorter side `size` px."""
+    """A drawn image that is not in the statistics; its shorter side has `size` px."""
     return phantom.draw(7, HELD_OUT.start + number, size).pixels
 
 
@@ -37,7 +37,7 @@ def codes(picture: Picture, **tags: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("number", range(10))
-def test_an_ordinary_image_gets_none_in_any_format(number: int) -> None:
+def test_an_ordinary_image_gets_no_warning_in_any_format(number: int) -> None:
     picture = image(number)
     assert codes(picture) == []
     assert codes(np.repeat(picture[..., None], 3, axis=2)) == []
@@ -45,13 +45,13 @@ def test_an_ordinary_image_gets_none_in_any_format(number: int) -> None:
     assert codes(picture, **header) == []
 
 
-def test_a_photograph_in_colour_is_doubted_for_its_colour_and_for_what_it_shows() -> None:
+def test_a_colour_photograph_gets_two_warnings() -> None:
     landscape = DRAWINGS["landscape"](np.random.default_rng(0))
     picture = np.stack([landscape, landscape[::-1], 255 - landscape], axis=-1)
     assert codes(picture)[:2] == ["colour_photograph", "not_a_chest_xray"]
 
 
-def test_a_image_with_a_drawing_on_it_is_doubted_from_a_twentieth_on() -> None:
+def test_a_drawing_on_an_image_gets_a_warning_from_a_twentieth_on() -> None:
     picture = np.repeat(image()[..., None], 3, axis=2)
     width = picture.shape[1]
     for share, expected in ((0.02, False), (0.1, True)):
@@ -61,15 +61,15 @@ def test_a_image_with_a_drawing_on_it_is_doubted_from_a_twentieth_on() -> None:
 
 
 @pytest.mark.parametrize("name", DRAWINGS)
-def test_other_things_are_no_chest_images(name: str) -> None:
+def test_other_things_are_not_chest_images(name: str) -> None:
     assert "not_a_chest_xray" in codes(DRAWINGS[name](np.random.default_rng(3)))
 
 
-def test_an_inverted_image_is_called_that_and_nothing_else() -> None:
+def test_an_inverted_image_gets_that_warning_only() -> None:
     assert codes(255 - image()) == ["inverted"]
 
 
-def test_a_turned_image_is_said_how() -> None:
+def test_a_turned_image_is_told_its_orientation() -> None:
     for turns, words in ((1, "a quarter to the left"), (2, "by 180 degrees"), (3, "to the right")):
         [warning] = of_file(encode_png(np.rot90(image(), turns)), fitted())
         assert warning.code == "turned"
@@ -77,7 +77,7 @@ def test_a_turned_image_is_said_how() -> None:
 
 
 @given(st.integers(40, 2 * SIZE))
-def test_a_image_is_too_small_below_what_the_model_looks_at(side: int) -> None:
+def test_an_image_smaller_than_the_model_s_square_is_too_small(side: int) -> None:
     picture = np.tile(image(), (2, 2))[:side, :side]
     found = {warning.code: warning.message for warning in of_file(encode_png(picture), None)}
     assert list(found) == (["too_small"] if side < SIZE else [])
@@ -86,7 +86,7 @@ def test_a_image_is_too_small_below_what_the_model_looks_at(side: int) -> None:
         assert f"{SIZE} px" in found["too_small"]
 
 
-def test_exposure_out_of_range_is_doubted() -> None:
+def test_exposure_out_of_range_gets_a_warning() -> None:
     picture = image().astype(float)
     for changed in (picture / 5, 255 - (255 - picture) / 5):
         assert "exposure" in codes(np.rint(changed).astype(np.uint8))
@@ -101,12 +101,12 @@ def test_exposure_out_of_range_is_doubted() -> None:
         ({"BodyPartExamined": "HAND"}, "not_a_chest_xray"),
     ],
 )
-def test_what_a_dicom_header_says_is_passed_on(tags: dict[str, str], code: str) -> None:
+def test_a_dicom_header_can_give_a_warning(tags: dict[str, str], code: str) -> None:
     assert codes(image(), **tags) == [code]
 
 
 @pytest.mark.parametrize("tags", [{"ViewPosition": "PA"}, {"PatientAge": "017Y"}])
-def test_a_child_s_frontal_image_is_not_doubted(tags: dict[str, str]) -> None:
+def test_a_child_s_frontal_image_gets_no_warning(tags: dict[str, str]) -> None:
     assert codes(image(), **tags) == []
 
 
@@ -127,7 +127,7 @@ def test_without_statistics_only_the_file_is_judged() -> None:
     assert [warning.code for warning in of_file(payload, None)] == ["lateral"]
 
 
-def test_messages_are_for_people_say_what_to_do_and_echo_nothing() -> None:
+def test_messages_say_what_to_do_and_repeat_nothing_that_was_sent() -> None:
     header = {"BodyPartExamined": "SECRETPART", "ViewPosition": "RL", "PatientAge": "077Y"}
     pictures = [
         dicom_bytes(image(size=64), **header),
@@ -150,9 +150,7 @@ def test_messages_are_for_people_say_what_to_do_and_echo_nothing() -> None:
 
 
 @given(st.binary(max_size=300), st.integers(0, 39))
-def test_the_same_file_gets_the_same_warnings_and_bytes_are_never_the_matter(
-    payload: bytes, number: int
-) -> None:
+def test_any_bytes_in_a_header_give_the_same_warnings(payload: bytes, number: int) -> None:
     decoded = decode(encode_png(image(number, 64)), SIZE)
     dicom = bytes(128) + b"DICM" + payload
     assert warn(dicom, decoded, fitted()) == warn(payload, decoded, fitted())

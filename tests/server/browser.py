@@ -27,14 +27,14 @@ QUIET = (
 
 
 class Browser:
-    """A page in Chromium, and what a person does there."""
+    """A page in Chromium, and the actions of a user."""
 
     def __init__(self, driver: webdriver.Chrome, folder: Path) -> None:
         self.driver = driver
         self.folder = folder
 
     def open(self, server: str, width: int = 1280, dark: bool = False) -> None:
-        """Load the page afresh in a window of `width` px, and wait for its samples."""
+        """Load the page in a window of `width` px, and wait for its samples."""
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         still = {"name": "prefers-reduced-motion", "value": "reduce"}
@@ -44,7 +44,7 @@ class Browser:
         self.wait(lambda: self.all("#sample-list li") and self.all("#facts div"))
 
     def wait(self, until: Callable[[], Any]) -> None:
-        """Wait until it holds; half a minute at most."""
+        """Wait until it is true; half a minute at most."""
         WebDriverWait(self.driver, 30, 0.05).until(lambda _: until())
 
     def id(self, name: str) -> Any:
@@ -57,11 +57,11 @@ class Browser:
         return [element.text for element in self.all(selector)]
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """What JavaScript returns."""
+        """Run JavaScript and return its value."""
         return self.driver.execute_script(script, *arguments)
 
     def module(self, file: str, function: str, *arguments: Any) -> Any:
-        """What a function of one of the page's modules returns."""
+        """Call a function of one of the page's modules and return its value."""
         return self.driver.execute_async_script(
             "const [file, name, given, done] = arguments;"
             "import(`/static/${file}`).then((module) => done(module[name](...given)))",
@@ -69,7 +69,7 @@ class Browser:
         )  # fmt: skip
 
     def choose(self, *files: Path) -> None:
-        """Give images to the page's button and wait for the answers."""
+        """Give images to the page's button and wait for the predictions."""
         self.id("files").send_keys("\n".join(str(file) for file in files))
         self.settled()
 
@@ -81,7 +81,7 @@ class Browser:
         self.next_frame()
 
     def next_frame(self) -> None:
-        """Wait until what was asked for is drawn."""
+        """Wait until the page is drawn again."""
         self.driver.execute_async_script(
             "requestAnimationFrame(() => requestAnimationFrame(arguments[0]))"
         )
@@ -90,7 +90,7 @@ class Browser:
         return self.driver.switch_to.active_element
 
     def press(self, *keys: str) -> None:
-        """Keys for whatever has the focus."""
+        """Press keys; the focused element gets them."""
         for key in keys:
             webdriver.ActionChains(self.driver).send_keys(key).perform()
 
@@ -110,7 +110,7 @@ class Browser:
         return np.array(flat, dtype=np.uint8).reshape(height, width, 4)[..., :3]
 
     def download(self) -> str:
-        """Press the button for the CSV file and read what comes."""
+        """Download the CSV file and read it."""
         file = self.folder / "predictions.csv"
         file.unlink(missing_ok=True)
         self.id("csv").click()
@@ -118,7 +118,7 @@ class Browser:
         return file.read_text(encoding="utf-8-sig")
 
     def complaints(self) -> list[str]:
-        """What the console has said since the last call, of our own doing."""
+        """The console's messages about our page since the last call."""
         log = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
         refused = "Failed to load resource"  # the browser's note of a status over 399
         return [entry["message"] for entry in log if refused not in entry["message"]]

@@ -21,7 +21,7 @@ MakeClient = Callable[[Limits], TestClient]
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A registered model as it was fetched."""
+    """The folder of a fetched registered model."""
     # Undone before anything else runs, and not at the end of the session.
     with pytest.MonkeyPatch.context() as monkeypatch:
         folder = register_model(tmp_path_factory.mktemp("registered"), monkeypatch)
@@ -35,14 +35,14 @@ def app(model_folder: Path) -> FastAPI:
 
 @pytest.fixture(scope="session")
 def client(app: FastAPI) -> Iterator[TestClient]:
-    """Of the application; what it raises comes as it would over a network."""
+    """A client; exceptions become responses, as over a network."""
     with TestClient(app, raise_server_exceptions=False) as found:
         yield found
 
 
 @pytest.fixture
 def client_with(model_folder: Path) -> Iterator[MakeClient]:
-    """Makes an application with other limits."""
+    """Make an application with other limits."""
     opened: list[TestClient] = []
 
     def make(limits: Limits) -> TestClient:

@@ -1,4 +1,4 @@
-"""Clients that go on asking, each over a connection that it keeps, while the server is stopped."""
+"""Clients that send requests, each over one connection, while the server is stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking a scoring server."""
+"""Requests to a scoring server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.pipeline.clone import Clone, clean_environment
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

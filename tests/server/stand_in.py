@@ -1,4 +1,4 @@
-"""A stand-in for the application: its contract, with answers that a test chooses."""
+"""A stand-in for the application: the same routes, with predictions that a test chooses."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class StandIn(ThreadingHTTPServer):
         self.reset()
 
     def reset(self) -> None:
-        """Forget what was asked, and answer everything."""
+        """Forget the requests, and refuse nothing."""
         self.probabilities: dict[str, float] = {}
         self.warnings: dict[str, list[dict[str, str]]] = {}
         self.refusals: list[tuple[int, bytes, dict[str, str]]] = []
@@ -71,7 +71,7 @@ class StandIn(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/"
 
     def answer(self, name: str, payload: bytes) -> dict[str, Any]:
-        """One row of the answer to /predict."""
+        """One row of the response of /predict."""
         row: dict[str, Any] = {"file": name, "label": None, "probability": None, "error": None}
         try:
             image = decode(payload, SIZE).pixels
@@ -97,7 +97,7 @@ class StandIn(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Routes of the contract that the page uses."""
+    """The routes that the page uses."""
 
     server: StandIn
 

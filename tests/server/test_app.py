@@ -1,4 +1,4 @@
-"""What the application answers to good requests."""
+"""Responses of the application to valid requests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def predict(client: TestClient, image: bytes, query: str = "") -> dict[str, Any]
     return response.json()["predictions"][0]
 
 
-def test_a_image_is_answered_by_what_the_graph_gives_for_its_square(
+def test_an_image_is_predicted_by_the_graph(
     client: TestClient, model_folder: Path, images: list[bytes]
 ) -> None:
     square = decode(images[1], SIZE).pixels
@@ -78,9 +78,7 @@ def test_the_layers_are_the_image_and_the_map_that_make_the_overlay(
     assert np.abs(laid_over - shown).max() <= 1
 
 
-def test_images_of_a_form_are_answered_in_order_by_their_names(
-    client: TestClient, images: list[bytes]
-) -> None:
+def test_images_of_a_form_are_predicted_in_order(client: TestClient, images: list[bytes]) -> None:
     names = ["a.png", "ü ber.png", "../../etc/b.png", "C:\\images\\c.png"]
     form = [("files", (name, image)) for name, image in zip(names, images, strict=True)]
     answers = client.post("/predict", files=form).json()["predictions"]
@@ -89,7 +87,7 @@ def test_images_of_a_form_are_answered_in_order_by_their_names(
     assert [answer["probability"] for answer in answers] == pytest.approx(alone, abs=1e-6)
 
 
-def test_a_dicom_image_is_answered_like_its_square(client: TestClient) -> None:
+def test_a_dicom_image_is_predicted_like_its_square(client: TestClient) -> None:
     image = dicom_bytes(smooth_image(90, 70).astype(np.uint16) * 16, BitsStored=12)
     response = client.post(
         "/predict", content=image, headers={"Content-Type": "application/dicom"}
@@ -100,7 +98,7 @@ def test_a_dicom_image_is_answered_like_its_square(client: TestClient) -> None:
     assert answer["probability"] == pytest.approx(other["probability"], abs=1e-6)
 
 
-def test_a_bad_image_has_its_reason_and_sinks_no_other(
+def test_a_bad_image_has_the_reason_and_the_others_are_predicted(
     client: TestClient, images: list[bytes]
 ) -> None:
     form = [("files", ("good.png", images[0])), ("files", ("bad.txt", b"no image"))]
@@ -117,7 +115,9 @@ def as_csv(images: list[str]) -> str:
     return text.getvalue()
 
 
-def test_every_way_of_asking_gives_the_same_answer(client: TestClient, images: list[bytes]) -> None:
+def test_every_form_of_request_gives_the_same_prediction(
+    client: TestClient, images: list[bytes]
+) -> None:
     expected = [predict(client, image) for image in images]
     texts = [base64.b64encode(image).decode() for image in images]
     bodies = {
@@ -145,7 +145,7 @@ def test_every_way_of_asking_gives_the_same_answer(client: TestClient, images: l
 
 
 @pytest.mark.parametrize("path", ["/ping", "/health", "/version"])
-def test_what_is_mlflows_stays(client: TestClient, path: str) -> None:
+def test_mlflow_s_own_routes_stay(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 200
 
 
@@ -211,7 +211,7 @@ def test_the_description_names_every_route_and_its_errors(client: TestClient) ->
     assert client.get("/docs").status_code == 404
 
 
-def test_every_answer_forbids_what_it_does_not_need(client: TestClient) -> None:
+def test_every_response_has_the_security_headers(client: TestClient) -> None:
     for path in ("/model", "/ping", "/openapi.json", "/nothing", "/model/card"):
         headers = client.get(path).headers
         assert headers["X-Content-Type-Options"] == "nosniff"
@@ -219,7 +219,7 @@ def test_every_answer_forbids_what_it_does_not_need(client: TestClient) -> None:
         assert "unsafe-eval" not in headers["Content-Security-Policy"]
 
 
-def test_warnings_are_told_by_both_routes(
+def test_both_routes_give_warnings(
     client: TestClient, images: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = [{"code": "doubtful", "message": "take another"}]

@@ -1,4 +1,4 @@
-"""The Docker image of the champion. DOCKER names the client; without it all is skipped."""
+"""The Docker image of the champion. DOCKER names the client; without it all tests are skipped."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_the_container_gives_the_probabilities_that_evaluate_wrote(
     )
 
 
-def test_a_image_is_answered_alike_whoever_asks(
+def test_an_image_has_the_same_prediction_for_every_client(
     container: str,
     reproduced: Clone,
     xray: tuple[bytes, float],
@@ -186,7 +186,7 @@ def test_docker_stop_loses_no_request(image: str, xray: tuple[bytes, float]) -> 
     assert crowd.counts["refused"] == 16
 
 
-def test_it_is_small_on_disk_and_in_memory(container: str) -> None:
+def test_the_container_is_small_on_disk_and_in_memory(container: str) -> None:
     assert int(docker("inspect", "--format", "{{.Size}}", IMAGE)) < 700e6
     [name] = docker("ps", "--quiet", "--filter", f"publish={container.rpartition(':')[2]}").split()
     status = docker("exec", name, "cat", "/proc/1/status")
@@ -194,7 +194,7 @@ def test_it_is_small_on_disk_and_in_memory(container: str) -> None:
     assert int(resident) < 500e3  # kB
 
 
-def test_nothing_is_compiled_when_it_starts(image: str) -> None:
+def test_nothing_is_compiled_at_the_start(image: str) -> None:
     script = (
         "import os, sys\n"
         "from pneumonia.server.app import create_app\n"

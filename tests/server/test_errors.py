@@ -1,4 +1,4 @@
-"""What the application answers to bad requests: one line, and nothing of what was sent."""
+"""Errors of the application: one line, and nothing of what was sent."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def assert_says_little(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_bad_request_is_told_what_to_change(client: TestClient, name: str) -> None:
+def test_a_bad_request_gets_the_field_to_change(client: TestClient, name: str) -> None:
     path, body, headers, status, field = BAD[name]
     response = client.post(path, content=body, headers=headers)
     assert response.status_code == status, response.text
@@ -121,7 +121,7 @@ def test_more_images_than_allowed_are_refused(client_with: MakeClient, images: l
         assert "at most 2 images" in response.json()["error"]["message"]
 
 
-def test_a_image_of_more_pixels_than_allowed_is_refused(client_with: MakeClient) -> None:
+def test_an_image_of_more_pixels_than_allowed_is_refused(client_with: MakeClient) -> None:
     client = client_with(Limits(pixels=5_000))
     image = image_bytes(smooth_image(60, 90))
     dicom = dicom_bytes(smooth_image(60, 90))
@@ -146,7 +146,7 @@ def test_a_image_of_more_pixels_than_allowed_is_refused(client_with: MakeClient)
     ],
     ids=("CT", "modality", "photometric interpretation", "truncated PNG", "text"),
 )
-def test_an_image_s_error_holds_nothing_of_the_image(client: TestClient, image: bytes) -> None:
+def test_an_image_s_error_quotes_nothing_of_the_image(client: TestClient, image: bytes) -> None:
     told = client.post("/predict", files={"files": ("a", image)}).text
     told += client.post("/predict", content=image, headers={"Content-Type": "image/png"}).text
     row = {"image": base64.b64encode(image).decode()}
@@ -155,7 +155,7 @@ def test_an_image_s_error_holds_nothing_of_the_image(client: TestClient, image: 
     assert "1970" not in told
 
 
-def test_every_reason_of_a_bad_image_has_a_mend() -> None:
+def test_every_error_of_an_image_has_a_remedy() -> None:
     sources = [path.read_text() for path in (ROOT / "src/pneumonia/images").glob("*.py")]
     for code in REMEDIES:
         told = image_error(ImageError("12x3 px", code))
@@ -163,7 +163,7 @@ def test_every_reason_of_a_bad_image_has_a_mend() -> None:
         assert any(f'"{code}"' in source for source in sources)
 
 
-def test_a_mistake_of_ours_says_nothing_but_its_number(
+def test_an_unhandled_exception_gives_only_its_id(
     client: TestClient, images: list[bytes], monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip

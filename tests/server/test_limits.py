@@ -68,7 +68,7 @@ def refusal(
     return raised.value
 
 
-def test_a_body_within_the_limits_arrives_whole() -> None:
+def test_a_body_within_the_limits_arrives_complete() -> None:
     gate = LimitsMiddleware(take, Limits(body_bytes=6))
     [message] = asyncio.run(through(gate, Sender(b"abc", b"", b"def")))
     assert message == {"type": "http.request", "body": b"abcdef", "more_body": False}
@@ -81,20 +81,20 @@ def test_a_long_body_is_refused_by_its_header_before_it_is_read() -> None:
     assert sender.asked == 0
 
 
-def test_a_long_body_without_a_length_is_refused_where_it_passes_the_limit() -> None:
+def test_a_long_body_without_a_length_is_refused_at_the_limit() -> None:
     sender = Sender(*[b"abc"] * 100)
     assert refusal(LimitsMiddleware(take, Limits(body_bytes=6)), sender).status == 413
     assert sender.asked == 3
 
 
-def test_a_sender_that_goes_away_is_not_answered() -> None:
+def test_a_disconnected_client_gets_no_response() -> None:
     gate = LimitsMiddleware(take, Limits())
     sender = Sender(b"abc", then="leaves")
     assert asyncio.run(through(gate, sender)) == []
     assert (gate.requests, gate.held_bytes) == (0, 0)
 
 
-def test_more_requests_than_allowed_are_told_to_come_back() -> None:
+def test_more_requests_than_allowed_get_retry_after() -> None:
     async def scene() -> None:
         done = asyncio.Event()
 
@@ -120,7 +120,7 @@ def test_more_requests_than_allowed_are_told_to_come_back() -> None:
     asyncio.run(asyncio.wait_for(scene(), 20))
 
 
-def test_the_bytes_of_all_requests_count_together() -> None:
+def test_the_bytes_of_all_requests_are_limited_together() -> None:
     async def scene() -> None:
         gate = LimitsMiddleware(take, Limits(held_bytes=10))
         slow = asyncio.create_task(through(gate, Sender(b"1234567", then="is silent")))
@@ -139,7 +139,7 @@ def test_the_bytes_of_all_requests_count_together() -> None:
 
 
 @pytest.mark.parametrize("sender", [Sender(b"a", then="is silent"), Sender(b"a")])
-def test_what_takes_too_long_is_ended(sender: Sender) -> None:
+def test_a_request_over_the_time_limit_is_ended(sender: Sender) -> None:
     ended = False
 
     async def for_ever(scope: Any, receive: Any, send: Any) -> None:
@@ -163,6 +163,6 @@ def test_limits_come_from_the_environment() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "many", "1e6", "²"])
-def test_a_limit_that_is_none_is_named(text: str) -> None:
+def test_an_invalid_limit_is_named(text: str) -> None:
     with pytest.raises(InputError, match="PNEUMONIA_MAX_SECONDS"):
         read_limits({"PNEUMONIA_MAX_SECONDS": text})

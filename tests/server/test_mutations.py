@@ -1,4 +1,4 @@
-"""Damaged uploads get an answer or a reason: no 500, no trace, nothing over the time."""
+"""Damaged uploads get a prediction or an error: no 500, no trace, no timeout."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def damaged(body: bytes, random: np.random.Generator) -> bytes:
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.slow)])
-def test_damaged_images_are_answered_or_refused(client: TestClient, count: int) -> None:
+def test_damaged_images_are_predicted_or_refused(client: TestClient, count: int) -> None:
     outcomes: set[bool] = set()
     form: list[tuple[str, tuple[str, bytes]]] = []
     for number, (kind, image) in enumerate(mutations(count, seed=count)):
@@ -59,7 +59,7 @@ def test_damaged_images_are_answered_or_refused(client: TestClient, count: int) 
 
 
 @pytest.mark.parametrize("count", [200, pytest.param(5000, marks=pytest.mark.slow)])
-def test_damaged_bodies_are_answered_or_refused(
+def test_damaged_bodies_are_processed_or_refused(
     client: TestClient, images: list[bytes], count: int
 ) -> None:
     random = np.random.default_rng(count)

@@ -12,7 +12,7 @@ from pneumonia.server.observability import JsonFormatter
 from tests.server.test_errors import BAD, SECRET
 
 
-def test_an_exception_is_told_by_type_and_place_alone() -> None:
+def test_an_exception_is_logged_by_type_and_location_only() -> None:
     try:
         raise ValueError(SECRET)
     except ValueError as error:
@@ -24,11 +24,11 @@ def test_an_exception_is_told_by_type_and_place_alone() -> None:
     assert told["message"] == "failed:\nx"
     assert told["level"] == "error"
     assert told["exception"] == "ValueError"
-    assert told["at"][0].startswith("test_logs.py:")
+    assert told["at"][0].startswith("test_observability.py:")
     assert SECRET not in line
 
 
-def test_a_request_is_a_line_without_what_was_sent(
+def test_a_request_is_one_line_without_what_was_sent(
     client: TestClient, caplog: pytest.LogCaptureFixture, images: list[bytes]
 ) -> None:
     caplog.set_level(logging.DEBUG)

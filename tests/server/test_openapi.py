@@ -1,4 +1,4 @@
-"""Requests made from the OpenAPI description: what comes back is what it describes."""
+"""Responses to requests generated from the OpenAPI description agree with it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def ask(operation: Any, mode: schemathesis.GenerationMode, count: int) -> bool:
 
 @pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
-def test_what_comes_back_is_what_is_described(
+def test_responses_agree_with_the_description(
     app: FastAPI, count: int, mode: schemathesis.GenerationMode
 ) -> None:
     described = schemathesis.openapi.from_asgi("/openapi.json", app)

@@ -41,7 +41,7 @@ def server(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def browser(chromium: Browser, server: str) -> Iterator[Browser]:
-    """The page, freshly loaded; at the end nothing may have gone against its policy."""
+    """The page, newly loaded; at the end its console must be empty."""
     chromium.open(server)
     yield chromium
     assert chromium.complaints() == []
@@ -56,7 +56,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def predict(server: str, file: Path) -> dict[str, Any]:
-    """What /predict answers for one image."""
+    """The prediction of /predict for one image."""
     request = urllib.request.Request(
         f"{server}/predict?layers=true", file.read_bytes(), {"Content-Type": "image/png"}
     )
@@ -71,7 +71,7 @@ def decoded(png: str, folder: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return read_grey(file)
 
 
-def test_the_page_shows_what_predict_answers(
+def test_the_page_shows_the_response_of_predict(
     browser: Browser, server: str, image: Path, tmp_path: Path
 ) -> None:
     answer = predict(server, image)
@@ -107,7 +107,7 @@ def test_images_of_all_kinds_in_one_batch(browser: Browser, image: Path, tmp_pat
     assert "JPEG" in browser.id("problem-text").text
 
 
-def test_drawn_images_and_the_model_card_are_at_hand(browser: Browser, server: str) -> None:
+def test_drawn_images_and_the_model_card_are_available(browser: Browser, server: str) -> None:
     browser.id("all-samples").click()
     browser.settled()
     assert len(browser.texts("#rows .predicted")) == len(browser.all("#sample-list li"))

@@ -1,4 +1,4 @@
-"""What the page does in Chromium, whatever the server says; test_page.py has the real server."""
+"""The page in Chromium with a stand-in for the server; test_page.py has the real one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def server() -> Iterator[StandIn]:
 
 @pytest.fixture
 def browser(chromium: Browser, server: StandIn) -> Iterator[Browser]:
-    """The page, freshly loaded; at the end the console must be free of complaints."""
+    """The page, newly loaded; at the end its console must be empty."""
     server.reset()
     chromium.open(server.address)
     chromium.complaints()
@@ -49,7 +49,7 @@ def images(tmp_path: Path) -> MakeImages:
 
 
 def probabilities(browser: Browser) -> dict[str, str]:
-    """Of the table, by name."""
+    """Probabilities in the table by name."""
     cells = zip(browser.texts("#rows .name"), browser.texts("#rows .number"), strict=True)
     return dict(cells)
 
@@ -89,7 +89,7 @@ def test_no_probability_is_rounded_to_certainty(
     assert browser.id("probability").text == shown
 
 
-def test_threshold_and_probability_are_at_their_places_on_the_scale(
+def test_threshold_and_probability_are_at_their_positions_on_the_scale(
     browser: Browser, server: StandIn, images: MakeImages
 ) -> None:
     server.probabilities["a.png"] = 0.75
@@ -127,7 +127,7 @@ def test_the_native_grid_shows_one_colour_a_cell(browser: Browser, images: MakeI
     assert (hottest == colour(np.ones(1))[0]).all()
 
 
-def test_a_image_is_enlarged_and_moved_by_keyboard(browser: Browser, images: MakeImages) -> None:
+def test_an_image_is_enlarged_and_moved_by_keyboard(browser: Browser, images: MakeImages) -> None:
     browser.choose(*images("a.png"))
     window, picture = browser.id("window"), browser.id("picture")
     width = picture.rect["width"]
@@ -187,7 +187,7 @@ def test_images_go_in_requests_of_a_few_and_end_in_a_table(
     assert browser.id("summary").text == "10 images, 6 PNEUMONIA, 4 NORMAL"
 
 
-def test_headings_sort_and_say_so(browser: Browser, server: StandIn, images: MakeImages) -> None:
+def test_headings_sort_the_table(browser: Browser, server: StandIn, images: MakeImages) -> None:
     server.probabilities = {"10.png": 0.2, "9.png": 0.9, "b.png": 0.5}
     browser.choose(*images("10.png", "9.png", "b.png", "notes.txt"))
     by_file, _, by_probability = browser.all("[data-sort]")
@@ -223,7 +223,7 @@ def test_rows_open_their_images_by_keyboard(
     assert not browser.id("prediction").is_displayed()
 
 
-def test_on_a_telephone_the_opened_image_gets_the_focus(
+def test_on_a_phone_the_opened_image_gets_the_focus(
     browser: Browser, server: StandIn, images: MakeImages
 ) -> None:
     browser.open(server.address, width=390)
@@ -261,7 +261,7 @@ def test_names_are_text(browser: Browser, images: MakeImages) -> None:
     assert browser.all("#results img") == []
 
 
-def test_a_busy_server_is_asked_again(
+def test_a_busy_server_gets_the_request_again(
     browser: Browser, server: StandIn, images: MakeImages
 ) -> None:
     server.refusals = [refusal(429, "busy", "0"), refusal(503, "busy", "0")]
@@ -270,7 +270,7 @@ def test_a_busy_server_is_asked_again(
     assert browser.id("label").text == "PNEUMONIA"
 
 
-def test_what_is_too_much_together_is_sent_apart(
+def test_a_refused_group_is_sent_in_parts(
     browser: Browser, server: StandIn, images: MakeImages
 ) -> None:
     server.most = 1
@@ -278,7 +278,7 @@ def test_what_is_too_much_together_is_sent_apart(
     assert browser.id("summary").text == "4 images, 4 PNEUMONIA, 0 NORMAL"
 
 
-def test_a_refused_image_has_the_servers_words(
+def test_a_refused_image_has_the_server_s_message(
     browser: Browser, server: StandIn, images: MakeImages
 ) -> None:
     server.refusals = [refusal(413, "the body is over 5 bytes: send a smaller image")]

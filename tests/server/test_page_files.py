@@ -1,4 +1,4 @@
-"""The page's files: within its policy, and in agreement with each other and with the package."""
+"""The page's files keep to its policy and agree with each other and with the package."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_the_page_draws_in_the_colours_of_the_overlay() -> None:
     assert colours == overlay._INFERNO.tolist()
 
 
-def test_the_package_carries_every_file_of_the_page() -> None:
+def test_the_package_has_every_file_of_the_page() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     patterns = settings["tool"]["setuptools"]["package-data"]["pneumonia"]
     for file in STATIC.iterdir():

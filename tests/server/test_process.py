@@ -1,4 +1,4 @@
-"""The application as a process: its command line, its stop, its logs."""
+"""The application as a process: command line, shutdown, logs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def environment() -> dict[str, str]:
 def server(
     model_folder: Path, tmp_path: Path
 ) -> Iterator[tuple[subprocess.Popen[bytes], int, Path]]:
-    """A running application: its process, its port, what it writes."""
+    """A running application: process, port, log."""
     command = [*COMMAND, "--model", str(model_folder)]
     with running(command, tmp_path, {"PYTHONPATH": f"{ROOT}/src"}) as (address, process, log):
         yield process, int(address.rpartition(":")[2]), log
@@ -45,7 +45,7 @@ def in_flight(port: int) -> int:
     return round(float(line.split()[1])) - 1  # without this one
 
 
-def test_a_stop_finishes_what_is_in_flight(
+def test_a_shutdown_completes_the_requests_in_progress(
     server: tuple[subprocess.Popen[bytes], int, Path], images: list[bytes]
 ) -> None:
     process, port, log = server
@@ -103,7 +103,7 @@ def test_help_does_not_wait_for_mlflow() -> None:
         ("nowhere", {"PNEUMONIA_MAX_IMAGES": "many"}, "serve: PNEUMONIA_MAX_IMAGES: 'many' is not"),
     ],
 )
-def test_what_cannot_be_served_is_told_in_a_line(
+def test_a_model_that_cannot_be_served_is_one_line(
     model: str, variables: dict[str, str], told: str, tmp_path: Path
 ) -> None:
     ran = subprocess.run(

@@ -1,4 +1,4 @@
-"""`mlflow models serve` and the application on the champion, over HTTP: equal answers."""
+"""`mlflow models serve` and the application on the champion, over HTTP: equal predictions."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_rest_gives_the_probabilities_that_evaluate_wrote(server: str, reproduce
         assert "Not a medical device" in answer["notice"]
 
 
-def test_the_heat_map_is_a_picture_of_the_image(server: str, reproduced: Clone) -> None:
+def test_the_heat_map_is_a_png_of_the_image(server: str, reproduced: Clone) -> None:
     name = champion_predictions(reproduced)["image_id"].iloc[0]
     file = reproduced.path / f"data/prepared/images/{name}.png"
     [answer] = ask(server, {"dataframe_split": {"columns": ["image"], "data": [[in_base64(file)]]}})
@@ -71,7 +71,7 @@ def test_the_heat_map_is_a_picture_of_the_image(server: str, reproduced: Clone) 
     assert (heat_map.mode, heat_map.size) == ("RGB", (64, 64))
 
 
-def test_every_way_of_asking_gives_the_same_answer(server: str, reproduced: Clone) -> None:
+def test_every_form_of_request_gives_the_same_prediction(server: str, reproduced: Clone) -> None:
     name = champion_predictions(reproduced)["image_id"].iloc[0]
     image = in_base64(reproduced.path / f"data/prepared/images/{name}.png")
     bodies: list[dict[str, Any]] = [
@@ -84,7 +84,7 @@ def test_every_way_of_asking_gives_the_same_answer(server: str, reproduced: Clon
     assert all(other == first for other in others)
 
 
-def test_a_dicom_image_is_answered_like_its_square(server: str) -> None:
+def test_a_dicom_image_is_predicted_like_its_square(server: str) -> None:
     payload = dicom_bytes(smooth_image(90, 70).astype(np.uint16) * 16, BitsStored=12)
     square = encode_png(decode(payload, 64).pixels)
     rows = [{"image": base64.b64encode(image).decode()} for image in (payload, square)]
@@ -93,7 +93,9 @@ def test_a_dicom_image_is_answered_like_its_square(server: str) -> None:
     assert image == expected
 
 
-def test_a_bad_image_has_its_reason_and_sinks_no_other(server: str, reproduced: Clone) -> None:
+def test_a_bad_image_has_the_reason_and_the_others_are_predicted(
+    server: str, reproduced: Clone
+) -> None:
     name = champion_predictions(reproduced)["image_id"].iloc[0]
     image = in_base64(reproduced.path / f"data/prepared/images/{name}.png")
     text = base64.b64encode(b"no image").decode()

@@ -1,4 +1,4 @@
-"""A stop, while clients go on asking."""
+"""A shutdown while clients send requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def stoppable(model_folder: Path, state: ShutdownState) -> TestClient:
 
 
 @pytest.mark.parametrize("probe", PROBES)
-def test_a_stop_is_told_to_probes_first_and_then_to_everybody(
+def test_a_shutdown_refuses_probes_first_and_then_all_requests(
     probe: str, stoppable: TestClient, state: ShutdownState, images: list[bytes]
 ) -> None:
     def statuses() -> list[int]:
@@ -53,7 +53,9 @@ def test_a_stop_is_told_to_probes_first_and_then_to_everybody(
     assert int(refused.headers["Retry-After"]) > 0
 
 
-def test_a_stop_loses_no_request(model_folder: Path, images: list[bytes], tmp_path: Path) -> None:
+def test_a_shutdown_loses_no_request(
+    model_folder: Path, images: list[bytes], tmp_path: Path
+) -> None:
     command = [*COMMAND, str(model_folder)]
     environment = SOURCE | {"PNEUMONIA_DRAIN_SECONDS": "1"}
     with running(command, tmp_path, environment) as (address, process, _):
@@ -64,7 +66,7 @@ def test_a_stop_loses_no_request(model_folder: Path, images: list[bytes], tmp_pa
     assert crowd.counts["refused"] == 16
 
 
-def test_the_keyboard_ends_a_stop(model_folder: Path, tmp_path: Path) -> None:
+def test_the_keyboard_ends_a_shutdown(model_folder: Path, tmp_path: Path) -> None:
     command = [*COMMAND, str(model_folder)]
     environment = SOURCE | {"PNEUMONIA_DRAIN_SECONDS": "600"}
     with running(command, tmp_path, environment) as (address, process, _):

@@ -1,4 +1,4 @@
-"""The registered model on images that sit in Spark, by MLflow's own `spark_udf`."""
+"""The registered model on images in Spark, by MLflow's own `spark_udf`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SparkSess
     session.stop()
 
 
-def test_spark_answers_as_the_model_does(
+def test_spark_gives_the_model_s_predictions(
     spark: SparkSession, model_folder: Path, images: list[bytes]
 ) -> None:
     payloads = [*images, b"no image"]
