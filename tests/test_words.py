@@ -12,9 +12,9 @@ import pytest
 
 from tests.pipeline.imports import PACKAGE, ROOT
 
-# The pixels are an image or an X-ray. Where prose means the photographic sheet: {file: how often}.
-TERM = "fil" + "m"  # in two parts, because this file is searched, too
-ALLOWED: dict[str, int] = {}
+# The pixels are an image or an X-ray. The photographic sheet has this name; so had the image before.
+OLD_TERM = "fil" + "m"  # in two parts, because this file is searched, too
+MAY_SAY_IT = ("CHANGELOG.md", "docs/reference/glossary.md")
 MOST_USES = 20
 LONGEST_MODULE = 650  # lines
 ROOMS = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
@@ -45,10 +45,10 @@ def relative(path: Path) -> str:
 
 
 def test_an_image_is_called_an_image() -> None:
-    word = re.compile(rf"(?<![a-z]){TERM}s?(?![a-z])", re.IGNORECASE)
+    word = re.compile(rf"(?<![a-z]){OLD_TERM}s?(?![a-z])", re.IGNORECASE)
     uses = {name: len(word.findall(text)) for name, text in tracked_texts().items()}
-    assert {name: count for name, count in uses.items() if count} == ALLOWED
-    assert sum(ALLOWED.values()) <= MOST_USES
+    assert {name for name, count in uses.items() if count} <= set(MAY_SAY_IT)
+    assert sum(uses.values()) <= MOST_USES
 
 
 def test_no_address_of_a_package_index_is_in_git() -> None:

@@ -1,8 +1,8 @@
-"""Hold the figures of README.md to what `make repro` has computed: python -m tests.docs.figures
+"""Compare the numbers in README.md with the outputs of `make repro`: python -m tests.docs.figures
 
-On the machine that README.md names each printed digit has to be the same. Another CPU rounds
-otherwise, and a training carries that on: there a value of README.md has to lie within the interval
-computed here, and the one computed here within that of README.md.
+On the machine that README.md names, every printed digit must be the same. Another CPU rounds
+differently, which changes a training. There, each value of README.md must be within the interval
+computed here, and each value computed here within the interval of README.md.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAPS = re.compile(
 
 
 def table(text: str) -> dict[str, list[tuple[float, float, float]]]:
-    """README.md's first table of metrics: value and interval of each of `METRICS`, by model."""
+    """The first table in README.md: value and interval of each of `METRICS`, by model."""
     _, _, rest = text.partition("| model | AUC |")
     assert rest, "no table of metrics"
     lines = rest.splitlines()[2:]
@@ -40,62 +40,64 @@ def table(text: str) -> dict[str, list[tuple[float, float, float]]]:
 
 
 def same_machine(text: str, cpuinfo: str, cores: int) -> bool:
-    """Whether README.md's first table was made on a machine like this one."""
-    named = _MACHINE.search(" ".join(text.split()))
-    assert named, "no machine is named"
-    return named[2] in cpuinfo and "avx512f" in cpuinfo and int(named[1]) == cores
+    """Whether the first table in README.md comes from a machine like this one."""
+    machine = _MACHINE.search(" ".join(text.split()))
+    assert machine, "no machine is named"
+    return machine[2] in cpuinfo and "avx512f" in cpuinfo and int(machine[1]) == cores
 
 
-def wrong(text: str, metrics: dict[str, Any], maps: dict[str, Any], exact: bool) -> list[str]:
-    """What README.md says otherwise than what was computed; one line each.
+def differences(text: str, metrics: dict[str, Any], maps: dict[str, Any], exact: bool) -> list[str]:
+    """The differences between README.md and the computed numbers, one line each.
 
     Args:
-        text: of README.md.
-        metrics: of reports/evaluate/metrics.json.
-        maps: of reports/gradcam_report/metrics.json.
-        exact: ask for the same digits.
+        text: content of README.md.
+        metrics: content of reports/evaluate/metrics.json.
+        maps: content of reports/gradcam_report/metrics.json.
+        exact: require the same digits.
     """
-    told = table(text)
-    if set(told) != set(metrics):
-        return [f"models: {', '.join(told)}, not {', '.join(metrics)}"]
-    found = []
-    for model, cells in told.items():
+    printed = table(text)
+    if set(printed) != set(metrics):
+        return [f"models: {', '.join(printed)}, not {', '.join(metrics)}"]
+    lines = []
+    for model, cells in printed.items():
         test = metrics[model]["test"]
         for name, cell in zip(METRICS, cells, strict=True):
-            here = tuple(test[key] for key in (name, f"{name}_low", f"{name}_high"))
-            if not (_printed(cell) == _printed(here) if exact else _agree(cell, here)):
-                found.append(f"{model} {name}: {_printed(cell)}, not {_printed(here)}")
-    return found + (_wrong_maps(text, maps) if exact else [])
+            computed = tuple(test[key] for key in (name, f"{name}_low", f"{name}_high"))
+            if not (_format(cell) == _format(computed) if exact else _agree(cell, computed)):
+                lines.append(f"{model} {name}: {_format(cell)}, not {_format(computed)}")
+    return lines + (_differences_of_maps(text, maps) if exact else [])
 
 
-def _wrong_maps(text: str, maps: dict[str, Any]) -> list[str]:
+def _differences_of_maps(text: str, maps: dict[str, Any]) -> list[str]:
     sentence = _MAPS.search(" ".join(text.split()))
     assert sentence, "no sentence on the heat maps"
     transfer, scratch = maps["transfer"], maps["scratch"]
     inside = transfer["energy_inside"]
-    here = (
+    computed = (
         f"{100 * inside:.0f}",
         f"{inside / transfer['mask_area']:.1f}",
         f"{inside / transfer['other_energy_inside']:.1f}",
         f"{100 * transfer['pointing_game']:.0f}",
         f"{100 * scratch['pointing_game']:.0f}",
     )
-    return [] if sentence.groups() == here else [f"maps: {sentence.groups()}, not {here}"]
+    if sentence.groups() == computed:
+        return []
+    return [f"maps: {sentence.groups()}, not {computed}"]
 
 
-def _agree(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    # README.md rounds to three digits.
-    pairs = ((one, other), (other, one))
+def _agree(first: tuple[float, ...], second: tuple[float, ...]) -> bool:
+    """Whether each value is within the interval of the other, up to rounding to three digits."""
+    pairs = ((first, second), (second, first))
     return all(low - 5e-4 <= value <= high + 5e-4 for (value, *_), (_, low, high) in pairs)
 
 
-def _printed(cell: tuple[float, ...]) -> str:
+def _format(cell: tuple[float, ...]) -> str:
     value, low, high = cell
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def main() -> int:
-    """Compare, and say on what terms; 1 if README.md is wrong."""
+    """Compare and print the result; return 1 if README.md differs."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     exact = same_machine(text, cpuinfo, len(os.sched_getaffinity(0)))
@@ -103,10 +105,10 @@ def main() -> int:
         json.loads((ROOT / "reports" / stage / "metrics.json").read_text(encoding="utf-8"))
         for stage in ("evaluate", "gradcam_report")
     )
-    found = wrong(text, metrics, maps, exact)
-    terms = "to the digit" if exact else "within the intervals: this is another machine"
-    print(f"README.md: {'; '.join(found) or 'its figures hold'} ({terms})", file=sys.stderr)
-    return int(bool(found))
+    lines = differences(text, metrics, maps, exact)
+    mode = "exact digits" if exact else "within the intervals, because this is another machine"
+    print(f"README.md: {'; '.join(lines) or 'the numbers agree'} ({mode})", file=sys.stderr)
+    return int(bool(lines))
 
 
 if __name__ == "__main__":

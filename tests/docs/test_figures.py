@@ -1,4 +1,4 @@
-"""README.md's figures are held to those of the reports."""
+"""The comparison of the numbers in README.md with the reports."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.docs.figures import METRICS, same_machine, table, wrong
+from tests.docs.figures import METRICS, differences, same_machine, table
 from tests.pipeline.imports import ROOT
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def reports(shift: float = 0.0) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Reports that agree with README.md, but for a shift of every value."""
+    """Reports that agree with README.md, with every value shifted by `shift`."""
     metrics = {
         model: {
             "test": {
@@ -32,28 +32,28 @@ def reports(shift: float = 0.0) -> tuple[dict[str, Any], dict[str, Any]]:
     return metrics, maps
 
 
-def test_figures_that_agree() -> None:
-    assert wrong(TEXT, *reports(), exact=True) == []
-    assert wrong(TEXT, *reports(), exact=False) == []
+def test_equal_numbers_agree() -> None:
+    assert differences(TEXT, *reports(), exact=True) == []
+    assert differences(TEXT, *reports(), exact=False) == []
 
 
-def test_a_digit_counts_on_the_same_machine_alone() -> None:
-    assert len(wrong(TEXT, *reports(-0.001), exact=True)) == 2 * len(METRICS)
-    assert wrong(TEXT, *reports(-0.001), exact=False) == []
+def test_a_different_digit_counts_on_the_same_machine_only() -> None:
+    assert len(differences(TEXT, *reports(-0.001), exact=True)) == 2 * len(METRICS)
+    assert differences(TEXT, *reports(-0.001), exact=False) == []
 
 
 @pytest.mark.parametrize("shift", [0.2, -0.2])
-def test_beyond_the_interval_is_wrong_on_any_machine(shift: float) -> None:
-    assert "scratch auc: " in " ".join(wrong(TEXT, *reports(shift), exact=False))
+def test_a_value_beyond_the_interval_counts_on_any_machine(shift: float) -> None:
+    assert "scratch auc: " in " ".join(differences(TEXT, *reports(shift), exact=False))
 
 
-def test_the_sentence_on_maps_and_the_models_are_held_too() -> None:
+def test_the_sentence_on_heat_maps_and_the_models_count_too() -> None:
     metrics, maps = reports()
     maps["transfer"]["pointing_game"] = 0.97
-    assert wrong(TEXT, metrics, maps, exact=True) == [
+    assert differences(TEXT, metrics, maps, exact=True) == [
         "maps: ('71', '5.7', '1.9', '99', '63'), not ('71', '5.7', '1.9', '97', '63')"
     ]
-    assert "models: " in wrong(TEXT, {"transfer": {}}, maps, exact=True)[0]
+    assert "models: " in differences(TEXT, {"transfer": {}}, maps, exact=True)[0]
 
 
 @pytest.mark.parametrize(
@@ -65,5 +65,5 @@ def test_the_sentence_on_maps_and_the_models_are_held_too() -> None:
         ("model name: Intel(R) Xeon(R)\nflags: avx512f", 2, False),
     ],
 )
-def test_the_machine_that_is_named(cpuinfo: str, cores: int, same: bool) -> None:
+def test_the_machine_is_recognised(cpuinfo: str, cores: int, same: bool) -> None:
     assert same_machine(TEXT, cpuinfo, cores) is same
