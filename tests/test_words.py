@@ -12,7 +12,7 @@ import pytest
 
 from tests.pipeline.imports import PACKAGE, ROOT
 
-# The pixels are an image or an X-ray. The photographic sheet has this name; so had the image before.
+# The pixels are an image or an X-ray; earlier versions called them by the name of the sheet.
 OLD_TERM = "fil" + "m"  # in two parts, because this file is searched, too
 MAY_SAY_IT = ("CHANGELOG.md", "docs/reference/glossary.md")
 MOST_USES = 20
