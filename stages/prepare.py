@@ -1,4 +1,4 @@
-"""Turn a source's images into grey squares and a manifest, split by patient.
+"""Turn the images of a source into grey squares and a manifest, split by patient.
 
 Reads the blocks `data`, `prepare` and `engine` of params.yaml; writes data/prepared.
 """
@@ -18,12 +18,12 @@ def main(params: Params) -> None:
 
     images = open_source(params.data)
     with replaced(Path("data/prepared")) as folder:
-        done = prepare(images, params.prepare, folder, params.engine)
-    counts = Counter(row.split for row in done.rows)
-    patients = len({row.patient_id for row in done.rows})
-    line = f"{len(done.rows)} images of {patients} patients: {dict(sorted(counts.items()))}"
-    if done.quarantined:
-        line += f"; {len(done.quarantined)} quarantined, see data/prepared/quarantine.csv"
+        prepared = prepare(images, params.prepare, folder, params.engine)
+    counts = Counter(row.split for row in prepared.rows)
+    patients = len({row.patient_id for row in prepared.rows})
+    line = f"{len(prepared.rows)} images of {patients} patients: {dict(sorted(counts.items()))}"
+    if prepared.quarantined:
+        line += f"; {len(prepared.quarantined)} quarantined, see data/prepared/quarantine.csv"
     print(f"prepare: {line}")
 
 

@@ -1,4 +1,4 @@
-"""Show what is in the prepared data, and stop the pipeline where a split leaks into another.
+"""Describe the prepared data, and stop the pipeline if there are leaks between splits.
 
 Reads the blocks `visualize` and `augment` of params.yaml; writes reports/visualize.
 """
@@ -18,7 +18,7 @@ def main(params: Params) -> None:
     """Write reports/visualize: leaks.json, audit.json, the figures, their tables, index.html.
 
     Raises:
-        InputError: the audit found leaks; all of them, one line each.
+        InputError: leaks between splits, one line each.
     """
     from pneumonia.audit.leaks import audit
     from pneumonia.datasets.manifest import (
@@ -30,11 +30,10 @@ def main(params: Params) -> None:
 
     table = read_manifest(DATA)
     quarantined = read_quarantine(DATA)
-    found = audit(table, DATA)
-    if found.leaks:
-        raise InputError(
-            "\n".join([*found.leaks, f"{len(found.leaks)} leaks between splits: training stops"])
-        )
+    findings = audit(table, DATA)
+    leaks = findings.leaks
+    if leaks:
+        raise InputError("\n".join([*leaks, f"{len(leaks)} leaks between splits: training stops"]))
     import pandas as pd
 
     from pneumonia.audit.duplicates import closest_pairs, near_duplicates, pixel_groups
@@ -44,22 +43,20 @@ def main(params: Params) -> None:
     from pneumonia.reports.data_page import write_data_page
 
     block = params.visualize
-    seen = survey(table, DATA)
+    measures = survey(table, DATA)
     groups = pixel_groups(table, DATA).to_numpy()
-    pairs = closest_pairs(seen.hashes, groups, block.near_duplicate_distance, data_page.PAIRS)
+    pairs = closest_pairs(measures.hashes, groups, block.near_duplicate_distance, data_page.PAIRS)
     near = near_duplicates(table, pairs, block.near_duplicate_distance)
-    probes = run_probes(table, seen, block.bootstrap, block.seed)
-    on_map = data_page.embed(seen.thumbnails)
-    greys = data_page.grey_table(table, seen.histograms)
+    probes = run_probes(table, measures, block.bootstrap, block.seed)
+    positions = data_page.embed(measures.thumbnails)
+    greys = data_page.grey_table(table, measures.histograms)
 
     style.apply()
     figures = {
         "images": data_page.sample_grid(table, DATA, block.images_per_class),
-        "means": data_page.mean_images(seen.means),
+        "means": data_page.mean_images(measures.means),
         "near_duplicates": data_page.closest(table, DATA, pairs, block.near_duplicate_distance),
-        "augmentation": data_page.augmentation(
-            table, DATA, params.augment, block.seed
-        ),
+        "augmentation": data_page.augmentation(table, DATA, params.augment, block.seed),
         "balance_images": data_page.balance(table, "images"),
         "balance_patients": data_page.balance(
             table.drop_duplicates(["patient_id", "split", "subtype"]), "patients"
@@ -67,8 +64,8 @@ def main(params: Params) -> None:
         "source": data_page.source_files(table),
         "grey_values": data_page.grey_values(greys),
         "probes": data_page.probe_bars(probes),
-        "embedding_class": data_page.embedding(*on_map, data_page.class_names(table), "class"),
-        "embedding_split": data_page.embedding(*on_map, table["split"], "split"),
+        "embedding_class": data_page.embedding(*positions, data_page.class_names(table), "class"),
+        "embedding_split": data_page.embedding(*positions, table["split"], "split"),
     }
     tables = {
         "grey_values": greys,
@@ -82,19 +79,22 @@ def main(params: Params) -> None:
             style.save(figure, folder / f"{name}.png")
         for name, rows in tables.items():
             rows.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-        # What training waits for: its data, and no leak. Figures may change without training again.
-        write_json(folder / "leaks.json", {"data_digest": digest(DATA), "leaks": found.leaks})
+        # The trainings depend on this file, not on the figures, which may change without training
+        # again.
+        write_json(folder / "leaks.json", {"data_digest": digest(DATA), "leaks": leaks})
         write_json(
             folder / "audit.json",
             {
-                **found.as_dict(),
+                **asdict(findings),
                 "quarantine": quarantine_summary(quarantined),
-                "near_duplicates": near.as_dict(),
+                "near_duplicates": asdict(near),
                 "probes": {name: asdict(probe) for name, probe in probes.items()},
             },
         )
-        write_data_page(folder, found, near, probes, quarantined)
-    print(f"visualize: {found.images} images, no leak between splits; reports/visualize/index.html")
+        write_data_page(folder, findings, near, probes, quarantined)
+    print(
+        f"visualize: {findings.images} images, no leak between splits; reports/visualize/index.html"
+    )
 
 
 if __name__ == "__main__":

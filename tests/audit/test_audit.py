@@ -1,10 +1,11 @@
-"""The audit finds what it is there to find, and nothing else."""
+"""The audit finds leaks, copies and label conflicts, and nothing else."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,11 @@ REAL = os.environ.get("CHEST_XRAY_DIR", "")
 
 
 def make(folder: Path, *rows: tuple[str, str, str, int, int]) -> pd.DataFrame:
-    """A prepared folder of rows (file, patient, split, label, number of the picture)."""
+    """A prepared folder of rows (file, patient, split, label, seed of the pixels)."""
     (folder / "images").mkdir(exist_ok=True)
     table = []
-    for number, (file, patient, split, label, picture) in enumerate(rows):
-        pixels = np.random.default_rng(picture).integers(0, 256, (32, 32), dtype=np.uint8)
+    for number, (file, patient, split, label, seed) in enumerate(rows):
+        pixels = np.random.default_rng(seed).integers(0, 256, (32, 32), dtype=np.uint8)
         image_path(folder, f"{number:016x}").write_bytes(encode_png(pixels))
         kind = "virus" if label else "normal"
         table.append([f"{number:016x}", file, label, kind, patient, split, 32, 32, "L", 9, ""])
@@ -122,7 +123,7 @@ def test_a_naive_patient_has_no_series(patient: str, naive: str) -> None:
 
 
 def test_the_findings_are_json(prepared: Path) -> None:
-    found = audit(read_manifest(prepared), prepared).as_dict()
+    found = asdict(audit(read_manifest(prepared), prepared))
     assert json.loads(json.dumps(found)) == found
 
 
@@ -139,7 +140,7 @@ def test_the_real_images_share_no_patient_between_splits(tmp_path: Path) -> None
     assert found.images == 5232
     assert (table.groupby("patient_id")["split"].nunique() == 1).all()
     assert not [leak for leak in found.leaks if leak.startswith("patient")]
-    # What published counts did: the first number in the file's name is the patient.
+    # As in published counts, the first number in the file name is the patient.
     sides: dict[str, set[bool]] = {}
     for file, split in zip(table["file"], table["split"], strict=True):
         match = re.search(r"/(?:NORMAL2-)?(person\d+|IM-\d+)[^/]*$", file)

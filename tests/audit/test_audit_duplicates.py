@@ -1,4 +1,4 @@
-"""Near duplicates are found where one image was saved twice, and nowhere else."""
+"""Near duplicates are found if an image was saved twice, and only then."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def smaller_and_back(image: Pixels) -> Pixels:
 
 
 @pytest.mark.parametrize("change", [recompressed, brighter, darker, flatter, smaller_and_back])
-def test_a_image_saved_again_is_near_itself(
+def test_an_image_saved_again_is_near_itself(
     prepared: Path, change: Callable[[Pixels], Pixels]
 ) -> None:
     for image_id in read_manifest(prepared)["image_id"][:12]:
@@ -109,7 +109,7 @@ def test_a_pair_across_splits_is_listed_with_its_files(prepared: Path, tmp_path:
     count=st.integers(0, 8),
     seed=st.integers(0, 99),
 )
-def test_the_search_is_that_of_two_loops(
+def test_the_search_equals_two_loops(
     images: int, patterns: int, distance: int, count: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -125,7 +125,7 @@ def test_the_search_is_that_of_two_loops(
     assert found == [Pair(a, b, bits) for bits, a, b in every[:wanted]]
 
 
-def test_a_long_list_is_cut_and_still_counted() -> None:
+def test_a_long_list_is_shortened_and_counted_in_full() -> None:
     rows = [
         [f"{n:03}", f"{n}.png", 0, "normal", f"p{n}", "train", 1, 1, "L", 1, ""] for n in range(40)
     ]

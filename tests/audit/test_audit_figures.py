@@ -1,4 +1,4 @@
-"""Every figure of the audit against a recount that shares no code with it."""
+"""Every number of the audit equals an independent recount."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import statistics
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def without_zeros(counts: dict[str, dict[str, int]]) -> dict[str, dict[str, int]
 
 
 def recount(folder: Path) -> dict[str, Any]:
-    """The audit's figures from the CSV and the pixels, in plain Python."""
+    """The numbers of the audit from the CSV and the pixels, in plain Python."""
     rows = rows_of(folder)
     by_pixels = collections.defaultdict(list)
     for row in rows:
@@ -86,7 +87,7 @@ def recount(folder: Path) -> dict[str, Any]:
 
 
 def assert_right(folder: Path) -> None:
-    found = json.loads(json.dumps(audit(read_manifest(folder), folder).as_dict()))
+    found = json.loads(json.dumps(asdict(audit(read_manifest(folder), folder))))
     right = recount(folder)
     for key in ("images", "patients", "copies", "copies_across_patients", "copy_groups", "modes"):
         assert found[key] == right[key], key
@@ -103,7 +104,7 @@ def assert_right(folder: Path) -> None:
 
 
 def add_copies(prepared: Path, folder: Path) -> Path:
-    """The drawn set with three copies of an image (two of them another patient's) and one more."""
+    """The phantom with copies: three of one image, two of them of other patients, and one of another image."""
     table = read_manifest(prepared)
     extra = []
     for number, (source, patient) in enumerate([(0, "a"), (0, "b"), (0, ""), (5, "")]):
@@ -196,7 +197,7 @@ def test_every_figure_is_right_on_the_real_images(tmp_path: Path) -> None:
     assert found.leaks == []
     assert found.patients_naive < found.patients
     assert found.patients_naive_shared > 0
-    # Near duplicates once more: whole hashes as numbers, pair by pair.
+    # Near duplicates again, with hashes as numbers, pair by pair.
     seen = survey(table, tmp_path)
     groups = pixel_groups(table, tmp_path).to_numpy()
     distance = 40
@@ -215,6 +216,6 @@ def test_every_figure_is_right_on_the_real_images(tmp_path: Path) -> None:
 
 
 def test_encoded_images_with_equal_pixels_have_equal_bytes() -> None:
-    # What the search for copies rests on.
+    # The search for copies depends on it.
     image = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     assert encode_png(image) == encode_png(np.asfortranarray(image.copy()))

@@ -1,4 +1,4 @@
-"""The probes find a shortcut that is there, and none in noise."""
+"""The probes find an existing shortcut, and none in noise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from pneumonia.audit.shortcuts import Probe, auc_interval, run_probes
+from pneumonia.audit.shortcuts import Probe, run_probe, run_probes
 from pneumonia.audit.survey import survey
 from pneumonia.core.config import load_params
 from pneumonia.datasets.manifest import COLUMNS, image_path, read_manifest
@@ -28,7 +28,7 @@ Image = NDArray[np.uint8]
 
 
 def probed(folder: Path, shortcut: str) -> dict[str, Probe]:
-    """Probes of noise images, one a patient, of which one trait may give the label away."""
+    """Probes of noise images, one a patient, of which one feature may predict the label."""
     rng = np.random.default_rng(3)
     (folder / "images").mkdir()
     rows = []
@@ -56,7 +56,7 @@ def test_a_shortcut_is_found_by_its_probe(tmp_path: Path, shortcut: str) -> None
     assert probes[shortcut].auc > 0.99
     others = set(probes) - {shortcut}
     if shortcut == "border":
-        others -= {"thumbnail"}  # it sees the border too
+        others -= {"thumbnail"}  # it contains the border
     for name in others:
         assert probes[name].low <= 0.5 <= probes[name].high, name
 
@@ -67,20 +67,45 @@ def test_noise_has_no_shortcut(tmp_path: Path) -> None:
         assert probe.low < probe.auc < probe.high
 
 
-def test_the_interval_is_that_of_the_models_metrics() -> None:
+def one_feature(labels: NDArray[np.int64], patients: int) -> pd.DataFrame:
+    """A manifest whose train and test images have these labels, with several images a patient."""
+    rows = [
+        [
+            f"{split}-{n}",
+            "",
+            label,
+            "",
+            f"{split}-{n * patients // len(labels)}",
+            split,
+            1,
+            1,
+            "L",
+            1,
+            "",
+        ]
+        for split in ("train", "test")
+        for n, label in enumerate(labels)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def test_the_interval_is_that_of_the_metrics() -> None:
     rng = np.random.default_rng(5)
     labels = rng.integers(0, 2, 90)
     scores = np.round(np.clip(rng.normal(0.4 + 0.2 * labels, 0.3), 0, 1), 1)  # with ties
-    patients = np.array([f"p{n // 3}" for n in range(90)])
-    right = intervals(labels, scores, 0.5, patients, 200, 7)["auc"]
-    assert auc_interval(labels, scores, patients, 200, 7) == pytest.approx(right, abs=1e-12)
-    low, high = right
-    assert low < roc_auc_score(labels, scores) < high
+    table = one_feature(labels, 30)
+    # The score of a probe of one feature rises with the feature, so both have the same AUC.
+    probe = run_probe(table, np.tile(scores, 2)[:, None], 200, 7)
+    patients = table["patient_id"].to_numpy(str)[90:]
+    low, high = intervals(labels, scores, 0.5, patients, 200, 7)["auc"]
+    assert (probe.low, probe.high) == (round(low, 4), round(high, 4))
+    assert probe.auc == round(roc_auc_score(labels, scores), 4)
+    assert low < probe.auc < high
 
 
 def test_equal_scores_are_chance() -> None:
-    labels = np.array([0, 1, 0, 1, 1, 0])
-    assert auc_interval(labels, np.zeros(6), np.arange(6).astype(str), 50, 0) == (0.5, 0.5)
+    table = one_feature(np.array([0, 1, 0, 1, 1, 0]), 6)
+    assert run_probe(table, np.zeros((12, 1)), 50, 0) == Probe(0.5, 0.5, 0.5)
 
 
 def test_probes_are_the_same_twice(prepared: Path) -> None:
@@ -95,7 +120,7 @@ def test_probes_are_the_same_twice(prepared: Path) -> None:
 
 @pytest.fixture(scope="module")
 def default_probes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Probe]:
-    """Of the phantom as params.yaml has it."""
+    """Probes of the phantom of params.yaml."""
     params = load_params(ROOT / "params.yaml")
     folder = tmp_path_factory.mktemp("default")
     source = phantom_params(params.data.phantom.images)

@@ -1,7 +1,7 @@
-"""A folder as a hospital's data team would hand it over: a study a patient, names in the headers.
+"""A folder as a hospital may deliver it: a study a patient, and names in the DICOM headers.
 
-Half of the images are DICOM files, in folders by day of the study and named by their UID; the others
-are PNG files. All are drawn. To try the walk of docs/how-to/own-images.md by hand:
+Half of the images are DICOM files, in folders by day of the study and named by their UID; the
+others are PNG files. All are phantoms. To follow docs/how-to/own-images.md by hand, run
 PYTHONPATH=src python -m tests.datasets.own_images data/raw/clinic
 """
 

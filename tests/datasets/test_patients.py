@@ -70,7 +70,7 @@ def test_rows_that_contradict_or_say_nothing_are_named_with_their_line(
     root = make_folder(kermany())
     path = write(root, "file,patient_id", "a.png,p1", "a.png,p2", "b.png,")
     assert complaint(root, patient_csv=path) == [
-        f"{path}:3: a.png: has another patient_id above",
+        f"{path}:3: a.png: another row has another patient_id",
         f"{path}:4: b.png: patient_id is empty",
     ]
 

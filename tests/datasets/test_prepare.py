@@ -30,7 +30,7 @@ from pneumonia.datasets.manifest import (
     require_audit,
     write_manifest,
 )
-from pneumonia.datasets.prepare import draw_splits, prepare
+from pneumonia.datasets.prepare import assign_splits, prepare
 from pneumonia.datasets.sources import open_source
 from pneumonia.datasets.splits import in_validation
 from pneumonia.images.decoding import decode, encode_png, read_grey
@@ -303,7 +303,7 @@ def test_test_is_the_sources_own_or_drawn_by_patient(
     names += [f"test/PNEUMONIA/person{n}_virus_1.jpeg" for n in range(100)]
     images = open_source(folder_params(make_folder(kermany(names))))
     params = prepare_params(0.12, official_test=official, test=0.2)
-    drawn = {image.file: image.split for image in draw_splits(images, params)}
+    drawn = {image.file: image.split for image in assign_splits(images, params)}
     test = {file for file, split in drawn.items() if split == "test"}
     if official:
         assert test == {image.file for image in images if image.split == "test"}

@@ -97,7 +97,7 @@ def test_an_archive_of_another_layout_is_named(
         (ConnectionError("refused"), "no connection to Kaggle", "data.source: folder"),
         (requests.ConnectionError("Max retries"), "no connection to Kaggle", "network and proxy"),
         (requests.ConnectTimeout("slow"), "no connection to Kaggle", "network and proxy"),
-        (requests.ReadTimeout("silent"), "was interrupted", "goes on where it stopped"),
+        (requests.ReadTimeout("silent"), "was interrupted", "run again to continue it"),
         (requests.exceptions.ChunkedEncodingError("cut"), "was interrupted", "run again"),
         (KeyboardInterrupt(), "was interrupted", "run again"),
         (refused(401), "refuses the download (401)", "kaggle.json"),

@@ -1,4 +1,4 @@
-"""The MedMNIST source: its file, its arrays, its download."""
+"""The source medmnist: its file, its arrays and its download."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ COUNTS = {"train": 30, "val": 6, "test": 8}
 
 
 def arrays(side: int = 28) -> dict[str, NDArray[Any]]:
-    """What a PneumoniaMNIST file holds, in small."""
+    """The arrays of a small PneumoniaMNIST file."""
     rng = np.random.default_rng(side)
     made: dict[str, NDArray[Any]] = {}
     for split, count in COUNTS.items():
@@ -66,7 +66,7 @@ def test_a_file_is_listed_with_its_splits_and_labels(tmp_path: Path, side: int) 
         assert mask is None
 
 
-def test_a_image_takes_no_more_than_its_own_pixels_along(tmp_path: Path) -> None:
+def test_an_image_pickles_its_own_pixels_only(tmp_path: Path) -> None:
     images = open_source(data_params("medmnist", write(tmp_path, npz(arrays(64)))))
     assert max(len(pickle.dumps(image)) for image in images) < 64 * 64 + 2000
 
@@ -115,7 +115,7 @@ def test_a_broken_file_is_one_line(tmp_path: Path, payload: bytes) -> None:
     path = write(tmp_path, payload)
     with pytest.raises(InputError) as caught:
         open_source(data_params("medmnist", path))
-    assert str(caught.value).startswith(f"{path}: no or a damaged .npz archive")
+    assert str(caught.value).startswith(f"{path}: not an .npz archive")
     assert "\n" not in str(caught.value)
     assert "pickle" not in str(caught.value)
 
@@ -124,7 +124,7 @@ def test_a_lone_array_and_a_missing_file_are_named(tmp_path: Path) -> None:
     path = tmp_path / "lone.npz"
     with path.open("wb") as file:
         np.save(file, np.zeros(3))
-    with pytest.raises(InputError, match=r"lone\.npz: no or a damaged"):
+    with pytest.raises(InputError, match=r"lone\.npz: not an"):
         open_source(data_params("medmnist", path))
     with pytest.raises(InputError, match=r"data\.path: .*gone\.npz: no such file"):
         open_source(data_params("medmnist", tmp_path / "gone.npz"))
@@ -188,7 +188,7 @@ def test_a_size_is_downloaded_once_into_the_users_cache(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(medmnist, "RECORD", server.url)
+    monkeypatch.setattr(medmnist, "DOWNLOADS", server.url)
     for size, name in ((28, "pneumoniamnist.npz"), (64, "pneumoniamnist_64.npz")):
         server.payload = npz(arrays(size))
         monkeypatch.setitem(medmnist.MD5, size, md5(server.payload))
@@ -202,13 +202,24 @@ def test_a_size_is_downloaded_once_into_the_users_cache(
 
 
 def test_the_cache_is_in_the_home_folder_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    folders: list[Path] = []
+
+    def record(url: str, md5: str, folder: Path) -> Path:
+        folders.append(folder)
+        raise InputError("not downloaded")
+
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert medmnist.cache_folder() == Path.home() / ".cache" / "pneumonia"
+    monkeypatch.setattr(medmnist, "fetch", record)
+    with pytest.raises(InputError, match="not downloaded"):
+        open_source(data_params("medmnist"))
+    assert folders == [Path.home() / ".cache" / "pneumonia"]
 
 
-def test_a_download_broken_off_is_kept_and_gone_on_with(server: Server, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_kept_and_continued(server: Server, tmp_path: Path) -> None:
     server.cut_at = 1000
-    with pytest.raises(InputError, match=r"broken off \(1,000 of .* bytes\); run again to go on"):
+    with pytest.raises(
+        InputError, match=r"interrupted \(1,000 of .* bytes\); run again to continue"
+    ):
         get(server, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["images.npz.part"]
     server.cut_at = None
@@ -224,7 +235,7 @@ def test_a_server_that_cannot_resume_sends_all_again(server: Server, tmp_path: P
 
 
 @pytest.mark.parametrize("more", [0, 7])
-def test_a_part_as_long_as_the_file_is_taken_or_thrown_away(
+def test_a_part_as_long_as_the_file_is_used_or_deleted(
     server: Server, tmp_path: Path, more: int
 ) -> None:
     (tmp_path / "images.npz.part").write_bytes(server.payload + bytes(more))
@@ -238,7 +249,7 @@ def test_a_file_of_another_md5_is_not_kept(server: Server, tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_file_in_the_cache_is_downloaded_anew(server: Server, tmp_path: Path) -> None:
+def test_a_damaged_file_in_the_cache_is_downloaded_again(server: Server, tmp_path: Path) -> None:
     (tmp_path / "images.npz").write_bytes(server.payload[:-1])
     assert get(server, tmp_path).read_bytes() == server.payload
 
@@ -256,5 +267,7 @@ def test_no_space_is_named(server: Server, tmp_path: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(medmnist, "_receive", full)
-    with pytest.raises(InputError, match=r"No space left on device; XDG_CACHE_HOME names another"):
+    with pytest.raises(
+        InputError, match=r"No space left on device; XDG_CACHE_HOME can name another"
+    ):
         get(server, tmp_path)

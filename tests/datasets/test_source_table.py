@@ -121,15 +121,10 @@ def test_images_that_no_row_names_are_counted(
     root = make(tmp_path, "file,label", "a.dcm,0", "b.png,1", files=dict.fromkeys(files, b""))
     assert set(listed(root)) == {"a.dcm", "b.png"}
     told = capsys.readouterr().err
-    assert told == f"{root}/labels.csv: images left out, as no row names them: 2\n"
+    assert told == f"{root}/labels.csv: image files left out because no row names them: 2\n"
 
 
-def test_the_former_name_of_the_source_opens_the_same(tmp_path: Path) -> None:
-    root = make(tmp_path, "file,label", "a/0.dcm,0", "a/1.dcm,1")
-    assert data_params("dicom", root) == data_params("table", root)
-
-
-def test_a_image_reads_its_own_bytes(tmp_path: Path) -> None:
+def test_an_image_reads_its_own_bytes(tmp_path: Path) -> None:
     root = make(tmp_path, "file,label", "a.dcm,0", "b.dcm,1", files={"a.dcm": b"1", "b.dcm": b"2"})
     assert {file: image.read() for file, image in listed(root).items()} == {
         "a.dcm": (b"1", None),
@@ -156,11 +151,11 @@ def test_everything_wrong_is_named_at_once_with_its_line(tmp_path: Path) -> None
         f"4: ../a/1.dcm: outside {root}",
         f"5: /etc/passwd: outside {root}",
         "6: a/2.dcm: label is 'healthy', not NORMAL or PNEUMONIA, 0 or 1",
-        "7: a/0.dcm: is in a row above",
+        "7: a/0.dcm: is in another row, too",
         "8: a/3.dcm: patient_id is empty",
         "8: a/3.dcm: split is 'holdout', not train or val or test",
         "10: .: file is empty",
-        " patient p1 is in test and train; leave out the column split to have patients split here",
+        " patient p1 is in test and train; without the column split, patients are split here",
     ]
 
 

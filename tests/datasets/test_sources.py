@@ -92,7 +92,7 @@ def test_a_pneumonia_image_of_another_naming_is_of_unknown_subtype(make_folder: 
     assert (image.subtype, image.patient_id) == ("unknown", "a")
 
 
-def test_a_image_reads_its_own_bytes_after_pickling(make_folder: MakeFolder) -> None:
+def test_an_image_reads_its_own_bytes_after_pickling(make_folder: MakeFolder) -> None:
     for image in open_source(folder_params(make_folder(kermany()))):
         assert pickle.loads(pickle.dumps(image)).read() == (kermany()[image.file], None)
 

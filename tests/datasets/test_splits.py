@@ -1,4 +1,4 @@
-"""Splits: nobody moves, shares are what was asked for, and draws know nothing of each other."""
+"""Splits: no patient moves, shares are as requested, and draws are independent."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pneumonia.datasets.manifest import SourceImage
-from pneumonia.datasets.prepare import draw_splits
-from pneumonia.datasets.splits import BLOCK, fold_of, in_test, in_validation, parse_id
+from pneumonia.datasets.prepare import assign_splits
+from pneumonia.datasets.splits import BLOCK, in_test, in_validation, parse_id
 from tests.conftest import prepare_params
 
 NAMES = st.one_of(
@@ -58,13 +58,13 @@ def test_an_id_is_a_series_and_a_number(patient: str, series: str, number: int |
 
 
 @given(PATIENTS, PATIENTS, SHARES, SHARES, SEEDS, st.booleans())
-def test_nobody_moves_when_images_are_added(
+def test_no_patient_moves_when_images_are_added(
     patients: list[str], others: list[str], test: float, validation: float, seed: int, pool: bool
 ) -> None:
     params = prepare_params(validation, seed, test=test, official_test=not pool)
     held = images(["held out by the source"], "test")
-    before = {image.file: image.split for image in draw_splits(images(patients) + held, params)}
-    together = draw_splits(images(others) + held + images(patients), params)
+    before = {image.file: image.split for image in assign_splits(images(patients) + held, params)}
+    together = assign_splits(images(others) + held + images(patients), params)
     after = {image.file: image.split for image in together}
     assert {file: after[file] for file in before} == before
     sides: dict[str, set[str]] = {}
@@ -73,19 +73,9 @@ def test_nobody_moves_when_images_are_added(
     assert all(len(side) == 1 for side in sides.values())
 
 
-@given(PATIENTS, PATIENTS, st.integers(2, 10), SEEDS)
-def test_folds_part_the_patients_and_nobody_moves(
-    patients: list[str], others: list[str], folds: int, seed: int
-) -> None:
-    before = {patient: fold_of(patient, folds, seed) for patient in patients}
-    together = {patient: fold_of(patient, folds, seed) for patient in others + patients}
-    assert all(fold in range(folds) for fold in together.values())
-    assert {patient: together[patient] for patient in patients} == before
-
-
 @HELD_OUT
 @given(patient=NAMES, seed=SEEDS)
-def test_a_larger_share_keeps_whom_a_smaller_one_held_out(
+def test_a_larger_share_holds_out_the_same_patients_and_more(
     held_out: HoldOut, patient: str, seed: int
 ) -> None:
     held = [held_out(patient, share, seed) for share in (0.0, 0.1, 0.12, 0.3, 0.5, 1.0)]
@@ -99,7 +89,7 @@ def test_ids_without_gaps_give_nearly_the_exact_share(
     held_out: HoldOut, share: float, seed: int, first: int, count: int
 ) -> None:
     held = sum(held_out(f"person{first + n}_virus", share, seed) for n in range(count))
-    # Two cut blocks, and what the golden ratio leaves.
+    # Two incomplete blocks, and the rounding.
     assert abs(held - share * count) <= 2 * share * BLOCK + 3
 
 
@@ -115,28 +105,19 @@ def test_whole_blocks_hold_out_what_the_rounding_says(share: float, seed: int, b
     assert abs(counts.total() - share * BLOCK * blocks) <= 3
 
 
-@given(st.integers(2, 10), SEEDS, st.integers(1, 40))
-def test_folds_of_whole_blocks_are_as_large_as_each_other(
-    folds: int, seed: int, blocks: int
-) -> None:
-    sizes = Counter(fold_of(f"IM-{number}", folds, seed) for number in range(blocks * BLOCK))
-    assert max(sizes.values()) - min(sizes.get(fold, 0) for fold in range(folds)) <= 1
-
-
 @pytest.mark.parametrize("share", [0.05, 0.12, 0.5])
 def test_names_without_a_number_give_about_the_share(share: float) -> None:
     names = [str(n).translate(str.maketrans("0123456789", "abcdefghij")) for n in range(4000)]
     assert np.mean([in_test(name, share, 7) for name in names]) == pytest.approx(share, abs=0.03)
 
 
-def test_draws_know_nothing_of_each_other() -> None:
+def test_draws_are_independent() -> None:
     patients = [
         f"person{number}_{kind}" for number in range(4000) for kind in ("virus", "bacteria")
     ]
     draws = {
         "test": [in_test(patient, 0.5, 7) for patient in patients],
         "validation": [in_validation(patient, 0.5, 7) for patient in patients],
-        "fold": [fold_of(patient, 2, 7) == 1 for patient in patients],
         "seed 8": [in_test(patient, 0.5, 8) for patient in patients],
     }
     together = np.corrcoef(np.array(list(draws.values()), float))
@@ -145,8 +126,8 @@ def test_draws_know_nothing_of_each_other() -> None:
     assert abs(np.corrcoef(virus, bacteria)[0, 1]) < 0.05
 
 
-def test_the_draw_is_the_one_that_was_published() -> None:
-    # Another draw would make every figure in the reports one of other patients.
+def test_the_draw_has_not_changed() -> None:
+    # Another draw would change every number in the reports.
     def uniform(text: str) -> float:
         return (int(hashlib.sha256(text.encode()).hexdigest()[:16], 16) >> 11) / 2**53
 

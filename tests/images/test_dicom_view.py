@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 
 from pneumonia.images.dicom import VIEW_TAGS, DicomView, read_view
 from tests.images.dicom_files import COMPRESSED, dicom_bytes
-from tests.images.test_dicom import RADIOGRAPHS, SHIPPED
 from tests.images.test_decoding import smooth_image
+from tests.images.test_dicom import RADIOGRAPHS, SHIPPED
 
 
 def view_of(**tags: Any) -> DicomView:

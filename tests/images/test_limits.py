@@ -12,8 +12,8 @@ from PIL import Image
 from pneumonia.images.decoding import decode
 from pneumonia.images.limits import MAX_BYTES, MAX_SCANS, MAX_SEGMENTS, ImageError, check_scans
 from tests.conftest import image_bytes
-from tests.images.test_decoding import saved, smooth_image
 from tests.images.test_damaged import png
+from tests.images.test_decoding import saved, smooth_image
 
 
 def blank_png(width: int, height: int, body: bytes = b"\0") -> bytes:

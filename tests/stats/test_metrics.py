@@ -76,8 +76,8 @@ def test_the_score_is_scikit_learns(data: Scored, place: int) -> None:
 
 @pytest.mark.parametrize(
     ("prevalence", "ppv", "npv"),
-    # A test of sensitivity 0.9 and specificity 0.8, per 1,000: at 5 % 45 of 235 positives are ill, and
-    # 760 of 765 negatives are well; and so on.
+    # A test of sensitivity 0.9 and specificity 0.8, per 1,000: at 5 % 45 of 235 positives are ill,
+    # and 760 of 765 negatives are well; and so on.
     [(5, 45 / 235, 760 / 765), (10, 90 / 270, 720 / 730), (20, 180 / 340, 640 / 660)],
 )
 def test_predictive_values_at_a_prevalence_are_bayes(

@@ -1,9 +1,9 @@
-"""What is in a prepared data set, and whether its splits leak into each other."""
+"""Count a prepared data set, and find leaks between its splits."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +15,34 @@ from pneumonia.datasets.manifest import LABELS
 NAIVE = (
     "File names of the Kermany set number patients within a series: person12_bacteria and "
     "person12_virus are two children, and so are IM-0115 and NORMAL2-IM-0115. Reading only the "
-    "number, as published studies did, merges them and finds leaks that are none. Names cannot "
-    "prove identity, so both counts are given."
+    "number, as published studies did, merges them and reports leaks that do not exist. Names "
+    "cannot prove identity, so both counts are given."
 )
 
 
 @dataclass(frozen=True)
 class Audit:
-    """The findings.
+    """The findings of the audit.
 
     Attributes:
-        images, patients: how many there are.
-        patients_naive: how many patients one counts when the series is left out of the id, as
-            published studies did: person12_bacteria and person12_virus are two children.
-        patients_naive_shared: how many of those then seem to be in test and outside it.
+        images, patients: their numbers.
+        patients_naive: number of patients if the series is left out of the id, as in published
+            studies; see `NAIVE`.
+        patients_naive_shared: number of those that seem to be in test and in another split.
         patients_naive_why: the reason for two counts.
         counts: images by split and subtype.
-        patient_counts: patients by split and subtype; one with images of two subtypes counts in
-            both.
-        copies: redundant images, same pixels as another one.
-        copies_across_patients: groups of identical images that carry more than one patient's id.
-        copy_groups: the groups of identical images, by file.
-        label_conflicts: groups of images with the same pixels and both labels, by file.
+        patient_counts: patients by split and subtype; a patient with images of two subtypes counts
+            in both.
+        copies: redundant images, identical to another one.
+        copies_across_patients: groups of identical images of more than one patient.
+        copy_groups: the groups of identical images, as file names.
+        label_conflicts: groups of identical images with both labels, as file names.
         sizes: of the source files, a row a label and measure (width, height, aspect, bytes):
             median, 2.5 and 97.5 percentile.
         modes: files by label and colour mode of the source.
-        leaks: a line for each patient, and each group of identical images, in more than one split.
+        leaks: a line for each patient, and each group of identical images, in several splits.
 
-    What nobody compares between experiments is in lists, which `dvc metrics` leaves out.
+    Values that are not compared between experiments are lists, which `dvc metrics` leaves out.
     """
 
     images: int
@@ -60,13 +60,9 @@ class Audit:
     modes: list[dict[str, Any]]
     leaks: list[str]
 
-    def as_dict(self) -> dict[str, Any]:
-        """For audit.json."""
-        return asdict(self)
-
 
 def audit(table: pd.DataFrame, folder: Path) -> Audit:
-    """Audit a prepared folder whose manifest is `table`."""
+    """Audit a prepared folder with the manifest `table`."""
     table = table.assign(
         pixels=pixel_groups(table, folder), naive=table["patient_id"].map(naive_patient)
     )
@@ -81,20 +77,22 @@ def audit(table: pd.DataFrame, folder: Path) -> Audit:
         for group in identical
         if group["split"].nunique() > 1
     ]
-    seen_in_test = set(table.loc[table["split"] == "test", "naive"])
-    seen_elsewhere = set(table.loc[table["split"] != "test", "naive"])
+    naive_test = set(table.loc[table["split"] == "test", "naive"])
+    naive_others = set(table.loc[table["split"] != "test", "naive"])
     return Audit(
         images=len(table),
         patients=int(table["patient_id"].nunique()),
         patients_naive=int(table["naive"].nunique()),
-        patients_naive_shared=len(seen_in_test & seen_elsewhere),
+        patients_naive_shared=len(naive_test & naive_others),
         patients_naive_why=[NAIVE],
         counts=_by_split(table),
         patient_counts=_by_split(table.drop_duplicates(["patient_id", "split", "subtype"])),
         copies=len(table) - int(table["pixels"].nunique()),
         copies_across_patients=sum(group["patient_id"].nunique() > 1 for group in identical),
         copy_groups=sorted(sorted(group["file"]) for group in identical),
-        label_conflicts=[sorted(g["file"]) for g in identical if g["label"].nunique() > 1],
+        label_conflicts=[
+            sorted(group["file"]) for group in identical if group["label"].nunique() > 1
+        ],
         sizes=_sizes(table),
         modes=_modes(table),
         leaks=leaks,
@@ -102,7 +100,7 @@ def audit(table: pd.DataFrame, folder: Path) -> Audit:
 
 
 def naive_patient(patient_id: str) -> str:
-    """A patient id without its series: what one gets by reading only the number."""
+    """A patient id without its series, as if only the number identified the patient."""
     match = re.fullmatch(r"(person\d+)_(?:bacteria|virus)|(?:NORMAL2-)?(IM-\d+)", patient_id)
     return next(part for part in match.groups() if part) if match else patient_id
 

@@ -1,4 +1,4 @@
-"""Tables that a user wrote: CSV files, checked as they are read."""
+"""CSV files, checked while they are read."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def read_rows(
 ) -> list[tuple[int, dict[str, str]]]:
     """Read a CSV file with a header: (line in the file, {column: text without outer spaces}).
 
-    Columns of other names are left out; an optional one that is not there is not in the rows.
+    Other columns are left out; an optional column that is missing is not in the rows.
 
     Raises:
-        InputError: no such file, no CSV in UTF-8, a required column missing or one there
-            twice, a row of another length than the header, or no row, unless `empty` allows that.
+        InputError: the file is missing or not CSV in UTF-8; a column is missing or occurs twice; a
+            row has another length than the header; or there is no row, unless `empty` is true.
     """
     rows = []
     problems = []
     try:
-        # utf-8-sig: spreadsheets write a byte order mark.
+        # utf-8-sig, because spreadsheets write a byte order mark.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = [name.strip() for name in next(reader, [])]

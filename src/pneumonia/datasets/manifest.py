@@ -1,24 +1,22 @@
-"""The manifest: one row an image, the table every later stage starts from.
+"""Records of images, and the files of the prepared folder.
 
 Columns of `manifest.csv`, sorted by `image_id`:
 
 | column | meaning |
 | --- | --- |
-| image_id | 16 hex digits of the source file's SHA-256; a redundant copy has "-1", "-2" |
+| image_id | 16 hex digits of the source file's SHA-256, plus "-1", "-2" for its copies |
 | file | the source file, relative to its source, or `phantom/<index>.png` |
 | label | 0 normal, 1 pneumonia |
 | subtype | normal, bacteria, virus or unknown |
-| patient_id | the patient within the source's series; splits and intervals go by it |
+| patient_id | the patient, within the series of the source; splits and intervals go by it |
 | split | train, val or test |
-| width, height | of the source as displayed, px |
-| mode | colour mode of the source (Pillow's name) |
+| width, height | of the source image as displayed, px |
+| mode | colour mode of the source image (Pillow's name) |
 | bytes | size of the source file |
-| mask | file of the opacity's mask under the prepared folder; phantom only, else empty |
+| mask | file of the opacity's mask, in the prepared folder; empty unless phantom |
 
-Images that could not be read: the table that `prepare` leaves and the report shows.
-
-Columns of `quarantine.csv`, sorted by `file`: `file`, `label`, `split` and `patient_id` as in the
-manifest, had the image been read, and `reason`. A header alone where every image was read.
+Columns of `quarantine.csv`, the images that could not be read, sorted by `file`: `file`, `label`,
+`split`, `patient_id`, and the `reason`. Without such images it has a header only.
 """
 
 from __future__ import annotations
@@ -27,7 +25,8 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,16 +42,40 @@ from pneumonia.images.limits import MAX_BYTES
 if TYPE_CHECKING:
     import pandas as pd
 
-
 NAME = "manifest.csv"
+QUARANTINE = "quarantine.csv"
+QUARANTINE_LISTED = 200  # images listed in the report
 LABELS = ("NORMAL", "PNEUMONIA")
 SUBTYPES = ("normal", "bacteria", "virus", "unknown")
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
+class SourceImage:
+    """An image of a source, before it is read.
+
+    Attributes:
+        file: its name within the source, unique.
+        label: 0 normal, 1 pneumonia.
+        subtype: normal, bacteria, virus or unknown.
+        patient_id: the patient.
+        split: "train" or "test" in the source; validation is drawn from train. "train" if the
+            source has no splits.
+        read: returns the file's bytes and, if known, the mask of the opacity (bool, (H, W)). It
+            must pickle, because another process calls it.
+    """
+
+    file: str
+    label: int
+    subtype: str
+    patient_id: str
+    split: str
+    read: Callable[[], tuple[bytes, NDArray[np.bool_] | None]]
+
+
+@dataclass(frozen=True)
 class ManifestRow:
-    """One image; the fields are the columns above."""
+    """A row of `manifest.csv`; the fields are the columns above."""
 
     image_id: str
     file: str
@@ -67,8 +90,20 @@ class ManifestRow:
     mask: str
 
 
+@dataclass(frozen=True)
+class QuarantinedImage:
+    """A row of `quarantine.csv`; the fields are the columns above."""
+
+    file: str
+    label: int
+    split: str
+    patient_id: str
+    reason: str
+
+
 COLUMNS = [field.name for field in fields(ManifestRow)]
-# Unsaid, pandas would read files named 0001 and 0002 as the numbers 1 and 2.
+QUARANTINE_COLUMNS = [field.name for field in fields(QuarantinedImage)]
+# Without types, pandas would read files named 0001 and 0002 as the numbers 1 and 2.
 _TEXT = {field.name: str for field in fields(ManifestRow) if field.type == "str"}
 
 
@@ -76,11 +111,11 @@ def write_manifest(folder: Path, rows: list[ManifestRow]) -> None:
     """Write `manifest.csv` into a prepared folder.
 
     Raises:
-        InputError: rows that break the contract above; nothing is written.
+        InputError: invalid rows; nothing is written.
     """
     rows = sorted(rows, key=lambda row: row.image_id)
     validate(rows, folder / NAME)
-    # Not by pandas: importing it takes longer than all there is to do.
+    # Without pandas, because importing it takes longer than writing the file.
     with (folder / NAME).open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
@@ -91,7 +126,7 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     """Read and check `manifest.csv` of a prepared folder.
 
     Raises:
-        InputError: no manifest, or one that breaks the contract above.
+        InputError: no manifest, or an invalid one.
     """
     import pandas as pd
 
@@ -110,10 +145,10 @@ def read_manifest(folder: Path) -> pd.DataFrame:
 
 
 def validate(rows: Sequence[ManifestRow], path: Path) -> None:
-    """Check a manifest's rows against the contract; `path` is for the message.
+    """Check the rows of a manifest; `path` is for the message.
 
     Raises:
-        InputError: one line a broken rule.
+        InputError: one line a violated rule.
     """
     ids = [row.image_id for row in rows]
     rules = {
@@ -125,36 +160,47 @@ def validate(rows: Sequence[ManifestRow], path: Path) -> None:
         f"split is not one of {SPLITS}": all(row.split in SPLITS for row in rows),
         "patient_id is empty": all(row.patient_id for row in rows),
     }
-    broken = [f"{path}: {rule}" for rule, holds in rules.items() if not holds]
-    if broken:
-        raise InputError("\n".join(broken))
+    violated = [f"{path}: {rule}" for rule, holds in rules.items() if not holds]
+    if violated:
+        raise InputError("\n".join(violated))
 
 
 def image_path(folder: Path, image_id: str) -> Path:
-    """Where the prepared image of a row lies."""
+    """Path of the prepared image of a row."""
     return folder / "images" / f"{image_id}.png"
 
 
-def load_images(folder: Path, table: pd.DataFrame) -> NDArray[np.uint8]:
-    """Read the prepared images of a table's rows: uint8, (N, S, S, 1), in the rows' order."""
-    paths = [image_path(folder, image_id) for image_id in table["image_id"]]
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Report an unreadable file of the prepared folder in one line.
+
+    Raises:
+        InputError: an image is missing, damaged or of another size than the first.
+    """
     try:
+        yield
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: {error}; `dvc repro -f prepare` writes it again") from None
+
+
+def load_images(folder: Path, table: pd.DataFrame) -> NDArray[np.uint8]:
+    """Read the prepared images of a manifest's rows: uint8, (N, S, S, 1), in their order."""
+    paths = [image_path(folder, image_id) for image_id in table["image_id"]]
+    with reading(folder):
         first = read_grey(paths[0])
         images = np.empty((len(paths), *first.shape, 1), np.uint8)
         for row, path in enumerate(paths):
             images[row, ..., 0] = read_grey(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: {error}; `dvc repro -f prepare` makes it anew") from None
     return images
 
 
 def load_mask(folder: Path, mask: str) -> NDArray[np.bool_]:
-    """Read the mask that a row names: bool, (S, S)."""
+    """Read the mask of a row: bool, (S, S)."""
     return read_grey(folder / mask) > 0
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of the manifest and the prepared images: names the data that a model was given."""
+    """SHA-256 of the manifest and the prepared images; it identifies the data of a training."""
     hashed = hashlib.sha256((folder / NAME).read_bytes())
     for image_id in read_manifest(folder)["image_id"]:
         hashed.update(image_path(folder, image_id).read_bytes())
@@ -162,42 +208,27 @@ def digest(folder: Path) -> str:
 
 
 def require_audit(folder: Path, audit: Path) -> str:
-    """Check that the audit without leaks at `audit` is of the data in `folder`; its `digest`.
+    """Check that `audit`, written if there are no leaks, is of the data in `folder`.
+
+    Returns:
+        the `digest` of the data.
 
     Raises:
-        InputError: it is of other data, or there is none.
+        InputError: the audit is missing or of other data.
     """
     try:
         audited = json.loads(audit.read_text(encoding="utf-8"))["data_digest"]
     except FileNotFoundError:
         raise InputError(f"{audit}: no such file; `dvc repro visualize` writes it") from None
-    found = digest(folder)
-    if audited != found:
+    current = digest(folder)
+    if audited != current:
         raise InputError(f"{audit}: of other data than {folder}; run `dvc repro visualize`")
-    return found
-
-
-QUARANTINE = "quarantine.csv"
-QUARANTINE_LISTED = 200  # images written out one by one in the report
-
-
-@dataclass(frozen=True)
-class QuarantinedImage:
-    """One image; the fields are the columns above."""
-
-    file: str
-    label: int
-    split: str
-    patient_id: str
-    reason: str
-
-
-QUARANTINE_COLUMNS = [field.name for field in fields(QuarantinedImage)]
+    return current
 
 
 def reason_of(error: Exception) -> str:
-    """Why an image cannot be read: one line, the same in every run and on every machine."""
-    # An OSError's own text has the path on this machine; libraries name objects by their address.
+    """Why an image cannot be read, in one line that is the same in every run on every machine."""
+    # The text of an OSError has a path of this machine; other texts may have memory addresses.
     reason = getattr(error, "strerror", None) or str(error)
     return " ".join(re.sub(r" at 0x[0-9a-f]+", "", reason).split())
 
@@ -215,7 +246,7 @@ def read_quarantine(folder: Path) -> list[QuarantinedImage]:
     """Read `quarantine.csv` of a prepared folder.
 
     Raises:
-        InputError: there is none, or it is broken.
+        InputError: it is missing or damaged.
     """
     path = folder / QUARANTINE
     try:
@@ -226,41 +257,18 @@ def read_quarantine(folder: Path) -> list[QuarantinedImage]:
             for _, row in read_rows(path, QUARANTINE_COLUMNS, empty=True)
         ]
     except (InputError, ValueError) as error:
-        raise InputError(f"{error}; `dvc repro -f prepare` makes {path} anew") from None
+        raise InputError(f"{error}; `dvc repro -f prepare` writes {path} again") from None
 
 
 def quarantine_summary(images: list[QuarantinedImage]) -> dict[str, Any]:
-    """For audit.json: how many, and the first of them."""
+    """For audit.json: the number of images, and the first of them."""
     return {
         "images": len(images),
         "listed": [asdict(image) for image in images[:QUARANTINE_LISTED]],
     }
 
 
-@dataclass(frozen=True)
-class SourceImage:
-    """An image before it is read.
-
-    Attributes:
-        file: its name within the source, unique.
-        label: 0 normal, 1 pneumonia.
-        subtype: normal, bacteria, virus or unknown.
-        patient_id: who is on it.
-        split: "train" or "test", as the source has it; validation is drawn from train. A source
-            without a split of its own says "train".
-        read: gives the file's bytes and, where the truth is known, the mask of the opacity
-            (bool, (H, W)). Called in another process, so it must pickle.
-    """
-
-    file: str
-    label: int
-    subtype: str
-    patient_id: str
-    split: str
-    read: Callable[[], tuple[bytes, NDArray[np.bool_] | None]]
-
-
 def read_file(path: Path) -> tuple[bytes, None]:
-    """The `read` of an image that is a file; of one too long, what shows that it is."""
+    """The `read` of an image file; of a too long file, just enough to see that it is too long."""
     with path.open("rb") as file:
         return file.read(MAX_BYTES + 1), None

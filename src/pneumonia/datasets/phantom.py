@@ -1,19 +1,17 @@
-"""The phantom's opacities: which share of the lung's air is lost, and where disease took it.
+"""Synthetic chest X-rays: a small stand-in for a collection of paediatric radiographs.
 
-Sick and normal lungs lose air alike at low spatial frequency: a normal patient gets the field of a
-sick one, smoothed until no texture and no edge is left (a turned patient, a fold of skin, a shallow
-breath). So nothing that a thumbnail shows tells pneumonia; fissures, patches, lines and air
-bronchograms do.
+Every image is computed: a map of X-ray attenuation is built from simple shapes (body, lungs, heart,
+ribs, vessels; see `phantom_anatomy`), disease is added to the lungs, and the map is exposed,
+blurred and made noisy. So the whole pipeline runs without a download, and the true place of every
+opacity is known.
 
-Drawn chest X-rays: a small synthetic stand-in for a paediatric radiograph collection.
+Lungs with and without pneumonia lose the same air at low spatial frequencies: a normal patient gets
+the opacity of a patient with pneumonia, smoothed until it has no texture and no edge (like
+rotation, a fold of skin, or a shallow breath). So a thumbnail does not show pneumonia; only
+fissures, patches, lines and air bronchograms do.
 
-Every image is computed, not photographed: a map of X-ray attenuation is built from simple
-shapes (body, lungs, heart, ribs, vessels), disease is added to the lungs, and the map is
-exposed, blurred and made noisy.  It lets the whole pipeline run without a download and gives
-opacities whose true place is known.
-
-It is *not* a source of medical knowledge.  Nothing here was fitted to patients, and scores
-reached on it say nothing about scores on radiographs.
+The phantom is *not* a source of medical knowledge. Nothing was fitted to patients, and scores on it
+say nothing about scores on radiographs.
 """
 
 from __future__ import annotations
@@ -27,15 +25,15 @@ from scipy.ndimage import gaussian_filter
 
 from pneumonia.datasets.phantom_anatomy import Map, Projection, bronchial_tree, chest, soft_step
 
-_HAZE = 0.11  # standard deviation of the smoothing, chest units: 12 px of 224, an eighth is 28
+_HAZE = 0.11  # standard deviation of the smoothing, chest units; 12 px in an image of 224 px
 
 
 @dataclass(frozen=True)
 class Opacity:
-    """What an image's lungs lose.
+    """The air that the lungs of an image lose.
 
     lost: (H, W) float32, share of the air, 0 .. 0.95.
-    mask: (H, W) bool, True where disease took it; nowhere in a normal image.
+    mask: (H, W) bool, True where disease is the cause; all False in a normal image.
     pattern: "lobar" or "patchy" (bacteria), "interstitial" (virus), "none".
     grade: 0 subtle .. 1 obvious; 0 in a normal image.
     """
@@ -54,9 +52,15 @@ def opacity(
     view: Projection,
     air: Map,
 ) -> Opacity:
-    """Draw the opacity of an image, or the haze of a normal one, into lungs `air`, (H, W) 0 .. 1.
+    """Draw the opacity of an image, or the haze of a normal one.
 
-    Place, pattern and grade come from `rng`, the patient's; the texture from `fine`, the image's.
+    Args:
+        rng: the patient's generator, for place, pattern and grade.
+        fine: the image's generator, for the texture.
+        subtype: normal, bacteria or virus.
+        body: the patient's measures.
+        view: the image's projection.
+        air: of the lungs, (H, W), 0 .. 1.
     """
     grade, kind = rng.uniform(0, 1), rng.random()
     focal = subtype == "bacteria" or (subtype == "normal" and kind < 0.5)
@@ -69,9 +73,9 @@ def opacity(
     lost = np.clip(lost * (0.75 + 0.25 * grade), 0, 0.95).astype(np.float32)
     if subtype == "normal":
         sigma = _HAZE * view.scale
-        taken = gaussian_filter(air * lost, sigma, mode="constant", truncate=3)
-        had = gaussian_filter(air, sigma, mode="constant", truncate=3)
-        haze = taken / np.maximum(had, 0.02)
+        smoothed_loss = gaussian_filter(air * lost, sigma, mode="constant", truncate=3)
+        smoothed_air = gaussian_filter(air, sigma, mode="constant", truncate=3)
+        haze = smoothed_loss / np.maximum(smoothed_air, 0.02)
         return Opacity(haze, np.zeros(air.shape, dtype=np.bool_), "none", 0.0)
     added = extent * np.minimum(air * 2, 1)
     mask = (added > 0.3 * added.max()) & (air > 0.08)
@@ -85,13 +89,13 @@ def _focal(
     body: dict[str, float],
     view: Projection,
 ) -> tuple[Map, Map]:
-    """One lung's consolidation with air bronchograms: share lost, and extent (0 .. 1), (H, W).
+    """Consolidation of one lung with air bronchograms: share lost, and extent (0 .. 1), (H, W).
 
-    Lobar: a fissure bounds it, a straight and sharp edge. Patchy: foci that run together.
+    Lobar: with a straight sharp edge, the fissure. Patchy: confluent foci.
     """
     x, y = view.x, view.y
     sign = float(rng.choice((-1.0, 1.0)))
-    out = rng.uniform(0.48, 0.60) + 0.04 * sign  # further out where the heart lies
+    out = rng.uniform(0.48, 0.60) + 0.04 * sign  # further out on the side of the heart
     centre = sign * body["wide"] * out, rng.uniform(-0.36, 0.24)
     reach = rng.uniform(0.33, 0.46), rng.uniform(0.31, 0.44)
     ball = np.hypot((x - centre[0]) / reach[0], (y - centre[1]) / reach[1])
@@ -113,12 +117,12 @@ def _focal(
 def _interstitial(
     rng: np.random.Generator, fine: np.random.Generator, body: dict[str, float], view: Projection
 ) -> tuple[Map, Map]:
-    """Lines, nets and cuffed bronchi around both hila: share lost, and extent (0 .. 1), (H, W)."""
+    """Lines, nets and bronchial cuffs around both hila: share lost, and extent (0 .. 1), (H, W)."""
     hilum = 0.22 * body["wide"] + 0.06, rng.uniform(-0.08, 0.08)
     ball = np.hypot((np.abs(view.x) - hilum[0]) / rng.uniform(0.34, 0.5), (view.y - hilum[1]) / 0.5)
     extent = soft_step((1 - ball + 0.22 * view.grain(fine, 2, 9)) / 0.13)
     net = np.exp(-((view.grain(fine, 28, 68) / 0.3) ** 2))
-    net *= 0.45 + 0.55 * soft_step(2 * view.grain(fine, 12, 40))  # broken lines, not a foam
+    net *= 0.45 + 0.55 * soft_step(2 * view.grain(fine, 12, 40))  # broken lines, not closed cells
     cuffs = view.strokes(bronchial_tree(rng, body, trunks=10))
     cuffs = gaussian_filter(cuffs, 0.005 * view.scale)
     patches = 0.65 + 0.35 * soft_step(3 * view.grain(fine, 8, 16))
@@ -130,7 +134,7 @@ _BLOCK = ("normal",) * 4 + ("bacteria",) * 3 + ("virus",) * 3
 _SPLIT, _DIAGNOSIS, _ANATOMY, _VESSELS, _DISEASE, _IMAGE, _TEXTURE, _ASPECT = range(8)
 _GOLDEN = (5**0.5 - 1) / 2
 
-# Uniform ranges of what differs between patients: lengths, angles (radians), attenuations.
+# Uniform ranges of the measures of a patient: lengths, angles (radians), attenuations.
 _PATIENT_RANGES = {
     "wide": (0.76, 0.96), "apex": (-0.74, -0.64), "dome": (0.30, 0.52), "dome_step": (0.02, 0.09),
     "dome_curve": (0.14, 0.28), "flesh": (0.07, 0.17), "heart_r": (0.30, 0.43),
@@ -143,7 +147,7 @@ _PATIENT_RANGES = {
     "hila": (0.04, 0.10), "trachea": (0.036, 0.052),
 }  # fmt: skip
 
-# The same for what differs between images of one patient.
+# Uniform ranges of the measures of an image.
 _IMAGE_RANGES = {
     "zoom": (1.04, 1.26), "dx": (-0.05, 0.05), "dy": (-0.06, 0.08), "turn": (-0.06, 0.06),
     "breath": (-0.08, 0.05), "black": (0.02, 0.16), "white": (1.22, 1.6),
@@ -156,10 +160,10 @@ _IMAGE_RANGES = {
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What a patient has.
+    """The diagnosis of a patient.
 
     subtype: "normal", "bacteria" or "virus".
-    number: the patient's among those of the subtype, from 0, none left out.
+    number: of the patient within the subtype, counted from 0 without gaps.
     split: "train" or "test".
     """
 
@@ -170,14 +174,14 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class PhantomImage:
-    """One drawn image.
+    """A synthetic image.
 
     index, patient: counted from 0; a patient has one to three consecutive images.
     label: 0 normal, 1 pneumonia.  subtype: "normal", "bacteria" or "virus".
     split: "train" or "test", the same for all images of a patient.
     pattern: "lobar" or "patchy" (bacteria), "interstitial" (virus) or "none".
     grade: of the opacity, 0 subtle .. 1 obvious; 0 where there is none.
-    pixels: (H, W) uint8, 0 black .. 255 white.  mask: (H, W) bool, True where disease was added.
+    pixels: (H, W) uint8, 0 black .. 255 white.  mask: (H, W) bool, True where there is disease.
     """
 
     index: int
@@ -192,15 +196,15 @@ class PhantomImage:
 
 
 def patient_of(index: int) -> int:
-    """Return the patient, from 0, whose image number `index` (from 0) is."""
+    """The patient of image number `index`, both counted from 0."""
     return 4 * (index // len(_CYCLE)) + _CYCLE[index % len(_CYCLE)]
 
 
 def diagnosis_of(seed: int, patient: int) -> Diagnosis:
-    """Return what a patient, counted from 0, has.
+    """The diagnosis of a patient, counted from 0.
 
-    Each run of ten patients holds four normal, three bacterial and three viral ones, two of the
-    ten in the test set, so that even small collections keep these proportions.
+    Every ten patients are four normal, three bacterial and three viral ones, two of the ten in the
+    test set, so that even small collections have these proportions.
     """
     block, place = divmod(patient, len(_BLOCK))
     order = np.random.default_rng([seed, block, _DIAGNOSIS]).permutation(len(_BLOCK))
@@ -214,17 +218,20 @@ def diagnosis_of(seed: int, patient: int) -> Diagnosis:
 def draw(
     seed: int, index: int, size: int = 224, subtype: str | None = None, strength: float = 1.0
 ) -> PhantomImage:
-    """Draw image number `index` (from 0) of the collection `seed`; same arguments, same bytes.
+    """Draw an image; equal arguments give equal pixels.
 
-    `size` is the shorter side in pixels (64 or more); the longer is up to 1.35 times that.
-    With a `subtype` the patient has this in place of its own, and with a `strength`, 0 none to 1,
-    the lungs lose that share of the air they would: anatomy, exposure and proportions stay.
+    Args:
+        seed: of the collection.
+        index: number of the image in the collection, from 0.
+        size: the shorter side, px, 64 or more; the longer side is up to 1.35 times that.
+        subtype: replaces the patient's own. Anatomy, exposure and proportions stay the same.
+        strength: of the opacity, 0 none to 1.
     """
     patient = patient_of(index)
     diagnosis = diagnosis_of(seed, patient)
     subtype = subtype or diagnosis.subtype
-    # Disease has generators of its own: were they shared, a diagnosis would change what anatomy
-    # and exposure draw next, and those could then give it away.
+    # Disease has its own generators. With shared ones, the diagnosis would change the random
+    # numbers for anatomy and exposure, which could then reveal it.
     body = _uniform(np.random.default_rng([seed, patient, _ANATOMY]), _PATIENT_RANGES)
     rng = np.random.default_rng([seed, index, _IMAGE])
     shot = _uniform(rng, _IMAGE_RANGES) | {"aspect": _aspect(seed, index, diagnosis)}
@@ -242,8 +249,8 @@ def draw(
     lost = strength * sick.lost
     vessels = view.strokes(bronchial_tree(np.random.default_rng([seed, patient, _VESSELS]), body))
     vessels = 0.24 * gaussian_filter(vessels, 0.006 * view.scale) * np.minimum(air * 2.5, 1)
-    # Disease replaces air by fluid: it can hide a vessel or a border, but never adds more
-    # attenuation than the air had taken away.
+    # Disease replaces air by fluid. It can hide a vessel or a border, but never adds more
+    # attenuation than the loss of the air.
     density = thickness - body["air"] * shot["lucency"] * air * (1 - lost)
     vessels += 0.012 * view.grain(rng, 20, 60) * air
     density += ribs + body["marking"] * vessels * (1 - lost)
@@ -263,8 +270,8 @@ def draw(
 def _aspect(seed: int, index: int, diagnosis: Diagnosis) -> float:
     """Width by height of an image, 0.97 .. 1.35, spread evenly within each subtype.
 
-    The padding to a square shows it, so not even chance may give one subtype the wider images: a
-    golden-ratio sequence over its patients leaves no gap and no cluster.
+    The padding to a square shows the aspect ratio, so it must not differ between subtypes, even by
+    chance. A golden-ratio sequence over the patients has neither gaps nor clusters.
     """
     start = np.random.default_rng([seed, *diagnosis.subtype.encode(), _ASPECT]).random()
     image = _CYCLE[: index % len(_CYCLE)].count(_CYCLE[index % len(_CYCLE)])
@@ -282,7 +289,7 @@ def _expose(
     view: Projection,
     rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """Turn attenuation into grey values: marks, noise, blur, exposure and collimation."""
+    """Turn attenuation into grey values: marks, blur, noise, exposure and collimation."""
     shape, unit = density.shape, view.scale / 112
     across = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
     down = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
@@ -294,7 +301,7 @@ def _expose(
     density += shot["heel"] * across - shot["vignette"] * (across**2 + down**2) / 2
     tone = np.clip((density - shot["black"] + 0.06) / (shot["white"] - shot["black"]), 0, 1)
     tone = tone ** (shot["gamma"] * 0.95)
-    tone = tone * tone * (3 - 2 * tone) * 0.45 + tone * 0.55  # the toe and shoulder of image
+    tone = tone * tone * (3 - 2 * tone) * 0.45 + tone * 0.55  # S-shaped, as a characteristic curve
     if shot["shutter"] < 0.25:
         near, far, above, below = 1 - rng.uniform(0.0, 0.10, 4).astype(np.float32)
         lit = soft_step((across + near) / 0.006) * soft_step((far - across) / 0.006)
@@ -305,11 +312,11 @@ def _expose(
 
 
 def _marks(shot: dict[str, float], view: Projection, rng: np.random.Generator) -> Map:
-    """A lead side marker and monitor leads, on some images, as added attenuation (H, W)."""
+    """On some images, a lead side marker and monitor leads, as added attenuation (H, W)."""
     out = np.zeros_like(view.x)
     edge = 0.9 * view.width / 2 / view.scale
     if shot["marker"] < 0.5:
-        sign = -1 if shot["marker"] < 0.25 else 1  # the patient's right is on the image's left
+        sign = -1 if shot["marker"] < 0.25 else 1  # the patient's right is on the left
         x, y, h = sign * edge * rng.uniform(0.85, 0.95), rng.uniform(-0.8, -0.45), 0.05
         path = [(-0.6, -1.0), (-0.6, 1.0), (0.6, 1.0)]  # L
         if sign < 0:  # R
@@ -330,15 +337,15 @@ def _marks(shot: dict[str, float], view: Projection, rng: np.random.Generator) -
 
 
 def _tubes(body: dict[str, float], shot: dict[str, float], view: Projection) -> Map:
-    """On some images a feeding tube, a tube in the windpipe or a central line; (H, W)."""
+    """On some images, a feeding tube, a tracheal tube or a central line, as attenuation (H, W)."""
     t = np.linspace(0, 1, 25)
     dome, yaw = body["dome"] + shot["breath"], body["yaw"]
-    if shot["tube"] < 0.06:  # through the gullet and under the left dome
+    if shot["tube"] < 0.06:  # through the oesophagus, ends below the left diaphragm
         xs = 0.02 + 0.015 * np.sin(7 * t) + yaw * 0.5 + 0.3 * body["wide"] * np.maximum(t - 0.7, 0)
         ys, half, white = -1.3 + t * (dome + 1.55), 0.007, 0.2
     elif shot["tube"] < 0.1:  # ends above the carina
         xs, ys, half, white = -0.015 - 0.02 * np.sin(4 - 5.2 * t), -1.3 + 0.95 * t, 0.013, 0.12
-    elif shot["tube"] < 0.14:  # from the right of the neck into the upper caval vein
+    elif shot["tube"] < 0.14:  # from the right side of the neck into the superior vena cava
         xs = -0.3 + 0.2 * np.minimum(1.3 * t, 1) ** 0.6 - 0.01 * np.sin(6 * t)
         ys, half, white = -1.1 + 1.05 * t, 0.006, 0.22
     else:

@@ -1,7 +1,7 @@
 """The phantom's anatomy: attenuation of body, lungs, heart, bones and vessels, in chest units.
 
-Coordinates: x grows to the image's right (the patient's left), y grows downwards, the origin
-lies in the mid-chest, and 1.0 is about half the height of an image.
+Coordinates: x points to the right of the image (the patient's left), y points down, the origin is
+in the middle of the chest, and 1.0 is about half the height of an image.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.fft import dctn
 
-Map = NDArray[np.floating[Any]]  # float32 almost everywhere, for speed
+Map = NDArray[np.floating[Any]]  # mostly float32, for speed
 Segment = tuple[float, float, float, float, float]  # x0, y0, x1, y1, half-width
 
 
 def soft_step(value: Map) -> Map:
-    """A soft step from 0 to 1 around zero (the logistic function, by tanh: no overflow)."""
+    """A soft step from 0 to 1 around zero: the logistic function by tanh, without overflow."""
     out: Map = 0.5 + 0.5 * np.tanh(0.5 * value)
     return out
 
 
 class Projection:
-    """The image's frame: its shape, its pixels' chest coordinates, and drawing in those."""
+    """The geometry of an image: shape, chest coordinates of the pixels, and drawing in them."""
 
     def __init__(self, size: int, body: dict[str, float], shot: dict[str, float]) -> None:
         aspect = shot["aspect"]
         self.height = size if aspect >= 1 else round(size / aspect)
         self.width = round(size * aspect) if aspect >= 1 else size
         self.dx, self.dy = shot["dx"], shot["dy"] - 0.08
-        # The lungs must stay inside, or the image's edge would show part of the disease.
+        # The lungs must stay inside the image, or part of the disease would be cut off.
         zoom = min(shot["zoom"], self.width / self.height / (body["wide"] + 0.14))
         zoom = min(zoom, -0.92 / (body["apex"] + self.dy))
         self.scale = zoom * self.height / 2  # pixels per chest unit
@@ -52,7 +52,7 @@ class Projection:
 
     def strokes(self, segments: list[Segment], flat: bool = False) -> Map:
         """Draw line segments, wider ones whiter unless `flat`; (H, W), 0 .. 1."""
-        factor = 3  # lines are about a pixel wide: draw them larger, then average
+        factor = 3  # lines are about a pixel wide, so draw them larger and average
         canvas = Image.new("L", (self.width * factor, self.height * factor))
         pen = ImageDraw.Draw(canvas)
         for x0, y0, x1, y1, half in segments:
@@ -64,17 +64,17 @@ class Projection:
     def grain(self, rng: np.random.Generator, low: int, high: int) -> Map:
         """Noise of unit variance with `low` to `high` half-waves across the image, (H, W).
 
-        Amplitude falls with frequency, as in natural textures: a flat band looks woven.
+        The amplitude falls with the frequency, as in natural textures; a flat band looks woven.
         """
         order = np.arange(high)
         radius = np.hypot(order[:, None], order[None, :])
         share = np.where((radius >= low) & (radius < high), 1 / np.maximum(radius, 1), 0)
         share *= 2 / math.sqrt((share**2).sum())
         weight = rng.standard_normal((high, high)) * share
-        weight[1:] /= 2  # the transform below counts every wave but the flat one twice
+        weight[1:] /= 2  # the transform counts every wave twice, except the constant
         weight[:, 1:] /= 2
-        # A cosine transform, not matrix products: those would start BLAS threads, which fight
-        # over the cores when several processes draw.
+        # A cosine transform, because matrix products would start BLAS threads, which compete for
+        # the cores when several processes draw.
         longest = max(self.height, self.width)
         waves = dctn(weight.astype(np.float32), type=3, s=(longest, longest), workers=1)
         out: Map = waves[: self.height, : self.width]
@@ -84,7 +84,7 @@ class Projection:
 def _outline(
     body: dict[str, float], shot: dict[str, float], view: Projection, dome: float
 ) -> tuple[Map, Map, Map]:
-    """Return soft tissue, the bones of the arms, and the trunk's depth (0 .. 1), each (H, W)."""
+    """Soft tissue, the bones of the arms, and the depth of the trunk (0 .. 1), each (H, W)."""
     x, y, side, wide = view.x, view.y, np.abs(view.x), body["wide"]
     trunk = (
         wide
@@ -98,12 +98,12 @@ def _outline(
     soft *= 0.80 + 0.17 * soft_step((y + 0.55) / 0.1) + 0.06 * soft_step((y - dome) / 0.15)
     bone = np.zeros_like(soft)
     for sign in (-1, 1):
-        # Arms hang, lie out or are held up; both in much the same way.
+        # Both arms hang, lie to the sides, or are held up.
         angle = shot["arms"] + sign * shot["arms_differ"]
         joint = (sign * 1.02 * body["wide"], body["shoulder"] + 0.15)
         away, along = _axis(x - joint[0], y - joint[1], angle, sign)
         arm = np.clip(1 - (away / 0.18) ** 2, 0, 1) ** 0.5 * soft_step((along + 0.02) / 0.05)
-        soft = (soft**5 + (0.72 * arm) ** 5) ** 0.2  # a rounded maximum: no crease between
+        soft = (soft**5 + (0.72 * arm) ** 5) ** 0.2  # a smooth maximum, without a crease
         shaft = np.hypot(away, np.minimum(along - 0.06, 0))
         bone += 0.17 * _tube(shaft / (0.048 + 0.03 * np.exp(-np.abs(along - 0.06) / 0.08)), 0.18)
     return soft, bone, inside
@@ -112,13 +112,13 @@ def _outline(
 def chest(
     body: dict[str, float], shot: dict[str, float], view: Projection, rng: np.random.Generator
 ) -> tuple[Map, Map, Map]:
-    """Return soft tissue thickness, air (0 .. 1) and added bone, each (H, W)."""
+    """Thickness of soft tissue, air (0 .. 1), and added bone, each (H, W)."""
     x, y, side = view.x, view.y, np.abs(view.x)
     wide, apex = body["wide"], body["apex"]
-    breath = shot["breath"]  # a deep one lowers the diaphragm, slims the heart, darkens the lungs
+    breath = shot["breath"]  # deep: lower diaphragm, narrower heart, darker lungs
     dome = body["dome"] + breath
     left = soft_step(x / 0.02)  # 1 on the patient's left, the image's right
-    mid = x - body["yaw"] * (0.5 - y)  # a turned patient's front shifts against the back
+    mid = x - body["yaw"] * (0.5 - y)  # in a rotated patient the front shifts against the back
 
     soft, bone, inside = _outline(body, shot, view, dome)
 
@@ -146,9 +146,11 @@ def chest(
     bulge = np.clip(1 - (side / np.maximum(wall, 0.05)) ** 2, 0, 1) ** 0.4
     deep = 0.55 + 0.45 * np.clip(depth * 1.6, 0, 1)
     space = lung * bulge * deep
-    # A little lung lies behind the heart, the mediastinum and the diaphragm's dome.
+    # A little lung lies behind the heart, the mediastinum and the diaphragm.
     air: Map = space * (0.10 + 0.90 * narrow) * (1 - 0.80 * heart) * (1 + 1.5 * breath)
-    air *= 1 + 1.5 * body["yaw"] * (2 * left - 1)  # the side turned away is darker
+    air *= 1 + 1.5 * body["yaw"] * (
+        2 * left - 1
+    )  # the side turned away from the detector is darker
     air *= above + (1 - above) * 0.14 * soft_step((floor + 0.16 - y) / 0.05)
     soft += 0.02 * heart * above + 0.04 * (1 - narrow) * inside
 
@@ -166,13 +168,13 @@ def chest(
     )
     soft -= 0.15 * windpipe
     if body["bubble"] > 0:
-        under = (y - floor - 0.05) / 0.2  # from the dome down; the stomach's wall lies between
+        under = (y - floor - 0.05) / 0.2  # from the diaphragm down, below the wall of the stomach
         gas = ((x - 0.42 * wide) / 0.24) ** 2 + (0.3 + under) ** 2 + 0.10 * view.grain(rng, 2, 7)
         gas = soft_step((1 - gas) / 0.14) * soft_step(under / 0.06)
         soft -= 0.24 * body["bubble"] * gas * (1 - above)
     bowel = soft_step((view.grain(rng, 5, 18) - 0.9) / 0.3) * soft_step((y - dome - 0.3) / 0.05)
     soft -= 0.15 * shot["gas"] * bowel * inside
-    soft += 0.035 * view.grain(rng, 1, 5) * inside  # muscle, fat and clothing lie unevenly
+    soft += 0.035 * view.grain(rng, 1, 5) * inside  # muscle, fat and clothing are uneven
     return soft, air, bone + _bones(body, breath, view, wall, mid) * np.minimum(soft * 4, 1)
 
 
@@ -182,7 +184,7 @@ def _bones(body: dict[str, float], breath: float, view: Projection, wall: Map, m
     step, drop = body["rib_step"], body["rib_drop"]
     u = side / np.maximum(wall, 0.12)
     inner = soft_step((wall + 0.02 - side) / 0.012)
-    # One formula holds for all ribs: solve each pixel for the (fractional) rib number.
+    # One formula for all ribs: the fractional number of the rib at each pixel.
     curve = drop * u**2 + 0.16 * u**7 - 0.07 * np.sin(np.pi * np.clip(u, 0, 1))
     back = (y - body["apex"] - 0.02 - curve) / (step * (1 + 0.10 * u))
     front_curve = drop + 0.22 - breath + (0.30 + drop) * np.clip(1 - u, 0, 1) ** 0.9
@@ -193,9 +195,11 @@ def _bones(body: dict[str, float], breath: float, view: Projection, wall: Map, m
     tip = soft_step((u - 0.50) / 0.04)
     for number, strength, half, show in ((back, 1.0, 1.0, fade), (front, 0.55, 1.15, tip)):
         nearest = np.rint(number)
-        pick = 1 + 0.2 * np.sin(2.4 * nearest + 99 * body["med"] + 2 * (x > 0))  # no two alike
+        pick = 1 + 0.2 * np.sin(
+            2.4 * nearest + 99 * body["med"] + 2 * (x > 0)
+        )  # no two ribs are equal
         shown = show * soft_step((number + 0.4) / 0.1) * (nearest < pairs)
-        shown *= 1 - 0.6 * soft_step((number - 8.5) / 0.5)  # paler through the belly
+        shown *= 1 - 0.6 * soft_step((number - 8.5) / 0.5)  # paler over the abdomen
         shown *= 1 - (nearest >= pairs - 2) * soft_step((u - 0.8) / 0.04)  # floating ribs are short
         across = np.abs(number - nearest) / (half * body["rib_half"])
         ribs += strength * shown * pick * _tube(across, 0.16)
@@ -214,7 +218,7 @@ def _bones(body: dict[str, float], breath: float, view: Projection, wall: Map, m
     )
     plate *= soft_step((y - body["shoulder"] - 0.08 - 0.1 * side) / 0.02)
     bone += plate * (0.055 + 0.08 * np.exp(-((blade / 0.018) ** 2)))
-    # Spine: bodies between darker discs, with pedicles; hidden by what lies before it.
+    # Spine: vertebral bodies between darker discs, with pedicles; mostly hidden by soft tissue.
     level = (y - body["apex"]) / (0.8 * step)
     gap = np.abs(level - np.rint(level))
     column = np.abs(x + 0.3 * body["yaw"])
@@ -225,13 +229,13 @@ def _bones(body: dict[str, float], breath: float, view: Projection, wall: Map, m
 
 
 def _axis(x: Map, y: Map, angle: float, sign: float = 1.0) -> tuple[Map, Map]:
-    """Return the distance from, and the way along, an axis sloping down to the side `sign`."""
+    """The distance from, and the position along, an axis that slopes down to the side `sign`."""
     cos, sin = sign * math.cos(angle), math.sin(angle)
     return x * sin - y * cos, x * cos + y * sin
 
 
 def _tube(radius: Map, edge: float) -> Map:
-    """A long bone across, `radius` 1 at its surface: a bright cortex around a greyer marrow."""
+    """Cross-section of a long bone, `radius` 1 at its surface: bright cortex, darker marrow."""
     out: Map = soft_step((1 - radius) / (0.5 * edge)) * (
         0.62 + 0.55 * np.exp(-(((radius - 0.82) / (1.3 * edge)) ** 2))
     )
@@ -241,7 +245,7 @@ def _tube(radius: Map, edge: float) -> Map:
 def bronchial_tree(
     rng: np.random.Generator, body: dict[str, float], trunks: int = 9
 ) -> list[Segment]:
-    """Blood vessels: trees that leave both hila, branch and taper."""
+    """Vessels or bronchi: trees from both hila that branch and taper."""
     segments: list[Segment] = []
     for sign, height in ((-1, -0.06), (1, -0.10)):
         for trunk in range(trunks):
@@ -251,7 +255,7 @@ def bronchial_tree(
                 height + rng.uniform(0.07, 0.13) * heading,
             )
             half = rng.uniform(0.005, 0.010)
-            half += 0.005 * (heading > 0)  # gravity fills the lower lobes
+            half += 0.005 * (heading > 0)  # gravity widens the vessels of the lower lobes
             todo = [(*root, heading, rng.uniform(0.14, 0.26), half)]
             while todo:
                 x, y, angle, length, half = todo.pop()

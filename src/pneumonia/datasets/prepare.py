@@ -1,4 +1,4 @@
-"""From a source's images to the prepared folder: manifest, grey squares, masks."""
+"""Write the prepared folder from the images of a source: manifest, grey squares, masks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tqdm import tqdm
 from pneumonia.core.config import EngineParams, PrepareParams
 from pneumonia.core.errors import InputError, disk_trouble
 from pneumonia.datasets.manifest import (
+    LABELS,
     ManifestRow,
     QuarantinedImage,
     SourceImage,
@@ -29,18 +30,18 @@ from pneumonia.datasets.splits import in_test, in_validation
 from pneumonia.images.decoding import decode, encode_png, square_mask
 from pneumonia.images.limits import ImageError
 
-TASK = 64  # images that a worker of a cluster is given at a time
-HERE = EngineParams(prepare="local", ray_address="auto")
+TASK = 64  # images that a worker of a cluster gets at a time
+LOCAL = EngineParams(prepare="local", ray_address="auto")
 Result = ManifestRow | QuarantinedImage
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` wrote.
+    """The result of `prepare`.
 
     Attributes:
-        rows: the manifest's, sorted by image_id.
-        quarantined: images that could not be read and were left out.
+        rows: of the manifest, sorted by image_id.
+        quarantined: images that could not be read and are left out.
     """
 
     rows: list[ManifestRow]
@@ -48,22 +49,20 @@ class Prepared:
 
 
 def prepare(
-    images: list[SourceImage], params: PrepareParams, folder: Path, engine: EngineParams = HERE
+    images: list[SourceImage], params: PrepareParams, folder: Path, engine: EngineParams = LOCAL
 ) -> Prepared:
-    """Decode every image into `folder` on all cores, split by patient, write the manifest.
+    """Decode every image into `folder` on all cores, split by patient, and write the manifest.
 
-    The cores are this machine's or those of a Ray cluster, whose nodes see the source and `folder`
-    at the same paths; the files are the same.
-
-    Memory does not grow with the pictures: an image is written by the worker that decoded it, and
-    only its row comes back. Images that cannot be read go to `quarantine.csv`, which is always
-    written, or stop everything, as `on_bad_image` says.
+    The cores are those of this machine, or of a Ray cluster whose nodes see the source and `folder`
+    at the same paths. Both write the same files. The worker that decodes an image writes it and
+    returns only its row, so memory does not grow with the images. Unreadable images go to
+    `quarantine.csv`, which is always written, or are an error, as `on_bad_image` says.
 
     Raises:
-        InputError: images that cannot be read, all of them, one line each; a split that ends up
-            without images of a class; `folder` cannot be written to; or no cluster answers.
+        InputError: unreadable images, one line each; a split without images of a class; `folder` is
+            not writable; or no cluster answers.
     """
-    images = draw_splits(images, params)
+    images = assign_splits(images, params)
     drawn = not _has_test(images, params)
     _require_both_classes({(image.split, image.label) for image in images}, drawn)
     rows: list[ManifestRow] = []
@@ -71,9 +70,10 @@ def prepare(
     try:
         (folder / "images").mkdir()
         (folder / "masks").mkdir()
-        work = (_on_ray if engine.prepare == "ray" else _here)(images, params.size, folder, engine)
+        run = _run_on_ray if engine.prepare == "ray" else _run_here
+        results = run(images, params.size, folder, engine)
         for result in tqdm(
-            work, total=len(images), desc="prepare", unit="image", mininterval=1, disable=None
+            results, total=len(images), desc="prepare", unit="image", mininterval=1, disable=None
         ):
             if isinstance(result, ManifestRow):
                 rows.append(result)
@@ -95,11 +95,11 @@ def prepare(
     return Prepared(rows, bad)
 
 
-def draw_splits(images: list[SourceImage], params: PrepareParams) -> list[SourceImage]:
-    """Give every image its split: train, val or test.
+def assign_splits(images: list[SourceImage], params: PrepareParams) -> list[SourceImage]:
+    """Set the split of every image: train, val or test.
 
-    The test split is the source's own where it has one and `official_test` holds. Else all images
-    are pooled, and test is drawn by patient. Validation is drawn by patient from what is left.
+    The test split is that of the source, if it has one and `official_test` is true. Otherwise all
+    images are pooled, and test is drawn by patient. Validation is drawn by patient from the rest.
     """
     official = _has_test(images, params)
 
@@ -119,17 +119,19 @@ def _has_test(images: list[SourceImage], params: PrepareParams) -> bool:
     return params.official_test and any(image.split == "test" for image in images)
 
 
-def _here(images: list[SourceImage], size: int, folder: Path, _: EngineParams) -> Iterator[Result]:
-    work: Iterator[Result] = Parallel(n_jobs=cpu_count(), return_as="generator", batch_size=16)(
-        delayed(_prepare_one)(image, size, folder) for image in images
+def _run_here(
+    images: list[SourceImage], size: int, folder: Path, _: EngineParams
+) -> Iterator[Result]:
+    results: Iterator[Result] = Parallel(n_jobs=cpu_count(), return_as="generator", batch_size=16)(
+        delayed(_prepare_image)(image, size, folder) for image in images
     )
-    return work
+    return results
 
 
-def _on_ray(
+def _run_on_ray(
     images: list[SourceImage], size: int, folder: Path, engine: EngineParams
 ) -> Iterator[Result]:
-    """Results in any order."""
+    """The results come in any order."""
     from pneumonia.core.parallel import each
 
     tasks = (images[start : start + TASK] for start in range(0, len(images), TASK))
@@ -138,14 +140,16 @@ def _on_ray(
         yield from results
 
 
-def _worker(here: Path, size: int, folder: Path) -> Callable[[Iterable[SourceImage]], list[Result]]:
-    # Images and folder go by the driver's paths. A worker is a process of its own.
-    os.chdir(here)
-    return lambda images: [_prepare_one(image, size, folder) for image in images]
+def _worker(
+    directory: Path, size: int, folder: Path
+) -> Callable[[Iterable[SourceImage]], list[Result]]:
+    # The paths of images and folder are relative to the driver's directory.
+    os.chdir(directory)
+    return lambda images: [_prepare_image(image, size, folder) for image in images]
 
 
-def _prepare_one(image: SourceImage, size: int, folder: Path) -> Result:
-    """Decode one image and write it; why not, where its file is to blame."""
+def _prepare_image(image: SourceImage, size: int, folder: Path) -> Result:
+    """Decode an image and write it; an unreadable one is returned with the reason."""
     try:
         payload, mask = image.read()
         decoded = decode(payload, size)
@@ -175,7 +179,7 @@ def _prepare_one(image: SourceImage, size: int, folder: Path) -> Result:
 
 
 def _name_copies(folder: Path, rows: list[ManifestRow]) -> list[ManifestRow]:
-    """Give the redundant copies of a file (same bytes, other name) an image_id of their own."""
+    """Give copies of a file (same bytes, other names) different image_ids."""
     groups: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.file):
         groups[row.image_id].append(row)
@@ -191,13 +195,13 @@ def _name_copies(folder: Path, rows: list[ManifestRow]) -> list[ManifestRow]:
 
 
 def _require_both_classes(
-    have: set[tuple[str, int]], drawn: bool, unread: Sequence[str] = ()
+    present: set[tuple[str, int]], drawn: bool, unread: Sequence[str] = ()
 ) -> None:
-    """Refuse a split without a class, after the lines on images that are missing from it."""
-    another = "take another prepare.seed"
+    """Refuse a split without images of a class; the message begins with the lines `unread`."""
+    another = "choose another prepare.seed"
     problems = [
-        f"{split}: no {'PNEUMONIA' if label else 'NORMAL'} image after the split by patient; {mend}"
-        for split, mend in (
+        f"{split}: no {LABELS[label]} image after the split by patient; {remedy}"
+        for split, remedy in (
             ("train", "add images, or lower prepare.validation"),
             ("val", f"raise prepare.validation, or {another}"),
             (
@@ -208,7 +212,7 @@ def _require_both_classes(
             ),
         )
         for label in (0, 1)
-        if (split, label) not in have
+        if (split, label) not in present
     ]
     if problems:
         raise InputError("\n".join([*unread, *problems]))

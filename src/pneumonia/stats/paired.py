@@ -107,7 +107,7 @@ def compare(
         },
         labels, patients, resamples, seed,
     )  # fmt: skip
-    correct = (
+    first_correct, second_correct = (
         (rows["probability"].to_numpy() >= threshold) == (labels == 1)
         for rows, threshold in zip((first, second), thresholds, strict=True)
     )
@@ -117,7 +117,7 @@ def compare(
         len(np.unique(patients)),
         paired_auc(labels, *logits, patients),
         percentile_interval(resampled["difference"]),
-        compare_decisions(*correct, patients),
+        compare_decisions(first_correct, second_correct, patients),
     )
 
 

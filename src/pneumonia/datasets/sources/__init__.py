@@ -12,25 +12,24 @@ from importlib import import_module
 from pneumonia.core.config import DataParams
 from pneumonia.core.errors import InputError
 from pneumonia.datasets.manifest import SourceImage
+from pneumonia.datasets.patients import override_patients
 
 
 def open_source(params: DataParams) -> list[SourceImage]:
-    """List the images of the source that `data.source` names, sorted by file.
+    """List the images of the source `data.source`, sorted by file.
 
-    `data.patient_pattern` or `data.patient_csv` say who is on them, where given.
+    `data.patient_pattern` or `data.patient_csv`, if given, set the patients.
 
     Raises:
-        InputError: the source is not there, has no images of a class, or an image has no patient.
+        InputError: the source is missing, a class has no images, or an image has no patient.
     """
-    from pneumonia.datasets.patients import override_patients
-
-    # Imported by name: what one source needs is no burden to another.
+    # Imported by name, so that the libraries of one source are not needed for another.
     source = import_module(f"pneumonia.datasets.sources.{params.source}")
     images: list[SourceImage] = source.open_source(params)
-    # Such a name could neither be written into the manifest nor be printed.
-    unnamed = [f"{image.file!a}: {why}" for image in images if (why := _unwritable(image.file))]
-    if unnamed:
-        raise InputError("\n".join(sorted(unnamed)))
+    # Such a name could be neither written into the manifest nor printed.
+    unwritable = [f"{image.file!a}: {why}" for image in images if (why := _unwritable(image.file))]
+    if unwritable:
+        raise InputError("\n".join(sorted(unwritable)))
     return override_patients(sorted(images, key=lambda image: image.file), params)
 
 

@@ -1,7 +1,7 @@
 """Source `folder`: the Kaggle layout, `{train,val,test}/{NORMAL,PNEUMONIA}/*`.
 
-`val` may be missing. It is pooled with `train`: the Kaggle copy's own has 16 images, too few to
-choose anything on, and shares patients with train. Where `test` is missing, it is drawn by patient.
+`val` may be missing. It is pooled with `train`: in the Kaggle copy it has 16 images, too few for
+model selection, and shares patients with train. If `test` is missing, it is drawn by patient.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pneumonia.datasets.manifest import LABELS, SourceImage, read_file
 from pneumonia.images.decoding import SUFFIXES
 
 _SERIES = (
-    # person12_bacteria_46.jpeg: person 12 of the bacterial series. person12_virus_30.jpeg is
-    # another child, and so is NORMAL2-IM-0115-0001.jpeg beside IM-0115-0001.jpeg.
+    # person12_bacteria_46.jpeg: person 12 of the bacterial series. person12_virus_30.jpeg is of
+    # another child, and so are NORMAL2-IM-0115-0001.jpeg and IM-0115-0001.jpeg.
     re.compile(r"^(?P<patient>person\d+_(?P<subtype>bacteria|virus))_"),
     re.compile(r"^(?P<patient>(?:NORMAL2-)?IM-\d+)-"),
 )
 
 
 def parse_name(name: str) -> tuple[str, str | None]:
-    """Patient id, with its series, and subtype from a file name of the Kermany set.
+    """Patient id, with its series, and subtype from a file name of the Kermany data set.
 
-    A name of another form is a patient, in whatever folder it lies, with subtype None.
+    Any other name, without its ending, is the id of a patient with subtype None.
     """
     for pattern in _SERIES:
         if match := pattern.match(name):
@@ -38,7 +38,7 @@ def open_source(params: DataParams) -> list[SourceImage]:
     """List the images below `data.path`.
 
     Raises:
-        InputError: no such folder, a missing class folder or an empty one.
+        InputError: the folder or a class folder is missing, or a class folder is empty.
     """
     root = Path(params.path)
     if not root.is_dir():
@@ -50,7 +50,7 @@ def images_in(root: Path) -> list[SourceImage]:
     """List the images in a folder of this layout.
 
     Raises:
-        InputError: a missing class folder or an empty one.
+        InputError: a class folder is missing or empty.
     """
     images: list[SourceImage] = []
     problems: list[str] = []

@@ -1,8 +1,8 @@
-"""Source `kaggle`: the Kermany set as Kaggle has it, downloaded by kagglehub.
+"""Source `kaggle`: the Kermany data set from Kaggle, downloaded by kagglehub.
 
-One version is pinned, so the images are the same everywhere. kagglehub keeps them in its cache
-(`~/.cache/kagglehub`, or the folder that KAGGLEHUB_CACHE names), resumes what was broken off and
-downloads nothing twice. Then the images are read as by the source `folder`.
+The version is pinned, so the images are the same everywhere. kagglehub keeps them in its cache
+(`~/.cache/kagglehub`, or the folder in KAGGLEHUB_CACHE), resumes interrupted downloads, and
+downloads nothing twice. The images are then read as in the source `folder`.
 """
 
 from __future__ import annotations
@@ -18,55 +18,53 @@ from pneumonia.datasets.sources.folder import images_in
 
 DATASET = "paultimothymooney/chest-xray-pneumonia"
 HANDLE = f"{DATASET}/versions/2"
-_BY_HAND = (
-    f"or fetch the archive from kaggle.com/datasets/{DATASET} by hand and set data.source: folder"
-)
-_DEPTH = 3  # folders down to train/ and test/; the archive nests chest_xray/chest_xray
+_BY_HAND = f"or download kaggle.com/datasets/{DATASET} yourself and set data.source: folder"
+_DEPTH = 3  # levels of folders down to train/ and test/; the archive has chest_xray/chest_xray
 
 
 def open_source(params: DataParams) -> list[SourceImage]:
-    """Download the data set where it is not in the cache yet, and list its images.
+    """Download the data set unless it is in the cache, and list its images.
 
     Raises:
-        InputError: the download failed, with what to do; or it is not laid out as it was.
+        InputError: the download failed, with what to do; or its layout has changed.
     """
     return images_in(_find_layout(_download()))
 
 
 def _download() -> Path:
     try:
-        # Imported here alone: nothing of kagglehub runs unless this source is asked for.
+        # Imported here, so that kagglehub runs for this source only.
         import kagglehub
 
         return Path(kagglehub.dataset_download(HANDLE))
     except (Exception, KeyboardInterrupt) as error:
-        # kagglehub hands on what requests, the file system, zipfile and Kaggle's client raise.
+        # kagglehub passes on the errors of requests, files, zipfile and Kaggle's client.
         raise InputError(f"data.source kaggle: {_explain(error)}") from None
 
 
 def _explain(error: BaseException) -> str:
-    """One line: what went wrong, and what to do next."""
+    """One line: the problem, and what to do."""
     kinds = {kind.__name__ for cause in _causes(error) for kind in type(cause).__mro__}
     numbers = {getattr(cause, "errno", None) for cause in _causes(error)}
-    replies = (getattr(cause, "response", None) for cause in _causes(error))
-    status = next((reply.status_code for reply in replies if reply is not None), None)
-    said = " ".join(str(error).split()) or type(error).__name__
+    responses = (getattr(cause, "response", None) for cause in _causes(error))
+    status = next((reply.status_code for reply in responses if reply is not None), None)
+    message = " ".join(str(error).split()) or type(error).__name__
     answers = (
         (
             numbers & {errno.ENOSPC, errno.EDQUOT},
             "no space left for the download; it needs 5 GB in ~/.cache/kagglehub, or in the folder "
-            "that KAGGLEHUB_CACHE names",
+            "in KAGGLEHUB_CACHE",
         ),
         (
             status in (401, 403) or kinds & {"UnauthenticatedError", "CredentialError"},
             f"Kaggle refuses the download ({status or 'no valid credentials'}); put an API token "
             f"from kaggle.com/settings into ~/.kaggle/kaggle.json, {_BY_HAND}",
         ),
-        (status == 404, f"Kaggle has no {HANDLE} any more (404); look for it there, {_BY_HAND}"),
+        (status == 404, f"Kaggle no longer has {HANDLE} (404); search for it there, {_BY_HAND}"),
         (status is not None, f"Kaggle answers with status {status}; try again later, {_BY_HAND}"),
         (
             kinds & {"KeyboardInterrupt", "ChunkedEncodingError", "IncompleteRead", "ReadTimeout"},
-            "the download was interrupted; run again, and it goes on where it stopped",
+            "the download was interrupted; run again to continue it",
         ),
         (
             kinds & {"ConnectionError", "Timeout", "TimeoutError", "gaierror"},
@@ -77,21 +75,21 @@ def _explain(error: BaseException) -> str:
             f"the download arrived damaged; run again, {_BY_HAND}",
         ),
         ("ImportError" in kinds, "kagglehub is not installed; `make setup` installs it"),
-        (True, f"the download failed ({said}); run again, {_BY_HAND}"),
+        (True, f"the download failed ({message}); run again, {_BY_HAND}"),
     )
     return next(text for applies, text in answers if applies)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it came from, nearest first."""
-    found: BaseException | None = error
-    while found is not None:
-        yield found
-        found = found.__cause__ or found.__context__
+    """The error and its causes, the nearest first."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def _find_layout(root: Path) -> Path:
-    """The folder with train/ and test/ nearest to `root`."""
+    """The folder with train/ and test/ that is nearest to `root`."""
     level = [root]
     for _ in range(_DEPTH + 1):
         for folder in level:

@@ -1,18 +1,15 @@
-"""Files from the web: resumed where they broke off, checked, and there as a whole or not at all.
+"""Source `medmnist`: PneumoniaMNIST of MedMNIST v2, the Kermany images as small squares.
 
-Source `medmnist`: PneumoniaMNIST of MedMNIST v2, the Kermany images as small squares.
+`data.path` may name an `.npz` file of any size that MedMNIST offers. Otherwise the file of
+`data.medmnist.size` px is downloaded once (28: 4 MB, 64: 21 MB, 128: 76 MB, 224: 214 MB). `val` is
+pooled with `train`, as in the source `folder`; `test` is the official test split, 624 images.
 
-`data.path` may name an `.npz` file of any size that MedMNIST offers; else the one of
-`data.medmnist.size` px is downloaded once (28: 4 MB, 64: 21 MB, 128: 76 MB, 224: 214 MB). Its own
-`val` is pooled with `train`, as by the source `folder`; its `test` is the 624 images of the official
-test split.
+MedMNIST publishes neither file names nor patients, so **each image counts as its own patient**:
+images of one child can be in train and in validation, and intervals by patient are intervals by
+image. Bacterial and viral pneumonia are not distinguished.
 
-MedMNIST publishes neither file names nor patients, so **each image counts as a patient of its own**:
-images of one child can fall into train and validation, and intervals by patient are intervals by
-image. Bacterial and viral pneumonia are not told apart.
-
-Yang et al. 2023, *Scientific Data* 10:41, CC BY 4.0; doi 10.5281/zenodo.10519652. The MD5s are
-those of MedMNIST's own `info.py`.
+Yang et al. 2023, *Scientific Data* 10:41, CC BY 4.0; doi 10.5281/zenodo.10519652. The MD5s are from
+MedMNIST's own `info.py`.
 """
 
 from __future__ import annotations
@@ -35,94 +32,7 @@ from pneumonia.core.errors import InputError
 from pneumonia.datasets.manifest import SourceImage
 from pneumonia.images.decoding import encode_png
 
-_TIMEOUT = 30  # seconds without a byte
-_CHUNK = 2**20
-
-
-def cache_folder() -> Path:
-    """Where this user's downloads lie: `pneumonia` in XDG_CACHE_HOME or, without that, ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pneumonia"
-
-
-def fetch(url: str, md5: str, folder: Path) -> Path:
-    """Download a file into a folder, unless it is there; give its path.
-
-    The file is written as `<name>.part`, which a later call goes on with, and takes its name when
-    its MD5 is right.
-
-    Args:
-        url: its last part, without a query, names the file.
-        md5: 32 hex digits.
-        folder: made where missing.
-
-    Raises:
-        InputError: no connection, refused, broken off, no space, or of another MD5.
-    """
-    name = url.rpartition("/")[2].partition("?")[0]
-    path, part = folder / name, folder / f"{name}.part"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if path.is_file() and _md5(path) == md5:
-            return path
-        if not (part.is_file() and _md5(part) == md5):
-            _receive(url, part)
-        found = _md5(part)
-        if found != md5:
-            part.unlink()
-            raise InputError(f"{url}: arrived damaged (MD5 {found}, not {md5}); run again")
-        part.replace(path)
-    except urllib.error.HTTPError as error:
-        raise InputError(f"{url}: the server answers {error.code} {error.reason}") from None
-    except urllib.error.URLError as error:
-        raise InputError(
-            f"{url}: no connection ({error.reason}); check network and proxy"
-        ) from None
-    except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
-        raise InputError(f"{url}: broken off ({error}); run again to go on from there") from None
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        mend = "; XDG_CACHE_HOME names another folder to download to" if full else ""
-        raise InputError(f"{folder}: {error.strerror or error}{mend}") from None
-    return path
-
-
-def _receive(url: str, part: Path) -> None:
-    """Append to `part` what is missing of it, or write it anew where the server cannot resume."""
-    have = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        # Every URL is a constant of ours, https, and what it gives is held to a checksum.
-        answer = urllib.request.urlopen(request, timeout=_TIMEOUT)  # nosec B310
-    except urllib.error.HTTPError as error:
-        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise
-        part.unlink()  # longer than the file: no beginning of it
-        have, answer = 0, urllib.request.urlopen(url, timeout=_TIMEOUT)  # nosec B310
-    with answer:
-        if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
-            have = 0
-        length = answer.headers.get("Content-Length")
-        total = have + int(length) if length else None
-        bar = tqdm(
-            desc=part.stem, total=total, initial=have, unit="B", unit_scale=True, mininterval=1,
-            disable=None,
-        )  # fmt: skip
-        with bar, part.open("ab" if have else "wb") as file:
-            while chunk := answer.read(_CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
-    size = part.stat().st_size
-    # urllib takes a connection that ends early for the end of the file.
-    if total is not None and size < total:
-        raise ConnectionError(f"{size:,} of {total:,} bytes")
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-RECORD = "https://zenodo.org/records/10519652/files"
+DOWNLOADS = "https://zenodo.org/records/10519652/files"
 MD5 = {
     28: "28209eda62fecd6e6a2d98b1501bb15f",
     64: "8f4eceb4ccffa70c672198ea285246c6",
@@ -130,23 +40,26 @@ MD5 = {
     224: "d6a3c71de1b945ea11211b03746c1fe1",
 }
 _SPLITS = {"train": "train", "val": "train", "test": "test"}
+_TIMEOUT = 30  # seconds without a byte
+_CHUNK = 2**20
 
 
 def open_source(params: DataParams) -> list[SourceImage]:
-    """List the images of the `.npz` file that `data.path` names, or of a downloaded one.
+    """List the images of the `.npz` file in `data.path`, or of a downloaded one.
 
-    The arrays are read once and held here (294 MB at 224 px); an image's `read` takes its own pixels
-    along, so that workers hold no more than they work on.
+    The arrays are read once and stay in memory (294 MB at 224 px). The `read` of an image holds its
+    own pixels only, so a worker process gets no others.
 
     Raises:
-        InputError: no such file, no PneumoniaMNIST in it, or the download failed.
+        InputError: the file is missing or not PneumoniaMNIST, or the download failed.
     """
     if params.path.endswith(".npz"):
         path = Path(params.path)
     else:
         size = params.medmnist.size
         name = "pneumoniamnist.npz" if size == 28 else f"pneumoniamnist_{size}.npz"
-        path = fetch(f"{RECORD}/{name}?download=1", MD5[size], cache_folder())
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pneumonia"
+        path = fetch(f"{DOWNLOADS}/{name}?download=1", MD5[size], cache)
     images = []
     for split, squares, labels in _read_arrays(path):
         for index, (pixels, label) in enumerate(zip(squares, labels, strict=True)):
@@ -168,15 +81,88 @@ def _read(pixels: NDArray[np.uint8]) -> tuple[bytes, None]:
     return encode_png(pixels), None
 
 
+def fetch(url: str, md5: str, folder: Path) -> Path:
+    """Download a file into a folder, unless it is already there; return its path.
+
+    The download goes to `<name>.part`. A later call continues an interrupted download, and the file
+    gets its name when its MD5 is correct.
+
+    Args:
+        url: its last part, without a query, is the name of the file.
+        md5: 32 hex digits.
+        folder: created if missing.
+
+    Raises:
+        InputError: no connection, refused, interrupted, no space, or another MD5.
+    """
+    name = url.rpartition("/")[2].partition("?")[0]
+    path, part = folder / name, folder / f"{name}.part"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and _md5(path) == md5:
+            return path
+        if not (part.is_file() and _md5(part) == md5):
+            _receive(url, part)
+        received = _md5(part)
+        if received != md5:
+            part.unlink()
+            raise InputError(f"{url}: arrived damaged (MD5 {received}, not {md5}); run again")
+        part.replace(path)
+    except urllib.error.HTTPError as error:
+        raise InputError(f"{url}: the server answers {error.code} {error.reason}") from None
+    except urllib.error.URLError as error:
+        reason = f"no connection ({error.reason}); check network and proxy"
+        raise InputError(f"{url}: {reason}") from None
+    except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
+        raise InputError(f"{url}: interrupted ({error}); run again to continue it") from None
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "; XDG_CACHE_HOME can name another folder to download to" if full else ""
+        raise InputError(f"{folder}: {error.strerror or error}{remedy}") from None
+    return path
+
+
+def _receive(url: str, part: Path) -> None:
+    """Append the missing rest to `part`, or write all of it if the server cannot resume."""
+    size = part.stat().st_size if part.is_file() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={size}-"} if size else {})
+    try:
+        # The URL is a constant, https, and the content is compared with a checksum.
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT)  # nosec B310
+    except urllib.error.HTTPError as error:
+        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        part.unlink()  # longer than the file, so not its beginning
+        size, response = 0, urllib.request.urlopen(url, timeout=_TIMEOUT)  # nosec B310
+    with response:
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            size = 0
+        length = response.headers.get("Content-Length")
+        total = size + int(length) if length else None
+        bar = tqdm(
+            desc=part.stem, total=total, initial=size, unit="B", unit_scale=True, mininterval=1,
+            disable=None,
+        )  # fmt: skip
+        with bar, part.open("ab" if size else "wb") as file:
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+    size = part.stat().st_size
+    # For urllib, a connection that ends early is the end of the file.
+    if total is not None and size < total:
+        raise ConnectionError(f"{size:,} of {total:,} bytes")
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def _read_arrays(path: Path) -> list[tuple[str, NDArray[np.uint8], NDArray[np.integer]]]:
-    """Each split's images, uint8 (N, S, S), and labels, 0 or 1, (N,)."""
+    """The images, uint8 (N, S, S), and labels, 0 or 1, (N,), of each split."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {
-                f"{split}_{kind}": archive[f"{split}_{kind}"]
-                for split in _SPLITS
-                for kind in ("images", "labels")
-            }
+            arrays = [(s, archive[f"{s}_images"], archive[f"{s}_labels"]) for s in _SPLITS]
     except FileNotFoundError:
         raise InputError(f"data.path: {path}: no such file") from None
     except KeyError as error:
@@ -184,23 +170,17 @@ def _read_arrays(path: Path) -> list[tuple[str, NDArray[np.uint8], NDArray[np.in
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     except Exception as error:
-        # NumPy and zipfile raise nearly anything, depending on where a file breaks off. Of what is
-        # no archive, NumPy says that it is a pickle, and how to load it if one trusts it.
-        why = f" ({error})" if is_zipfile(path) else ""
-        raise InputError(f"{path}: no or a damaged .npz archive of arrays{why}") from None
-    problems = [
-        f"{path}: {problem}"
-        for split in _SPLITS
-        for problem in _problems(split, arrays[f"{split}_images"], arrays[f"{split}_labels"])
-    ]
-    sides = {arrays[f"{split}_images"].shape[1:] for split in _SPLITS}
-    if not problems and len(sides) > 1:
-        problems.append(f"{path}: images of {len(sides)} sizes: {sorted(sides)}")
+        # NumPy and zipfile raise many types of exception for a damaged file. If the file is not an
+        # archive, NumPy's message is about loading it as a pickle, which would be unsafe.
+        reason = f" ({error})" if is_zipfile(path) else ""
+        raise InputError(f"{path}: not an .npz archive of arrays, or damaged{reason}") from None
+    problems = [problem for split in arrays for problem in _problems(*split)]
+    sizes = {images.shape[1:] for _, images, _ in arrays}
+    if not problems and len(sizes) > 1:
+        problems.append(f"images of {len(sizes)} sizes: {sorted(sizes)}")
     if problems:
-        raise InputError("\n".join(problems))
-    return [
-        (split, arrays[f"{split}_images"], arrays[f"{split}_labels"].ravel()) for split in _SPLITS
-    ]
+        raise InputError("\n".join(f"{path}: {problem}" for problem in problems))
+    return [(split, images, labels.ravel()) for split, images, labels in arrays]
 
 
 def _problems(split: str, images: NDArray[np.generic], labels: NDArray[np.generic]) -> list[str]:
@@ -209,10 +189,8 @@ def _problems(split: str, images: NDArray[np.generic], labels: NDArray[np.generi
         problems.append(
             f"{split}_images is {images.dtype} {images.shape}, not uint8 (N, S, S): grey squares"
         )
-    if not np.issubdtype(labels.dtype, np.integer) or labels.shape not in (
-        (labels.size, 1),
-        (labels.size,),
-    ):
+    shapes = ((labels.size, 1), (labels.size,))
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape not in shapes:
         problems.append(f"{split}_labels is {labels.dtype} {labels.shape}, not integer (N, 1)")
     elif not np.isin(labels, (0, 1)).all():
         problems.append(f"{split}_labels has other labels than 0 and 1")

@@ -1,4 +1,4 @@
-"""Source `phantom`: images that the program draws; see `pneumonia.datasets.phantom`."""
+"""Source `phantom`: synthetic images; see `pneumonia.datasets.phantom`."""
 
 from __future__ import annotations
 

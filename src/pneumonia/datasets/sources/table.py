@@ -1,15 +1,15 @@
-"""Source `table`: a folder of DICOM, PNG and JPEG files, mixed or not, with a table `labels.csv`.
+"""Source `table`: a folder of DICOM, PNG and JPEG files with a table `labels.csv`.
 
 | column | meaning |
 | --- | --- |
-| file | below the folder, with "/" between folders |
-| label | NORMAL or PNEUMONIA, or 0 or 1, in capitals or not |
-| patient_id | who is on it; without this column each image is its own patient, named by its file |
+| file | path below the folder, with "/" between folders |
+| label | NORMAL or PNEUMONIA, or 0 or 1, in upper or lower case |
+| patient_id | the patient; without this column each image is its own patient, named by its file |
 | split | train, val or test; without this column the test split is drawn by patient |
 
-`val` is pooled with `train`, as by the source `folder`. The patient's id comes from the table
-alone: no tag of the DICOM files that names a person is read. Files that no row names are left out,
-and counted on standard error; what is there and no image is not.
+`val` is pooled with `train`, as in the source `folder`. The patient's id comes from the table only;
+no DICOM tag that names a person is read. Image files without a row are left out; their number is
+printed on standard error.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _LABEL = {"normal": 0, "0": 0, "pneumonia": 1, "1": 1}
 
 
 def open_source(params: DataParams) -> list[SourceImage]:
-    """List the images that `labels.csv` in `data.path` names.
+    """List the images of `labels.csv` in `data.path`.
 
     Raises:
-        InputError: no such folder or table, and all that is wrong with its rows, one line each.
+        InputError: the folder or the table is missing; or problems with its rows, one line each.
     """
     return images_in(Path(params.path), "data.path")
 
 
 def images_in(root: Path, given: str) -> list[SourceImage]:
-    """List the images that `labels.csv` in a folder names; `given` names the folder in a message.
+    """List the images of `labels.csv` in a folder; `given` is the folder's name in messages.
 
     Raises:
         InputError: as `open_source`.
@@ -55,41 +55,44 @@ def images_in(root: Path, given: str) -> list[SourceImage]:
         name = PurePosixPath(row["file"])
         reasons = [_file_problem(root, name)] if row["file"] else ["file is empty"]
         if name.as_posix() in images:
-            reasons.append("is in a row above")
+            reasons.append("is in another row, too")
         if row["label"].lower() not in _LABEL:
             reasons.append(f"label is {row['label']!r}, not {' or '.join(LABELS)}, 0 or 1")
         if row.get("patient_id") == "":
             reasons.append("patient_id is empty")
         if "split" in row and row["split"] not in SPLITS:
             reasons.append(f"split is {row['split']!r}, not {' or '.join(SPLITS)}")
-        said = [f"{table}:{line}: {name}: {reason}" for reason in reasons if reason]
-        problems += said
-        if not said:
+        row_problems = [f"{table}:{line}: {name}: {reason}" for reason in reasons if reason]
+        problems += row_problems
+        if not row_problems:
             image = _image(root, name, row)
             images[image.file] = image
             splits[image.patient_id].add(row.get("split", ""))
     problems += [
-        f"{table}: patient {patient} is in {' and '.join(sorted(where))}; leave out the column "
-        "split to have patients split here"
-        for patient, where in splits.items()
-        if len(where) > 1 and "test" in where  # train and val are pooled
+        f"{table}: patient {patient} is in {' and '.join(sorted(names))}; without the column "
+        "split, patients are split here"
+        for patient, names in splits.items()
+        if len(names) > 1 and "test" in names  # train and val are pooled
     ]
     labels = {image.label for image in images.values()}
     if not problems and len(labels) == 1:
         problems.append(f"{table}: no row is labelled {LABELS[1 - labels.pop()]}")
     if problems:
         raise InputError("\n".join(problems))
-    if unnamed := _unnamed(root, images):
-        print(f"{table}: images left out, as no row names them: {unnamed}", file=sys.stderr)
+    if without_row := _count_without_row(root, images):
+        print(
+            f"{table}: image files left out because no row names them: {without_row}",
+            file=sys.stderr,
+        )
     return list(images.values())
 
 
-def _unnamed(root: Path, named: Container[str]) -> int:
-    """How many files are there that look like images, by their ending, and that no row names."""
-    there = (file for file in root.rglob("*") if file.suffix.lower() in (*SUFFIXES, ".dcm"))
+def _count_without_row(root: Path, named: Container[str]) -> int:
+    """The number of files that have the ending of an image and no row."""
+    files = (file for file in root.rglob("*") if file.suffix.lower() in (*SUFFIXES, ".dcm"))
     return sum(
         file.relative_to(root).as_posix() not in named
-        for file in there
+        for file in files
         if file.is_file() and not file.name.startswith(".")
     )
 
@@ -113,6 +116,6 @@ def _image(root: Path, name: PurePosixPath, row: dict[str, str]) -> SourceImage:
 
 
 def _stem(name: PurePosixPath) -> str:
-    # Of a file named by its UID, 1.2.840.7, the last number is no ending.
+    # The last number of a UID, 1.2.840.7, is not an ending.
     ending = name.suffix.lower() in (*SUFFIXES, ".dcm")
     return (name.with_suffix("") if ending else name).as_posix()
