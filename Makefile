@@ -15,7 +15,7 @@ STAGE ?= train_scratch
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 # `make experiments` shows the params that differ and the AUCs, and hides other metrics and files.
-HIDDEN := (.*/|scratch\.|transfer\.|images|patient|counts|copies|quarantine|near_duplicates|probes|Executor)
+HIDDEN := (.*/|models|scratch\.|transfer\.|images|patient|counts|copies|quarantine|near_duplicates|probes|Executor)
 ALWAYS := (scratch|transfer)\.(val|test)\.auc$$
 
 # Stages call `python`, which must be the one of the environment. No library sends usage data.
