@@ -1,4 +1,4 @@
-"""The page of `evaluate` prints the numbers of its files, shows the right images, and is whole."""
+"""The evaluation page shows the numbers and images of the files, and is self-contained."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from pneumonia.reports import evaluation_figures, evaluation_page, evaluation_tables, style
-from pneumonia.reports.evaluation_page import write_evaluation_report
+from pneumonia.reports.evaluation_page import write_evaluation_page
 from pneumonia.reports.model_card import write_model_card
 from pneumonia.reports.results import NAMES, Results, read_results
 from tests.reports.evaluated import PROBES, Page, evaluated, read_page
@@ -35,8 +35,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write(root: Path, results: Results) -> None:
-    write_evaluation_report(root / "evaluate", results)
-    write_model_card(root / "evaluate", results)
+    (root / "register").mkdir()
+    write_evaluation_page(root / "register", results)
+    write_model_card(root / "register", results, "pneumonia")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def read(root: Path) -> Results:
 
 @pytest.fixture(scope="module")
 def page(root: Path) -> Page:
-    return read_page(root / "evaluate" / "index.html")
+    return read_page(root / "register" / "evaluation.html")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def shown(found: dict[str, float], metric: str) -> str:
 
 
 @pytest.mark.parametrize(("heading", "split"), [("Result", "test"), ("Validation", "val")])
-def test_every_metric_stands_with_its_interval(
+def test_every_metric_has_its_interval(
     page: Page, metrics: dict[str, Any], heading: str, split: str
 ) -> None:
     head, *rows = page.tables[heading]
@@ -79,7 +80,7 @@ def test_every_metric_stands_with_its_interval(
     assert len(rows) == 15
 
 
-def test_probes_stand_among_the_models(page: Page, metrics: dict[str, Any]) -> None:
+def test_probes_are_listed_with_the_models(page: Page, metrics: dict[str, Any]) -> None:
     models = {model: shown(metrics[model]["test"], "auc") for model in MODELS}
     probes = {
         name: f"{one['auc']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
@@ -116,7 +117,7 @@ def test_predictive_values_follow_bayes(page: Page, metrics: dict[str, Any]) -> 
             assert [cell.split(" ")[0] for cell in cells] == [f"{ppv:.3f}", f"{npv:.3f}"]
 
 
-def test_calibration_stands_before_and_after(page: Page, metrics: dict[str, Any]) -> None:
+def test_calibration_is_shown_before_and_after(page: Page, metrics: dict[str, Any]) -> None:
     rows = {(row[0], row[1]): row[2:] for row in page.tables["Calibration"][1:]}
     for model in MODELS:
         found = metrics[model]["test"]
@@ -136,9 +137,9 @@ def test_the_operating_point_is_that_of_the_file(root: Path, page: Page) -> None
 def test_the_comparison_is_that_of_the_file(root: Path, page: Page) -> None:
     found = json.loads((root / "evaluate/comparison.json").read_text())
     assert found["test"]["in_words"] in page.text
-    rows = {row[0]: row[1:] for row in page.tables["Scratch against transfer"][1:]}
+    rows = {row[0]: row[1:] for row in page.tables["Comparison of scratch and transfer"][1:]}
     alone = [f"{found[split]['decisions']['second_only']:,}" for split in ("test", "val")]
-    assert rows["transfer alone"] == alone
+    assert rows["only transfer right"] == alone
     auc = found["test"]["auc"]
     expected = f"{auc['difference']:z.3f} [{auc['low']:z.3f}, {auc['high']:z.3f}]"
     assert rows["AUC, transfer - scratch, by DeLong"][0] == expected
@@ -187,37 +188,37 @@ def test_the_gallery_shows_the_most_confident_errors(root: Path, page: Page, mod
         assert f"probability {row.probability:.3f}" in caption
         assert f"threshold {threshold:.3f}" in caption
         assert caption.startswith("missed: " if row.label else "false alarm: normal")
-    counted = f"{len(wrong)} of {len(rows)} test images are decided wrongly"
+    counted = f"{len(wrong)} of {len(rows)} test images are misclassified"
     assert counted in page.text
 
 
-def test_a_model_without_an_error_says_so(results: Results) -> None:
+def test_a_model_without_errors_says_so(results: Results) -> None:
     right = results.curves["confusion"]["transfer"].assign(predicted=lambda rows: rows["actual"])
     none = results.confident_errors
     changed = replace(
         results,
         curves=results.curves | {"confusion": dict.fromkeys(MODELS, right)},
-        confident_errors=none[none["model"] == "nobody"],
+        confident_errors=none[none["model"] == "none"],
     )
     section = evaluation_page.error_sections(changed)[-1]
-    assert section.images == []
-    assert section.paragraphs == [f"None of the {len(right)} test images is decided wrongly."]
+    assert section.thumbnails == []
+    assert section.paragraphs == [f"None of the {len(right)} test images is misclassified."]
 
 
-@pytest.mark.parametrize("name", ["index.html", "model_card.html"])
+@pytest.mark.parametrize("name", ["evaluation.html", "model_card.html"])
 def test_a_page_is_whole_and_can_be_read_aloud(root: Path, name: str) -> None:
-    page = read_page(root / "evaluate" / name)
+    page = read_page(root / "register" / name)
     ids = list(page.headings.values())
     assert len(set(ids)) == len(ids)
     images = [found for tag, found in page.tags if tag == "img"]
-    assert len(images) >= (13 if name == "index.html" else 0)
+    assert len(images) >= (13 if name == "evaluation.html" else 0)
     assert all(found["alt"] and found["src"].startswith("data:image/png;") for found in images)  # type: ignore[union-attr]
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
     for tag, found in page.tags:
         links = [found.get(key) or "" for key in ("href", "src", "srcset", "data", "action")]
         for link in filter(None, links):
             assert link.startswith("data:") or link.removeprefix("#") in ids, (tag, link)
-    html = (root / "evaluate" / name).read_text(encoding="utf-8")
+    html = (root / "register" / name).read_text(encoding="utf-8")
     assert "url(" not in html and "@import" not in html
     heads = [found for tag, found in page.tags if tag == "th"]
     assert heads and all(found.get("scope") in ("col", "row") for found in heads)
@@ -226,11 +227,11 @@ def test_a_page_is_whole_and_can_be_read_aloud(root: Path, name: str) -> None:
 
 def test_the_same_input_gives_the_same_bytes_elsewhere(root: Path) -> None:
     write(root / "again", read(root / "again"))
-    files = sorted(path.name for path in (root / "evaluate").iterdir() if path.is_file())
-    assert {"index.html", "model_card.md", "roc.png", "decision.png"} < set(files)
+    files = sorted(path.name for path in (root / "register").iterdir() if path.is_file())
+    assert {"evaluation.html", "model_card.md", "roc.png", "decision.png"} < set(files)
     for name in files:
-        again = (root / "again" / "evaluate" / name).read_bytes()
-        assert again == (root / "evaluate" / name).read_bytes(), name
+        again = (root / "again" / "register" / name).read_bytes()
+        assert again == (root / "register" / name).read_bytes(), name
 
 
 def test_confusion_figures_count_the_decisions(results: Results) -> None:
@@ -272,7 +273,7 @@ def test_forests_draw_the_values(
     assert any(abs(x - value(results)) < 1e-12 for x in drawn)
 
 
-def test_rules_are_told_in_words() -> None:
+def test_rules_have_a_description() -> None:
     assert "at least 0.95" in evaluation_tables.rule_in_words("sensitivity>=0.95")
     assert "costs 5 and a false alarm 1" in evaluation_tables.rule_in_words("cost 5:1")
     assert "Youden" in evaluation_tables.rule_in_words("youden")

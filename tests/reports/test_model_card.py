@@ -1,4 +1,4 @@
-"""The model card has Mitchell's sections, and the figures of the model that it is for."""
+"""The model card has Mitchell's sections and the metrics of its model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def results(root: Path) -> Results:
 
 @pytest.fixture(scope="module")
 def card(root: Path, results: Results) -> str:
-    return write_model_card(root / "evaluate", results).read_text(encoding="utf-8")
+    return write_model_card(root / "evaluate", results, "pneumonia").read_text(encoding="utf-8")
 
 
 def rows(card: str) -> dict[str, str]:
@@ -49,7 +49,7 @@ def test_it_has_the_sections_in_order(root: Path, card: str) -> None:
     assert [name for name in headings if name in MITCHELL] == MITCHELL
 
 
-def test_its_figures_are_those_of_the_chosen_model(root: Path, card: str) -> None:
+def test_its_metrics_are_those_of_the_chosen_model(root: Path, card: str) -> None:
     found: dict[str, Any] = json.loads((root / "evaluate/metrics.json").read_text())["transfer"]
     of_test, printed = found["test"], rows(card)
     for metric, name in NAMES.items():
@@ -66,17 +66,17 @@ def test_its_figures_are_those_of_the_chosen_model(root: Path, card: str) -> Non
     assert printed["graph, SHA-256"] == hashlib.sha256(graph).hexdigest()
 
 
-def test_it_is_of_the_model_that_was_chosen(results: Results, tmp_path: Path) -> None:
+def test_it_is_for_the_chosen_model(results: Results, tmp_path: Path) -> None:
     other = replace(results, chosen="scratch")
-    text = write_model_card(tmp_path, other).read_text(encoding="utf-8")
+    text = write_model_card(tmp_path, other, "pneumonia").read_text(encoding="utf-8")
     printed = rows(text)
     assert printed["AUC"] == results.text("scratch", "test", "auc").replace("\xa0", " ")
     assert "residual network" in printed["model"]
     assert "(scratch)" in text.splitlines()[0]
 
 
-def test_it_says_what_is_not_known(card: str) -> None:
-    for needed in ("Not a medical device", "Age and sex are not in the data", "Xin 2021", ".54",
+def test_it_states_what_is_unknown(card: str) -> None:
+    for needed in ("Not a medical device", "do not contain age, sex", "Xin 2021", ".54",
                    "out of scope", "Apache-2.0", "internal validation"):  # fmt: skip
         assert needed in card, needed
 
@@ -90,20 +90,21 @@ def test_it_counts_the_images_of_each_split(results: Results, card: str) -> None
 
 
 @pytest.mark.parametrize("source", sorted(SOURCES))
-def test_licence_and_source_of_the_images_are_told(
+def test_it_states_licence_and_source_of_the_images(
     results: Results, tmp_path: Path, source: str
 ) -> None:
-    text = write_model_card(tmp_path, replace(results, source=source)).read_text(encoding="utf-8")
+    card = write_model_card(tmp_path, replace(results, source=source), "pneumonia")
+    text = card.read_text(encoding="utf-8")
     assert SOURCES[source] in text and ETHICS[source] in text
     assert f"Licence: {LICENCES[source]}." in text
     assert ("CC BY 4.0" in text) == (source in ("folder", "kaggle", "medmnist"))
 
 
-def test_every_source_has_its_words() -> None:
+def test_every_source_has_its_texts() -> None:
     known = set(DataParams.model_fields["source"].annotation.__args__)  # type: ignore[union-attr]
     assert known == set(SOURCES) == set(LICENCES) == set(ETHICS)
 
 
-def test_nothing_in_it_depends_on_clock_or_place(root: Path, card: str) -> None:
+def test_nothing_depends_on_time_or_folder(root: Path, card: str) -> None:
     assert str(root) not in card
     assert not re.search(r"\b20(2[5-9]|3\d)\b|\d\d:\d\d", card)

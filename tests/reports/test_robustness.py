@@ -1,4 +1,4 @@
-"""The heat table prints the table's figures; the words name the worst case."""
+"""The heat table shows the values of the table; the sentences name the worst case."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def table() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_every_figure_stands_in_its_cell_and_can_be_read(table: pd.DataFrame) -> None:
+def test_every_value_is_in_its_cell_and_readable(table: pd.DataFrame) -> None:
     style.apply()
     figure = heat_table(table, "test")
     for axis, metric in zip(figure.axes, METRICS, strict=False):
@@ -74,7 +74,7 @@ def test_the_words_and_tables_give_the_worst_case(table: pd.DataFrame) -> None:
     found = {model: summary(table, model, "test") for model in ("scratch", "transfer")}
     worst = found["transfer"]["worst"]["medium"]
     words = robustness_in_words("transfer", found["transfer"])
-    assert f"AUC goes from 0.980 to {worst['auc']:.3f} ({worst['auc_shift']})" in words
+    assert f"AUC changes from 0.980 to {worst['auc']:.3f} ({worst['auc_shift']})" in words
     unmoved = {"unshifted": worst, "worst": {"medium": worst}}
     assert f"AUC stays at {worst['auc']:.3f}, " in robustness_in_words("transfer", unmoved)
     rows = worst_table(found).rows
@@ -83,7 +83,7 @@ def test_the_words_and_tables_give_the_worst_case(table: pd.DataFrame) -> None:
     assert mean_table(found, found).rows[0][:3] == ["validation", "scratch", "90"]
 
 
-def test_the_suite_is_told_whole() -> None:
+def test_the_suite_is_complete() -> None:
     rows = suite_table().rows
     assert [row[0] for row in rows] == list(SHIFTS)
     assert all(len(row) == len(suite_table().columns) for row in rows)

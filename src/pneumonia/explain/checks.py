@@ -122,7 +122,7 @@ def check(
         name: value if isinstance(value, dict | int) else float(value)
         for name, value in figures.items()
     }
-    reason = failure(plain["randomised_rank"], params.max_rank_correlation)
+    reason = failure(highest_rank(steps), params.max_rank_correlation)
     return MapChecks({**plain, "failed": reason}, steps)
 
 
@@ -289,7 +289,7 @@ def _road_verdict(figures: dict[str, Any]) -> MapVerdict:
     return MapVerdict(
         f"Does the logit depend on the hottest {share} % of the image?",
         _sign(figures, "road"),
-        f"If they are removed, the logit falls by {falls['map']:.2f}. If as much is removed in "
+        f"If this part is removed, the logit falls by {falls['map']:.2f}. If as much is removed in "
         f"another order, it falls by {others}. Difference to {ORDERS[rival]}: "
         f"{_interval(figures, 'road')}.",
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -145,7 +146,7 @@ def write_exhibits(path: Path, galleries: dict[str, list[Exhibit]]) -> None:
     groups, images = zip(*shown, strict=True)
     models = list(images[0].explanations)
     masks = [image.mask for image in images]
-    arrays = {
+    arrays: dict[str, Any] = {
         "models": np.array(models),
         "group": np.array(groups),
         "image_id": np.array([image.image_id for image in images]),

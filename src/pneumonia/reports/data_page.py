@@ -439,8 +439,8 @@ def write_data_page(
         Section(
             "Augmentation",
             [
-                "Random versions by the block `augment` of the params: position, aspect, exposure, "
-                "blur, noise, collimator blades. Images are never mirrored."
+                "Random versions with the values of augment in params.yaml: position, aspect, "
+                "exposure, blur, noise, collimator blades. Images are never mirrored."
             ],
             figures=[
                 ReportFigure(folder / "augmentation.png", "Images and augmented versions of them")

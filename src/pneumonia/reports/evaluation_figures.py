@@ -165,11 +165,11 @@ def decision(curves: Curves, thresholds: dict[str, float]) -> Figure:
         curves: by model, threshold, net_benefit, low, high, treat_all, treat_none.
         thresholds: by model, marked on its curve.
     """
-    figure, axis = plt.subplots(figsize=(5.2, 3.9))
+    figure, axis = plt.subplots(figsize=(5.2, 4.3))
     reference = next(iter(curves.values()))
     axis.plot(reference["threshold"], reference["treat_all"], color=INK, linewidth=1,
-              linestyle=":", label="label every image pneumonia")  # fmt: skip
-    axis.axhline(0, color=GREY, linewidth=1.2, label="label none")
+              linestyle=":", label="all images pneumonia")  # fmt: skip
+    axis.axhline(0, color=GREY, linewidth=1.2, label="no image pneumonia")
     for model, rows in curves.items():
         _banded(axis, model, rows, ("threshold", "net_benefit"), model)
         benefit = np.interp(thresholds[model], rows["threshold"], rows["net_benefit"])
@@ -181,7 +181,7 @@ def decision(curves: Curves, thresholds: dict[str, float]) -> Figure:
         xlabel="threshold probability", ylabel="net benefit per image",
         xlim=(0, 1), ylim=(-0.25 * top, 1.08 * top),
     )  # fmt: skip
-    axis.legend(loc="lower left")
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 

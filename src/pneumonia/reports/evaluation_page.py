@@ -53,7 +53,7 @@ def write_evaluation_page(folder: Path, results: Results) -> None:
         _curves(folder, results),
         _subgroups(folder, results),
         *_robustness(folder, results),
-        *_errors(results),
+        *error_sections(results),
         Section(
             "Validation",
             [
@@ -138,7 +138,7 @@ def _result(folder: Path, results: Results) -> list[Section]:
             ],
         ),
         Section(
-            " against ".join(results.models).capitalize(), table=tables.comparison_table(results)
+            f"Comparison of {' and '.join(results.models)}", table=tables.comparison_table(results)
         ),
         Section(
             "Models and shortcut probes",
@@ -169,8 +169,8 @@ def _operating_point(folder: Path, results: Results) -> list[Section]:
                 f"Rule {rule}: {tables.rule_in_words(rule)}, on the validation images together "
                 "with their mildly and medium shifted versions. Unshifted images of one hospital "
                 "are separated almost without error, so any threshold in a wide gap between the "
-                "classes would be the best one. An image is labelled pneumonia if its probability "
-                "is at or above the threshold.",
+                "classes would be the best one. The decision is pneumonia if the probability is "
+                "at or above the threshold.",
                 "Probability = sigmoid(slope * logit + intercept).",
             ],
             tables.operating_points(results),
@@ -178,7 +178,7 @@ def _operating_point(folder: Path, results: Results) -> list[Section]:
                 ReportFigure(
                     folder / "scores.png",
                     "Test images by probability and class, with the threshold of each model",
-                    "Pneumonia upwards, normal downwards. Heights are the square root of the "
+                    "Pneumonia upwards, normal downwards. The scale is the square root of the "
                     "count, so that single errors are visible.",
                 ),
                 ReportFigure(
@@ -301,7 +301,7 @@ def _robustness(folder: Path, results: Results) -> list[Section]:
     ]
 
 
-def _errors(results: Results) -> list[Section]:
+def error_sections(results: Results) -> list[Section]:
     """Error rates by attribute, and the most confident errors with their images."""
     sections = [
         Section(

@@ -101,9 +101,7 @@ def read_gradcam(folder: Path, better: str, params: GradcamReportParams) -> Grad
         params: the stage's block.
     """
     figures = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    steps = pd.read_csv(
-        folder / "randomisation.csv", keep_default_na=False, float_precision="round_trip"
-    )
+    steps = pd.read_csv(folder / "randomisation.csv", keep_default_na=False)
     return GradcamResults(
         figures=figures,
         cascades={name: steps[steps["model"] == name].reset_index(drop=True) for name in figures},
@@ -141,12 +139,20 @@ def write_gradcam_page(
         drawn[f"galleries/{group}"] = gallery(exhibits, params.opacity)
     for name, figure in drawn.items():
         style.save(figure, folder / f"{name}.png")
-    passed = "; ".join(f"{model}: {_passed(found)}" for model, found in results.verdicts.items())
+    passed = ", ".join(
+        f"{model} {sum(verdict.answer == YES for verdict in checks)} of {len(checks)}"
+        for model, checks in results.verdicts.items()
+    )
+    failed = [
+        f" The heat maps of {model} failed their check: {values['failed']}. They do not show what "
+        f"the model learnt, and {model} does not become champion."
+        for model, values in results.figures.items() if values["failed"]
+    ]  # fmt: skip
     write_page(
         folder / "gradcam.html",
         "Grad-CAM",
         "Where both models looked on images of the test split, and what their heat maps are worth. "
-        f"{passed}.",
+        f"Checks passed: {passed}.{''.join(failed)}",
         [*_check_sections(folder, results), *_gallery_sections(results), *_last_sections(results)],
         NOTICE,
         contents=True,
@@ -294,15 +300,10 @@ def _check_sections(folder: Path, results: GradcamResults) -> list[Section]:
     def figure(title: str, name: str, alt: str, caption: str) -> Section:
         return Section(title, figures=[ReportFigure(folder / f"{name}.png", alt, caption)], level=3)
 
-    failed = [
-        f"The heat maps of {model} failed their check: {values['failed']}. They do not show what "
-        f"the model learnt, and {model} does not become champion."
-        for model, values in results.figures.items() if values["failed"]
-    ]  # fmt: skip
     first = next(iter(results.figures.values()))
     basis = (
-        "On test images, which decide nothing here. The checks of the border and the opacity use "
-        "the images of pneumonia; the check of the centre uses all images; the others use "
+        "The checks use test images. The checks of the border and the opacity use the images of "
+        "pneumonia; the check of the centre uses all images; the others use "
         f"{first['images']} images of {first['patients']} patients, pneumonia before normal. In "
         "brackets: 95 % intervals by patient. The answer is Not shown if the interval allows both."
     )
@@ -313,7 +314,7 @@ def _check_sections(folder: Path, results: GradcamResults) -> list[Section]:
     )  # fmt: skip
     return [
         Section("What a heat map is", _explanation(results)),
-        Section("What the maps are worth", [*failed, basis], table),
+        Section("What the maps are worth", [basis], table),
         figure(
             "Dependence on the weights", "randomisation",
             "Similarity of the maps after weights are put in random order",
@@ -361,9 +362,10 @@ def _gallery_sections(results: GradcamResults) -> list[Section]:
 def _last_sections(results: GradcamResults) -> list[Section]:
     figures = results.figures
     rows = [
-        [name.replace("_", " "), *(f"{values[name]:.3f}" for values in figures.values())]
+        [name.replace("_", " "), *(f"{values[name]:{form}}" for values in figures.values())]
         for name, value in next(iter(figures.values())).items()
         if not isinstance(value, dict | str)
+        for form in [",d" if isinstance(value, int) else ".3f"]
     ]
     layers = "; ".join(
         f"{model}: {', '.join(names[-12:])}" for model, names in results.layers.items()
@@ -376,11 +378,6 @@ def _last_sections(results: GradcamResults) -> list[Section]:
             Table(["metric", *figures], rows),
         ),
     ]
-
-
-def _passed(found: list[MapVerdict]) -> str:
-    yes = sum(verdict.answer == YES for verdict in found)
-    return f"{yes} of {len(found)} checks are in favour of its maps"
 
 
 def _explanation(results: GradcamResults) -> list[str]:

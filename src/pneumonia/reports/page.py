@@ -145,7 +145,8 @@ def write_page(
         title=title, lead=lead, sections=sections, notice=notice, contents=contents,
         layered=any(section.layered for section in sections), opacity=opacity,
     )  # fmt: skip
-    path.write_text(page, encoding="utf-8")
+    # A line does not break before a per cent sign.
+    path.write_text(page.replace(" %", "\N{NO-BREAK SPACE}%"), encoding="utf-8")
 
 
 def markdown(title: str, lead: str, sections: list[Section], notice: str = "") -> str:
