@@ -1,4 +1,4 @@
-"""Runs in a store of their own."""
+"""The run of a training: what it holds, and how it is found again."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import ErrorCode
 
+from pneumonia.core import files
 from pneumonia.core.errors import InputError
 from pneumonia.tracking import runs
-from pneumonia.tracking.store import connect, connected
+from pneumonia.tracking.store import connected
 
 IMAGES = pd.DataFrame(
     {
@@ -80,7 +81,7 @@ def test_a_training_that_fails_leaves_a_failed_run(store: mlflow.MlflowClient) -
     assert run.info.status == "FAILED"
 
 
-def test_a_resumed_training_goes_on_in_its_run_without_doubled_points(
+def test_a_resumed_training_continues_its_run_without_doubled_points(
     store: mlflow.MlflowClient,
 ) -> None:
     history = [{"epoch": epoch, "val_loss": 1 / (epoch + 1)} for epoch in range(5)]
@@ -113,7 +114,7 @@ def test_a_resumed_training_goes_on_in_its_run_without_doubled_points(
     assert curves == [whole, [], whole]
 
 
-def test_a_killed_experiment_leaves_its_run_to_the_one_that_goes_on(
+def test_a_killed_experiment_leaves_its_run_to_the_one_that_continues(
     store: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ("train_scratch", {}, "d" * 64, 64, IMAGES, "key")
@@ -158,43 +159,26 @@ def test_an_experiment_has_a_run_of_its_own_for_a_training_from_the_cache(
         assert run.info.run_name == "train_scratch"
 
 
-def test_open_runs_of_a_dead_experiment_are_ended_and_no_others(
-    store: mlflow.MlflowClient,
-) -> None:
-    connect()
-    experiment = store.get_experiment_by_name("pneumonia")
-    assert experiment is not None
-    made = {}
-    for name, baseline in (("dead", "abc"), ("dead", "def"), ("alive", "abc")):
-        tags = {"dvc.exp_name": name, "dvc.exp_baseline_rev": baseline}
-        made[name, baseline] = store.create_run(experiment.experiment_id, tags=tags).info.run_id
-    ended = store.create_run(experiment.experiment_id, tags=tags | {"dvc.exp_name": "dead"})
-    store.set_terminated(ended.info.run_id, "FINISHED")
-    runs.end_open_runs("dead", "abc")
-    statuses = {key: store.get_run(run_id).info.status for key, run_id in made.items()}
-    assert statuses == {
-        ("dead", "abc"): "KILLED", ("dead", "def"): "RUNNING", ("alive", "abc"): "RUNNING",
-    }  # fmt: skip
-    assert store.get_run(ended.info.run_id).info.status == "FINISHED"
-
-
 def data_of(run: mlflow.entities.Run) -> dict[str, tuple[str, str, int]]:
     """By context: the name, the digest and the number of images of each data set of a run."""
     found = {}
-    for one in run.inputs.dataset_inputs:
-        [context] = [tag.value for tag in one.tags if tag.key == "mlflow.data.context"]
-        images = json.loads(one.dataset.profile)["num_rows"]
-        found[context] = (one.dataset.name, one.dataset.digest, images)
+    for item in run.inputs.dataset_inputs:
+        [context] = [tag.value for tag in item.tags if tag.key == "mlflow.data.context"]
+        images = json.loads(item.dataset.profile)["num_rows"]
+        found[context] = (item.dataset.name, item.dataset.digest, images)
     return found
 
 
 def trained(folder: Path) -> Path:
     """A trained model's folder, as far as tracking reads it."""
-    record = {"model": "scratch", "params": {"rate": 0.1}, "data_digest": "d" * 64}
-    (folder / "training.json").write_text(json.dumps(record | {"image_size": 64}))
+    (folder / "weights.weights.h5").write_bytes(b"weights")
+    record = {
+        "model": "scratch", "params": {"rate": 0.1}, "data_digest": "d" * 64, "image_size": 64,
+        "sha256": files.hashes([folder / "weights.weights.h5"]),
+    }  # fmt: skip
+    (folder / "training.json").write_text(json.dumps(record))
     (folder / "metrics.json").write_text(json.dumps({"best_epoch": 1, "best_val_auc": 0.5}))
     (folder / "history.csv").write_text("epoch,val_loss\n1,0.5\n")
-    (folder / "weights.weights.h5").write_bytes(b"weights")
     return folder
 
 
@@ -212,7 +196,7 @@ def test_the_images_are_inputs_of_the_run_by_what_they_are_for(
     assert data_of(run) == training
     assert str(tmp_path) not in str(run.inputs)
     assert '"uri": "data/prepared/manifest.csv"' in str(run.inputs)
-    assert not [one for one in recwarn if "integer column" in str(one.message)]
+    assert not [warning for warning in recwarn if "integer column" in str(warning.message)]
     # The run of a cached training in an empty store, and once more: no input doubles.
     folder = trained(tmp_path)
     for _ in range(2):
@@ -223,11 +207,13 @@ def test_the_images_are_inputs_of_the_run_by_what_they_are_for(
     assert len(again.inputs.dataset_inputs) == 3
 
 
-def test_a_store_that_goes_away_is_told_in_one_line_and_a_mistake_keeps_its_trace(
+def test_a_store_that_fails_is_one_line_and_a_bug_keeps_its_trace(
     store: mlflow.MlflowClient, tmp_path: Path
 ) -> None:
     with (
-        pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI: .*; run the same command again") as caught,
+        pytest.raises(
+            InputError, match=r"MLFLOW_TRACKING_URI: .*; run the same command again"
+        ) as caught,
         connected(),
     ):
         with sqlite3.connect(tmp_path / "mlflow.db") as database:
@@ -245,7 +231,7 @@ def test_a_store_that_goes_away_is_told_in_one_line_and_a_mistake_keeps_its_trac
         ("PERMISSION_DENIED", "user 'ann' may not do this; ask who runs the server"),
     ],
 )
-def test_who_is_refused_is_told_in_one_line(
+def test_a_refused_user_gets_one_line(
     store: mlflow.MlflowClient, monkeypatch: pytest.MonkeyPatch, code: str, said: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")

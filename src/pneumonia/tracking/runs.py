@@ -1,19 +1,12 @@
-"""Writing to a store that other processes write to.
+"""MLflow runs: one for each training, which later stages find again and add figures to.
 
-The prepared images as MLflow data sets: one a split, named by the digest of all of them.
+A run belongs to a training by content: its tag `pneumonia.weights_sha256` is the hash of the
+weights. No output of a stage contains a run id, so cached stages work with an empty store:
+`open_run` finds the run of a trained model, or makes it again from the model's files.
 
-The epochs of a training in its run, each once.
-
-Trainings that were killed: the run to go on in, and runs that nobody will end.
-
-A killed process leaves its run open. Until a training ends it holds the checkpoint beside its
-model's folder, so whoever trains there next knows that an open run of that folder is a dead one's.
-
-MLflow: a run a training, the test figures in the same run, the champion in the registry.
-
-A run belongs to a training by content: the tag `pneumonia.weights_sha256` is the hash of the
-weights. No output of a stage holds a run id, so a cached stage and an empty tracking store still
-meet: `open_run` finds the run of a trained model, or makes it again from the model's files.
+A killed process leaves its run open. A training holds the checkpoint beside its model's folder
+until it ends, so an open run of the same folder is the run of a killed training: it is continued or
+ended.
 """
 
 from __future__ import annotations
@@ -27,166 +20,32 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from pneumonia.core import files
 from pneumonia.datasets.manifest import NAME
-from pneumonia.tracking.store import answering, connect, trouble
+from pneumonia.tracking.store import (
+    connect,
+    describe_error,
+    reporting_errors,
+    retry_on_conflict,
+)
 
 if TYPE_CHECKING:
     import mlflow
     from mlflow.entities import Run
 
 
-
-P = ParamSpec("P")
-
-
-def write(call: Callable[P, object], *arguments: P.args, **keywords: P.kwargs) -> None:
-    """Write a tag, an alias or a data set that another process may be writing, too.
-
-    MLflow looks for the row and then inserts it. Of two that insert at once the database refuses
-    one; its second attempt finds the row.
-    """
-    from mlflow.exceptions import MlflowException
-
-    try:
-        call(*arguments, **keywords)
-    except MlflowException as error:
-        # "UNIQUE constraint failed" (SQLite), "violates unique constraint" (PostgreSQL)
-        if "unique" not in str(error).lower():
-            raise
-        call(*arguments, **keywords)
-
-
-# By split, MLflow's word for what it is used for.
-CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
-# MLflow takes 36 characters of a digest; the runs' param `data_digest` has as many as this.
-DIGEST = 16
-
-
-def log_data(table: pd.DataFrame, data_digest: str, splits: tuple[str, ...]) -> None:
-    """Add splits of a manifest to the inputs of the open run; those that it has already stay.
-
-    The store gets names and types of the columns and the number of rows, no row.
-
-    Args:
-        table: the whole manifest.
-        data_digest: of the prepared folder.
-        splits: of `CONTEXTS`.
-    """
-    import mlflow
-    from mlflow.data.pandas_dataset import PandasDataset
-    from mlflow.data.sources import LocalArtifactDatasetSource
-
-    # Relative to the repository: where that lies on this machine is nobody's business.
-    source = LocalArtifactDatasetSource(f"data/prepared/{NAME}")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="(?s).*integer column")
-        for split in splits:
-            images = table[table["split"] == split]
-            name, digest = f"images_{split}", data_digest[:DIGEST]
-            data = PandasDataset(images, source, targets="label", name=name, digest=digest)
-            write(mlflow.log_input, data, CONTEXTS[split])
-
-
-def read_epochs(folder: Path) -> list[dict[str, float]]:
-    """A row an epoch, of a trained model."""
-    rows = pd.read_csv(folder / "history.csv").to_dict("records")
-    return [{str(key): value for key, value in row.items()} for row in rows]
-
-
-def log_missing(history: Sequence[dict[str, float]]) -> None:
-    """Log those epochs that the open run has not."""
-    import mlflow
-
-    run = mlflow.active_run()
-    assert run is not None
-    points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "val_loss")
-    logged = {point.step for point in points}
-    for epoch in history:
-        if epoch["epoch"] not in logged:
-            _log(epoch)
-
-
-def logger() -> Callable[[dict[str, float]], None]:
-    """What logs an epoch. A store that stumbles must not cost a training: `finish` tries again."""
-    from mlflow.exceptions import MlflowException
-
-    away = False
-
-    def log(epoch: dict[str, float]) -> None:
-        nonlocal away
-        if away:  # asking again takes half a minute each time
-            return
-        try:
-            _log(epoch)
-        except MlflowException as error:
-            away = True
-            print(
-                f"{trouble(error)}; the training goes on, and its end will ask again",
-                file=sys.stderr,
-            )
-
-    return log
-
-
-def _log(epoch: dict[str, float]) -> None:
-    import mlflow
-
-    # The frozen phase, epoch 0, has no training loss; in history.csv that is an empty cell.
-    values = {key: value for key, value in epoch.items() if not math.isnan(value)}
-    mlflow.log_metrics(values, step=int(values.pop("epoch")))
-
-
 TRAINING_TAG = "pneumonia.training"
-PLACE_TAG = "pneumonia.place"
-
-
-def place(folder: Path) -> str:
-    """Names a model's folder on this machine, without telling where it is."""
-    return hashlib.sha256(f"{os.uname().nodename}\0{folder.resolve()}".encode()).hexdigest()[:16]
-
-
-def tagged(name: str, value: str) -> list[Run]:
-    """The runs with this tag, the latest first."""
-    import mlflow
-
-    return mlflow.search_runs(
-        filter_string=f"tags.`{name}` = '{value}'",
-        order_by=["attributes.start_time DESC"],
-        output_format="list",
-    )
-
-
-def to_go_on(key: str, history: Sequence[dict[str, float]], folder: Path | None) -> Run | None:
-    """The run in which a training goes on, if there is one; ends what else was left open there.
-
-    Args:
-        key: names the training.
-        history: the epochs behind it. With some it may go on in a run of another folder, as that of
-            an experiment that was killed in a temporary copy.
-        folder: of the model, whose checkpoint this process holds.
-    """
-    import mlflow
-
-    own: list[Run] = []
-    for run in tagged(PLACE_TAG, place(folder)) if folder else ():
-        if run.info.status != "RUNNING":
-            continue
-        if run.data.tags.get(TRAINING_TAG) == key and not own:
-            own.append(run)
-        else:
-            mlflow.MlflowClient().set_terminated(run.info.run_id, "KILLED")
-    found = own or (tagged(TRAINING_TAG, key) if key and history else [])
-    return found[0] if found else None
-
-
+FOLDER_TAG = "pneumonia.folder"
 WEIGHTS_TAG = "pneumonia.weights_sha256"
 CACHED_TAG = "pneumonia.trained_in"
 EXPERIMENT_TAGS = ("dvc.exp_name", "dvc.exp_baseline_rev")
+# MLflow's word for the use of each split.
+CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
+DIGEST = 16  # characters of a digest that are logged; MLflow allows 36
 
 
 @contextmanager
@@ -201,22 +60,21 @@ def training_run(
     further: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Iterator[Callable[[dict[str, float]], None]]:
-    """Open a run for a training that is about to happen; yields what logs one epoch.
+    """Open a run for a training that is about to start; yields a function that logs an epoch.
 
-    The run ends FAILED if the block raises. `finish` gives it its weights' hash and its figures.
+    The run ends as FAILED if the block raises. `finish` adds the hash of the weights and figures.
 
     Args:
         stage: names the run.
-        params: the stage's block.
+        params: of the training.
         data_digest, image_size: of the prepared images; side in px.
         images: their manifest.
-        key: names the training; a resumed one finds its run by it.
-        history: the epochs that a resumed training has behind it. They go on in the run where they
-            were logged, and whichever is missing there (killed in between, or another store) is
-            logged now.
-        further: tags of the run besides those of every training.
-        folder: of the model, whose checkpoint this process holds: of former runs of that folder
-            those that are still open are ended, or gone on in.
+        key: names the training; a resumed training finds its run by it.
+        history: the epochs that a resumed training has finished. The run in which they were logged
+            is continued, and those that it lacks (after a kill, or in another store) are logged.
+        further: more tags of the run.
+        folder: of the model, whose checkpoint this process holds: open runs of killed trainings of
+            that folder are ended, or continued.
 
     Raises:
         InputError: the store does not answer.
@@ -224,31 +82,32 @@ def training_run(
     import mlflow
 
     connect()
-    with answering():
-        earlier = to_go_on(key, history, folder)
+    with reporting_errors():
+        interrupted = _interrupted_run(key, history, folder)
         tags = _tags(stage) | ({TRAINING_TAG: key} if key else {}) | dict(further or {})
-        tags |= {PLACE_TAG: place(folder)} if folder else {}
-        if earlier:
-            # What was killed may have been another experiment, of which nothing else is left.
-            run_id = earlier.info.run_id
-            mlflow.MlflowClient().update_run(run_id, name=_run_name(stage))
-            opened = mlflow.start_run(run_id=run_id, tags=tags)
+        tags |= {FOLDER_TAG: folder_id(folder)} if folder else {}
+        name = " ".join(filter(None, [stage, os.environ.get("DVC_EXP_NAME")]))
+        if interrupted:
+            # It may be of another experiment, which was killed; it takes the name of this one.
+            run_id = interrupted.info.run_id
+            mlflow.MlflowClient().update_run(run_id, name=name)
+            run = mlflow.start_run(run_id=run_id, tags=tags)
         else:
-            opened = mlflow.start_run(run_name=_run_name(stage), tags=tags)
-        with opened:
-            # Also into an earlier one: it may have been killed before it had them all.
+            run = mlflow.start_run(run_name=name, tags=tags)
+        with run:
+            # Also in an interrupted run, which may lack some.
             mlflow.log_params(flatten(params))
             mlflow.log_params({"data_digest": data_digest[:DIGEST], "image_size": image_size})
-            log_data(images, data_digest, ("train", "val"))
+            _log_data(images, data_digest, ("train", "val"))
             log_missing(history)
-            yield logger()
+            yield _epoch_logger()
 
 
 def finish(folder: Path) -> None:
     """Tie the open run to the trained model in `folder`, and log its history and best epoch."""
     import mlflow
 
-    log_missing(read_epochs(folder))
+    log_missing(_read_history(folder))
     mlflow.set_tag(WEIGHTS_TAG, weights_sha256(folder))
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     mlflow.log_metrics({name: metrics[name] for name in ("best_epoch", "best_val_auc")})
@@ -260,10 +119,9 @@ def finish(folder: Path) -> None:
 def open_run(folder: Path, images: pd.DataFrame) -> Iterator[mlflow.ActiveRun]:
     """Resume the run of the trained model in `folder`, or make it from the files there.
 
-    The latest run with the weights' hash that belongs to this DVC experiment is taken. An
-    experiment that has its training from DVC's cache gets a run of its own, tagged with the id of
-    the one that trained: figures of one experiment do not replace those of another. The test images
-    join its data.
+    It is the latest run of these weights in this DVC experiment. An experiment whose training comes
+    from DVC's cache gets its own run, tagged with the id of the run that trained, so that the
+    figures of one experiment do not replace those of another. The test images become an input, too.
 
     Args:
         folder: of the trained model.
@@ -273,39 +131,146 @@ def open_run(folder: Path, images: pd.DataFrame) -> Iterator[mlflow.ActiveRun]:
 
     connect()
     record = files.read_record(folder)
-    stage = f"train_{record['model']}"
-    found = tagged(WEIGHTS_TAG, weights_sha256(folder))
-    own = [run for run in found if _experiment(run.data.tags) == _experiment(_tags(stage))]
+    stage, digest = f"train_{record['model']}", record["data_digest"]
+    same_weights = _tagged_runs(WEIGHTS_TAG, weights_sha256(folder))
+    experiment = _experiment(_tags(stage))
+    own = [run for run in same_weights if _experiment(run.data.tags) == experiment]
     if own:
         with mlflow.start_run(run_id=own[0].info.run_id) as run:
-            log_data(images, record["data_digest"], tuple(CONTEXTS))
+            _log_data(images, digest, tuple(CONTEXTS))
             yield run
         return
+    history = _read_history(folder)
     with training_run(
-        stage,
-        record["params"],
-        record["data_digest"],
-        record["image_size"],
-        images,
-        history=read_epochs(folder),
+        stage, record["params"], digest, record["image_size"], images, history=history
     ):
-        if found:
-            mlflow.set_tag(CACHED_TAG, found[-1].info.run_id)
+        if same_weights:
+            mlflow.set_tag(CACHED_TAG, same_weights[-1].info.run_id)
         finish(folder)
-        log_data(images, record["data_digest"], tuple(CONTEXTS))
-        run = mlflow.active_run()
-        assert run is not None
-        yield run
+        _log_data(images, digest, tuple(CONTEXTS))
+        yield active_run()
 
 
-def end_open_runs(name: str, baseline: str) -> None:
-    """Mark the runs of a DVC experiment that died as killed, where they are still open."""
+def active_run() -> mlflow.ActiveRun:
+    """The open run, where there is one for sure."""
     import mlflow
 
-    client = mlflow.MlflowClient()
-    for run in tagged(EXPERIMENT_TAGS[0], name):
-        if run.info.status == "RUNNING" and _experiment(run.data.tags) == [name, baseline]:
-            client.set_terminated(run.info.run_id, "KILLED")
+    run = mlflow.active_run()
+    assert run is not None
+    return run
+
+
+def log_missing(history: Sequence[dict[str, float]]) -> None:
+    """Log the epochs that the open run lacks."""
+    import mlflow
+
+    points = mlflow.MlflowClient().get_metric_history(active_run().info.run_id, "val_loss")
+    logged = {point.step for point in points}
+    for epoch in history:
+        if epoch["epoch"] not in logged:
+            _log_epoch(epoch)
+
+
+def _epoch_logger() -> Callable[[dict[str, float]], None]:
+    """A function that logs an epoch. If the store fails, the training continues without it."""
+    from mlflow.exceptions import MlflowException
+
+    failed = False
+
+    def log(epoch: dict[str, float]) -> None:
+        nonlocal failed
+        if failed:  # another attempt would wait half a minute
+            return
+        try:
+            _log_epoch(epoch)
+        except MlflowException as error:
+            failed = True
+            print(
+                f"{describe_error(error)}; the training continues, and tries again at its end",
+                file=sys.stderr,
+            )
+
+    return log
+
+
+def _log_epoch(epoch: dict[str, float]) -> None:
+    import mlflow
+
+    # The frozen phase, epoch 0, has no training loss: an empty cell in history.csv.
+    values = {key: value for key, value in epoch.items() if not math.isnan(value)}
+    mlflow.log_metrics(values, step=int(values.pop("epoch")))
+
+
+def _log_data(table: pd.DataFrame, data_digest: str, splits: tuple[str, ...]) -> None:
+    """Add splits of a manifest to the inputs of the open run as data sets, if it lacks them.
+
+    The store gets names and types of the columns and the number of rows, but no row.
+
+    Args:
+        table: the whole manifest.
+        data_digest: of the prepared folder.
+        splits: of `CONTEXTS`.
+    """
+    import mlflow
+    from mlflow.data.pandas_dataset import PandasDataset
+    from mlflow.data.sources import LocalArtifactDatasetSource
+
+    # Relative to the repository: its location on this machine is private.
+    source = LocalArtifactDatasetSource(f"data/prepared/{NAME}")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="(?s).*integer column")
+        for split in splits:
+            images = table[table["split"] == split]
+            name, digest = f"images_{split}", data_digest[:DIGEST]
+            data = PandasDataset(images, source, targets="label", name=name, digest=digest)
+            retry_on_conflict(mlflow.log_input, data, CONTEXTS[split])
+
+
+def _read_history(folder: Path) -> list[dict[str, float]]:
+    """The history of a trained model, a row an epoch."""
+    rows = pd.read_csv(folder / "history.csv").to_dict("records")
+    return [{str(key): value for key, value in row.items()} for row in rows]
+
+
+def folder_id(folder: Path) -> str:
+    """An id of a model's folder on this machine that does not reveal its path."""
+    return hashlib.sha256(f"{os.uname().nodename}\0{folder.resolve()}".encode()).hexdigest()[:16]
+
+
+def _interrupted_run(
+    key: str, history: Sequence[dict[str, float]], folder: Path | None
+) -> Run | None:
+    """The run that a training continues, if there is one; ends other open runs of the folder.
+
+    Args:
+        key: names the training.
+        history: its finished epochs. With some it may continue a run of another folder, such as of
+            an experiment that was killed in a temporary copy.
+        folder: of the model, whose checkpoint this process holds.
+    """
+    import mlflow
+
+    own: list[Run] = []
+    for run in _tagged_runs(FOLDER_TAG, folder_id(folder)) if folder else ():
+        if run.info.status != "RUNNING":
+            continue
+        if run.data.tags.get(TRAINING_TAG) == key and not own:
+            own.append(run)
+        else:
+            mlflow.MlflowClient().set_terminated(run.info.run_id, "KILLED")
+    candidates = own or (_tagged_runs(TRAINING_TAG, key) if key and history else [])
+    return candidates[0] if candidates else None
+
+
+def _tagged_runs(name: str, value: str) -> list[Run]:
+    """The runs with this tag, the latest first."""
+    import mlflow
+
+    return mlflow.search_runs(
+        filter_string=f"tags.`{name}` = '{value}'",
+        order_by=["attributes.start_time DESC"],
+        output_format="list",
+    )
 
 
 def weights_sha256(folder: Path) -> str:
@@ -324,11 +289,6 @@ def git_commit() -> str:
         return ""
 
 
-def _run_name(stage: str) -> str:
-    experiment = os.environ.get("DVC_EXP_NAME")
-    return f"{stage} {experiment}" if experiment else stage
-
-
 def _tags(stage: str) -> dict[str, str]:
     tags = {
         "dvc.stage": stage,
@@ -344,7 +304,7 @@ def _experiment(tags: dict[str, str]) -> list[str | None]:
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, with dotted keys behind a prefix."""
+    """Nested dictionaries as one, with a prefix and dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""The MLflow store: where it is, and what is said when it is away.
+"""The MLflow store: its address, the connection to it, and its errors in one line each.
 
-A repository has one, also where DVC runs stages in a temporary copy: `dvc exp run --queue` and
-`--temp` use folders below .dvc/tmp that DVC removes afterwards, and a store there would go along.
+A repository has one store, also where DVC runs stages in a temporary copy: `dvc exp run --queue`
+and `--temp` use folders below .dvc/tmp that DVC removes afterwards, with any store in them.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ParamSpec
 
 from pneumonia.core.errors import AGAIN, InputError, disk_trouble
 
 EXPERIMENT = "pneumonia"
 DEFAULT = "sqlite:///mlflow.db"
 _SQLITE = "sqlite:///"
-# MLflow's codes for a store that does not answer, or not as it should.
-_GONE = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DATA_LOSS")
-# And for a user who is not let in, or may not do what was asked.
+# MLflow's codes for a store that does not answer, or gives a wrong answer.
+_UNAVAILABLE = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DATA_LOSS")
+# MLflow's codes for a user without access or permission.
 _REFUSED = {
     "UNAUTHENTICATED": "the server does not let user {user!r} in; set MLFLOW_TRACKING_USERNAME and "
     "MLFLOW_TRACKING_PASSWORD",
@@ -30,84 +31,85 @@ _REFUSED = {
 _DAMAGED = (
     "the database is damaged; move it away, and `make register` fills a new one from what DVC has"
 )
-# By what is in an error's text: SQLite's words, those of the library that speaks HTTP.
-_MENDS = {
-    "database is locked": "another process holds the database; let it end, or end it (`fuser` tells"
-    " which one)",
+# By words in an error's text, from SQLite and from the HTTP library.
+_REMEDIES = {
+    "database is locked": "another process holds the database; wait for its end, or stop it "
+    "(`fuser` shows which one)",
     "database disk image is malformed": _DAMAGED,
     "file is not a database": _DAMAGED,
     "Max retries exceeded": "no server answers there; start it, or name another one",
 }
+P = ParamSpec("P")
 
 
 def repository() -> Path:
-    """The folder from which relative paths of the store and its artifacts are meant.
+    """The folder to which relative paths of the store and its artifacts refer.
 
-    DVC names the repository to each stage, in a temporary copy the original; elsewhere it is the
-    current folder.
+    DVC passes the repository to each stage, in a temporary copy the original one; without DVC it is
+    the current folder.
     """
     return Path(os.environ.get("DVC_ROOT") or Path.cwd())
 
 
 def uri() -> str:
-    """`MLFLOW_TRACKING_URI`, a SQLite file there made absolute, or mlflow.db in the repository."""
-    given = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT
-    file = given.removeprefix(_SQLITE)
-    if file == given or file.startswith(("/", ":memory:")):
-        return given
+    """`MLFLOW_TRACKING_URI` with an absolute path of a SQLite file; default: mlflow.db."""
+    address = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT
+    file = address.removeprefix(_SQLITE)
+    if file == address or file.startswith(("/", ":memory:")):
+        return address
     return f"{_SQLITE}{repository() / file}"
 
 
 def connect() -> None:
-    """Point MLflow at the store and at the experiment of all runs, and be quiet.
+    """Point MLflow at the store and at the experiment of all runs, and quieten its log.
 
     Raises:
-        InputError: it does not answer.
+        InputError: the store does not answer.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # Half a minute of patience with a server that is away; MLflow's own is four.
+    # Wait half a minute for a server that does not answer; MLflow's default is four minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
     os.environ["MLFLOW_TRACKING_URI"] = uri()
-    # `mlflow run` has a run of its own and passes it on; both trainings would write into that one.
+    # `mlflow run` opens a run and passes its id on; both trainings would write into that one.
     os.environ.pop("MLFLOW_RUN_ID", None)
     import mlflow
     from filelock import FileLock
 
-    hush()
+    quieten_logging()
     try:
         file = Path(os.environ["MLFLOW_TRACKING_URI"].removeprefix(_SQLITE))
         with contextlib.ExitStack() as stack:
-            # A new store takes down the folder that it is made from, and keeps all artifacts there:
-            # for a SQLite file the one that it lies in, which may outlast this clone (`mlflow run`
+            # A new store records the current folder, and keeps all artifacts there. So create a
+            # SQLite store from the folder of its file, which may outlast this clone (`mlflow run`
             # of a git URI).
             stack.enter_context(
                 contextlib.chdir(file.parent if file.is_absolute() else repository())
             )
             if file.is_absolute():
-                # MLflow 3.17 makes the tables of a new file without looking for a second process
-                # that does: one of two queued experiments would fail.
+                # MLflow 3.17 creates the tables of a new file without regard to another process
+                # that does the same: one of two queued experiments would fail.
                 stack.enter_context(FileLock(f"{file}.lock"))
                 if not file.exists():
-                    _make(file)
+                    _create(file)
             mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT))
     except Exception as error:
         # Each kind of store has its own exceptions: files, SQL, HTTP.
-        raise InputError(trouble(error)) from None
+        raise InputError(describe_error(error)) from None
 
 
-def hush() -> None:
-    """Let MLflow and its database's migrations tell of warnings only."""
+def quieten_logging() -> None:
+    """Let MLflow and the migrations of its database log warnings only."""
     import mlflow  # noqa: F401  which sets their levels once, when it is imported
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # It logs the whole trace of what it raises, and that is told in a line.
+    # It logs a whole traceback for an exception that is reported in one line anyway.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
-def _make(file: Path) -> None:
-    """Make a database at once: one whose making was killed has tables that MLflow trips over."""
+def _create(file: Path) -> None:
+    """Create a database atomically: MLflow fails on one whose creation was killed."""
     from mlflow import MlflowClient
 
     new = file.with_name(f"{file.name}.writing")
@@ -119,22 +121,23 @@ def _make(file: Path) -> None:
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Connect, and say in one line so when the store goes away within the block.
+    """Connect, and report errors of the store within the block.
 
     Raises:
-        InputError: it did; repeating is safe, as runs and versions are found by content.
+        InputError: as of `connect` and `reporting_errors`.
     """
     connect()
-    with answering():
+    with reporting_errors():
         yield
 
 
 @contextmanager
-def answering() -> Iterator[None]:
-    """Say in one line so when the store goes away within the block, or takes nothing.
+def reporting_errors() -> Iterator[None]:
+    """Turn errors of a store that fails or takes nothing into one line.
 
     Raises:
-        InputError: it did.
+        InputError: there was one. To repeat the command is safe: runs and versions are found by
+            their content.
     """
     from mlflow.exceptions import MlflowException
     from requests import RequestException
@@ -143,38 +146,56 @@ def answering() -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError) as error:
-        if refused(error):
-            raise InputError(trouble(error)) from None
-        damaged = any(words in str(error) for words, told in _MENDS.items() if told is _DAMAGED)
-        # What MLflow refuses with any other code is a mistake of ours, and keeps its trace.
-        if getattr(error, "error_code", _GONE[0]) not in _GONE and not damaged:
+        message = describe_error(error)
+        if is_refused(error):
+            raise InputError(message) from None
+        # Any other code of MLflow means a bug in this code, which keeps its traceback.
+        unavailable = getattr(error, "error_code", _UNAVAILABLE[0]) in _UNAVAILABLE
+        if not unavailable and _DAMAGED not in message:
             raise
-        told = trouble(error)
-        again = f"{AGAIN} when the store answers, nothing is done twice"
-        raise InputError(told if AGAIN in told else f"{told}; {again}") from None
+        if AGAIN not in message:
+            message += f"; {AGAIN} when the store answers, nothing is done twice"
+        raise InputError(message) from None
 
 
-def refused(error: Exception) -> bool:
-    """Whether the store does not let this user in, or does not let them do this."""
+def is_refused(error: Exception) -> bool:
+    """Whether the store refuses this user access or permission."""
     return getattr(error, "error_code", "") in _REFUSED
 
 
-def trouble(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What is wrong with the store, in one line that begins with its address."""
     import mlflow
 
-    said = str(error)
-    reason = disk_trouble(error) or (said.strip().splitlines() or [type(error).__name__])[0]
-    if refused(error):
+    text = str(error)
+    reason = disk_trouble(error) or (text.strip().splitlines() or [type(error).__name__])[0]
+    if is_refused(error):
         user = os.environ.get("MLFLOW_TRACKING_USERNAME", "")
         reason = _REFUSED[getattr(error, "error_code", "")].format(user=user)
-    for words, told in _MENDS.items():
-        if words in said:
-            reason = told
+    for words, remedy in _REMEDIES.items():
+        if words in text:
+            reason = remedy
     return f"MLFLOW_TRACKING_URI: {mlflow.get_tracking_uri()}: {reason}"
 
 
-def not_loaded(model: str, error: Exception) -> InputError:
-    """What to raise where `--model` could not be had from the store."""
+def load_error(model: str, error: Exception) -> InputError:
+    """The exception for a `--model` that could not be loaded from the store."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return InputError(f"--model {model}: {trouble(error) if refused(error) else reason}")
+    return InputError(f"--model {model}: {describe_error(error) if is_refused(error) else reason}")
+
+
+def retry_on_conflict(call: Callable[P, object], *arguments: P.args, **keywords: P.kwargs) -> None:
+    """Write a tag, an alias or a data set, again if another process wrote it at the same time.
+
+    MLflow looks for the row and then inserts it. If two processes insert at once, the database
+    refuses one of them; its second attempt finds the row.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        call(*arguments, **keywords)
+    except MlflowException as error:
+        # "UNIQUE constraint failed" (SQLite), "violates unique constraint" (PostgreSQL)
+        if "unique" not in str(error).lower():
+            raise
+        call(*arguments, **keywords)
