@@ -134,7 +134,7 @@ def fetch_model(where: str) -> ModelFiles:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ["MLFLOW_TRACKING_URI"] = store.uri()
-    store.hush()
+    store.quieten_logging()
     with TemporaryDirectory() as folder:
         try:
             from mlflow.artifacts import download_artifacts
@@ -142,7 +142,7 @@ def fetch_model(where: str) -> ModelFiles:
             fetched = download_artifacts(artifact_uri=where, dst_path=folder)
         except Exception as error:
             # Each kind of store has its own exceptions: files, SQL, HTTP.
-            raise store.not_loaded(where, error) from None
+            raise store.load_error(where, error) from None
         return _read_fetched(where, Path(fetched))
 
 

@@ -92,7 +92,7 @@ def serve(model: str, host: str, port: int) -> None:
         raise
     except Exception as error:
         # Each kind of store has its own exceptions: files, SQL, HTTP.
-        raise store.not_loaded(model, error) from None
+        raise store.load_error(model, error) from None
     config = uvicorn.Config(
         app, host=host, port=port, access_log=False, server_header=False, date_header=False,
         log_config=log_config, timeout_graceful_shutdown=limits.seconds,
