@@ -1,6 +1,7 @@
 """The code blocks of a Markdown document, and how they are run.
 
 - `sh`: commands. Every command must succeed.
+- `python`: a program. It must succeed.
 - `console`: lines `$ command`, each followed by its output. In the output a line `...` stands for
   any number of lines, and `...` within a line for any text. A command that ends with a backslash
   continues on the next line.

@@ -94,6 +94,7 @@ def test_a_shell_keeps_folder_and_variables(session: Shell) -> None:
     [
         Block("sh", "false\ntrue\n", 7),
         Block("sh", "true\n", 7, status=1),
+        Block("python", "assert 1 == 2\n", 7),
         Block("console", "$ echo a\nb\n", 7),
         Block("console", "$ echo a; false\na\n", 7),
         Block("console", "$ no-such-command\n...\n", 7),
@@ -107,6 +108,11 @@ def test_a_failure_names_document_and_line(session: Shell, block: Block) -> None
 def test_an_expected_exit_status_is_no_failure(session: Shell) -> None:
     check(session, Block("console", "$ echo a\na\n$ echo b; (exit 3)\nb\n", 1, status=3), "here")
     check(session, Block("sh", "true\n", 1), "here")
+
+
+def test_a_program_runs_in_the_folder_of_the_shell(session: Shell) -> None:
+    check(session, Block("python", "from pathlib import Path\nPath('a').mkdir()\n", 1), "here")
+    check(session, Block("console", "$ ls\na\n", 1), "here")
 
 
 def test_a_server_in_the_background_answers_on_another_port(session: Shell) -> None:
