@@ -5,7 +5,6 @@
 - `console`: lines `$ command`, each followed by its output. In the output a line `...` stands for
   any number of lines, and `...` within a line for any text. A command that ends with a backslash
   continues on the next line.
-- `python`: a program. It must succeed.
 - `<!-- not run: REASON -->` on the line before a block: the block is not run.
 - `<!-- exits STATUS -->` before a `console` block: its last command ends with this status.
 """
