@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from pneumonia.server.observability import JsonFormatter
+from pneumonia.server.observability import JsonFormatter, logging_config
 from tests.server.test_errors import BAD, SECRET
 
 
@@ -47,3 +48,8 @@ def test_a_request_is_one_line_without_what_was_sent(
     assert access[-1]["status"] == 200
     assert access[-1]["milliseconds"] > 0
     assert not [line for line in lines if SECRET in line]
+
+
+def test_the_form_parser_s_warnings_which_quote_headers_are_not_logged() -> None:
+    loggers: Any = logging_config()["loggers"]
+    assert loggers["python_multipart"] == {"level": "ERROR"}

@@ -69,105 +69,68 @@ def warn(
     Returns:
         the most important first; each code once; no text of the sender.
     """
-    warnings = []
-    if decoded.colour > COLOURED:
-        warnings.append(
-            ImageWarning(
-                "colour_photograph",
-                "The image is in colour; a radiograph is grey. Send the X-ray itself, not a "
-                "photograph of something else or an X-ray with coloured drawings on it.",
-            )
-        )
-    warnings += _from_pixels(decoded, plausibility) if plausibility else []
-    warnings += _from_size(decoded)
-    warnings += _from_dicom_header(payload) if payload[128:132] == b"DICM" else []
-    first = {warning.code: warning for warning in reversed(warnings)}
-    return [warning for warning in warnings if first[warning.code] is warning]
+    verdict = plausibility.judge(decoded.pixels) if plausibility else None
+    orientation = verdict.orientation if verdict else ""
+    view = None
+    if payload[128:132] == b"DICM":
+        # Half a second of imports that only DICOM needs.
+        from pneumonia.images.dicom import read_view
 
-
-def _from_pixels(decoded: DecodedImage, plausibility: Plausibility) -> list[ImageWarning]:
-    verdict = plausibility.judge(decoded.pixels)
-    warnings = []
-    if not verdict.plausible:
-        warnings.append(
-            ImageWarning(
-                "not_a_chest_xray",
-                "The image does not look like the frontal chest X-rays that the model was "
-                "trained on, so its prediction means nothing. Check that the right file was "
-                "sent and that it shows the whole chest.",
-            )
-        )
-    elif verdict.orientation == INVERTED:
-        warnings.append(
-            ImageWarning(
-                "inverted",
-                "The image seems to be inverted: air should be dark and bone bright. Invert it and "
-                "send it again.",
-            )
-        )
-    elif verdict.orientation:
-        warnings.append(
-            ImageWarning(
-                "turned",
-                f"The image seems to be {verdict.orientation}. Turn it upright, with the head at "
-                "the top, and send it again.",
-            )
-        )
-    # The brightness of an inverted image says nothing about its exposure.
-    if not verdict.exposed and verdict.orientation != INVERTED:
-        warnings.append(
-            ImageWarning(
-                "exposure",
-                "The image is darker or brighter, or has less or more contrast, than the images "
-                "that the model was trained on. Check exposure and window, and send it again from "
-                "the original.",
-            )
-        )
-    return warnings
-
-
-def _from_size(decoded: DecodedImage) -> list[ImageWarning]:
-    """An image smaller than the model's square is enlarged, so it shows less detail."""
+        view = read_view(payload)
     side = len(decoded.pixels)
-    if max(decoded.width, decoded.height) >= side:
-        return []
-    return [
-        ImageWarning(
-            "too_small",
-            f"The image has {decoded.width}x{decoded.height} px; the model uses {side} px. "
-            "Fine signs of disease may be lost. Send the image at its original size.",
-        )
-    ]
-
-
-def _from_dicom_header(payload: bytes) -> list[ImageWarning]:
-    # Half a second of imports that only DICOM needs.
-    from pneumonia.images.dicom import read_view
-
-    view = read_view(payload)
-    warnings = []
-    if view.chest is False:
-        warnings.append(
-            ImageWarning(
-                "not_a_chest_xray",
-                "The DICOM header names a body part other than the chest. Check that the right "
-                "file was sent.",
-            )
-        )
-    if view.lateral:
-        warnings.append(
-            ImageWarning(
-                "lateral",
-                "The DICOM header names a lateral or oblique view. The model was trained only on "
-                "frontal images; send the frontal image.",
-            )
-        )
-    if view.age is not None and view.age >= ADULT:
-        warnings.append(
-            ImageWarning(
-                "adult",
-                "The DICOM header says that the patient is an adult. A model trained on the "
-                "Kermany set has seen only children of 1 to 5 years; do not rely on it.",
-            )
-        )
-    return warnings
+    checks = [
+        (
+            decoded.colour > COLOURED, "colour_photograph",
+            "The image is in colour; a radiograph is grey. Send the X-ray itself, not a photograph "
+            "of something else or an X-ray with coloured drawings on it.",
+        ),
+        (
+            verdict and not verdict.plausible, "not_a_chest_xray",
+            "The image does not look like the frontal chest X-rays that the model was trained on, "
+            "so its prediction means nothing. Check that the right file was sent and that it shows "
+            "the whole chest.",
+        ),
+        (
+            orientation == INVERTED, "inverted",
+            "The image seems to be inverted: air should be dark and bone bright. Invert it and "
+            "send it again.",
+        ),
+        (
+            orientation not in ("", INVERTED), "turned",
+            f"The image seems to be {orientation}. Turn it upright, with the head at the top, and "
+            "send it again.",
+        ),
+        (
+            # The brightness of an inverted image says nothing about its exposure.
+            verdict and not verdict.exposed and orientation != INVERTED, "exposure",
+            "The image is darker or brighter, or has less or more contrast, than the images that "
+            "the model was trained on. Check exposure and window, and send it again from the "
+            "original.",
+        ),
+        (
+            # It is enlarged to the model's square, so it shows less detail.
+            max(decoded.width, decoded.height) < side, "too_small",
+            f"The image has {decoded.width}x{decoded.height} px; the model uses {side} px. Fine "
+            "signs of disease may be lost. Send the image at its original size.",
+        ),
+        (
+            view and view.chest is False, "not_a_chest_xray",
+            "The DICOM header names a body part other than the chest. Check that the right file "
+            "was sent.",
+        ),
+        (
+            view and view.lateral, "lateral",
+            "The DICOM header names a lateral or oblique view. The model was trained only on "
+            "frontal images; send the frontal image.",
+        ),
+        (
+            view and view.age is not None and view.age >= ADULT, "adult",
+            "The DICOM header says that the patient is an adult. A model trained on the Kermany "
+            "set has seen only children of 1 to 5 years; do not rely on it.",
+        ),
+    ]  # fmt: skip
+    warnings: dict[str, ImageWarning] = {}
+    for applies, code, message in checks:
+        if applies:
+            warnings.setdefault(code, ImageWarning(code, message))
+    return list(warnings.values())

@@ -55,8 +55,7 @@ def create_app(
     # MLflow's middleware is a time limit with its own error; ours is in `LimitsMiddleware`.
     app.user_middleware.clear()
     app.include_router(create_router(service, limits, metrics))
-    if STATIC.is_dir():
-        app.mount("/static", StaticFiles(directory=STATIC))
+    app.mount("/static", StaticFiles(directory=STATIC))
     describe(app, TITLE)
     add_handlers(app)
     # The last one is the outermost.

@@ -79,6 +79,8 @@ def logging_config(level: str = "INFO") -> dict[str, object]:
         "loggers": {
             "mlflow": {"handlers": [], "propagate": True, "level": "ERROR"},
             "py.warnings": {"level": "ERROR"},
+            # Its warnings quote headers of the sender.
+            "python_multipart": {"level": "ERROR"},
             "pneumonia": {"level": level},
             "uvicorn": {"handlers": [], "propagate": True, "level": level},
             "uvicorn.error": {"handlers": [], "propagate": True, "level": level},

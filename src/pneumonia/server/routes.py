@@ -15,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pneumonia.inference.bundle import ModelBundle
 from pneumonia.inference.predictor import NOTICE
 from pneumonia.server import openapi
-from pneumonia.server.errors import ROUTES, RequestError
+from pneumonia.server.errors import RequestError
 from pneumonia.server.forms import FORM, Upload, read_form
 from pneumonia.server.invocations import media_type
 from pneumonia.server.limits import Limits
@@ -117,10 +117,7 @@ def create_router(service: PredictionService, limits: Limits, metrics: Metrics) 
     @router.get("/", include_in_schema=False)
     async def page() -> Response:
         """The page for people."""
-        index = STATIC / "index.html"
-        if not index.is_file():
-            raise _not_found(ROUTES)
-        return FileResponse(index)
+        return FileResponse(STATIC / "index.html")
 
     return router
 
