@@ -14,7 +14,7 @@ from tests.faults.workspace import STAGES, Fault, Outcome, SkippedError, Workspa
 # Free bytes on the disk: less than the stage writes.
 FREE = {
     "prepare": 100_000, "visualize": 200_000, "train_scratch": 150_000, "train_transfer": 2_000_000,
-    "evaluate": 400_000, "gradcam_report": 300_000, "register": 400_000,
+    "evaluate": 200_000, "gradcam_report": 50_000, "register": 400_000,
 }  # fmt: skip
 
 
