@@ -37,7 +37,7 @@ def main(params: Params) -> None:
     boxes = [image_box(width, height, images.shape[1]) for width, height in sizes]
     masked = MaskedImages(images, test, masks, boxes)
     pneumonia = load_images(DATA, table[(table["split"] == "val") & (table["label"] == 1)])
-    devices.be_deterministic(block.seed)
+    devices.make_deterministic(block.seed)
     models = {
         name: read_explained(MODELS / name, images, pneumonia, point.map_scale, block)
         for name, point in points.points.items()
@@ -45,8 +45,8 @@ def main(params: Params) -> None:
     first, second = models
     other = {first: models[second].maps, second: models[first].maps}
     checked = {name: check(model, other[name], masked, block) for name, model in models.items()}
-    metrics = {name: checks.figures for name, checks in checked.items()}
-    steps = pd.concat([checks.cascade.assign(model=name) for name, checks in checked.items()])
+    metrics = {name: figures for name, (figures, _) in checked.items()}
+    steps = pd.concat([steps.assign(model=name) for name, (_, steps) in checked.items()])
     predictions = pd.read_csv(EVALUATION / "predictions.csv", dtype={"image_id": str})
     exhibits = gallery.exhibits(
         masked, models, points.points, predictions, points.better, block.images_per_group

@@ -59,27 +59,12 @@ class MaskedImages:
         return self.table["patient_id"].to_numpy(dtype=str)
 
 
-@dataclass(frozen=True)
-class MapChecks:
-    """The results of all checks on one model.
-
-    Attributes:
-        figures: for metrics.json, by name. A `..._gain` is a mean over images with its interval by
-            patient in `..._gain_low` and `..._gain_high`; above 0 it is in favour of the maps.
-            `road` is by order and per cent, `cascade` by layer. `failed` is text, from `failure`.
-        cascade: of `randomisation.cascade`.
-    """
-
-    figures: dict[str, Any]
-    cascade: pd.DataFrame
-
-
 def check(
     model: ExplainedModel,
     other_maps: NDArray[np.float32],
     images: MaskedImages,
     params: GradcamReportParams,
-) -> MapChecks:
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Check a model's maps.
 
     Args:
@@ -87,6 +72,12 @@ def check(
         other_maps: the other model's maps of the same images.
         images: of test.
         params: the stage's block.
+
+    Returns:
+        The figures for metrics.json, and the table of `randomisation.cascade`. A `..._gain` is a
+        mean over images with its interval by patient in `..._gain_low` and `..._gain_high`; above 0
+        it is in favour of the maps. `road` is by order and per cent, `cascade` by layer. `failed`
+        is text, from `failure`.
 
     Raises:
         InputError: maps that are not finite.
@@ -123,7 +114,7 @@ def check(
         for name, value in figures.items()
     }
     reason = failure(highest_rank(steps), params.max_rank_correlation)
-    return MapChecks({**plain, "failed": reason}, steps)
+    return {**plain, "failed": reason}, steps
 
 
 def failure(randomised_rank: float, max_rank: float) -> str:

@@ -137,31 +137,20 @@ def exhibits(
 
 
 def write_exhibits(path: Path, galleries: dict[str, list[Exhibit]]) -> None:
-    """Write the galleries as an .npz file without pickles; the same bytes for the same galleries.
-
-    Raises:
-        ValueError: all galleries are empty.
-    """
-    shown = [(group, exhibit) for group, images in galleries.items() for exhibit in images]
-    groups, images = zip(*shown, strict=True)
-    models = list(images[0].explanations)
-    masks = [image.mask for image in images]
-    arrays: dict[str, Any] = {
-        "models": np.array(models),
-        "group": np.array(groups),
-        "image_id": np.array([image.image_id for image in images]),
-        "subtype": np.array([image.subtype for image in images]),
-        "image": np.stack([image.image for image in images]),
-        "box": np.array([[(side.start, side.stop) for side in image.box] for image in images]),
-        "has_mask": np.array([mask is not None for mask in masks]),
-        "mask": np.stack(
-            [np.zeros(images[0].image.shape, bool) if mask is None else mask for mask in masks]
-        ),
-    }
-    for model in models:
-        answers = [image.explanations[model] for image in images]
-        for name in Explanation.__dataclass_fields__:
-            arrays[f"{model}_{name}"] = np.stack([getattr(answer, name) for answer in answers])
+    """Write an .npz file without pickles; the same bytes for the same galleries."""
+    arrays: dict[str, Any] = {}
+    for group, exhibits in galleries.items():
+        for number, exhibit in enumerate(exhibits):
+            key = f"{group}/{number}"
+            arrays[f"{key}/image_id"] = exhibit.image_id
+            arrays[f"{key}/subtype"] = exhibit.subtype
+            arrays[f"{key}/image"] = exhibit.image
+            arrays[f"{key}/box"] = [(side.start, side.stop) for side in exhibit.box]
+            if exhibit.mask is not None:
+                arrays[f"{key}/mask"] = exhibit.mask
+            for model, explanation in exhibit.explanations.items():
+                for name, value in vars(explanation).items():
+                    arrays[f"{key}/{model}/{name}"] = value
     with path.open("wb") as file:
         np.savez(file, **arrays)
 
@@ -169,28 +158,25 @@ def write_exhibits(path: Path, galleries: dict[str, list[Exhibit]]) -> None:
 def read_exhibits(path: Path) -> dict[str, list[Exhibit]]:
     """Read the galleries that `write_exhibits` wrote."""
     with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
-    galleries: dict[str, list[Exhibit]] = {group: [] for group in GROUPS}
-    for row, group in enumerate(arrays["group"]):
+        arrays = dict(file)
+    models = list(dict.fromkeys(name.split("/")[2] for name in arrays if name.count("/") == 3))
+
+    def read(key: str) -> Exhibit:
         explanations = {
-            str(model): Explanation(
-                probability=float(arrays[f"{model}_probability"][row]),
-                threshold=float(arrays[f"{model}_threshold"][row]),
-                heat_map=arrays[f"{model}_heat_map"][row],
-                against=arrays[f"{model}_against"][row],
-                scale=float(arrays[f"{model}_scale"][row]),
+            model: Explanation(
+                probability=float(arrays[f"{key}/{model}/probability"]),
+                threshold=float(arrays[f"{key}/{model}/threshold"]),
+                heat_map=arrays[f"{key}/{model}/heat_map"],
+                against=arrays[f"{key}/{model}/against"],
+                scale=float(arrays[f"{key}/{model}/scale"]),
             )
-            for model in arrays["models"]
+            for model in models
         }
-        rows, columns = (slice(int(start), int(stop)) for start, stop in arrays["box"][row])
-        galleries[str(group)].append(
-            Exhibit(
-                image_id=str(arrays["image_id"][row]),
-                subtype=str(arrays["subtype"][row]),
-                image=arrays["image"][row],
-                box=(rows, columns),
-                mask=arrays["mask"][row] if arrays["has_mask"][row] else None,
-                explanations=explanations,
-            )
-        )
-    return galleries
+        rows, columns = (slice(*map(int, ends)) for ends in arrays[f"{key}/box"])
+        return Exhibit(
+            str(arrays[f"{key}/image_id"]), str(arrays[f"{key}/subtype"]), arrays[f"{key}/image"],
+            (rows, columns), arrays.get(f"{key}/mask"), explanations,
+        )  # fmt: skip
+
+    keys = [name.removesuffix("/image") for name in arrays if name.endswith("/image")]
+    return {group: [read(key) for key in keys if key.startswith(f"{group}/")] for group in GROUPS}

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pneumonia.datasets.manifest import LABELS
 from pneumonia.evaluation.robustness import METRICS, UNSHIFTED
-from pneumonia.reports.results import NAMES
+from pneumonia.reports.results import NAMES, Results
 from pneumonia.reports.style import (
     CLASS_COLOURS,
     DARK,
@@ -33,56 +33,36 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-Curves = dict[str, pd.DataFrame]
 _TICKS = np.array([1, 5, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000])
 _PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
 
 
-def roc(curves: Curves, aucs: dict[str, str], points: dict[str, tuple[float, float]]) -> Figure:
-    """ROC curves with bands.
-
-    Args:
-        curves: by model, fpr, tpr, low, high.
-        aucs: by model, for the legend.
-        points: by model, (1 - specificity, sensitivity) of the operating point.
-    """
+def roc(results: Results) -> Figure:
+    """ROC curves with bands, and the operating points."""
     figure, axis = plt.subplots(figsize=(4.6, 4.6))
     axis.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
-    for model, rows in curves.items():
+    for model, rows in results.curves["roc"].items():
         # At 0 the curve rises from the corner to its first point.
         start = pd.DataFrame({"fpr": [0.0], "tpr": [0.0], "low": [0.0], "high": [0.0]})
-        rows = pd.concat([start, rows])  # noqa: PLW2901
-        _banded(axis, model, rows, ("fpr", "tpr"), f"{model}  {aucs[model]}")
-        axis.plot(
-            *points[model], "o", color=MODEL_COLOURS[model], markeredgecolor=INK, markersize=7
-        )
+        label = f"{model}  {results.text(model, 'test', 'auc')}"
+        _banded(axis, model, pd.concat([start, rows]), ("fpr", "tpr"), label)
+        _dot(axis, model, 1 - results.value(model, "specificity"),
+             results.value(model, "sensitivity"))  # fmt: skip
     axis.set(title="ROC; dots: operating points", xlabel="1 - specificity", ylabel="sensitivity")
     _square(axis)
     axis.legend(loc="lower right", title="AUC [95 % interval]")
     return figure
 
 
-def precision_recall(
-    curves: Curves,
-    averages: dict[str, str],
-    points: dict[str, tuple[float, float]],
-    prevalence: float,
-) -> Figure:
-    """Precision by recall with bands.
-
-    Args:
-        curves: by model, recall, precision, low, high.
-        averages: by model, the average precision for the legend.
-        points: by model, (sensitivity, positive predictive value) of the operating point.
-        prevalence: the precision of a random guess.
-    """
+def precision_recall(results: Results) -> Figure:
+    """Precision by recall with bands, the operating points, and the precision of a random guess."""
     figure, axis = plt.subplots(figsize=(4.6, 4.6))
-    axis.axhline(prevalence, color=GREY, linewidth=1, linestyle=":")
-    for model, rows in curves.items():
-        _banded(axis, model, rows, ("recall", "precision"), f"{model}  {averages[model]}")
-        axis.plot(
-            *points[model], "o", color=MODEL_COLOURS[model], markeredgecolor=INK, markersize=7
-        )
+    actual = results.curves["confusion"][results.models[0]]["actual"]
+    axis.axhline((actual == "PNEUMONIA").mean(), color=GREY, linewidth=1, linestyle=":")
+    for model, rows in results.curves["precision_recall"].items():
+        label = f"{model}  {results.text(model, 'test', 'average_precision')}"
+        _banded(axis, model, rows, ("recall", "precision"), label)
+        _dot(axis, model, results.value(model, "sensitivity"), results.value(model, "ppv"))
     axis.set(
         title="Precision and recall; dots: operating points",
         xlabel="recall (sensitivity)",
@@ -93,17 +73,13 @@ def precision_recall(
     return figure
 
 
-def calibration(before: Curves, after: Curves) -> Figure:
-    """Observed share of pneumonia by probability, before and after calibration.
-
-    Args:
-        before, after: by model, probability, observed, low, high; one row per bin.
-    """
+def calibration(results: Results) -> Figure:
+    """Observed share of pneumonia by probability, before and after calibration."""
     figure, axes = plt.subplots(1, 2, figsize=(8.6, 4.5), sharey=True)
-    titles = ("Before calibration", "After calibration")
-    for axis, title, curves in zip(axes, titles, (before, after), strict=True):
+    titles = {"Before calibration": "reliability_uncalibrated", "After calibration": "reliability"}
+    for axis, (title, curve) in zip(axes, titles.items(), strict=True):
         axis.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
-        for model, rows in curves.items():
+        for model, rows in results.curves[curve].items():
             observed = rows["observed"].to_numpy()
             lengths = [observed - rows["low"], rows["high"] - observed]
             axis.errorbar(
@@ -118,15 +94,12 @@ def calibration(before: Curves, after: Curves) -> Figure:
     return figure
 
 
-def scores(curves: Curves, thresholds: dict[str, float]) -> Figure:
+def scores(results: Results) -> Figure:
     """Images by probability, pneumonia upwards and normal downwards, one panel per model.
 
     Heights are the square root of the count, so that a single error is visible.
-
-    Args:
-        curves: by model, probability (centre of a bin), normal, pneumonia (images).
-        thresholds: by model.
     """
+    curves = results.curves["scores"]
     figure, axes = plt.subplots(1, len(curves), figsize=(3.75 * len(curves), 3.3), squeeze=False)
     highest = max(int(rows[["normal", "pneumonia"]].to_numpy().max()) for rows in curves.values())
     up = _TICKS[highest >= _TICKS]
@@ -140,7 +113,7 @@ def scores(curves: Curves, thresholds: dict[str, float]) -> Figure:
             axis.text(0.5, sign * highest * 0.93, name, ha="center", va="center", fontweight="bold",
                       bbox=_PAPER)  # fmt: skip
         axis.axhline(0, color=INK, linewidth=0.8)
-        threshold = thresholds[model]
+        threshold = results.points[model].threshold
         axis.axvline(threshold, color=INK, linestyle="--", linewidth=1.2)
         left = threshold > 0.5
         axis.text(
@@ -158,13 +131,9 @@ def scores(curves: Curves, thresholds: dict[str, float]) -> Figure:
     return figure
 
 
-def decision(curves: Curves, thresholds: dict[str, float]) -> Figure:
-    """Net benefit by threshold probability (Vickers & Elkin 2006).
-
-    Args:
-        curves: by model, threshold, net_benefit, low, high, treat_all, treat_none.
-        thresholds: by model, marked on its curve.
-    """
+def decision(results: Results) -> Figure:
+    """Net benefit by threshold probability (Vickers & Elkin 2006), and the operating points."""
+    curves = results.curves["decision"]
     figure, axis = plt.subplots(figsize=(5.2, 4.3))
     reference = next(iter(curves.values()))
     axis.plot(reference["threshold"], reference["treat_all"], color=INK, linewidth=1,
@@ -172,9 +141,9 @@ def decision(curves: Curves, thresholds: dict[str, float]) -> Figure:
     axis.axhline(0, color=GREY, linewidth=1.2, label="no image pneumonia")
     for model, rows in curves.items():
         _banded(axis, model, rows, ("threshold", "net_benefit"), model)
-        benefit = np.interp(thresholds[model], rows["threshold"], rows["net_benefit"])
-        axis.plot(thresholds[model], benefit, "o", color=MODEL_COLOURS[model],
-                  markeredgecolor=INK, markersize=7)  # fmt: skip
+        threshold = results.points[model].threshold
+        benefit = np.interp(threshold, rows["threshold"], rows["net_benefit"])
+        _dot(axis, model, threshold, float(benefit))
     top = max(rows["high"].max() for rows in curves.values())
     axis.set(
         title="Decision curve; dots: operating points",
@@ -185,7 +154,7 @@ def decision(curves: Curves, thresholds: dict[str, float]) -> Figure:
     return figure
 
 
-def confusion(decisions: Curves) -> Figure:
+def confusion(decisions: dict[str, pd.DataFrame]) -> Figure:
     """Test images by label and decision; the colour is the share of the label.
 
     Args:
@@ -246,6 +215,10 @@ def _banded(
                       step="post" if step else None)  # fmt: skip
     axis.plot(x, y, color=colour, linestyle=MODEL_LINES[model], linewidth=1.8, label=label,
               drawstyle="steps-post" if step else "default")  # fmt: skip
+
+
+def _dot(axis: Axes, model: str, x: float, y: float) -> None:
+    axis.plot(x, y, "o", color=MODEL_COLOURS[model], markeredgecolor=INK, markersize=7)
 
 
 def _square(axis: Axes) -> None:

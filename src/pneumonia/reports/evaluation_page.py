@@ -79,36 +79,16 @@ def write_evaluation_page(folder: Path, results: Results) -> None:
 
 
 def _draw(folder: Path, results: Results) -> None:
-    models, curves = results.models, results.curves
-    thresholds = {name: results.points[name].threshold for name in models}
-    value = {
-        metric: {name: results.interval(name, "test", metric)[0] for name in models}
-        for metric in ("sensitivity", "specificity", "ppv")
-    }
-    on_roc = {name: (1 - value["specificity"][name], value["sensitivity"][name]) for name in models}
-    on_precision = {name: (value["sensitivity"][name], value["ppv"][name]) for name in models}
-    test_intervals = results.intervals[results.intervals["split"] == "test"]
-    groups = results.subgroups[results.subgroups["split"] == "test"]
-    legends = {
-        metric: {name: results.text(name, "test", metric) for name in models}
-        for metric in ("auc", "average_precision")
-    }
-    decisions = curves["confusion"]
-    prevalence = float((decisions[models[0]]["actual"] == "PNEUMONIA").mean())
     drawn = {
-        "roc": figures.roc(curves["roc"], legends["auc"], on_roc),
-        "precision_recall": figures.precision_recall(
-            curves["precision_recall"], legends["average_precision"], on_precision, prevalence
-        ),
-        "calibration": figures.calibration(
-            curves["reliability_uncalibrated"], curves["reliability"]
-        ),
-        "confusion": figures.confusion(decisions),
-        "scores": figures.scores(curves["scores"], thresholds),
-        "decision": figures.decision(curves["decision"], thresholds),
-        "comparison": figures.metrics(test_intervals),
+        "roc": figures.roc(results),
+        "precision_recall": figures.precision_recall(results),
+        "calibration": figures.calibration(results),
+        "confusion": figures.confusion(results.curves["confusion"]),
+        "scores": figures.scores(results),
+        "decision": figures.decision(results),
+        "comparison": figures.metrics(results.intervals[results.intervals["split"] == "test"]),
         "contenders": figures.contenders(results.contenders),
-        "subgroups": figures.subgroups(groups),
+        "subgroups": figures.subgroups(results.subgroups[results.subgroups["split"] == "test"]),
         "robustness": figures.heat_table(results.robustness, "test"),
         "learning_curves": figures.learning_curves(results.histories),
     }

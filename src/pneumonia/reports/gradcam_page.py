@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,52 +68,6 @@ RANKS = {1: ["most confident"], 2: ["most confident", "least confident"],
          3: ["most confident", "median", "least confident"]}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class GradcamResults:
-    """What `gradcam_report` wrote, and its params.
-
-    Attributes:
-        figures: by model, from `explain.checks.check`.
-        cascades: by model, the steps of the randomisation.
-        verdicts: by model.
-        galleries: the images shown, by group.
-        layers: by model, the names of the layers that have maps, in order.
-        better: the better model by validation, whose decisions define the groups.
-        params: the block `gradcam_report`.
-    """
-
-    figures: dict[str, dict[str, Any]]
-    cascades: dict[str, pd.DataFrame]
-    verdicts: dict[str, list[MapVerdict]]
-    galleries: dict[str, list[Exhibit]]
-    layers: dict[str, list[str]]
-    better: str
-    params: GradcamReportParams
-
-
-def read_gradcam(folder: Path, better: str, params: GradcamReportParams) -> GradcamResults:
-    """Read the files that the stage `gradcam_report` wrote.
-
-    Args:
-        folder: of the stage.
-        better: the better model by validation.
-        params: the stage's block.
-    """
-    figures = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    steps = pd.read_csv(folder / "randomisation.csv", keep_default_na=False)
-    return GradcamResults(
-        figures=figures,
-        cascades={name: steps[steps["model"] == name].reset_index(drop=True) for name in figures},
-        verdicts={
-            name: verdicts(values, params.max_rank_correlation) for name, values in figures.items()
-        },
-        galleries=read_exhibits(folder / "exhibits.npz"),
-        layers=json.loads((folder / "layers.json").read_text(encoding="utf-8")),
-        better=better,
-        params=params,
-    )
-
-
 def write_gradcam_page(
     folder: Path, gradcam: Path, better: str, params: GradcamReportParams
 ) -> None:
@@ -126,34 +79,46 @@ def write_gradcam_page(
         better: the better model by validation.
         params: the block `gradcam_report`.
     """
-    results = read_gradcam(gradcam, better, params)
+    figures = json.loads((gradcam / "metrics.json").read_text(encoding="utf-8"))
+    steps = pd.read_csv(gradcam / "randomisation.csv", keep_default_na=False)
+    galleries = read_exhibits(gradcam / "exhibits.npz")
+    layers = json.loads((gradcam / "layers.json").read_text(encoding="utf-8"))
     style.apply()
     drawn = {
-        "maps": map_scores(results.figures),
-        "road": road(results.figures),
-        "agreement": agreement(results.figures),
-        "randomisation": randomisation(results.cascades, params.max_rank_correlation),
+        "maps": map_scores(figures),
+        "road": road(figures),
+        "agreement": agreement(figures),
+        "randomisation": randomisation(steps, params.max_rank_correlation),
     }
     (folder / "galleries").mkdir()
-    for group, exhibits in results.galleries.items():
+    for group, exhibits in galleries.items():
         drawn[f"galleries/{group}"] = gallery(exhibits, params.opacity)
     for name, figure in drawn.items():
         style.save(figure, folder / f"{name}.png")
+    checks = {
+        model: verdicts(values, params.max_rank_correlation) for model, values in figures.items()
+    }
     passed = ", ".join(
-        f"{model} {sum(verdict.answer == YES for verdict in checks)} of {len(checks)}"
-        for model, checks in results.verdicts.items()
+        f"{model} {sum(verdict.answer == YES for verdict in found)} of {len(found)}"
+        for model, found in checks.items()
     )
     failed = [
         f" The heat maps of {model} failed their check: {values['failed']}. They do not show what "
         f"the model learnt, and {model} does not become champion."
-        for model, values in results.figures.items() if values["failed"]
+        for model, values in figures.items() if values["failed"]
     ]  # fmt: skip
     write_page(
         folder / "gradcam.html",
         "Grad-CAM",
         "Where both models looked on images of the test split, and what their heat maps are worth. "
         f"Checks passed: {passed}.{''.join(failed)}",
-        [*_check_sections(folder, results), *_gallery_sections(results), *_last_sections(results)],
+        [
+            Section("What a heat map is", _explanation(galleries, params)),
+            *_check_sections(folder, figures, checks),
+            *_gallery_sections(galleries, better),
+            Section("Limits", LIMITS),
+            _all_metrics(figures, layers),
+        ],
         NOTICE,
         contents=True,
         opacity=params.opacity,
@@ -227,12 +192,14 @@ def map_scores(figures: dict[str, dict[str, Any]]) -> Figure:
     return figure
 
 
-def randomisation(steps: dict[str, pd.DataFrame], max_rank: float) -> Figure:
+def randomisation(steps: pd.DataFrame, max_rank: float) -> Figure:
     """Similarity to the trained maps after each step of the cascade, one panel per model."""
+    models = list(steps["model"].unique())
     figure, axes = plt.subplots(
-        1, len(steps), figsize=(4.4 * len(steps), 3.7), sharey=True, squeeze=False
+        1, len(models), figsize=(4.4 * len(models), 3.7), sharey=True, squeeze=False
     )
-    for axis, (model, table) in zip(axes[0], steps.items(), strict=True):
+    for axis, model in zip(axes[0], models, strict=True):
+        table = steps[steps["model"] == model].reset_index(drop=True)
         places = table["step"]
         lines = (("rank", "rank correlation", BLUE, "o"), ("ssim", "SSIM", GREEN, "s"))
         for name, label, shade, marker in lines:
@@ -296,11 +263,13 @@ def agreement(figures: dict[str, dict[str, Any]]) -> Figure:
     return figure
 
 
-def _check_sections(folder: Path, results: GradcamResults) -> list[Section]:
+def _check_sections(
+    folder: Path, figures: dict[str, dict[str, Any]], checks: dict[str, list[MapVerdict]]
+) -> list[Section]:
     def figure(title: str, name: str, alt: str, caption: str) -> Section:
         return Section(title, figures=[ReportFigure(folder / f"{name}.png", alt, caption)], level=3)
 
-    first = next(iter(results.figures.values()))
+    first = next(iter(figures.values()))
     basis = (
         "The checks use test images. The checks of the border and the opacity use the images of "
         "pneumonia; the check of the centre uses all images; the others use "
@@ -308,12 +277,11 @@ def _check_sections(folder: Path, results: GradcamResults) -> list[Section]:
         "brackets: 95 % intervals by patient. The answer is Not shown if the interval allows both."
     )
     table = Table(
-        ["check", *results.verdicts],
+        ["check", *checks],
         [[row[0].check, *(f"{verdict.answer}. {verdict.finding}" for verdict in row)]
-         for row in zip(*results.verdicts.values(), strict=True)],
+         for row in zip(*checks.values(), strict=True)],
     )  # fmt: skip
     return [
-        Section("What a heat map is", _explanation(results)),
         Section("What the maps are worth", [basis], table),
         figure(
             "Dependence on the weights", "randomisation",
@@ -344,51 +312,41 @@ def _check_sections(folder: Path, results: GradcamResults) -> list[Section]:
     ]  # fmt: skip
 
 
-def _gallery_sections(results: GradcamResults) -> list[Section]:
+def _gallery_sections(galleries: dict[str, list[Exhibit]], better: str) -> list[Section]:
     sections = []
     for group, title in GROUPS.items():
-        exhibits = results.galleries[group]
+        exhibits = galleries[group]
         if not exhibits:
-            sections.append(Section(title, [f"{results.better} has none on the test images."]))
+            sections.append(Section(title, [f"{better} has none on the test images."]))
             continue
         count = len(exhibits)
         ranks = RANKS.get(count, [f"{number} of {count}" for number in range(1, count + 1)])
         shown = [_layered(*pair) for pair in zip(exhibits, ranks, strict=True)]
-        text = f"By the decisions of {results.better}, at even steps of confidence."
+        text = f"By the decisions of {better}, at even steps of confidence."
         sections.append(Section(title, [text], layered=shown))
     return sections
 
 
-def _last_sections(results: GradcamResults) -> list[Section]:
-    figures = results.figures
+def _all_metrics(figures: dict[str, dict[str, Any]], layers: dict[str, list[str]]) -> Section:
     rows = [
         [name.replace("_", " "), *(f"{values[name]:{form}}" for values in figures.values())]
         for name, value in next(iter(figures.values())).items()
         if not isinstance(value, dict | str)
         for form in [",d" if isinstance(value, int) else ".3f"]
     ]
-    layers = "; ".join(
-        f"{model}: {', '.join(names[-12:])}" for model, names in results.layers.items()
-    )
-    return [
-        Section("Limits", LIMITS),
-        Section(
-            "All metrics",
-            [f"The last layers that have maps, for gradcam_report.layer: {layers}."],
-            Table(["metric", *figures], rows),
-        ),
-    ]
+    last = "; ".join(f"{model}: {', '.join(names[-12:])}" for model, names in layers.items())
+    text = f"The last layers that have maps, for gradcam_report.layer: {last}."
+    return Section("All metrics", [text], Table(["metric", *figures], rows))
 
 
-def _explanation(results: GradcamResults) -> list[str]:
+def _explanation(galleries: dict[str, list[Exhibit]], params: GradcamReportParams) -> list[str]:
     def by_model(values: dict[str, str]) -> str:
         if len(set(values.values())) == 1:
             return f"{next(iter(values.values()))} (both models)"
         return " and ".join(f"{value} ({model})" for model, value in values.items())
 
-    params = results.params
     layers = params.layer.model_dump()
-    exhibit = next(exhibit for group in results.galleries.values() for exhibit in group)
+    exhibit = next(exhibit for group in galleries.values() for exhibit in group)
     grids = {
         model: " by ".join(map(str, answer.heat_map.shape))
         for model, answer in exhibit.explanations.items()

@@ -96,6 +96,10 @@ class Results:
         ].iloc[0]
         return float(row["value"]), float(row["low"]), float(row["high"])
 
+    def value(self, model: str, metric: str) -> float:
+        """A metric on the test images."""
+        return self.interval(model, "test", metric)[0]
+
     def text(self, model: str, split: str, metric: str) -> str:
         """A metric as text, "0.990 [0.981, 0.997]"."""
         return with_interval(*self.interval(model, split, metric))
