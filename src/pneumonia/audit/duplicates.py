@@ -19,35 +19,26 @@ _ROWS = 512  # images compared with all others at a time, to save memory
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images that look alike but are not identical.
+    """Two images that look alike but are not identical."""
 
-    Attributes:
-        first, second: rows of the manifest, first < second.
-        distance: number of bits in which their hashes differ.
-    """
-
+    #: first, second: rows of the manifest, first < second.
     first: int
     second: int
-    distance: int
+    distance: int  #: number of bits in which their hashes differ
 
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """Pairs of images that look alike.
+    """Pairs of images that look alike."""
 
-    Attributes:
-        distance: the bits that may differ, of 256.
-        pairs, across_splits, across_patients, across_labels: the number of pairs, and of those in
-            two splits, of two patients, and of two labels.
-        listed: at most `LISTED` pairs with their files: those across splits first, then the
-            closest.
-    """
-
-    distance: int
+    distance: int  #: the bits that may differ, of 256
+    #: pairs, across_splits, across_patients, across_labels: the number of pairs, and of those in
+    #: two splits, of two patients, and of two labels.
     pairs: int
     across_splits: int
     across_patients: int
     across_labels: int
+    #: at most `LISTED` pairs with their files: those across splits first, then the closest.
     listed: list[dict[str, Any]]
 
 

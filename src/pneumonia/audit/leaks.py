@@ -24,40 +24,28 @@ NAIVE = (
 class Audit:
     """The findings of the audit.
 
-    Attributes:
-        images, patients: their numbers.
-        patients_naive: number of patients if the series is left out of the id, as in published
-            studies; see `NAIVE`.
-        patients_naive_shared: number of those that seem to be in test and in another split.
-        patients_naive_why: the reason for two counts.
-        counts: images by split and subtype.
-        patient_counts: patients by split and subtype; a patient with images of two subtypes counts
-            in both.
-        copies: redundant images, identical to another one.
-        copies_across_patients: groups of identical images of more than one patient.
-        copy_groups: the groups of identical images, as file names.
-        label_conflicts: groups of identical images with both labels, as file names.
-        sizes: of the source files, a row a label and measure (width, height, aspect, bytes):
-            median, 2.5 and 97.5 percentile.
-        modes: files by label and colour mode of the source.
-        leaks: a line for each patient, and each group of identical images, in several splits.
-
     Values that are not compared between experiments are lists, which `dvc metrics` leaves out.
     """
 
+    #: images, patients: their numbers.
     images: int
     patients: int
+    #: number of patients if the series is left out of the id, as in published studies; see `NAIVE`.
     patients_naive: int
-    patients_naive_shared: int
-    patients_naive_why: list[str]
-    counts: dict[str, dict[str, int]]
+    patients_naive_shared: int  #: number of those that seem to be in test and in another split
+    patients_naive_why: list[str]  #: the reason for two counts
+    counts: dict[str, dict[str, int]]  #: images by split and subtype
+    #: patients by split and subtype; a patient with images of two subtypes counts in both.
     patient_counts: dict[str, dict[str, int]]
-    copies: int
-    copies_across_patients: int
-    copy_groups: list[list[str]]
-    label_conflicts: list[list[str]]
+    copies: int  #: redundant images, identical to another one
+    copies_across_patients: int  #: groups of identical images of more than one patient
+    copy_groups: list[list[str]]  #: the groups of identical images, as file names
+    label_conflicts: list[list[str]]  #: groups of identical images with both labels, as file names
+    #: of the source files, a row a label and measure (width, height, aspect, bytes): median, 2.5
+    #: and 97.5 percentile.
     sizes: list[dict[str, Any]]
-    modes: list[dict[str, Any]]
+    modes: list[dict[str, Any]]  #: files by label and colour mode of the source
+    #: a line for each patient, and each group of identical images, in several splits.
     leaks: list[str]
 
 

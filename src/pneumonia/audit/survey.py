@@ -29,21 +29,13 @@ _CHUNK = 256  # images in memory at a time
 
 @dataclass(frozen=True)
 class Survey:
-    """Measures of N images of side S, in the order of the manifest.
+    """Measures of N images of side S, in the order of the manifest."""
 
-    Attributes:
-        hashes: bool, (N, 256), perceptual hashes.
-        thumbnails: uint8, (N, 32, 32), area means.
-        frames: float32, (N, 432), the borders; see `border`.
-        histograms: int64, (N, 64), pixels by grey value in steps of 4.
-        means: float64, (2, S, S), the mean image of each label.
-    """
-
-    hashes: NDArray[np.bool_]
-    thumbnails: NDArray[np.uint8]
-    frames: NDArray[np.float32]
-    histograms: NDArray[np.int64]
-    means: NDArray[np.float64]
+    hashes: NDArray[np.bool_]  #: bool, (N, 256), perceptual hashes
+    thumbnails: NDArray[np.uint8]  #: uint8, (N, 32, 32), area means
+    frames: NDArray[np.float32]  #: float32, (N, 432), the borders; see `border`
+    histograms: NDArray[np.int64]  #: int64, (N, 64), pixels by grey value in steps of 4
+    means: NDArray[np.float64]  #: float64, (2, S, S), the mean image of each label
 
 
 def survey(table: pd.DataFrame, folder: Path) -> Survey:

@@ -52,24 +52,17 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class SourceImage:
-    """An image of a source, before it is read.
+    """An image of a source, before it is read."""
 
-    Attributes:
-        file: its name within the source, unique.
-        label: 0 normal, 1 pneumonia.
-        subtype: normal, bacteria, virus or unknown.
-        patient_id: the patient.
-        split: "train" or "test" in the source; validation is drawn from train. "train" if the
-            source has no splits.
-        read: returns the file's bytes and, if known, the mask of the opacity (bool, (H, W)). It
-            must pickle, because another process calls it.
-    """
-
-    file: str
-    label: int
-    subtype: str
-    patient_id: str
+    file: str  #: its name within the source, unique
+    label: int  #: 0 normal, 1 pneumonia
+    subtype: str  #: normal, bacteria, virus or unknown
+    patient_id: str  #: the patient
+    #: "train" or "test" in the source; validation is drawn from train. "train" if the source has no
+    #: splits.
     split: str
+    #: returns the file's bytes and, if known, the mask of the opacity (bool, (H, W)). It must
+    #: pickle, because another process calls it.
     read: Callable[[], tuple[bytes, NDArray[np.bool_] | None]]
 
 

@@ -37,15 +37,10 @@ Result = ManifestRow | QuarantinedImage
 
 @dataclass(frozen=True)
 class Prepared:
-    """The result of `prepare`.
+    """The result of `prepare`."""
 
-    Attributes:
-        rows: of the manifest, sorted by image_id.
-        quarantined: images that could not be read and are left out.
-    """
-
-    rows: list[ManifestRow]
-    quarantined: list[QuarantinedImage]
+    rows: list[ManifestRow]  #: of the manifest, sorted by image_id
+    quarantined: list[QuarantinedImage]  #: images that could not be read and are left out
 
 
 def prepare(

@@ -57,21 +57,15 @@ MILD = {
 
 @dataclass(frozen=True)
 class BehaviourImages:
-    """One image of each of N patients, first the normal ones, then as many with pneumonia.
+    """One image of each of N patients, first the normal ones, then as many with pneumonia."""
 
-    Attributes:
-        labels: int64, (N,), 0 normal, 1 pneumonia.
-        original: uint8, (N, S, S, 1).
-        swapped: the same patients and exposures with the other diagnosis: an opacity added to the
-            normal images, and removed from the others.
-        faint: uint8, (N / 2, S, S, 1), those with pneumonia, with `FAINT` of their opacity.
-        changed: by name of the change, `original` with a change that keeps the diagnosis.
-    """
-
-    labels: NDArray[np.int64]
-    original: Images
+    labels: NDArray[np.int64]  #: int64, (N,), 0 normal, 1 pneumonia
+    original: Images  #: uint8, (N, S, S, 1)
+    #: the same patients and exposures with the other diagnosis: an opacity added to the normal
+    #: images, and removed from the others.
     swapped: Images
-    faint: Images
+    faint: Images  #: uint8, (N / 2, S, S, 1), those with pneumonia, with `FAINT` of their opacity
+    #: by name of the change, `original` with a change that keeps the diagnosis.
     changed: dict[str, Images]
 
 
@@ -187,21 +181,13 @@ class BehaviourPredictions:
 
 @dataclass(frozen=True)
 class BehaviourCheck:
-    """A check.
+    """A check."""
 
-    Attributes:
-        kind: a key of `KINDS`.
-        name: what is compared.
-        measure: the value of a model.
-        sign: ">=" or "<=".
-        bound: the value must be at least, or at most, this.
-    """
-
-    kind: str
-    name: str
-    measure: Callable[[BehaviourPredictions], float]
-    sign: str
-    bound: float
+    kind: str  #: a key of `KINDS`
+    name: str  #: what is compared
+    measure: Callable[[BehaviourPredictions], float]  #: the value of a model
+    sign: str  #: ">=" or "<="
+    bound: float  #: the value must be at least, or at most, this
 
 
 @dataclass(frozen=True)

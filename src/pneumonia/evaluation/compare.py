@@ -36,39 +36,26 @@ RESAMPLES, SEED = 2000, 7
 
 @dataclass(frozen=True)
 class Revision:
-    """Outputs of the pipeline at a revision.
+    """Outputs of the pipeline at a revision."""
 
-    Attributes:
-        name: as given on the command line.
-        params: values of params.yaml, by dotted name.
-        predictions: rows of `evaluate` for the test images, sorted by image_id.
-        thresholds: by model.
-        better: the model that is served.
-        seeds: by model, difference in validation AUC between two seeds of the training.
-    """
-
-    name: str
-    params: dict[str, Any]
-    predictions: pd.DataFrame
-    thresholds: dict[str, float]
-    better: str
+    name: str  #: as given on the command line
+    params: dict[str, Any]  #: values of params.yaml, by dotted name
+    predictions: pd.DataFrame  #: rows of `evaluate` for the test images, sorted by image_id
+    thresholds: dict[str, float]  #: by model
+    better: str  #: the model that is served
+    #: by model, difference in validation AUC between two seeds of the training.
     seeds: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Change:
-    """A metric in both revisions, and its difference.
+    """A metric in both revisions, and its difference."""
 
-    Attributes:
-        metric: its name.
-        first, second: value, low, high.
-        difference: second minus first: value, low, high.
-    """
-
-    metric: str
+    metric: str  #: its name
+    #: first, second: value, low, high.
     first: tuple[float, float, float]
     second: tuple[float, float, float]
-    difference: tuple[float, float, float]
+    difference: tuple[float, float, float]  #: second minus first: value, low, high
 
     @property
     def beyond_noise(self) -> bool:

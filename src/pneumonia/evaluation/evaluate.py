@@ -32,30 +32,22 @@ SPLITS = ("val", "test")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The results of one model.
+    """The results of one model."""
 
-    Attributes:
-        predictions: one row per validation or test image: image_id, patient_id, split, label,
-            model, logit, probability.
-        point: chosen on validation.
-        metrics: by split, see `metrics.score_resamples`.
-        intervals: 95 %, by split and metric, by the bootstrap of patients; and `auc_delong`.
-        uncalibrated: by split, the metrics `CALIBRATION` of the plain sigmoid of the logit.
-        subgroups: of both splits, `subgroups.subgroups` with a column split in front.
-        errors: of the test images, see `subgroups.error_rates`.
-        confident_errors: of the test images, see `subgroups.confident_errors`.
-        curves: of the test images, by name, see `curves.curves`; `reliability_uncalibrated` is of
-            the plain sigmoid of the logit.
-    """
-
+    #: one row per validation or test image: image_id, patient_id, split, label, model, logit,
+    #: probability.
     predictions: pd.DataFrame
-    point: OperatingPoint
-    metrics: dict[str, Metrics]
+    point: OperatingPoint  #: chosen on validation
+    metrics: dict[str, Metrics]  #: by split, see `metrics.score_resamples`
+    #: 95 %, by split and metric, by the bootstrap of patients; and `auc_delong`.
     intervals: dict[str, dict[str, Interval]]
+    #: by split, the metrics `CALIBRATION` of the plain sigmoid of the logit.
     uncalibrated: dict[str, Metrics]
-    subgroups: pd.DataFrame
-    errors: pd.DataFrame
-    confident_errors: pd.DataFrame
+    subgroups: pd.DataFrame  #: of both splits, `subgroups.subgroups` with a column split in front
+    errors: pd.DataFrame  #: of the test images, see `subgroups.error_rates`
+    confident_errors: pd.DataFrame  #: of the test images, see `subgroups.confident_errors`
+    #: of the test images, by name, see `curves.curves`; `reliability_uncalibrated` is of the plain
+    #: sigmoid of the logit.
     curves: dict[str, pd.DataFrame]
 
 

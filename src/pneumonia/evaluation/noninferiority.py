@@ -38,17 +38,12 @@ Logits = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ValidationLogits:
-    """Logits of a graph for the validation images.
+    """Logits of a graph for the validation images."""
 
-    Attributes:
-        sha256: of the graph.
-        unshifted: of all validation images, (N,).
-        shifted: of those that robustness is measured on, (C, n), one row per shift and strength
-            that counts in the mean.
-    """
-
-    sha256: str
-    unshifted: Logits
+    sha256: str  #: of the graph
+    unshifted: Logits  #: of all validation images, (N,)
+    #: of those that robustness is measured on, (C, n), one row per shift and strength that counts
+    #: in the mean.
     shifted: Logits
 
 
@@ -114,21 +109,17 @@ def read_logits(path: Path, model: str) -> ValidationLogits:
 
 @dataclass(frozen=True)
 class AucDifference:
-    """The difference in AUC between a candidate and the champion.
+    """The difference in AUC between a candidate and the champion."""
 
-    Attributes:
-        images, patients, conditions: their numbers; the AUCs are means over the conditions.
-        candidate, champion: AUC, 0 to 1.
-        difference: candidate minus champion.
-        low, high: interval of the difference.
-    """
-
+    #: images, patients, conditions: their numbers; the AUCs are means over the conditions.
     images: int
     patients: int
     conditions: int
+    #: candidate, champion: AUC, 0 to 1.
     candidate: float
     champion: float
-    difference: float
+    difference: float  #: candidate minus champion
+    #: low, high: interval of the difference.
     low: float
     high: float
 

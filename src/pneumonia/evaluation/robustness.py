@@ -32,17 +32,12 @@ POOLED = ("mild", "medium")
 
 @dataclass(frozen=True)
 class ShiftedLogits:
-    """Logits of images, unshifted and under each shift at each strength.
+    """Logits of images, unshifted and under each shift at each strength."""
 
-    Attributes:
-        rows: of the manifest, the n images that `draw_images` chose.
-        conditions: C pairs of shift and strength; the first is unshifted, "none" and "none".
-        logits: by model, float32, (C, n).
-    """
-
-    rows: pd.DataFrame
+    rows: pd.DataFrame  #: of the manifest, the n images that `draw_images` chose
+    #: C pairs of shift and strength; the first is unshifted, "none" and "none".
     conditions: list[tuple[str, str]]
-    logits: dict[str, NDArray[np.float32]]
+    logits: dict[str, NDArray[np.float32]]  #: by model, float32, (C, n)
 
 
 def shifted_logits(
@@ -132,7 +127,7 @@ def measure(shifted: ShiftedLogits, points: dict[str, OperatingPoint]) -> pd.Dat
         strength, images, auc, sensitivity, specificity. The unshifted images come first in each
         group, with shift and strength "none".
     """
-    results: list[dict[str, Any]] = []
+    results: list[tuple[object, ...]] = []
     for index, (shift, strength) in enumerate(shifted.conditions):
         for model, logits in shifted.logits.items():
             called = points[model].probability(logits[index]) >= points[model].threshold
@@ -140,19 +135,13 @@ def measure(shifted: ShiftedLogits, points: dict[str, OperatingPoint]) -> pd.Dat
                 part = (shifted.rows["split"] == split).to_numpy()
                 labels = shifted.rows["label"].to_numpy()[part]
                 auc, _ = ranked(labels, logits[index][part], np.ones((1, len(labels))))
-                results.append(
-                    {
-                        "model": model,
-                        "split": split,
-                        "shift": shift,
-                        "strength": strength,
-                        "images": int(part.sum()),
-                        "auc": float(auc[0]),
-                        "sensitivity": float(called[part][labels == 1].mean()),
-                        "specificity": float((~called[part])[labels == 0].mean()),
-                    }
-                )
-    return pd.DataFrame(results).sort_values(["model", "split"], kind="stable", ignore_index=True)
+                sensitivity = float(called[part][labels == 1].mean())
+                specificity = float((~called[part])[labels == 0].mean())
+                row = model, split, shift, strength, len(labels)
+                results.append((*row, float(auc[0]), sensitivity, specificity))
+    columns = ["model", "split", "shift", "strength", "images", *METRICS]
+    table = pd.DataFrame(results, columns=columns)
+    return table.sort_values(["model", "split"], kind="stable", ignore_index=True)
 
 
 def summary(table: pd.DataFrame, model: str, split: str) -> dict[str, Any]:

@@ -31,19 +31,13 @@ BLACK = 8
 
 @dataclass(frozen=True)
 class Shift:
-    """One kind of change.
+    """One kind of change."""
 
-    Attributes:
-        change: (image, amount, random generator) to the changed image, both uint8, (S, S).
-        unit: of the amounts.
-        amounts: by strength.
-        why: the cause of the change, and the reason for the amounts.
-    """
-
+    #: (image, amount, random generator) to the changed image, both uint8, (S, S).
     change: Callable[[Pixels, float, np.random.Generator], Pixels]
-    unit: str
-    amounts: dict[str, float]
-    why: str
+    unit: str  #: of the amounts
+    amounts: dict[str, float]  #: by strength
+    why: str  #: the cause of the change, and the reason for the amounts
 
 
 def shifted(

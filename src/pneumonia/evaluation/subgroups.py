@@ -108,17 +108,12 @@ def error_rates(
             low, high = share_interval(wrong, patients, resamples, seed)
             results.append(
                 {
-                    "attribute": attribute,
-                    "group": group,
-                    "images": len(part),
-                    "patients": len(np.unique(patients)),
-                    "missed": int(part["missed"].sum()),
-                    "false_alarms": int(part["alarm"].sum()),
-                    "rate": float(wrong.mean()),
-                    "low": low,
-                    "high": high,
+                    "attribute": attribute, "group": group,
+                    "images": len(part), "patients": len(np.unique(patients)),
+                    "missed": int(part["missed"].sum()), "false_alarms": int(part["alarm"].sum()),
+                    "rate": float(wrong.mean()), "low": low, "high": high,
                 }
-            )
+            )  # fmt: skip
     return pd.DataFrame(results)
 
 

@@ -21,16 +21,11 @@ class Pool:
     A model separates the validation images of one hospital almost without error, so every threshold
     in a wide gap between the classes is equally good. The pool also holds shifted versions of these
     images. Their errors lie in the gap and decide between the thresholds.
-
-    Attributes:
-        labels: (N,), 0 or 1; both present.
-        logits: (N,).
-        weights: (N,), above 0, the weight of each version.
     """
 
-    labels: NDArray[np.int64]
-    logits: NDArray[np.floating]
-    weights: NDArray[np.float64]
+    labels: NDArray[np.int64]  #: (N,), 0 or 1; both present
+    logits: NDArray[np.floating]  #: (N,)
+    weights: NDArray[np.float64]  #: (N,), above 0, the weight of each version
 
 
 def choose_operating_point(

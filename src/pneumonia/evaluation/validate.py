@@ -36,18 +36,13 @@ RESAMPLES, SEED = 1000, 7
 
 @dataclass(frozen=True)
 class Validation:
-    """A model's results on images.
+    """A model's results on images."""
 
-    Attributes:
-        images: a row for each image that could be read: file, label, patient_id, logit,
-            probability, predicted.
-        unread: file name and reason of the others.
-        metrics: value and 95 % interval, by name.
-    """
-
+    #: a row for each image that could be read: file, label, patient_id, logit, probability,
+    #: predicted.
     images: pd.DataFrame
-    unread: list[tuple[str, str]]
-    metrics: dict[str, tuple[float, float, float]]
+    unread: list[tuple[str, str]]  #: file name and reason of the others
+    metrics: dict[str, tuple[float, float, float]]  #: value and 95 % interval, by name
 
 
 def validate(predictor: Predictor, images: list[SourceImage]) -> Validation:

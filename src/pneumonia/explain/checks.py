@@ -29,19 +29,12 @@ YES, NO, OPEN = "Yes", "No", "Not shown"
 
 @dataclass(frozen=True)
 class MaskedImages:
-    """The test images whose maps are checked.
+    """The test images whose maps are checked."""
 
-    Attributes:
-        images: uint8, (N, S, S, 1).
-        table: their rows of the manifest.
-        masks: of the opacities, bool, (S, S); None where unknown.
-        boxes: rows and columns of the square that each image fills.
-    """
-
-    images: NDArray[np.uint8]
-    table: pd.DataFrame
-    masks: list[NDArray[np.bool_] | None]
-    boxes: list[Box]
+    images: NDArray[np.uint8]  #: uint8, (N, S, S, 1)
+    table: pd.DataFrame  #: their rows of the manifest
+    masks: list[NDArray[np.bool_] | None]  #: of the opacities, bool, (S, S); None where unknown
+    boxes: list[Box]  #: rows and columns of the square that each image fills
 
     def take(self, rows: NDArray[np.int64]) -> MaskedImages:
         """The images of these rows."""
@@ -209,17 +202,11 @@ def _gain(
 
 @dataclass(frozen=True)
 class MapVerdict:
-    """A check in words.
+    """A check in words."""
 
-    Attributes:
-        check: the question.
-        answer: Yes, No, or Not shown, where the interval allows both.
-        finding: the figures, in a sentence.
-    """
-
-    check: str
-    answer: str
-    finding: str
+    check: str  #: the question
+    answer: str  #: Yes, No, or Not shown, where the interval allows both
+    finding: str  #: the figures, in a sentence
 
 
 def verdicts(figures: dict[str, Any], max_rank: float) -> list[MapVerdict]:

@@ -20,21 +20,13 @@ from pneumonia.inference.operating_point import OperatingPoint
 
 @dataclass(frozen=True)
 class Explanation:
-    """A model's prediction for an image, and its heat maps.
+    """A model's prediction for an image, and its heat maps."""
 
-    Attributes:
-        probability: of pneumonia, 0 to 1.
-        threshold: of the model, 0 to 1.
-        heat_map: for PNEUMONIA, float32, (h, w), not negative.
-        against: for NORMAL, likewise.
-        scale: value drawn as the hottest colour.
-    """
-
-    probability: float
-    threshold: float
-    heat_map: NDArray[np.float32]
-    against: NDArray[np.float32]
-    scale: float
+    probability: float  #: of pneumonia, 0 to 1
+    threshold: float  #: of the model, 0 to 1
+    heat_map: NDArray[np.float32]  #: for PNEUMONIA, float32, (h, w), not negative
+    against: NDArray[np.float32]  #: for NORMAL, likewise
+    scale: float  #: value drawn as the hottest colour
 
     @property
     def positive(self) -> bool:
@@ -44,23 +36,14 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """An image of a gallery, with the explanations of both models.
+    """An image of a gallery, with the explanations of both models."""
 
-    Attributes:
-        image_id: of the manifest.
-        subtype: of the manifest.
-        image: uint8, (S, S).
-        box: rows and columns of the square that the image fills.
-        mask: of the opacity, bool, (S, S); None where unknown.
-        explanations: by model.
-    """
-
-    image_id: str
-    subtype: str
-    image: NDArray[np.uint8]
-    box: tuple[slice, slice]
-    mask: NDArray[np.bool_] | None
-    explanations: dict[str, Explanation]
+    image_id: str  #: of the manifest
+    subtype: str  #: of the manifest
+    image: NDArray[np.uint8]  #: uint8, (S, S)
+    box: tuple[slice, slice]  #: rows and columns of the square that the image fills
+    mask: NDArray[np.bool_] | None  #: of the opacity, bool, (S, S); None where unknown
+    explanations: dict[str, Explanation]  #: by model
 
 
 # Label and decision, by outcome.

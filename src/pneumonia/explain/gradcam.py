@@ -126,31 +126,18 @@ _METHODS = {"gradcam": _gradcam, "gradcam++": _gradcam_plus_plus, "hirescam": _h
 
 @dataclass(frozen=True)
 class ExplainedModel:
-    """A model and its maps of the test images.
+    """A model and its maps of the test images."""
 
-    Attributes:
-        model: the trained network.
-        graph: its exported graph.
-        explain: gives maps by the checked method at the checked layer.
-        logits: of the test images, float32, (N,).
-        maps: float32, (N, h, w).
-        against: the maps for NORMAL, float32, (N, h, w).
-        second_maps: the maps of the network that was trained with another seed.
-        scale: value drawn as the hottest colour.
-        val_auc: AUC on validation.
-        second_val_auc: that of the training with another seed.
-    """
-
-    model: keras.Model
-    graph: Graph
-    explain: Explainer
-    logits: NDArray[np.float32]
-    maps: NDArray[np.float32]
-    against: NDArray[np.float32]
-    second_maps: NDArray[np.float32]
-    scale: float
-    val_auc: float
-    second_val_auc: float
+    model: keras.Model  #: the trained network
+    graph: Graph  #: its exported graph
+    explain: Explainer  #: gives maps by the checked method at the checked layer
+    logits: NDArray[np.float32]  #: of the test images, float32, (N,)
+    maps: NDArray[np.float32]  #: float32, (N, h, w)
+    against: NDArray[np.float32]  #: the maps for NORMAL, float32, (N, h, w)
+    second_maps: NDArray[np.float32]  #: the maps of the network that was trained with another seed
+    scale: float  #: value drawn as the hottest colour
+    val_auc: float  #: AUC on validation
+    second_val_auc: float  #: that of the training with another seed
 
 
 def read_explained(

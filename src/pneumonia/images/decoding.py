@@ -51,21 +51,17 @@ TURNS = {
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An image as the models see it, and properties of its file.
+    """An image as the models see it, and properties of its file."""
 
-    Attributes:
-        pixels: uint8, (size, size), 0 black to 255 white.
-        width, height: of the image in the file as displayed, px.
-        mode: Pillow's colour mode of the file, for example "L" or "RGB"; for DICOM the photometric
-            interpretation.
-        colour: share of the area whose colour differs from the median colour, 0 to 1; 0 for a grey
-            image, also when it is stored as colour or has one tint all over.
-    """
-
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]  #: uint8, (size, size), 0 black to 255 white
+    #: width, height: of the image in the file as displayed, px.
     width: int
     height: int
+    #: Pillow's colour mode of the file, for example "L" or "RGB"; for DICOM the photometric
+    #: interpretation.
     mode: str
+    #: share of the area whose colour differs from the median colour, 0 to 1; 0 for a grey image,
+    #: also when it is stored as colour or has one tint all over.
     colour: float = 0.0
 
 

@@ -78,17 +78,11 @@ YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1}  # PS3.5, 6.2, V
 
 @dataclass(frozen=True)
 class DicomView:
-    """The view, body part and age in a DICOM header; the defaults where it has none.
+    """The view, body part and age in a DICOM header; the defaults where it has none."""
 
-    Attributes:
-        lateral: whether the view is lateral or oblique.
-        chest: whether the body part is the chest; None if no body part is given.
-        age: of the patient, years.
-    """
-
-    lateral: bool = False
-    chest: bool | None = None
-    age: float | None = None
+    lateral: bool = False  #: whether the view is lateral or oblique
+    chest: bool | None = None  #: whether the body part is the chest; None if no body part is given
+    age: float | None = None  #: of the patient, years
 
 
 def read_dicom(payload: bytes, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], str]:

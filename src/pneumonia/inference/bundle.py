@@ -61,26 +61,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class ModelBundle:
-    """A model that is ready to predict.
+    """A model that is ready to predict."""
 
-    Attributes:
-        name, version: as registered; without a registry the training's name and "".
-        source: "scratch" or "transfer".
-        predictor: graph, preprocessing, operating point and statistics for the warnings.
-        record: hashes, data, params and metrics, as registry/registration.py wrote them.
-        card: the model card, HTML; "" without one.
-        samples: drawn images.
-        pool: threads for work on single images, one a core.
-    """
-
+    #: name, version: as registered; without a registry the training's name and "".
     name: str
     version: str
-    source: str
-    predictor: Predictor
+    source: str  #: "scratch" or "transfer"
+    predictor: Predictor  #: graph, preprocessing, operating point and statistics for the warnings
+    #: hashes, data, params and metrics, as registry/registration.py wrote them.
     record: dict[str, Any]
-    card: str
-    samples: tuple[Sample, ...]
-    pool: ThreadPoolExecutor = field(repr=False)
+    card: str  #: the model card, HTML; "" without one
+    samples: tuple[Sample, ...]  #: drawn images
+    pool: ThreadPoolExecutor = field(repr=False)  #: threads for work on single images, one a core
 
     def predict(self, image: str | Path | bytes) -> Prediction:
         """Predict one image; see `Predictor.predict`."""

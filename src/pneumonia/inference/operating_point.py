@@ -17,20 +17,15 @@ from pneumonia.stats.calibration import sigmoid
 class OperatingPoint:
     """How a graph's outputs become a prediction.
 
-    Attributes:
-        slope: probability = sigmoid(slope * logit + intercept), above 0.
-        intercept: see `slope`.
-        threshold: probability from which an image is labelled PNEUMONIA, 0 to 1.
-        map_scale: activation, in logits, that is drawn as the hottest colour; the same for every
-            image, so that a weak map looks weak.
-
     Raises:
         ValueError: a slope that is not above 0 would reverse the model's ranking of images.
     """
 
-    slope: float
-    intercept: float
-    threshold: float
+    slope: float  #: probability = sigmoid(slope * logit + intercept), above 0
+    intercept: float  #: see `slope`
+    threshold: float  #: probability from which an image is labelled PNEUMONIA, 0 to 1
+    #: activation, in logits, that is drawn as the hottest colour; the same for every image, so that
+    #: a weak map looks weak.
     map_scale: float
 
     def __post_init__(self) -> None:
@@ -44,14 +39,10 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class OperatingPoints:
-    """The content of operating_point.json, both of `evaluate` and of a registered model.
+    """The content of operating_point.json, both of `evaluate` and of a registered model."""
 
-    Attributes:
-        better: name of the better model by validation; of a registered model its own.
-        points: by name of the model: "scratch", "transfer", or one of them.
-    """
-
-    better: str
+    better: str  #: name of the better model by validation; of a registered model its own
+    #: by name of the model: "scratch", "transfer", or one of them.
     points: dict[str, OperatingPoint]
 
     @classmethod

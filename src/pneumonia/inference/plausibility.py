@@ -71,44 +71,30 @@ NEARER = 1.2
 
 @dataclass(frozen=True)
 class PlausibilityVerdict:
-    """What the statistics say about one image.
+    """What the statistics say about one image."""
 
-    Attributes:
-        plausible: it looks like a chest X-ray, as sent or after correction of its orientation.
-        orientation: `INVERTED` or a key of `TURNS`; empty for an upright image, and where no
-            correction makes it plausible.
-        exposed: brightness and contrast are within the range of ordinary images.
-    """
-
-    plausible: bool
+    plausible: bool  #: it looks like a chest X-ray, as sent or after correction of its orientation
+    #: `INVERTED` or a key of `TURNS`; empty for an upright image, and where no correction makes it
+    #: plausible.
     orientation: str
-    exposed: bool
+    exposed: bool  #: brightness and contrast are within the range of ordinary images
 
 
 @dataclass(frozen=True)
 class Plausibility:
-    """Statistics of the training images, and the limits of ordinary images.
+    """Statistics of the training images, and the limits of ordinary images."""
 
-    Attributes:
-        mean: of the thumbnails, float32, (1024,).
-        components: principal components, orthonormal, float32, (K, 1024).
-        variances: along the components, float32, (K,), above 0.
-        residual: mean squared length outside the components, float32, (), above 0.
-        distance: upper limit, float32, ().
-        likeness: lower limit, -1 to 1, float32, ().
-        detail: lower limit, in standard deviations of the image, float32, ().
-        brightness: lower and upper limit of the mean grey, 0 to 255, float32, (2,).
-        contrast: lower and upper limit of the standard deviation of grey, float32, (2,).
-    """
-
-    mean: NDArray[np.float32]
-    components: NDArray[np.float32]
-    variances: NDArray[np.float32]
+    mean: NDArray[np.float32]  #: of the thumbnails, float32, (1024,)
+    components: NDArray[np.float32]  #: principal components, orthonormal, float32, (K, 1024)
+    variances: NDArray[np.float32]  #: along the components, float32, (K,), above 0
+    #: mean squared length outside the components, float32, (), above 0.
     residual: NDArray[np.float32]
-    distance: NDArray[np.float32]
-    likeness: NDArray[np.float32]
-    detail: NDArray[np.float32]
+    distance: NDArray[np.float32]  #: upper limit, float32, ()
+    likeness: NDArray[np.float32]  #: lower limit, -1 to 1, float32, ()
+    detail: NDArray[np.float32]  #: lower limit, in standard deviations of the image, float32, ()
+    #: lower and upper limit of the mean grey, 0 to 255, float32, (2,).
     brightness: NDArray[np.float32]
+    #: lower and upper limit of the standard deviation of grey, float32, (2,).
     contrast: NDArray[np.float32]
 
     def judge(self, square: NDArray[np.uint8]) -> PlausibilityVerdict:

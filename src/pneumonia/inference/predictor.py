@@ -39,40 +39,24 @@ LABELS = ("NORMAL", "PNEUMONIA")
 
 @dataclass(frozen=True)
 class CheckedImage:
-    """A decoded image.
+    """A decoded image."""
 
-    Attributes:
-        pixels: the grey square that the graph receives, uint8, (S, S).
-        warnings: reasons to doubt a prediction for it.
-    """
-
-    pixels: NDArray[np.uint8]
-    warnings: list[ImageWarning]
+    pixels: NDArray[np.uint8]  #: the grey square that the graph receives, uint8, (S, S)
+    warnings: list[ImageWarning]  #: reasons to doubt a prediction for it
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for one image.
+    """The prediction for one image."""
 
-    Attributes:
-        label: NORMAL or PNEUMONIA, by the threshold.
-        probability: of pneumonia, calibrated on validation, 0 to 1.
-        threshold: probability from which the label is PNEUMONIA, 0 to 1.
-        logit: output of the graph.
-        image: the grey square that the graph received, uint8, (S, S).
-        heat_map: class activation map, float32, (h, w), not negative, in logits.
-        map_scale: value of `heat_map` drawn as the hottest colour.
-        warnings: reasons to doubt the prediction.
-    """
-
-    label: str
-    probability: float
-    threshold: float
-    logit: float
-    image: NDArray[np.uint8]
-    heat_map: NDArray[np.float32]
-    map_scale: float
-    warnings: list[ImageWarning]
+    label: str  #: NORMAL or PNEUMONIA, by the threshold
+    probability: float  #: of pneumonia, calibrated on validation, 0 to 1
+    threshold: float  #: probability from which the label is PNEUMONIA, 0 to 1
+    logit: float  #: output of the graph
+    image: NDArray[np.uint8]  #: the grey square that the graph received, uint8, (S, S)
+    heat_map: NDArray[np.float32]  #: class activation map, float32, (h, w), not negative, in logits
+    map_scale: float  #: value of `heat_map` drawn as the hottest colour
+    warnings: list[ImageWarning]  #: reasons to doubt the prediction
 
     def overlay(self, opacity: float = 0.6) -> NDArray[np.uint8]:
         """The heat map drawn over the image, uint8, (S, S, 3); `opacity` of the hottest colour."""

@@ -43,16 +43,12 @@ def image_error(error: ImageError) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class ImageWarning:
-    """One reason to doubt the prediction for an image.
+    """One reason to doubt the prediction for an image."""
 
-    Attributes:
-        code: for programs: colour_photograph, not_a_chest_xray, inverted, turned, too_small,
-            exposure, lateral or adult.
-        message: for people: what is wrong and what to do.
-    """
-
+    #: for programs: colour_photograph, not_a_chest_xray, inverted, turned, too_small, exposure,
+    #: lateral or adult.
     code: str
-    message: str
+    message: str  #: for people: what is wrong and what to do
 
 
 def warn(

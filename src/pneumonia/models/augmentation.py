@@ -38,19 +38,12 @@ DRAWS = (
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of some images of a batch.
+    """The random numbers of some images of a batch."""
 
-    Attributes:
-        uniform: float32, (draws, N), -1 to 1.
-        seed: int32, (2,), of the batch.
-        offset: position in the batch, from 0, of the first of these images.
-        is_part: whether the batch has other images, too.
-    """
-
-    uniform: tf.Tensor
-    seed: tf.Tensor
-    offset: int
-    is_part: bool
+    uniform: tf.Tensor  #: float32, (draws, N), -1 to 1
+    seed: tf.Tensor  #: int32, (2,), of the batch
+    offset: int  #: position in the batch, from 0, of the first of these images
+    is_part: bool  #: whether the batch has other images, too
 
     def __getitem__(self, name: str) -> tf.Tensor:
         """One number an image, (N,), -1 to 1."""

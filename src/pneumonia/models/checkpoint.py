@@ -23,28 +23,19 @@ from pneumonia.core.errors import InputError, writing
 
 @dataclass(frozen=True)
 class TrainingState:
-    """A training after its last finished epoch.
+    """A training after its last finished epoch."""
 
-    Attributes:
-        history: a row an epoch.
-        arrays: everything that changes: weights, their averages, the optimizer's moments and step.
-    """
-
-    history: list[dict[str, float]]
+    history: list[dict[str, float]]  #: a row an epoch
+    #: everything that changes: weights, their averages, the optimizer's moments and step.
     arrays: list[NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder for the state of one training at a time.
+    """A folder for the state of one training at a time."""
 
-    Attributes:
-        folder: created when locked, removed when the training is done.
-        key: from `fingerprint`; a state with another key is ignored.
-    """
-
-    folder: Path
-    key: str
+    folder: Path  #: created when locked, removed when the training is done
+    key: str  #: from `fingerprint`; a state with another key is ignored
 
     @property
     def file(self) -> Path:

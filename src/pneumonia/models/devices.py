@@ -102,14 +102,10 @@ def strategy(devices: list[str] | None = None) -> tf.distribute.Strategy:
 
 @dataclass(frozen=True)
 class TrainingHost:
-    """This host's place among the hosts that train together.
+    """This host's place among the hosts that train together."""
 
-    Attributes:
-        index: from 0, the chief's.
-        addresses: host:port of all hosts in that order; empty where this host trains alone.
-    """
-
-    index: int = 0
+    index: int = 0  #: from 0, the chief's
+    #: host:port of all hosts in that order; empty where this host trains alone.
     addresses: tuple[str, ...] = ()
 
     @property

@@ -147,17 +147,12 @@ CLIP = 1.0  # largest norm of all gradients of a step together
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """Layers that learn in the same way.
+    """Layers that learn in the same way."""
 
-    Attributes:
-        layers: all their weights learn, so batch norms that stay frozen are not among them.
-        rate: factor on the learning rate.
-        first_epoch: the epoch, from 1, from which they learn.
-    """
-
+    #: all their weights learn, so batch norms that stay frozen are not among them.
     layers: Sequence[keras.layers.Layer]
-    rate: float = 1.0
-    first_epoch: int = 1
+    rate: float = 1.0  #: factor on the learning rate
+    first_epoch: int = 1  #: the epoch, from 1, from which they learn
 
 
 def fit(

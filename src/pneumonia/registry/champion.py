@@ -30,20 +30,14 @@ CHANGE_TAG = "champion."
 
 @dataclass(frozen=True)
 class ChampionChange:
-    """A change of champion.
+    """A change of champion."""
 
-    Attributes:
-        version: the new champion.
-        why: "rule" (it passed the promotion rule), "first" (there was no champion), "promote" or
-            "rollback" (the commands), "external" (the alias was set outside this code).
-        who: name of the user on that machine; "" without one.
-        when: UTC, ISO 8601.
-    """
-
-    version: str
+    version: str  #: the new champion
+    #: "rule" (it passed the promotion rule), "first" (there was no champion), "promote" or
+    #: "rollback" (the commands), "external" (the alias was set outside this code).
     why: str
-    who: str
-    when: str
+    who: str  #: name of the user on that machine; "" without one
+    when: str  #: UTC, ISO 8601
 
 
 def champion(client: MlflowClient, name: str) -> str | None:

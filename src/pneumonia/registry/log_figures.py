@@ -1,4 +1,4 @@
-"""Log what evaluate, gradcam_report and register wrote to the MLflow run of each training.
+"""Log what evaluate, gradcam_report and register wrote to the MLflow run of a training.
 
 If a trained model is evaluated again under another rule, its run gets the new figures, and MLflow
 keeps the old ones as earlier points of the same metrics.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -16,19 +15,42 @@ from pneumonia.inference.operating_point import OperatingPoint
 from pneumonia.tracking.runs import flatten
 
 
-def log_evaluation(folder: Path, model: str, point: OperatingPoint) -> None:
-    """Log the results of `evaluate` to the open run: test_auc, test_auc_low, val_brier, ...
+def log_figures(
+    model: str, point: OperatingPoint, evaluation: Path, gradcam: Path, reports: Path
+) -> None:
+    """Log the metrics of a model to the open run, and the three folders as artifacts.
 
-    Validation under shift: val_shift_mean_auc, val_shift_mild_worst_auc, ... Operating point:
-    threshold, calibration_slope, calibration_intercept.
+    Metrics: test_auc, test_auc_low, val_brier, ... Validation under shift: val_shift_mean_auc,
+    val_shift_mild_worst_auc, ... Heat maps: gradcam_energy_inside, ... Operating point: threshold,
+    calibration_slope, calibration_intercept.
 
     Args:
-        folder: that `evaluate` wrote.
-        model: name of the model.
+        model: its name.
         point: its operating point.
+        evaluation, gradcam, reports: folders of `evaluate`, `gradcam_report` and `register`.
     """
     import mlflow
 
+    maps = json.loads((gradcam / "metrics.json").read_text(encoding="utf-8"))
+    mlflow.log_metrics(
+        {
+            **_evaluation_metrics(evaluation, model),
+            "threshold": point.threshold,
+            "calibration_slope": point.slope,
+            "calibration_intercept": point.intercept,
+        }
+        | {
+            name.replace(".", "_"): float(value)
+            for name, value in flatten(maps[model], "gradcam_").items()
+            if isinstance(value, (int, float))
+        }
+    )
+    mlflow.log_artifacts(str(evaluation), "evaluate")
+    mlflow.log_artifacts(str(gradcam), "gradcam_report")
+    mlflow.log_artifacts(str(reports), "register")
+
+
+def _evaluation_metrics(folder: Path, model: str) -> dict[str, float]:
     values: dict[str, float] = {}
     table = pd.read_csv(folder / "intervals.csv", float_precision="round_trip")
     for row in table[table["model"] == model].to_dict("records"):
@@ -45,35 +67,4 @@ def log_evaluation(folder: Path, model: str, point: OperatingPoint) -> None:
         values[f"val_shift_mean_{metric}"] = value
         for strength, worst in robustness["worst"].items():
             values[f"val_shift_{strength}_worst_{metric}"] = worst[metric]
-    values |= {
-        "threshold": point.threshold,
-        "calibration_slope": point.slope,
-        "calibration_intercept": point.intercept,
-    }
-    mlflow.log_metrics(values)
-    mlflow.log_artifacts(str(folder), "evaluate")
-
-
-def log_explanations(figures: dict[str, Any], folder: Path) -> None:
-    """Log the results of `gradcam_report` to the open run: gradcam_energy_inside, ...
-
-    Args:
-        figures: of the model, perhaps nested; only numbers are logged as metrics.
-        folder: that `gradcam_report` wrote; its files are logged as artifacts.
-    """
-    import mlflow
-
-    numbers = {
-        name.replace(".", "_"): float(value)
-        for name, value in flatten(figures, "gradcam_").items()
-        if isinstance(value, (int, float))
-    }
-    mlflow.log_metrics(numbers)
-    mlflow.log_artifacts(str(folder), "gradcam_report")
-
-
-def log_reports(folder: Path) -> None:
-    """Log the pages, figures and the model card of `register` to the open run."""
-    import mlflow
-
-    mlflow.log_artifacts(str(folder), "register")
+    return values

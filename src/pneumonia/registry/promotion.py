@@ -51,31 +51,23 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Decision:
-    """The outcome of the rule for a version.
+    """The outcome of the rule for a version."""
 
-    Attributes:
-        version: the candidate.
-        margin, level: of the rule.
-        alias: the new one, "champion" or "challenger"; "" if nothing was changed.
-        reason: one clause.
-        against: the champion that it was compared with; "" without one.
-        unshifted, shifted: the two comparisons; None without a comparison.
-        trained_on: how many of the validation images the champion was trained on; None if its run
-            does not say.
-        same_data: whether the champion was trained on the current data; None without a comparison.
-        failed_checks: of its behaviour, one clause each, if they kept it from being champion.
-    """
-
-    version: str
+    version: str  #: the candidate
+    #: margin, level: of the rule.
     margin: float
     level: float
-    alias: str
-    reason: str
-    against: str = ""
+    alias: str  #: the new one, "champion" or "challenger"; "" if nothing was changed
+    reason: str  #: one clause
+    against: str = ""  #: the champion that it was compared with; "" without one
+    #: unshifted, shifted: the two comparisons; None without a comparison.
     unshifted: AucDifference | None = None
     shifted: AucDifference | None = None
+    #: how many of the validation images the champion was trained on; None if its run does not say.
     trained_on: int | None = None
+    #: whether the champion was trained on the current data; None without a comparison.
     same_data: bool | None = None
+    #: of its behaviour, one clause each, if they kept it from being champion.
     failed_checks: tuple[str, ...] = ()
 
 

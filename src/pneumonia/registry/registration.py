@@ -37,32 +37,14 @@ FINGERPRINT = "fingerprint"
 PACKAGE = Path(pneumonia.__file__).parent
 # Imports of the served model; it gets the versions that the pipeline ran with.
 REQUIREMENTS = (
-    "mlflow-skinny",
-    "fastapi",
-    "uvicorn",
-    "httptools",
-    "imagecodecs",
-    "numpy",
-    "onnxruntime",
-    "pandas",
-    "pillow",
-    "prometheus-client",
-    "pydicom",
-    "python-multipart",
-    "pyyaml",
-)
+    "mlflow-skinny", "fastapi", "uvicorn", "httptools", "imagecodecs", "numpy", "onnxruntime",
+    "pandas", "pillow", "prometheus-client", "pydicom", "python-multipart", "pyyaml",
+)  # fmt: skip
 # Metrics of the run that a version has as tags.
 KEY_METRICS = (
-    "val_auc",
-    "val_brier",
-    "val_sensitivity",
-    "val_specificity",
-    "val_shift_mean_auc",
-    "test_auc",
-    "test_brier",
-    "test_sensitivity",
-    "test_specificity",
-)
+    "val_auc", "val_brier", "val_sensitivity", "val_specificity", "val_shift_mean_auc",
+    "test_auc", "test_brier", "test_sensitivity", "test_specificity",
+)  # fmt: skip
 # Sample images of the served model. The drawn data sets have other seeds: they count from 0.
 SAMPLES_SEED = 2**32 - 1
 SAMPLES_PER_CLASS = 3
@@ -70,24 +52,16 @@ SAMPLES_PER_CLASS = 3
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained and evaluated model.
+    """A trained and evaluated model."""
 
-    Attributes:
-        source: "scratch" or "transfer".
-        folder: of the trained model: weights, exported graph, record.
-        graph_sha256: of the graph that was evaluated.
-        point: its operating point.
-        evaluation: the folder that `evaluate` wrote; its metrics with intervals and the statistics
-            of the images go with the version.
-        card: the folder with model_card.md and model_card.html.
-    """
-
-    source: str
-    folder: Path
-    graph_sha256: str
-    point: OperatingPoint
+    source: str  #: "scratch" or "transfer"
+    folder: Path  #: of the trained model: weights, exported graph, record
+    graph_sha256: str  #: of the graph that was evaluated
+    point: OperatingPoint  #: its operating point
+    #: the folder that `evaluate` wrote; its metrics with intervals and the statistics of the images
+    #: go with the version.
     evaluation: Path
-    card: Path
+    card: Path  #: the folder with model_card.md and model_card.html
 
     @property
     def graph(self) -> Path:

@@ -53,40 +53,24 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class HeatMapView:
-    """A model's heat map of an image, in several forms, all PNG.
+    """A model's heat map of an image, in several forms, all PNG."""
 
-    Attributes:
-        title: above the map.
-        line: below the map.
-        heat: RGBA, to lay over the image.
-        alone: the map without the image.
-        cells: the map's own grid.
-        against: RGBA, the map for the other class; None: not shown.
-    """
-
-    title: str
-    line: str
-    heat: bytes
-    alone: bytes
-    cells: bytes
-    against: bytes | None = None
+    title: str  #: above the map
+    line: str  #: below the map
+    heat: bytes  #: RGBA, to lay over the image
+    alone: bytes  #: the map without the image
+    cells: bytes  #: the map's own grid
+    against: bytes | None = None  #: RGBA, the map for the other class; None: not shown
 
 
 @dataclass(frozen=True)
 class LayeredImage:
-    """An image with layers that the page's controls show and hide; all PNG, of one size.
+    """An image with layers that the page's controls show and hide; all PNG, of one size."""
 
-    Attributes:
-        title: names the image.
-        image: grey.
-        views: by model.
-        outline: RGBA, the edge of the opacity; None where it is not known.
-    """
-
-    title: str
-    image: bytes
-    views: list[HeatMapView]
-    outline: bytes | None = None
+    title: str  #: names the image
+    image: bytes  #: grey
+    views: list[HeatMapView]  #: by model
+    outline: bytes | None = None  #: RGBA, the edge of the opacity; None where it is not known
 
     @property
     def shape(self) -> tuple[int, int]:

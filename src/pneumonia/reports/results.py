@@ -48,45 +48,29 @@ _TEXT = dict.fromkeys(("image_id", "patient_id", "file", "group"), str)
 
 @dataclass(frozen=True)
 class Results:
-    """The results of `evaluate`, and what was evaluated.
+    """The results of `evaluate`, and what was evaluated."""
 
-    Attributes:
-        models: names in the order of presentation.
-        chosen: the better model by validation.
-        points: by model, the operating point.
-        intervals: one row per model, split and metric: value, low, high.
-        uncalibrated: by model and split, calibration metrics of the sigmoid of the logit.
-        comparison: by split, from comparison.json.
-        contenders, subgroups, errors, confident_errors, robustness: the tables of these names.
-        curves: by name and model, of the test images.
-        histories: by model, the training's history.csv.
-        trainings: by model, the training's training.json.
-        graphs: by model, SHA-256 of the exported graph.
-        manifest: of all images.
-        images: the folder of prepared images.
-        source: the param `data.source`.
-        params: the block `evaluate`.
-    """
-
-    models: list[str]
-    chosen: str
-    points: dict[str, OperatingPoint]
-    intervals: pd.DataFrame
+    models: list[str]  #: names in the order of presentation
+    chosen: str  #: the better model by validation
+    points: dict[str, OperatingPoint]  #: by model, the operating point
+    intervals: pd.DataFrame  #: one row per model, split and metric: value, low, high
+    #: by model and split, calibration metrics of the sigmoid of the logit.
     uncalibrated: dict[str, dict[str, dict[str, float]]]
-    comparison: dict[str, Any]
+    comparison: dict[str, Any]  #: by split, from comparison.json
+    #: contenders, subgroups, errors, confident_errors, robustness: the tables of these names.
     contenders: pd.DataFrame
     subgroups: pd.DataFrame
     errors: pd.DataFrame
     confident_errors: pd.DataFrame
     robustness: pd.DataFrame
-    curves: dict[str, dict[str, pd.DataFrame]]
-    histories: dict[str, pd.DataFrame]
-    trainings: dict[str, dict[str, Any]]
-    graphs: dict[str, str]
-    manifest: pd.DataFrame
-    images: Path
-    source: str
-    params: EvaluateParams
+    curves: dict[str, dict[str, pd.DataFrame]]  #: by name and model, of the test images
+    histories: dict[str, pd.DataFrame]  #: by model, the training's history.csv
+    trainings: dict[str, dict[str, Any]]  #: by model, the training's training.json
+    graphs: dict[str, str]  #: by model, SHA-256 of the exported graph
+    manifest: pd.DataFrame  #: of all images
+    images: Path  #: the folder of prepared images
+    source: str  #: the param `data.source`
+    params: EvaluateParams  #: the block `evaluate`
 
     def interval(self, model: str, split: str, metric: str) -> tuple[float, float, float]:
         """Value and interval of a metric: value, low, high."""

@@ -28,16 +28,13 @@ COLUMN = "file"
 
 @dataclass(frozen=True)
 class ImageList:
-    """Images by name.
+    """Images by name."""
 
-    Attributes:
-        root: folder or URL that the names are relative to; absolute, so that it means the same to
-            every process.
-        names: one an image, in the order of the rows; sorted if listed from a folder. Arrow holds
-            millions of names in little more memory than their characters.
-    """
-
+    #: folder or URL that the names are relative to; absolute, so that it means the same to every
+    #: process.
     root: str
+    #: one an image, in the order of the rows; sorted if listed from a folder. Arrow holds millions
+    #: of names in little more memory than their characters.
     names: pa.LargeStringArray
 
     def sha256(self) -> str:

@@ -30,23 +30,17 @@ _PART = re.compile(r"part-(\d{6,})\.parquet")
 
 @dataclass(frozen=True)
 class Record:
-    """The images, model and options that all parts of a data set have in common.
+    """The images, model and options that all parts of a data set have in common."""
 
-    Attributes:
-        images, names_sha256: number of images, and hash of their names in order.
-        rows: images in a part.
-        model, version: as registered.
-        model_sha256: of graph, operating point and statistics for the warnings.
-        maps: whether the rows contain class activation maps.
-    """
-
+    #: images, names_sha256: number of images, and hash of their names in order.
     images: int
     names_sha256: str
-    rows: int
+    rows: int  #: images in a part
+    #: model, version: as registered.
     model: str
     version: str
-    model_sha256: str
-    maps: bool
+    model_sha256: str  #: of graph, operating point and statistics for the warnings
+    maps: bool  #: whether the rows contain class activation maps
 
 
 def part_name(number: int) -> str:

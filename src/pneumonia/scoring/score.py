@@ -30,17 +30,11 @@ GROUP = 16  # images that a thread reads before it scores them
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores images, each on one core; several threads may share it.
+    """Scores images, each on one core; several threads may share it."""
 
-    Attributes:
-        model: the model.
-        root: folder or URL that the names of the images are relative to.
-        maps: whether rows contain the class activation maps.
-    """
-
-    model: ModelBundle
-    root: str
-    maps: bool = False
+    model: ModelBundle  #: the model
+    root: str  #: folder or URL that the names of the images are relative to
+    maps: bool = False  #: whether rows contain the class activation maps
 
     def rows(self, names: Sequence[str]) -> list[Row]:
         """Score some images; the row of an image that fails has the reason.
@@ -122,21 +116,13 @@ def _attempt(name: str, step: Callable[[], Result]) -> Result | Row:
 
 @dataclass(frozen=True)
 class Job:
-    """What to score, and where to write it.
+    """What to score, and where to write it."""
 
-    Attributes:
-        images: all images.
-        model: the model's files, as from `fetch_model`.
-        output: folder, absolute, or URL.
-        rows: images in a part.
-        maps: whether rows contain the class activation maps.
-    """
-
-    images: ImageList
-    model: ModelFiles
-    output: str
-    rows: int
-    maps: bool
+    images: ImageList  #: all images
+    model: ModelFiles  #: the model's files, as from `fetch_model`
+    output: str  #: folder, absolute, or URL
+    rows: int  #: images in a part
+    maps: bool  #: whether rows contain the class activation maps
 
     def names(self, part: int) -> list[str]:
         """The images of a part."""

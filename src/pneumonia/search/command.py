@@ -1,4 +1,4 @@
-"""Look for better params from the command line."""
+"""The command `pneumonia search`: find better params for a training."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pneumonia.search.trials import Search
 
 
-DESCRIPTION = """Search for params that give a training a higher validation AUC.
+DESCRIPTION = """Find params with which a training reaches a higher validation AUC.
 
-Trains on the prepared images with values from search.yaml, ends poor trials
-early, and prints the experiment that repeats the best trial. The same command
-continues after an interruption. The test images are not used."""
+Trains on the prepared images with other values of the params in search.yaml, stops trials that fall
+behind, and prints the experiment that repeats the best trial. A search that was stopped or killed
+continues when it is started again. It does not use the test images."""
 DATA, AUDIT = Path("data/prepared"), Path("reports/visualize/leaks.json")
 FOLDER = Path("search")
 SEARCH_TAG = "pneumonia.search"
@@ -32,30 +32,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `pneumonia search`."""
     parser.description = DESCRIPTION
     parser.add_argument(
-        "stage",
-        choices=("train_scratch", "train_transfer"),
+        "stage", choices=("train_scratch", "train_transfer"),
         help="block of params that is searched",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--space", type=Path, default=Path("search.yaml"), metavar="FILE",
-        help="params and ranges to try (search.yaml)",
+        help="the values to try (search.yaml)",
     )  # fmt: skip
     parser.add_argument(
         "--params", type=Path, default=Path("params.yaml"), metavar="FILE",
         help="params file (params.yaml)",
     )  # fmt: skip
-    parser.add_argument(
-        "--trials", type=int, metavar="N", help="trials in total (`trials` of search.yaml)"
-    )
+    parser.add_argument("--trials", type=int, help="trials in all (`trials` of the file)")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Search, or go on with a search; 0.
+    """Start a search, or continue it; 0.
 
     Raises:
-        InputError: no Optuna, a mistake in a file, no prepared images, another process at the same
-            search, a store that does not answer, or no trial that ended well.
+        InputError: Optuna is missing, a file has a mistake, there are no prepared images, another
+            process runs the same search, the store does not answer, or no trial was completed.
     """
     if importlib.util.find_spec("optuna") is None:
         raise InputError("Optuna is not installed; `make setup-search` installs it")
@@ -65,79 +62,65 @@ def run(arguments: argparse.Namespace) -> int:
 
     from pneumonia.core.config import load_params
     from pneumonia.datasets.manifest import require_audit
+    from pneumonia.models import scratch, transfer
     from pneumonia.models.checkpoint import Checkpoint
     from pneumonia.search import space, trials
     from pneumonia.tracking.store import connected
 
     stage = arguments.stage
-    block = getattr(load_params(arguments.params), stage)
-    plan = space.load_search(arguments.space, stage, block)
+    params = load_params(arguments.params)
+    plan = space.load_search(arguments.space, stage, params)
     digest = require_audit(DATA, AUDIT)
-    folder = FOLDER / stage
-    search = trials.Search(stage, block, *_network(stage), plan, DATA, digest, folder)
-    with Checkpoint(folder, "").held(), connected():
-        print(go_on(search, arguments.trials or plan.trials))
+    network = scratch if stage == "train_scratch" else transfer
+    search = trials.Search(stage, params, network, plan, DATA, digest, FOLDER / stage)
+    with Checkpoint(search.folder, "").locked(), connected():
+        print(run_search(search, arguments.trials or plan.trials))
     return 0
 
 
-def go_on(search: Search, count: int) -> str:
-    """Begin a search, or go on with it, until it has so many trials; what came out, in lines.
+def run_search(search: Search, count: int) -> str:
+    """Start a search, or continue it, until it has `count` trials; return the report in lines.
 
     Raises:
-        InputError: no trial ended well.
+        InputError: no trial was completed.
     """
     from pneumonia.search import trials
 
     study = trials.open_study(search)
-    before = len(trials.done(study))
+    before = len(trials.finished_trials(study))
     if before:
         print(f"continuing after {before} trials", flush=True)
-    parent = _open_parent(search)
-    trials.run(search, study, count, parent)
-    best = _best(study)
-    _close_parent(parent, best.value)
-    return _report(search, trials.done(study), best)
-
-
-def _network(stage: str) -> tuple[Any, Any]:
-    from pneumonia.models import scratch, transfer
-
-    network = scratch if stage == "train_scratch" else transfer
-    return network.build, network.train
-
-
-def _best(study: optuna.Study) -> optuna.trial.FrozenTrial:
-    """The trial with the highest AUC at its end, the first of equals.
-
-    Raises:
-        InputError: there is none.
-    """
+    parent = _open_parent_run(search)
+    trials.run_trials(search, study, count, parent)
     try:
-        return study.best_trial
+        best = study.best_trial  # the first of equals
     except ValueError:
-        raise InputError("no trial ended well; see above, and try narrower ranges") from None
+        raise InputError("no trial was completed; see above, and try narrower ranges") from None
+    _close_parent_run(parent, best.value)
+    return _report(search, trials.finished_trials(study), best)
 
 
 def _report(
-    search: Search, done: list[optuna.trial.FrozenTrial], best: optuna.trial.FrozenTrial
+    search: Search, trials: list[optuna.trial.FrozenTrial], best: optuna.trial.FrozenTrial
 ) -> str:
-    from pneumonia.search.space import present, values
+    from pneumonia.search.space import from_optuna, full_key
 
-    states = [trial.state.name for trial in done]
+    states = [trial.state.name for trial in trials]
     lines = [
-        f"{search.stage}: {len(done)} trials, {states.count('COMPLETE')} whole, "
+        f"{search.stage}: {len(trials)} trials, {states.count('COMPLETE')} complete, "
         f"{states.count('PRUNED')} pruned, {states.count('FAIL')} failed"
     ]
-    now, found = present(search.block, search.space), values(best.params, search.space)
-    for number, trial in enumerate(done, 1):
-        if values(trial.params, search.space) == now:
+    current, best_values = search.current, from_optuna(best.params, search.space)
+    for number, trial in enumerate(trials, 1):
+        if from_optuna(trial.params, search.space) == current:
             lines.append(f"params.yaml, trial {number}: {_auc(trial)}")
             break
-    lines.append(f"best, trial {done.index(best) + 1}: {_auc(best)}")
-    if found == now:
-        return "\n".join([*lines, "nothing better than params.yaml was found"])
+    lines.append(f"best, trial {trials.index(best) + 1}: {_auc(best)}")
+    if best_values == current:
+        return "\n".join([*lines, "no trial was better than params.yaml"])
     settings = [
-        f"-S {shlex.quote(f'{search.stage}.{key}={_hydra(value)}')}" for key, value in found.items()
+        f"-S {shlex.quote(f'{full_key(search.stage, key)}={_hydra(value)}')}"
+        for key, value in best_values.items()
     ]
     return "\n".join([*lines, "dvc exp run " + " ".join(settings)])
 
@@ -151,26 +134,29 @@ def _hydra(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
-def _open_parent(search: Search) -> str:
-    """The MLflow run that holds the trials' runs, found again by the search's key; its id."""
+def _open_parent_run(search: Search) -> str:
+    """Open the MLflow run that contains the runs of the trials; return its id.
+
+    It is found again by the search's key.
+    """
     import mlflow
 
-    found = mlflow.search_runs(
+    former = mlflow.search_runs(
         filter_string=f"tags.`{SEARCH_TAG}` = '{search.key}'", max_results=1, output_format="list"
     )
     with mlflow.start_run(
-        found[0].info.run_id if found else None,
-        run_name=None if found else f"search {search.stage}",
+        former[0].info.run_id if former else None,
+        run_name=None if former else f"search {search.stage}",
         tags={SEARCH_TAG: search.key},
     ) as run:
-        if not found:
+        if not former:
             axes = {key: axis.model_dump(exclude_unset=True) for key, axis in search.space.items()}
             mlflow.log_params({key: json.dumps(axis) for key, axis in axes.items()})
     mlflow.MlflowClient().update_run(run.info.run_id, status="RUNNING")
     return run.info.run_id
 
 
-def _close_parent(parent: str, auc: float | None) -> None:
+def _close_parent_run(parent: str, auc: float | None) -> None:
     import mlflow
 
     client = mlflow.MlflowClient()

@@ -1,4 +1,4 @@
-"""What a search tries: the schema of `search.yaml`, held to the params that it changes."""
+"""The search space: the schema of `search.yaml`, checked against the params that it changes."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from pneumonia.core.config import Block, Seed, TrainingParams, changed, line, load
+from pneumonia.core.config import Block, Params, Seed, changed, line, load
 from pneumonia.core.errors import InputError
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 
-# Knobs of a training that no search may turn, and why.
+# Params of a training that no search may change, and why.
 FIXED = {
-    "seed": "a lucky seed is no better training",
-    "epochs": "trials are compared epoch by epoch, in schedules of one length",
+    "seed": "a lucky seed is not a better training",
+    "epochs": "trials are compared epoch by epoch, with schedules of the same length",
     "second_seed_epochs": "no trial trains a second network",
 }
 
 
 class Axis(Block):
-    """What is tried of one knob: whole numbers or any from low to high, or choices."""
+    """The values tried for a param: from low to high, integers for an integer, or choices."""
 
     low: int | float | None = None
     high: int | float | None = None
@@ -37,7 +37,7 @@ class Axis(Block):
     def _one_of_two(self) -> Self:
         if self.choices is not None:
             if self.model_fields_set != {"choices"}:
-                raise PydanticCustomError("axis", "Choices stand alone, without low, high and log")
+                raise PydanticCustomError("axis", "Choices take no low, high or log")
         elif self.low is None or self.high is None:
             raise PydanticCustomError("axis", "Input should have low and high, or choices")
         elif not self.low < self.high:
@@ -47,12 +47,12 @@ class Axis(Block):
         return self
 
     @property
-    def tried(self) -> list[Any]:
-        """The values that have to be right for all to be: both ends, or each choice."""
+    def extremes(self) -> list[Any]:
+        """Both ends, or each choice: if these are valid, all values are."""
         return [self.low, self.high] if self.choices is None else self.choices
 
-    def holds(self, value: Any) -> bool:
-        """Whether a value may be tried."""
+    def contains(self, value: Any) -> bool:
+        """Whether a value can be tried."""
         if self.choices is not None:
             return value in self.choices
         assert self.low is not None
@@ -80,16 +80,16 @@ class SearchParams(Block):
     train_transfer: Space
 
 
-def load_search(path: Path, stage: str, block: TrainingParams) -> SearchParams:
-    """Read and check a search file, and hold the space of a stage to its block of the params.
+def load_search(path: Path, stage: str, params: Params) -> SearchParams:
+    """Read a search file, and check the space of a stage against the params.
 
     Raises:
-        InputError: one line a problem, as of `checked.load`.
+        InputError: one line a problem, as of `config.load`.
     """
     search = load(path, SearchParams)
     problems = []
     for key, axis in getattr(search, stage).items():
-        problem = _problem(block, key, axis)
+        problem = _problem(params, stage, key, axis)
         if problem:
             problems.append(f"{path}:{line(path, [stage, key])}: {stage}.{problem}")
     if problems:
@@ -97,72 +97,79 @@ def load_search(path: Path, stage: str, block: TrainingParams) -> SearchParams:
     return search
 
 
-def _problem(block: TrainingParams, key: str, axis: Axis) -> str:
+def _problem(params: Params, stage: str, key: str, axis: Axis) -> str:
     if key in FIXED:
         return f"{key}: not for a search: {FIXED[key]}"
-    for value in axis.tried:
+    for value in axis.extremes:
         try:
-            changed(block, {key: value})
+            changed(params, {full_key(stage, key): value})
         except InputError as error:
-            return str(error).splitlines()[0]
+            return str(error).splitlines()[0].removeprefix(f"{stage}.")
     return ""
 
 
-def present(block: TrainingParams, space: Mapping[str, Axis]) -> dict[str, Any]:
-    """The values that the params have now, by dotted key."""
+def full_key(stage: str, key: str) -> str:
+    """The key of an axis as in params.yaml: of the stage's block, or of `augment`."""
+    return key if key.startswith("augment.") else f"{stage}.{key}"
+
+
+def current_values(params: Params, stage: str, space: Mapping[str, Axis]) -> dict[str, Any]:
+    """The values in the params, by axis."""
     values = {}
     for key in space:
-        value: Any = block
-        for name in key.split("."):
+        value: Any = params
+        for name in full_key(stage, key).split("."):
             value = getattr(value, name)
         values[key] = value
     return values
 
 
-def distributions(block: TrainingParams, space: Mapping[str, Axis]) -> dict[str, BaseDistribution]:
-    """The space as Optuna has it."""
+def distributions(
+    current: Mapping[str, Any], space: Mapping[str, Axis]
+) -> dict[str, BaseDistribution]:
+    """The space in Optuna's terms; `current` values decide between integers and floats."""
     from optuna.distributions import (
         CategoricalDistribution,
         FloatDistribution,
         IntDistribution,
     )
 
-    found: dict[str, BaseDistribution] = {}
-    for key, value in present(block, space).items():
+    result: dict[str, BaseDistribution] = {}
+    for key, value in current.items():
         axis = space[key]
         if axis.choices is not None:
-            found[key] = CategoricalDistribution([_label(choice) for choice in axis.choices])
+            result[key] = CategoricalDistribution([_label(choice) for choice in axis.choices])
         elif isinstance(value, int):
-            found[key] = IntDistribution(int(axis.low or 0), int(axis.high or 0), log=axis.log)
+            result[key] = IntDistribution(int(axis.low or 0), int(axis.high or 0), log=axis.log)
         else:
-            found[key] = FloatDistribution(axis.low or 0.0, axis.high or 0.0, log=axis.log)
-    return found
+            result[key] = FloatDistribution(axis.low or 0.0, axis.high or 0.0, log=axis.log)
+    return result
 
 
-def suggested(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values as Optuna keeps them."""
+def to_optuna(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of params in the form in which Optuna stores them."""
     return {key: _label(value) for key, value in values.items()}
 
 
-def values(suggestion: Mapping[str, Any], space: Mapping[str, Axis]) -> dict[str, Any]:
-    """A suggestion of Optuna's as values of params, numbers to three digits.
+def from_optuna(suggestion: Mapping[str, Any], space: Mapping[str, Axis]) -> dict[str, Any]:
+    """A suggestion of Optuna as values of params, floats rounded to three digits.
 
-    So the command that repeats a trial is short and repeats it to the last bit.
+    So the command that repeats a trial is short, and the repetition is exact.
     """
-    found = {}
+    values = {}
     for key, value in suggestion.items():
         axis = space[key]
         if axis.choices is not None:
-            found[key] = next(choice for choice in axis.choices if _label(choice) == value)
+            values[key] = next(choice for choice in axis.choices if _label(choice) == value)
         elif isinstance(value, float):
             assert axis.low is not None
             assert axis.high is not None
-            found[key] = min(max(float(f"{value:.3g}"), axis.low), axis.high)
+            values[key] = min(max(float(f"{value:.3g}"), axis.low), axis.high)
         else:
-            found[key] = value
-    return found
+            values[key] = value
+    return values
 
 
 def _label(value: Any) -> Any:
-    """A value that Optuna can store: it takes no lists."""
+    """A value that Optuna can store: not a list."""
     return json.dumps(value) if isinstance(value, list | dict) else value

@@ -1,36 +1,37 @@
-"""The trials of a search: Optuna proposes values, the pipeline's own training judges them.
+"""The trials of a search: Optuna proposes values, and the pipeline's own training tests them.
 
-What happened lies in Optuna's SQLite file. A trial that was killed has its place taken by one with
-the same values, which goes on from the last epoch of the same checkpoint; and what is proposed
-follows from the seed and the trials that are done. So a search that was killed and started again
-ends like one that was not.
+Every trial is in Optuna's SQLite file. A killed trial is repeated by a new trial with the same
+values, which continues from the last epoch of the same checkpoint. What Optuna proposes depends
+only on the seed and the finished trials. So a search that was killed and started again ends as
+without the interruption.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from pneumonia.core.config import TrainingParams, changed
+from pneumonia.core.config import Params, changed
 from pneumonia.core.stage import sources
 from pneumonia.datasets.manifest import read_manifest
 from pneumonia.models import devices
-from pneumonia.models.batches import LabelledImages, load_training_images
-from pneumonia.models.checkpoint import begin, fingerprint
+from pneumonia.models.batches import TrainingData, load_training_data
+from pneumonia.models.checkpoint import fingerprint, open_checkpoint
 from pneumonia.models.loop import Epoch, recorder
-from pneumonia.models.training import Build, Train
+from pneumonia.models.training import Network, with_augment
 from pneumonia.search.space import (
     Axis,
     PruningParams,
     SearchParams,
+    current_values,
     distributions,
-    present,
-    suggested,
-    values,
+    from_optuna,
+    full_key,
+    to_optuna,
 )
 from pneumonia.tracking import runs
 
@@ -38,55 +39,60 @@ if TYPE_CHECKING:
     import optuna
 
 
-INSTEAD_OF = "instead_of"  # attribute of a trial: the number of the killed one that it repeats
+REPEATS = "repeats"  # attribute of a trial: the number of the killed trial that it repeats
 MLFLOW_RUN = "mlflow_run"
 
 
 @dataclass(frozen=True)
 class Search:
-    """One search: the same images, code, params that are not searched, and space.
+    """A search: the same images, code, search space and other params."""
 
-    Attributes:
-        stage: whose block is searched.
-        block: of params.yaml, with epochs, seed and all that no axis names.
-        build, train: those of `scratch` or `transfer`.
-        plan: of search.yaml.
-        data, digest: the prepared images.
-        folder: for the study and the checkpoint.
-    """
-
-    stage: str
-    block: Any
-    build: Build[Any]
-    train: Train[Any]
-    plan: SearchParams
+    stage: str  #: whose params are searched
+    params: Params  #: of params.yaml, with all that no axis changes
+    network: Network  #: the module `scratch` or `transfer`
+    plan: SearchParams  #: of search.yaml
+    #: data, digest: the prepared images.
     data: Path
     digest: str
-    folder: Path
+    folder: Path  #: for the study and the checkpoint
+
+    @property
+    def block(self) -> Any:
+        """The stage's block of the params."""
+        return getattr(self.params, self.stage)
 
     @property
     def space(self) -> Mapping[str, Axis]:
-        """What is tried, by dotted key."""
+        """The axes, by key."""
         return getattr(self.plan, self.stage)
 
     @property
+    def current(self) -> dict[str, Any]:
+        """The values of params.yaml, by axis."""
+        return current_values(self.params, self.stage, self.space)
+
+    def with_values(self, values: Mapping[str, Any]) -> Params:
+        """The params with these values of the axes."""
+        return changed(self.params, {full_key(self.stage, key): values[key] for key in values})
+
+    @property
     def key(self) -> str:
-        """SHA-256 that names the search: trials of another one cannot be compared with its own."""
-        # A searched knob's present value makes no difference to any trial but the first.
-        first = {key: axis.tried[0] for key, axis in self.space.items()}
-        known = {
-            "block": changed(self.block, first).model_dump(),
+        """SHA-256 that names the search; trials of different searches cannot be compared."""
+        # The current values of the axes change only the first trial.
+        fixed = self.with_values({key: axis.extremes[0] for key, axis in self.space.items()})
+        identity = {
+            "params": with_augment(getattr(fixed, self.stage), fixed.augment),
             "space": {key: axis.model_dump() for key, axis in self.space.items()},
             "plan": self.plan.model_dump(include={"seed", "pruning"}),
             "data": self.digest,
         }
-        return fingerprint(known, sources(self.stage))
+        return fingerprint(identity, sources(self.stage))
 
 
 def open_study(search: Search) -> optuna.Study:
-    """The study of a search, made if there is none; a killed trial waits in it to be repeated.
+    """Open the study of a search, or create it. Killed trials are queued in it to be repeated.
 
-    The first trial of a new one has the values of params.yaml, if the space holds them.
+    The first trial of a new study has the values of params.yaml, if the space contains them.
     """
     import optuna
 
@@ -96,24 +102,24 @@ def open_study(search: Search) -> optuna.Study:
         study_name=f"{search.stage} {search.key[:12]}",
         direction="maximize",
         load_if_exists=True,
-        pruner=optuna.pruners.NopPruner(),  # `falls_behind` is it
+        pruner=optuna.pruners.NopPruner(),  # `falls_behind` prunes
     )
-    now = present(search.block, search.space)
-    if not study.trials and all(axis.holds(now[key]) for key, axis in search.space.items()):
-        study.enqueue_trial(suggested(now))
-    # This process holds the folder, so nobody else is at a trial that is said to be running.
+    current = search.current
+    if not study.trials and all(axis.contains(current[key]) for key, axis in search.space.items()):
+        study.enqueue_trial(to_optuna(current))
+    # This process has locked the folder, so a trial that is marked as running was killed.
     repeated = _repeated(study)
     for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
         if trial.number not in repeated:
-            study.enqueue_trial(trial.params, user_attrs={INSTEAD_OF: trial.number})
+            study.enqueue_trial(trial.params, user_attrs={REPEATS: trial.number})
         if MLFLOW_RUN in trial.user_attrs:
             _end_run(trial.user_attrs[MLFLOW_RUN])
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
     return study
 
 
-def done(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """The trials that ended: whole, pruned, or failed by themselves."""
+def finished_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """The trials that are complete, pruned or failed, without those that were killed."""
     repeated = _repeated(study)
     return [
         trial for trial in study.trials
@@ -121,116 +127,110 @@ def done(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     ]  # fmt: skip
 
 
-def run(search: Search, study: optuna.Study, trials: int, parent: str) -> None:
-    """Go on with a study until it has so many trials, each an MLflow run under `parent`."""
-    # Also keeps TensorFlow's greeting from the screen.
-    devices.be_deterministic(search.block.seed, search.block.precision)
+def run_trials(search: Search, study: optuna.Study, trials: int, parent: str) -> None:
+    """Continue a study until it has `trials` trials, each an MLflow run under `parent`."""
+    # First, because it silences TensorFlow's start-up messages.
+    devices.make_deterministic(search.block.seed, search.block.precision)
     import keras
     import optuna
     import tensorflow as tf
 
-    axes = distributions(search.block, search.space)
-    images = load_training_images(search.data)
-    while (number := len(done(study))) < trials:
+    axes = distributions(search.current, search.space)
+    data = load_training_data(search.data, search.params.augment)
+    while (number := len(finished_trials(study))) < trials:
         study.sampler = optuna.samplers.TPESampler(seed=search.plan.seed + number)
         trial = study.ask(axes)
-        chosen = values(trial.params, search.space)
-        shown = ", ".join(f"{key}={value}" for key, value in chosen.items())
+        values = from_optuna(trial.params, search.space)
+        shown = ", ".join(f"{key}={value}" for key, value in values.items())
         print(f"trial {number + 1} of {trials}: {shown}", flush=True)
         keras.utils.clear_session()
         try:
-            block = changed(search.block, chosen)
-            state = _train(search, trial, block, images, f"trial {number + 1}", parent)
+            params = search.with_values(values)
+            state = _train(search, trial, params, data, f"trial {number + 1}", parent)
         except (ValueError, tf.errors.OpError) as error:
-            # A loss that is no number any more, a batch that does not fit: the values are to blame.
+            # The values are the cause: the loss became NaN, or a batch does not fit into memory.
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             print(f"trial {number + 1}: failed: {reason}", file=sys.stderr)
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             continue
-        last = study.trials[trial.number].intermediate_values
+        aucs = study.trials[trial.number].intermediate_values
         if state is optuna.trial.TrialState.PRUNED:
-            print(f"trial {number + 1}: pruned after epoch {max(last)}", flush=True)
+            print(f"trial {number + 1}: pruned after epoch {max(aucs)}", flush=True)
             study.tell(trial, state=state)
         else:
-            study.tell(trial, last[max(last)])
+            study.tell(trial, aucs[max(aucs)])
 
 
 def _train(
     search: Search,
     trial: optuna.Trial,
-    block: TrainingParams,
-    images: tuple[LabelledImages, LabelledImages],
+    params: Params,
+    data: TrainingData,
     name: str,
     parent: str,
 ) -> optuna.trial.TrialState:
-    """Train with the values of a trial, or go on with what was killed; whole or pruned."""
+    """Train with the params of a trial, or continue a killed one; complete or pruned."""
     import optuna
 
-    devices.be_deterministic(block.seed, block.precision)
+    block = getattr(params, search.stage)
+    devices.make_deterministic(block.seed, block.precision)
     strategy = devices.strategy()
-    size = images[0].images.shape[1]
-    settings = block.model_dump()
-    known = {"search": search.key, "replicas": strategy.num_replicas_in_sync, **settings}
-    epochs, pruning = search.block.epochs, search.plan.pruning
-    with begin(search.folder / "trial", epochs, known, sources(search.stage)) as held:
-        checkpoint, history = held
-        with runs.training_run(
-            f"{search.stage} {name}", settings, search.digest, size, read_manifest(search.data),
-            checkpoint.key, history, {"mlflow.parentRunId": parent},
-        ) as log_epoch:  # fmt: skip
-            trial.set_user_attr(MLFLOW_RUN, _active_run())
-            record = recorder(name, log_epoch)
+    settings = with_augment(block, params.augment)
+    identity = {"search": search.key, "replicas": strategy.num_replicas_in_sync, **settings}
+    epochs, pruning = block.epochs, search.plan.pruning
+    with (
+        open_checkpoint(
+            search.folder / "trial", epochs, identity, sources(search.stage)
+        ) as (checkpoint, history),
+        runs.training_run(
+            f"{search.stage} {name}", settings, search.digest, data.size,
+            read_manifest(search.data), checkpoint.key, history, {"mlflow.parentRunId": parent},
+        ) as log_epoch,
+    ):  # fmt: skip
+        trial.set_user_attr(MLFLOW_RUN, runs.active_run().info.run_id)
+        record = recorder(name, log_epoch)
 
-            def judge(epoch: Epoch) -> None:
-                trial.report(epoch["val_auc"], int(epoch["epoch"]))
-                # Nothing is saved after the last one.
-                if epoch["epoch"] < epochs and falls_behind(trial.study, epoch, pruning):
-                    raise optuna.TrialPruned
+        def judge(epoch: Epoch) -> None:
+            trial.report(epoch["val_auc"], int(epoch["epoch"]))
+            # After the last epoch, pruning would save nothing.
+            if epoch["epoch"] < epochs and falls_behind(trial.study, epoch, pruning):
+                raise optuna.TrialPruned
 
-            def on_epoch(epoch: Epoch) -> None:
-                record(epoch)
+        def on_epoch(epoch: Epoch) -> None:
+            record(epoch)
+            judge(epoch)
+
+        try:
+            for epoch in list(history):
                 judge(epoch)
-
-            try:
-                for epoch in list(history):
-                    judge(epoch)
-                with strategy.scope():
-                    model = search.build(block, size)
-                search.train(model, images, block, history, checkpoint, on_epoch)
-            except optuna.TrialPruned:
-                return optuna.trial.TrialState.PRUNED
+            with strategy.scope():
+                model = search.network.build(block, data.size)
+            augmented = replace(data, augment=params.augment)
+            search.network.train(model, augmented, block, history, checkpoint, on_epoch)
+        except optuna.TrialPruned:
+            return optuna.trial.TrialState.PRUNED
     return optuna.trial.TrialState.COMPLETE
 
 
 def falls_behind(study: optuna.Study, epoch: Epoch, pruning: PruningParams) -> bool:
-    """Whether a trial's AUC after an epoch is below the median of the whole trials' at that epoch.
+    """Whether the AUC of a trial is below the median of the complete trials at the same epoch.
 
-    Optuna's MedianPruner takes the best epoch so far, but what a training keeps is its last one: a
-    fine-tuning that spoils the head it began with would never be ended.
+    Optuna's MedianPruner takes the best epoch so far. But a training keeps its last epoch, so a
+    fine-tuning that gets worse than the head it began with would never be pruned.
     """
     from optuna.trial import TrialState
 
     step = int(epoch["epoch"])
-    whole = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
-    then = [trial.intermediate_values[step] for trial in whole]
-    if step < pruning.warm_up or len(then) < pruning.startup:
+    complete = study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+    aucs = [trial.intermediate_values[step] for trial in complete]
+    if step < pruning.warm_up or len(aucs) < pruning.startup:
         return False
-    return epoch["val_auc"] < median(then)
+    return epoch["val_auc"] < median(aucs)
 
 
 def _repeated(study: optuna.Study) -> set[int]:
-    """Numbers of the killed trials that another one stands in for."""
-    return {
-        trial.user_attrs[INSTEAD_OF] for trial in study.trials if INSTEAD_OF in trial.user_attrs
-    }
-
-
-def _active_run() -> str:
-    import mlflow
-
-    active = mlflow.active_run()
-    assert active is not None
-    return active.info.run_id
+    """Numbers of the killed trials that another trial repeats."""
+    return {trial.user_attrs[REPEATS] for trial in study.trials if REPEATS in trial.user_attrs}
 
 
 def _end_run(run_id: str) -> None:

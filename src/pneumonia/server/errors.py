@@ -25,21 +25,13 @@ ROUTES = "see /openapi.json for the routes"
 
 @dataclass(eq=False)
 class RequestError(Exception):
-    """A request that gets an error as its response.
+    """A request that gets an error as its response."""
 
-    Attributes:
-        status: of HTTP.
-        code: for programs.
-        field: what to change: a header, a parameter, a field of the form, or "body".
-        message: for people, one line.
-        retry_after: seconds, where repeating the request later may help.
-    """
-
-    status: int
-    code: str
-    field: str
-    message: str
-    retry_after: int | None = None
+    status: int  #: of HTTP
+    code: str  #: for programs
+    field: str  #: what to change: a header, a parameter, a field of the form, or "body"
+    message: str  #: for people, one line
+    retry_after: int | None = None  #: seconds, where repeating the request later may help
 
     def response(self) -> Response:
         """The response, JSON."""

@@ -26,24 +26,15 @@ def _limit(variable: str, default: int, minimum: int = 1) -> Any:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits on requests, each set by an environment variable.
+    """Limits on requests, each set by an environment variable."""
 
-    Attributes:
-        body_bytes: bytes of one request.
-        pixels: pixels of one image.
-        images: images in one request.
-        requests: requests in progress.
-        held_bytes: bytes of all requests in progress.
-        seconds: from the first byte of a request to its response.
-        drain_seconds: for so long a server that stops still serves; 0: it closes at once.
-    """
-
-    body_bytes: int = _limit("MAX_BODY_BYTES", 32 * 2**20)
-    pixels: int = _limit("MAX_PIXELS", MAX_PIXELS)
-    images: int = _limit("MAX_IMAGES", 32)
-    requests: int = _limit("MAX_REQUESTS", 64)
-    held_bytes: int = _limit("MAX_HELD_BYTES", 128 * 2**20)
-    seconds: int = _limit("MAX_SECONDS", 30)
+    body_bytes: int = _limit("MAX_BODY_BYTES", 32 * 2**20)  #: bytes of one request
+    pixels: int = _limit("MAX_PIXELS", MAX_PIXELS)  #: pixels of one image
+    images: int = _limit("MAX_IMAGES", 32)  #: images in one request
+    requests: int = _limit("MAX_REQUESTS", 64)  #: requests in progress
+    held_bytes: int = _limit("MAX_HELD_BYTES", 128 * 2**20)  #: bytes of all requests in progress
+    seconds: int = _limit("MAX_SECONDS", 30)  #: from the first byte of a request to its response
+    #: for so long a server that stops still serves; 0: it closes at once.
     drain_seconds: int = _limit("DRAIN_SECONDS", 2, minimum=0)
 
 

@@ -38,15 +38,10 @@ PROBES = ("/ping", "/health")
 
 @dataclass
 class ShutdownState:
-    """The step of the shutdown: the server sets it, the application reads it.
+    """The step of the shutdown: the server sets it, the application reads it."""
 
-    Attributes:
-        draining: probes get 503.
-        refusing: all requests get 503.
-    """
-
-    draining: bool = False
-    refusing: bool = False
+    draining: bool = False  #: probes get 503
+    refusing: bool = False  #: all requests get 503
 
 
 class ShutdownMiddleware:

@@ -17,19 +17,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class PairedAuc:
-    """The AUCs of two scores of the same images.
+    """The AUCs of two scores of the same images."""
 
-    Attributes:
-        first: AUC of the first score, 0 to 1.
-        second: AUC of the second score, 0 to 1.
-        difference: second - first, -1 to 1.
-        standard_error: of the difference, clustered on patients; 0 if both scores rank every pair
-            alike or both AUCs are 1; infinite if one patient has all images of a class.
-    """
-
-    first: float
-    second: float
-    difference: float
+    first: float  #: AUC of the first score, 0 to 1
+    second: float  #: AUC of the second score, 0 to 1
+    difference: float  #: second - first, -1 to 1
+    #: of the difference, clustered on patients; 0 if both scores rank every pair alike or both AUCs
+    #: are 1; infinite if one patient has all images of a class.
     standard_error: float
 
     def interval(self, level: float) -> tuple[float, float]:

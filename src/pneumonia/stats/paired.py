@@ -17,47 +17,32 @@ from pneumonia.stats.metrics import Interval, ranked
 
 @dataclass(frozen=True)
 class Decisions:
-    """How many images two models decide correctly, and tests of the difference.
+    """How many images two models decide correctly, and tests of the difference."""
 
-    Attributes:
-        first_only: images that only the first model decides correctly.
-        second_only: images that only the second model decides correctly.
-        both: images that both decide correctly.
-        neither: images that neither decides correctly.
-        mcnemar_p: two-sided, exact (McNemar 1947, as a binomial test). It treats images as
-            independent, so with several images a patient it is too small.
-        clustered_p: the same by patient: Durkalski et al. 2003 (Statistics in Medicine 22:2417),
-            chi square with one degree of freedom. With one image a patient it equals McNemar's chi
-            square without continuity correction.
-    """
-
-    first_only: int
-    second_only: int
-    both: int
-    neither: int
+    first_only: int  #: images that only the first model decides correctly
+    second_only: int  #: images that only the second model decides correctly
+    both: int  #: images that both decide correctly
+    neither: int  #: images that neither decides correctly
+    #: two-sided, exact (McNemar 1947, as a binomial test). It treats images as independent, so with
+    #: several images a patient it is too small.
     mcnemar_p: float
+    #: the same by patient: Durkalski et al. 2003 (Statistics in Medicine 22:2417), chi square with
+    #: one degree of freedom. With one image a patient it equals McNemar's chi square without
+    #: continuity correction.
     clustered_p: float
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the same images of one split.
+    """Two models on the same images of one split."""
 
-    Attributes:
-        names: of the first and the second model.
-        images: how many.
-        patients: how many.
-        auc: both AUCs, and their difference by DeLong, clustered on patients.
-        bootstrap: 95 % interval of the difference of AUCs by the paired bootstrap of patients.
-        decisions: at the models' thresholds.
-    """
-
-    names: tuple[str, str]
-    images: int
-    patients: int
-    auc: PairedAuc
+    names: tuple[str, str]  #: of the first and the second model
+    images: int  #: how many
+    patients: int  #: how many
+    auc: PairedAuc  #: both AUCs, and their difference by DeLong, clustered on patients
+    #: 95 % interval of the difference of AUCs by the paired bootstrap of patients.
     bootstrap: Interval
-    decisions: Decisions
+    decisions: Decisions  #: at the models' thresholds
 
     def as_dict(self) -> dict[str, Any]:
         """For comparison.json; an infinite standard error is null."""
