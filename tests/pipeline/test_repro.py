@@ -62,9 +62,9 @@ def test_metrics_plots_and_params_are_declared(reproduced: Clone) -> None:
     assert json.loads(changed) == {}
 
 
-# Stands in for `python` in the next test, so that DVC itself is tested: it "runs" a stage by changing
-# every file of its output, but not leaks.json. That is an empty list whatever the audit says; the
-# tests after the next show this for the real stage.
+# Stands in for `python` in the next test, so that DVC itself is tested: it "runs" a stage by
+# changing every file of its output, but not leaks.json. That is an empty list whatever the audit
+# says; the tests after the next show this for the real stage.
 STUB = """#!{python}
 import pathlib, sys, yaml
 stage = pathlib.Path(sys.argv[1]).stem

@@ -67,7 +67,7 @@ def test_a_killed_training_ends_with_the_same_bytes_in_the_same_run(
     output, errors = process.communicate()
     assert process.returncode == 0, errors
     first, *_ = output.splitlines()
-    resumed = int(first.removeprefix(f"{model}: going on from epoch ").split()[0])
+    resumed = int(first.removeprefix(f"{model}: continuing from epoch ").split()[0])
     assert first.endswith(f" of {EPOCHS}")
     assert resumed >= 1
     assert f"{model} epoch {resumed}:" not in output
@@ -88,5 +88,5 @@ def test_a_killed_training_ends_with_the_same_bytes_in_the_same_run(
     process = start(clone, model)
     output, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert "going on" not in output
+    assert "continuing" not in output
     assert files(folder) == interrupted

@@ -33,7 +33,7 @@ def test_each_training_is_one_finished_run_with_its_params_and_data(reproduced: 
     found = runs(reproduced)
     params = load_params(reproduced.path / "params.yaml")
     assert set(found) == {"train_scratch", "train_transfer"}
-    for name, run in found.items():
+    for run in found.values():
         assert run.info.status == "FINISHED"
         assert run.data.params["epochs"] == "1"
         assert run.data.params["augment.gamma"] == str(params.augment.gamma)
