@@ -42,7 +42,8 @@ def log_figures(
         | {
             name.replace(".", "_"): float(value)
             for name, value in flatten(maps[model], "gradcam_").items()
-            if isinstance(value, (int, float))
+            # The steps of the cascade have names of layers; they stay in the artifacts.
+            if isinstance(value, (int, float)) and not name.startswith("gradcam_cascade.")
         }
     )
     mlflow.log_artifacts(str(evaluation), "evaluate")
