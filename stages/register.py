@@ -24,7 +24,8 @@ def main(params: Params) -> None:
     from pneumonia.evaluation.noninferiority import read_logits
     from pneumonia.inference.operating_point import OperatingPoints
     from pneumonia.inference.predictor import Graph
-    from pneumonia.registry import log_figures, promotion, registration
+    from pneumonia.registry import promotion, registration
+    from pneumonia.registry.log_figures import log_figures
     from pneumonia.reports.evaluation_page import write_evaluation_page
     from pneumonia.reports.gradcam_page import write_gradcam_page
     from pneumonia.reports.model_card import write_model_card
@@ -36,7 +37,6 @@ def main(params: Params) -> None:
     chosen = OperatingPoints.read(EVALUATION / "operating_point.json")
     name, folder, point = chosen.better, MODELS / chosen.better, chosen.points[chosen.better]
     results = read_results(EVALUATION, DATA, MODELS, params.data.source, params.evaluate)
-    maps = json.loads((GRADCAM / "metrics.json").read_text(encoding="utf-8"))
     with replaced(REPORT) as report:
         write_evaluation_page(report, results)
         write_gradcam_page(report, GRADCAM, name, params.gradcam_report)
@@ -46,13 +46,12 @@ def main(params: Params) -> None:
     images = load_images(DATA, table[table["split"] == "val"])
     logits = read_logits(EVALUATION / "validation_logits.npz", name)
     candidate = registration.Candidate(name, folder, logits.sha256, point, EVALUATION, REPORT)
+    maps = json.loads((GRADCAM / "metrics.json").read_text(encoding="utf-8"))
     failed_checks = partial(behaviour.failed_checks, Graph(candidate.graph), point)
     with connected():
         for model, model_point in chosen.points.items():
             with runs.open_run(MODELS / model, table):
-                log_figures.log_evaluation(EVALUATION, model, model_point)
-                log_figures.log_explanations(maps[model], GRADCAM)
-                log_figures.log_reports(REPORT)
+                log_figures(model, model_point, EVALUATION, GRADCAM, REPORT)
         # Tags and artifacts of the version go to the run of its model.
         with runs.open_run(folder, table):
             version = registration.register(block.registered_model, candidate)

@@ -31,7 +31,8 @@ def log_figures(
     """
     import mlflow
 
-    maps = json.loads((gradcam / "metrics.json").read_text(encoding="utf-8"))
+    maps = json.loads((gradcam / "metrics.json").read_text(encoding="utf-8"))[model]
+    del maps["cascade"]  # four figures per layer
     mlflow.log_metrics(
         {
             **_evaluation_metrics(evaluation, model),
@@ -41,7 +42,7 @@ def log_figures(
         }
         | {
             name.replace(".", "_"): float(value)
-            for name, value in flatten(maps[model], "gradcam_").items()
+            for name, value in flatten(maps, "gradcam_").items()
             # The steps of the cascade have names of layers; they stay in the artifacts.
             if isinstance(value, (int, float)) and not name.startswith("gradcam_cascade.")
         }
