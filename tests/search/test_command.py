@@ -1,4 +1,4 @@
-"""`pneumonia search` on the command line, and killed in the midst of a real training."""
+"""`pneumonia search` on the command line, and killed during a real training."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_help_and_mistakes_need_nothing_heavy(arguments: list[str], status: int,
         (["--params", "nowhere.yaml"], "search: nowhere.yaml: no such file"),
     ],
 )
-def test_what_is_wrong_is_said_before_a_image_is_read(arguments: list[str], told: str) -> None:
+def test_what_is_wrong_is_said_before_an_image_is_read(arguments: list[str], told: str) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "pneumonia", "search", "train_scratch", *arguments],
         cwd=ROOT, env=clean_environment() | {"PYTHONPATH": f"{ROOT}/src"},
@@ -92,7 +92,7 @@ def begin(clone: Clone) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_a_search_killed_in_a_trial_goes_on_and_its_best_can_be_repeated(tmp_path: Path) -> None:
+def test_a_search_killed_in_a_trial_continues_and_its_best_can_be_repeated(tmp_path: Path) -> None:
     (tmp_path / "clone").mkdir()
     clone = make_clone(tmp_path / "clone")
     clone.set_param("epochs", str(EPOCHS))
@@ -128,13 +128,13 @@ def test_a_search_killed_in_a_trial_goes_on_and_its_best_can_be_repeated(tmp_pat
     client = MlflowClient(f"sqlite:///{clone.path}/mlflow.db")
     [experiment] = client.search_experiments(filter_string="name = 'pneumonia'")
     found = client.search_runs([experiment.experiment_id])
-    [parent] = [one for one in found if one.info.run_name == "search train_scratch"]
+    [parent] = [entry for entry in found if entry.info.run_name == "search train_scratch"]
     children = [
-        one for one in found if one.data.tags.get("mlflow.parentRunId") == parent.info.run_id
+        child for child in found if child.data.tags.get("mlflow.parentRunId") == parent.info.run_id
     ]
-    # The killed one went on in the run that it had.
+    # The killed trial continued its run.
     assert len(children) == 4
-    assert {one.info.status for one in (parent, *children)} == {"FINISHED"}
+    assert {entry.info.status for entry in (parent, *children)} == {"FINISHED"}
 
     best = re.search(r"^best, trial (\d): val_auc (\S+)$", report, re.MULTILINE)
     assert best

@@ -1,4 +1,4 @@
-"""A search prunes, repeats what was killed, and keeps all of it under one MLflow run."""
+"""A search prunes, repeats killed trials, and has all trials under one MLflow run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import optuna
 import pytest
 from mlflow.entities import Run
 
-from pneumonia.core.config import ScratchParams, load_params
+from pneumonia.core.config import ScratchParams, changed, load_params
 from pneumonia.core.errors import InputError
 from pneumonia.datasets import manifest
 from pneumonia.images.decoding import read_grey
@@ -29,7 +29,8 @@ from tests.tracking.stores import empty
 
 __all__ = ["empty"]
 
-BLOCK = load_params(ROOT / "params.yaml").train_scratch.model_copy(update={"epochs": 4})
+PARAMS = changed(load_params(ROOT / "params.yaml"), {"train_scratch.epochs": 4})
+BLOCK = PARAMS.train_scratch
 PLAN = SearchParams.model_validate(
     {
         "trials": 6,
@@ -42,7 +43,7 @@ PLAN = SearchParams.model_validate(
 
 
 class Training:
-    """In place of the real one: what each training has seen, and its AUC by learning rate."""
+    """A network that records its trainings; its AUC follows from the learning rate."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[float, list[int]]] = []
@@ -58,7 +59,7 @@ class Training:
         checkpoint: Checkpoint, on_epoch: Any,
     ) -> None:  # fmt: skip
         rate, epochs = self.seen[-1]
-        # The further from the present rate, the worse; or the other way round.
+        # The further from the current rate, the lower; with sign -1, the higher.
         off = self.sign * abs(math.log(rate / BLOCK.learning_rate)) / 10
         for epoch in range(1, params.epochs + 1):
             epochs.append(epoch)
@@ -83,11 +84,11 @@ def start(tmp_path: Path, empty: Path, prepared: Path, monkeypatch: pytest.Monke
     def start(training: Training, folder: str = "search") -> str:
         (tmp_path / folder).mkdir(exist_ok=True)
         search = trials.Search(
-            "train_scratch", BLOCK, training.build, training.train, PLAN, prepared,
-            manifest.digest(prepared), tmp_path / folder,
+            "train_scratch", PARAMS, training, PLAN, prepared, manifest.digest(prepared),
+            tmp_path / folder,
         )  # fmt: skip
         with connected():
-            return command.go_on(search, PLAN.trials)
+            return command.run_search(search, PLAN.trials)
 
     return start
 
@@ -108,10 +109,10 @@ def test_trials_that_fall_behind_end_early_and_all_are_children_of_one_run(start
     assert (first, epochs) == (BLOCK.learning_rate, [1, 2, 3, 4])
     assert [epochs for _, epochs in others] == [[1, 2]] * 5
     assert report.splitlines() == [
-        "train_scratch: 6 trials, 1 whole, 5 pruned, 0 failed",
+        "train_scratch: 6 trials, 1 complete, 5 pruned, 0 failed",
         "params.yaml, trial 1: val_auc 0.5400",
         "best, trial 1: val_auc 0.5400",
-        "nothing better than params.yaml was found",
+        "no trial was better than params.yaml",
     ]
     parent, children = family()
     assert parent.data.metrics == {"best_val_auc": pytest.approx(0.54)}
@@ -127,41 +128,43 @@ def test_the_report_ends_with_the_experiment_that_repeats_the_best(start: Start)
     training = Training()
     training.sign = -1
     last = start(training).splitlines()[-1]
-    best = max(training.seen, key=lambda one: abs(math.log(one[0] / BLOCK.learning_rate)))[0]
+    best = max(training.seen, key=lambda pair: abs(math.log(pair[0] / BLOCK.learning_rate)))[0]
     assert last == f"dvc exp run -S train_scratch.learning_rate={best}"
     assert len(str(best)) <= 8
 
 
 def test_a_search_that_was_stopped_ends_like_one_that_was_not(start: Start) -> None:
-    whole, stopped = Training(), Training()
-    expected = start(whole, "whole")
+    complete, stopped = Training(), Training()
+    expected = start(complete, "complete")
     stopped.ends = {3: KeyboardInterrupt(), 5: KeyboardInterrupt()}
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             start(stopped)
     assert start(stopped) == expected
     # Both stopped trainings were done once more.
-    assert [one for n, one in enumerate(stopped.seen, 1) if n not in stopped.ends] == whole.seen
+    assert [
+        pair for n, pair in enumerate(stopped.seen, 1) if n not in stopped.ends
+    ] == complete.seen
     assert start(stopped) == expected
     assert len(stopped.seen) == 8
 
 
-def test_values_that_no_training_survives_fail_alone(
+def test_values_with_which_a_training_fails_fail_alone(
     start: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
     training = Training()
     training.ends = {1: ValueError("Input contains NaN.\nand more")}
     counts, present, *_ = start(training).splitlines()
-    assert re.fullmatch(r"train_scratch: 6 trials, \d whole, \d pruned, 1 failed", counts)
+    assert re.fullmatch(r"train_scratch: 6 trials, \d complete, \d pruned, 1 failed", counts)
     assert present == "params.yaml, trial 1: no val_auc (fail)"
     assert capsys.readouterr().err == "trial 1: failed: Input contains NaN.\n"
     assert family()[1][0].info.status == "FAILED"
 
 
-def test_a_search_without_a_good_end_says_so(start: Start) -> None:
+def test_a_search_without_a_complete_trial_says_so(start: Start) -> None:
     training = Training()
     training.ends = {number: ValueError("no") for number in range(1, 7)}
-    with pytest.raises(InputError, match="no trial ended well"):
+    with pytest.raises(InputError, match="no trial was completed"):
         start(training)
 
 
@@ -169,11 +172,11 @@ def test_other_images_or_another_space_are_another_search(prepared: Path) -> Non
     training = Training()
 
     def key(plan: SearchParams = PLAN, digest: str = "d", **block: Any) -> str:
-        changed = BLOCK.model_copy(update=block)
-        return trials.Search(
-            "train_scratch", changed, training.build, training.train, plan, prepared, digest,
-            Path("search"),
-        ).key  # fmt: skip
+        params = changed(PARAMS, {f"train_scratch.{name}": block[name] for name in block})
+        search = trials.Search(
+            "train_scratch", params, training, plan, prepared, digest, Path("search")
+        )
+        return search.key
 
     assert key() == key(PLAN.model_copy(update={"trials": 99})) == key(learning_rate=0.003)
     assert (
@@ -201,7 +204,7 @@ def test_no_image_of_test_is_read(
     ("epoch", "auc", "startup", "behind"),
     [(2, 0.6, 2, True), (2, 0.75, 2, False), (1, 0.1, 2, False), (2, 0.6, 3, False)],
 )
-def test_a_trial_is_judged_by_its_present_epoch_and_by_whole_trials_alone(
+def test_a_trial_is_judged_by_its_current_epoch_and_by_complete_trials_alone(
     epoch: int, auc: float, startup: int, behind: bool
 ) -> None:
     study = optuna.create_study(direction="maximize")

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Find params with which a training reaches a higher validation AUC.
 
-Trains on the prepared images with other values of the params in search.yaml, stops trials that fall
-behind, and prints the experiment that repeats the best trial. A search that was stopped or killed
-continues when it is started again. It does not use the test images."""
+Trains on the prepared images with other values of the params in search.yaml,
+stops trials that fall behind, and prints the experiment that repeats the best
+trial. A search that was stopped or killed continues when it is started again.
+It does not use the test images."""
 DATA, AUDIT = Path("data/prepared"), Path("reports/visualize/leaks.json")
 FOLDER = Path("search")
 SEARCH_TAG = "pneumonia.search"
@@ -30,7 +31,6 @@ SEARCH_TAG = "pneumonia.search"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `pneumonia search`."""
-    parser.description = DESCRIPTION
     parser.add_argument(
         "stage", choices=("train_scratch", "train_transfer"),
         help="block of params that is searched",
@@ -39,12 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--space", type=Path, default=Path("search.yaml"), metavar="FILE",
         help="the values to try (search.yaml)",
     )  # fmt: skip
-    parser.add_argument(
-        "--params", type=Path, default=Path("params.yaml"), metavar="FILE",
-        help="params file (params.yaml)",
-    )  # fmt: skip
     parser.add_argument("--trials", type=int, help="trials in all (`trials` of the file)")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
