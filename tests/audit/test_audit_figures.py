@@ -104,7 +104,7 @@ def assert_right(folder: Path) -> None:
 
 
 def add_copies(prepared: Path, folder: Path) -> Path:
-    """The phantom with copies: three of one image, two of them of other patients, and one of another image."""
+    """The phantom with three copies of an image (two with other patients) and one of another."""
     table = read_manifest(prepared)
     extra = []
     for number, (source, patient) in enumerate([(0, "a"), (0, "b"), (0, ""), (5, "")]):

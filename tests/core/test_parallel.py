@@ -1,4 +1,4 @@
-"""Two Ray nodes on this machine: the same bytes as one process, though one node is killed."""
+"""Two Ray nodes on this machine write the same bytes as one process, even if a node is killed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def draw_images(folder: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize("images", [600, pytest.param(20_000, marks=pytest.mark.long)])
-def test_with_a_node_killed_in_the_midst_no_row_is_lost_and_none_is_there_twice(
+def test_if_a_node_is_killed_no_row_is_lost_or_written_twice(
     images: int, nodes: Nodes, small_model: Path, tmp_path: Path
 ) -> None:
     draw_images(tmp_path / "images", images)
@@ -114,7 +114,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }  # fmt: skip
 
 
-def test_the_lock_knows_nothing_of_the_engine(tmp_path: Path) -> None:
+def test_the_engine_is_not_in_dvc_lock(tmp_path: Path) -> None:
     clone = make_clone(tmp_path / "clone")
     assert clone.repro("prepare") == ["prepare"]
     lock = (clone.path / "dvc.lock").read_text()

@@ -1,4 +1,4 @@
-"""A user's own rule for who is on an image."""
+"""Patient ids from the user's own rule."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_images_missing_from_a_table_are_all_named(make_folder: MakeFolder) -> N
     assert total == f"{len(gone)} of {len(kermany())} images have no patient"
 
 
-def test_rows_that_contradict_or_say_nothing_are_named_with_their_line(
+def test_contradicting_and_empty_rows_are_named_with_their_line(
     make_folder: MakeFolder,
 ) -> None:
     root = make_folder(kermany())

@@ -1,4 +1,4 @@
-"""The drawn images are reproducible, consistent by patient, and hold no shortcut to the label."""
+"""The phantom is reproducible, consistent by patient, and without a shortcut to the label."""
 
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
@@ -236,7 +236,7 @@ def test_every_subtype_has_the_same_aspects() -> None:
 
 
 @pytest.mark.parametrize("seed", [3, 4])
-def test_border_and_thumbnail_do_not_tell_the_label(seed: int) -> None:
+def test_border_and_thumbnail_do_not_predict_the_label(seed: int) -> None:
     pictures = squares(SIZE, seed)
     rim = np.ones((SIZE, SIZE), dtype=np.bool_)
     rim[4:-4, 4:-4] = False
@@ -244,7 +244,7 @@ def test_border_and_thumbnail_do_not_tell_the_label(seed: int) -> None:
     assert probe_auc(blocks(pictures, 8), seed) < 0.62
 
 
-def test_shape_does_not_tell_the_label() -> None:
+def test_shape_does_not_predict_the_label() -> None:
     shapes = [[image.pixels.shape[0], image.pixels.shape[1]] for image in images()]
     assert probe_auc(np.array(shapes, dtype=np.float64)) < 0.62
 

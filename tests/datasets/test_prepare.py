@@ -1,4 +1,4 @@
-"""A prepared folder keeps its contract, comes out the same twice, and loses nothing on failure."""
+"""A prepared folder is valid, reproducible, and not lost if a run fails."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_a_folder_becomes_a_manifest(make_folder: MakeFolder, tmp_path: Path) ->
     assert first == second
 
 
-def test_identical_files_stay_and_get_ids_of_their_own(
+def test_identical_files_are_kept_with_different_ids(
     make_folder: MakeFolder, tmp_path: Path
 ) -> None:
     files = kermany()
@@ -234,7 +234,9 @@ def test_a_set_without_bad_files_has_an_empty_quarantine(prepared: Path) -> None
     assert read_quarantine(prepared) == []
 
 
-def test_a_quarantine_that_empties_a_class_stops(make_folder: MakeFolder, tmp_path: Path) -> None:
+def test_a_quarantine_that_leaves_a_class_empty_is_an_error(
+    make_folder: MakeFolder, tmp_path: Path
+) -> None:
     files = kermany() | {"test/NORMAL/IM-0001-0001.jpeg": b"broken"}
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError) as caught:
@@ -246,7 +248,7 @@ def test_a_quarantine_that_empties_a_class_stops(make_folder: MakeFolder, tmp_pa
     assert problem.startswith("test: no NORMAL image")
 
 
-def test_a_file_that_vanishes_is_named_without_its_place(
+def test_a_missing_file_is_named_without_its_folder(
     make_folder: MakeFolder, tmp_path: Path
 ) -> None:
     root = make_folder(kermany(["train/NORMAL/gone.jpeg"]))
@@ -257,7 +259,7 @@ def test_a_file_that_vanishes_is_named_without_its_place(
     assert [image.reason for image in done.quarantined] == ["No such file or directory"]
 
 
-def test_a_folder_that_cannot_be_written_blames_no_image(
+def test_an_unwritable_folder_is_not_reported_as_a_bad_image(
     make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A full disk must not quarantine the images that it has no room for.
@@ -277,7 +279,7 @@ def test_a_folder_that_cannot_be_written_blames_no_image(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupted_preparation_leaves_what_was_there(
+def test_an_interrupted_run_keeps_the_previous_output(
     make_folder: MakeFolder, tmp_path: Path, error: type[BaseException]
 ) -> None:
     images = open_source(folder_params(make_folder(kermany())))
@@ -296,7 +298,7 @@ def _raise(error: type[BaseException]) -> None:
 
 
 @pytest.mark.parametrize("official", [True, False])
-def test_test_is_the_sources_own_or_drawn_by_patient(
+def test_the_test_split_is_that_of_the_source_or_drawn_by_patient(
     make_folder: MakeFolder, tmp_path: Path, official: bool
 ) -> None:
     names = [f"train/NORMAL/IM-{n:04d}-0001.jpeg" for n in range(2, 102)]
@@ -366,7 +368,7 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
         raise AssertionError("written")
 
 
-def test_what_an_interrupted_run_left_is_no_hindrance(tmp_path: Path) -> None:
+def test_remains_of_an_interrupted_run_are_removed(tmp_path: Path) -> None:
     for left in ("out", "out.writing", "out.former.writing"):
         (tmp_path / left).mkdir()
         (tmp_path / left / "rest").write_text("rest")
@@ -433,7 +435,7 @@ def test_a_missing_or_broken_manifest_is_an_input_error(
 
 
 @pytest.mark.parametrize("names", [["007", "8", "09"], ["NA", "1.0", "null"]])
-def test_names_that_look_like_numbers_or_nothing_stay_text(
+def test_names_that_look_like_numbers_or_nan_stay_text(
     prepared: Path, tmp_path: Path, names: list[str]
 ) -> None:
     table = read_manifest(prepared).head(3)
@@ -448,7 +450,7 @@ def test_names_that_look_like_numbers_or_nothing_stay_text(
     assert read["mode"].tolist() == ["1"] * 3
 
 
-def test_training_asks_for_the_audit_of_its_own_data(prepared: Path, tmp_path: Path) -> None:
+def test_training_requires_the_audit_of_its_own_data(prepared: Path, tmp_path: Path) -> None:
     audit, other = tmp_path / "audit.json", tmp_path / "other"
     with pytest.raises(InputError, match="no such file"):
         require_audit(prepared, audit)

@@ -1,4 +1,4 @@
-"""Images in quarantine stay in sight: in their table, in audit.json and on the page."""
+"""Images in quarantine are listed in their table, in audit.json and on the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Kaggle source: where its download lies, and what is said when there is none."""
+"""The source kaggle: the layout of its download, and the messages of a failed one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Answer = Callable[[str], str]
 
 
 def install(monkeypatch: pytest.MonkeyPatch, answer: Answer) -> list[str]:
-    """Put a kagglehub in place that answers so; the handles it was asked for."""
+    """Replace kagglehub by one with this result; returns the requested handles."""
     asked: list[str] = []
 
     def dataset_download(handle: str) -> str:
@@ -66,7 +66,7 @@ def test_the_images_are_found_in_the_archive_that_was_pinned(
     assert images[0].read() == (kermany()[images[0].file], None)
 
 
-def test_of_two_copies_the_outer_is_read(
+def test_the_outer_one_of_two_copies_is_read(
     monkeypatch: pytest.MonkeyPatch, make_folder: MakeFolder
 ) -> None:
     # As the archive on Kaggle has it.

@@ -1,4 +1,4 @@
-"""The table source: what its table may say, and all that is wrong with it at once."""
+"""The source table: valid tables, and all problems of an invalid one at once."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_an_image_reads_its_own_bytes(tmp_path: Path) -> None:
     }
 
 
-def test_everything_wrong_is_named_at_once_with_its_line(tmp_path: Path) -> None:
+def test_all_problems_are_named_at_once_with_their_lines(tmp_path: Path) -> None:
     root = make(
         tmp_path,
         "file,label,patient_id,split",

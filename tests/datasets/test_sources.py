@@ -1,4 +1,4 @@
-"""Which images a source lists, and who is on them."""
+"""The images that a source lists, and their patients."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_a_name_gives_its_patient_and_subtype(name: str, patient: str, subtype: 
     assert parse_name(name) == (patient, subtype)
 
 
-def test_the_series_tells_patients_of_one_number_apart() -> None:
+def test_the_series_distinguishes_patients_of_one_number() -> None:
     names = ["person12_bacteria_46.jpeg", "person12_virus_30.jpeg"]
     names += ["IM-0115-0001.jpeg", "NORMAL2-IM-0115-0001.jpeg"]
     assert len({parse_name(name)[0] for name in names}) == 4
 
 
-def test_a_folder_is_listed_sorted_with_what_names_and_places_say(make_folder: MakeFolder) -> None:
+def test_a_folder_is_listed_sorted_with_labels_patients_and_splits(make_folder: MakeFolder) -> None:
     images = open_source(folder_params(make_folder(kermany())))
     assert [image.file for image in images] == sorted(kermany())
     by_file = {image.file: image for image in images}
@@ -97,7 +97,7 @@ def test_an_image_reads_its_own_bytes_after_pickling(make_folder: MakeFolder) ->
         assert pickle.loads(pickle.dumps(image)).read() == (kermany()[image.file], None)
 
 
-def test_of_a_file_too_long_no_more_is_read_than_shows_it(make_folder: MakeFolder) -> None:
+def test_of_a_too_long_file_only_the_beginning_is_read(make_folder: MakeFolder) -> None:
     root = make_folder(kermany())
     image = open_source(folder_params(root))[0]
     with (root / image.file).open("r+b") as file:

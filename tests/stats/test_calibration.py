@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,6 +24,7 @@ from pneumonia.stats.calibration import (
     logit,
     sigmoid,
 )
+from tests.pipeline.imports import ROOT
 
 # 20 images, and results of statsmodels 0.15 for them: Logit(y, [1, x]).fit() has the slope, and
 # GLM(y, 1, Binomial, offset=x).fit() the intercept.
@@ -201,3 +205,12 @@ def test_the_sigmoid_is_the_logistic_function(values: list[float]) -> None:
 def test_the_sigmoid_does_not_overflow() -> None:
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         assert sigmoid(np.array([-1e30, -1e4, 0.0, 1e4, 1e30])).tolist() == [0, 0, 0.5, 1, 1]
+
+
+def test_importing_the_module_loads_no_heavy_library() -> None:
+    script = (
+        "import sys; import pneumonia.stats.calibration;"
+        "sys.exit(bool({'scipy', 'sklearn', 'pandas'} & set(sys.modules)))"
+    )
+    environment = {"PYTHONPATH": str(ROOT / "src")}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment)

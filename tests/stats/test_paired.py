@@ -175,7 +175,7 @@ def test_the_text_claims_no_difference_that_is_not_shown() -> None:
         decisions=Decisions(3, 6, 100, 17, 0.5, 0.4),
     )
     text = in_words(found)
-    assert "cannot be told apart by AUC: the difference is +0.020" in text
+    assert "cannot be distinguished by AUC: the difference is +0.020" in text
     assert "(no difference beyond chance, p = 0.400 by patient)" in text
     assert "better" not in text
     same = replace(COMPARED, decisions=Decisions(0, 0, 100, 31, 1, 1))

@@ -144,7 +144,7 @@ def in_words(comparison: Comparison) -> str:
         text = f"On {size}, {better} ranks better than {worse}: "
         text += f"the AUC of {second} differs by {auc.difference:+.3f} {values}."
     else:
-        text = f"On {size}, {second} and {first} cannot be told apart by AUC: "
+        text = f"On {size}, {second} and {first} cannot be distinguished by AUC: "
         text += f"the difference is {auc.difference:+.3f} {values}."
     if decisions.first_only + decisions.second_only == 0:
         return f"{text} At their operating points they are right on the same images."
