@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Collection, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pneumonia
@@ -19,27 +20,42 @@ INTERRUPTED = 130  # the exit status that shells give to SIGINT
 
 
 class Verb(NamedTuple):
-    """A verb: function `add` of `module` gives a parser its description, arguments and `run`."""
+    """A verb; its module has DESCRIPTION, `run`, and `add_arguments` if there are own arguments."""
 
     module: str
     help: str
-    add: str = "add_arguments"
+    shared: str = ""  # the option of `SHARED` that it has
+    own: bool = True  # whether it has arguments of its own
 
 
+SHARED: dict[str, dict[str, Any]] = {
+    "--model": {
+        "help": "models:/NAME@champion or models:/NAME/VERSION, a folder, or scratch or transfer "
+        "as trained here (the champion of params.yaml)",
+    },
+    "--params": {
+        "type": Path, "default": Path("params.yaml"), "metavar": "FILE",
+        "help": "params file (params.yaml)",
+    },
+}  # fmt: skip
 VERBS = {
     "run": Verb("mlproject", "run the pipeline or a stage, with other params as an experiment"),
     "serve": Verb("server.command", "serve a registered model: REST, and a page in the browser"),
-    "score": Verb("scoring.command", "score many images into a Parquet data set"),
-    "explain": Verb("explain.command", "write the heat map of each image, laid over the image"),
-    "validate": Verb("evaluation.validate", "measure a model on your own labelled images"),
-    "behaviour": Verb("evaluation.behaviour_command", "check how a model behaves, on drawn images"),
+    "score": Verb("scoring.command", "score many images into a Parquet data set", "--model"),
+    "explain": Verb("explain.command", "write the heat map of each image, laid over the image",
+                    "--model"),
+    "validate": Verb("evaluation.validate", "measure a model on your own labelled images",
+                     "--model"),
+    "behaviour": Verb("evaluation.behaviour_command",
+                      "check how a model behaves, on drawn images", "--model"),
     "compare": Verb("evaluation.compare", "compare params and metrics of two revisions"),
-    "search": Verb("search.command", "search for better params of a training"),
-    "promote": Verb("registry.command", "make a version the champion", "add_promote"),
-    "rollback": Verb("registry.command", "make the previous champion champion again",
-                     "add_rollback"),
-    "history": Verb("registry.command", "list the changes of champion", "add_history"),
-    "repair": Verb("repair", "move damaged outputs away, so that `make repro` makes them again"),
+    "search": Verb("search.command", "search for better params of a training", "--params"),
+    "promote": Verb("registry.command", "make a version the champion", "--params"),
+    "rollback": Verb("registry.command", "make the previous champion champion again", "--params",
+                     own=False),
+    "history": Verb("registry.command", "list the changes of champion", "--params", own=False),
+    "repair": Verb("repair", "move damaged outputs away, so that `make repro` makes them again",
+                   own=False),
 }  # fmt: skip
 AMERICAN = {"behavior": "behaviour"}
 SHELLS = ("bash", "zsh", "tcsh")
@@ -101,7 +117,13 @@ def build_parser(loaded: Collection[str]) -> argparse.ArgumentParser:
             name, help=verb.help, formatter_class=argparse.RawDescriptionHelpFormatter
         )
         if name in loaded:
-            getattr(import_module(f"pneumonia.{verb.module}"), verb.add)(adding)
+            module: Any = import_module(f"pneumonia.{verb.module}")
+            adding.description = module.DESCRIPTION
+            adding.set_defaults(run=module.run)
+            if verb.own:
+                module.add_arguments(adding)
+            if verb.shared:
+                adding.add_argument(verb.shared, **SHARED[verb.shared])
     return parser
 
 

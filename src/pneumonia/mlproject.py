@@ -32,12 +32,10 @@ STAGES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `pneumonia run`; the caller adds the other words as `knobs`."""
-    parser.description = DESCRIPTION
     parser.usage = "%(prog)s [-h] STAGE [--KEY VALUE]..."
     parser.add_argument(
         "stage", choices=[ALL, *STAGES], metavar="STAGE", help=f"{', '.join(STAGES)}; {ALL}: all"
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

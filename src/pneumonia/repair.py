@@ -31,12 +31,6 @@ DAMAGED = Path("build/damaged")
 _CACHED = re.compile(r"[0-9a-f]{30}(\.dir)?")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the description of `pneumonia repair`; it has no options."""
-    parser.description = DESCRIPTION
-    parser.set_defaults(run=run)
-
-
 def run(_: argparse.Namespace) -> int:
     """Move what is damaged, and print one line a file; 0.
 

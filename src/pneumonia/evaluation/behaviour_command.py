@@ -23,13 +23,7 @@ CHAMPION = "@champion"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `pneumonia behaviour`."""
-    parser.description = DESCRIPTION
-    parser.add_argument(
-        "--model", help="models:/NAME@champion or models:/NAME/VERSION, a folder, or scratch or "
-        "transfer as trained here (the champion of params.yaml)",
-    )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table there")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

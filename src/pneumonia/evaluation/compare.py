@@ -173,12 +173,10 @@ def _measure(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `pneumonia compare`."""
-    parser.description = DESCRIPTION
     parser.add_argument("first", metavar="A", help="a commit, branch, tag or experiment")
     parser.add_argument(
         "second", metavar="B", nargs="?", default=WORKSPACE, help="another one (workspace)"
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

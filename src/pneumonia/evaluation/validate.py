@@ -90,17 +90,11 @@ def validate(predictor: Predictor, images: list[SourceImage]) -> Validation:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `pneumonia validate`."""
-    parser.description = DESCRIPTION
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="images and labels")
     parser.add_argument(
         "--output", type=Path, default=Path("predictions.csv"), metavar="FILE",
         help="where the predictions go, one row an image, without patients (predictions.csv)",
     )  # fmt: skip
-    parser.add_argument(
-        "--model", help="models:/NAME@champion or models:/NAME/VERSION, a folder, or scratch or "
-        "transfer as trained here (the champion of params.yaml)",
-    )  # fmt: skip
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -22,21 +22,15 @@ LONGEST = 1024  # side of a PNG, px
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `pneumonia explain`."""
-    parser.description = DESCRIPTION
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="images")
     parser.add_argument(
         "--output", type=Path, default=Path("explained"), metavar="FOLDER",
         help="where the PNG files go, named FILE.heat.png (explained)",
     )  # fmt: skip
     parser.add_argument(
-        "--model", help="models:/NAME@champion or models:/NAME/VERSION, a folder, or scratch or "
-        "transfer as trained here (the champion of params.yaml)",
-    )  # fmt: skip
-    parser.add_argument(
         "--opacity", type=float, default=0.6, metavar="SHARE",
         help="of the hottest colour, 0 to 1 (0.6)",
     )  # fmt: skip
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

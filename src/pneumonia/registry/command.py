@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-EPILOG = "The MLflow store is MLFLOW_TRACKING_URI, by default mlflow.db in this folder."
+DESCRIPTION = """Change the champion of the registered model, or list the changes.
+
+`promote` makes a version the champion, whatever the rule says. `rollback` makes
+the version champion again that was champion before the present one. `history`
+prints when, version, why and who; the latest is last. The MLflow store is
+MLFLOW_TRACKING_URI, by default mlflow.db in this folder."""
 
 
-def add_promote(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `pneumonia promote`."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the argument of `pneumonia promote`."""
     parser.add_argument("version", metavar="VERSION", help="number of the version")
-    _add(parser, "Make a version of the registered model the champion, whatever the rule says.")
-
-
-def add_rollback(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `pneumonia rollback`."""
-    _add(parser, "Make the version that was champion before the present one champion again.")
-
-
-def add_history(parser: argparse.ArgumentParser) -> None:
-    """Add the options of `pneumonia history`."""
-    _add(parser, "List the changes of champion: when, version, why, who; the latest is last.")
-
-
-def _add(parser: argparse.ArgumentParser, description: str) -> None:
-    parser.description, parser.epilog = description, EPILOG
-    parser.add_argument(
-        "--params", type=Path, default=Path("params.yaml"), metavar="FILE",
-        help="names the registered model (params.yaml)",
-    )  # fmt: skip
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:

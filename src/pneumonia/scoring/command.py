@@ -19,20 +19,14 @@ or the URL of one of these, such as s3://bucket/folder. The row of an image that
 cannot be scored has the reason. The same command with the same images and model
 continues after an interruption. Not a medical device."""
 ROWS = 1000
-INTERRUPTED = 130  # the exit status that shells give to SIGINT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `pneumonia score`."""
-    parser.description = DESCRIPTION
     parser.add_argument("input", metavar="INPUT", help="images, see above")
     parser.add_argument(
         "--output", required=True, metavar="FOLDER", help="folder of the data set, or its URL"
     )
-    parser.add_argument(
-        "--model", help="models:/NAME@champion or models:/NAME/VERSION, a folder, or scratch or "
-        "transfer as trained here (the champion of params.yaml)",
-    )  # fmt: skip
     parser.add_argument(
         "--maps", action="store_true", help="add a column `map`: the class activation map"
     )
@@ -48,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="score on a Ray cluster: auto (the one of this machine), HOST:PORT, or local (a new "
         "one for this call)",
     )  # fmt: skip
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -97,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--output {where}: {reason}") from None
     except KeyboardInterrupt:
         print("\nscore: interrupted; the same command continues from here", file=sys.stderr)
-        return INTERRUPTED
+        return 130  # as shells do
     remove_leftovers(output)
     print("\n".join(_summary(total, before, counts, time.monotonic() - start)))
     return 0

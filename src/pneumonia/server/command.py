@@ -15,13 +15,11 @@ MLFLOW_TRACKING_URI, by default mlflow.db in this folder."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `pneumonia serve`."""
-    parser.description = DESCRIPTION
     parser.add_argument(
         "--model", help="models:/NAME@champion, or a folder (the champion of params.yaml)"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on (8080)")
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
