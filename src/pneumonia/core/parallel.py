@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-import pickle
+import pickle  # nosec B403 # between our own driver and workers
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar

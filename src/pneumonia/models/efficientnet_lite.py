@@ -9,7 +9,7 @@ only a package index.
 from __future__ import annotations
 
 import hashlib
-import pickle
+import pickle  # nosec B403 # read by `_TensorUnpickler`, which builds nothing but tensors
 import re
 from collections import OrderedDict
 from pathlib import Path
