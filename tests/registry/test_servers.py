@@ -163,7 +163,7 @@ def test_the_commands_work_on_a_server(
     client.delete_registered_model_alias(model, "champion")
     ran = run_verb("rollback", server)
     assert ran.returncode == 1
-    assert "name one with `make promote VERSION=n`" in ran.stderr
+    assert "choose one with `make promote VERSION=n`" in ran.stderr
 
 
 def run_verb(verb: str, server: str, *arguments: str) -> subprocess.CompletedProcess[str]:
