@@ -5,40 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pneumonia.stats.arrays import Floats, Labels, Patients
 
 _BLOCK = 500_000  # counts computed at a time: 4 MB, which fits into a processor's cache
 
 
 def bootstrap(
-    statistic: Callable[[NDArray[np.float64]], Mapping[str, NDArray[np.float64]]],
-    labels: NDArray[np.int64],
-    patients: NDArray[np.str_],
+    statistic: Callable[[Floats], Mapping[str, Floats]],
+    labels: Labels,
+    patients: Patients,
     resamples: int,
     seed: int,
-) -> dict[str, NDArray[np.float64]]:
+) -> dict[str, Floats]:
     """Compute statistics of resamples of patients (the cluster bootstrap, Field & Welsh 2007).
 
-    Patients are drawn with replacement, each with all of their images, because images of one
-    patient are not independent. If the images have both classes, a resample without one of them is
-    drawn again.
+    Patients are drawn with replacement, each with all of their images. If the images have both
+    classes, a resample without one of them is drawn again.
 
-    Args:
-        statistic: takes how often each image is in each of b resamples, float64, (b, N), whole
-            numbers, and returns named values, each (b, ...). Called with some resamples at a time.
-        labels: (N,), 0 or 1.
-        patients: (N,), the patient of each image.
-        resamples: B.
-        seed: of the draws; the same patients get the same draws for every statistic.
-
-    Returns:
-        by name, (B, ...).
+    `statistic` takes how often each image is in each of some resamples, (b, N), whole numbers, and
+    returns named values, each (b, ...). With a seed, the same patients get the same draws for every
+    statistic. Returns values, (B, ...), by name.
     """
     rng = np.random.default_rng(seed)
     names, patient_of_image = np.unique(patients, return_inverse=True)
     present = np.unique(labels)
     block_size = max(1, min(resamples, _BLOCK // len(labels)))
-    blocks: list[Mapping[str, NDArray[np.float64]]] = []
+    blocks: list[Mapping[str, Floats]] = []
     for start in range(0, resamples, block_size):
         weights = np.empty((min(block_size, resamples - start), len(labels)))
         for row in weights:
@@ -51,7 +44,7 @@ def bootstrap(
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def percentile_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+def percentile_interval(values: Floats) -> tuple[float, float]:
     """95 % percentile interval of the values of resamples, (B,), without NaNs; NaNs if all are."""
     known = values[~np.isnan(values)]
     if not len(known):

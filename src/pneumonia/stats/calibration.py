@@ -8,41 +8,35 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumonia.stats.arrays import Floats, Labels, Scores
+
 BINS = 10
 # Limits of the fitted slope. At 1/20 every probability is about a half, at 20 about 0 or 1.
 SLOPES = (1 / 20, 20.0)
 _CLIP = 1e-12  # smallest distance of a probability from 0 and 1
 
 
-def sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def sigmoid(values: Floats) -> Floats:
     """The logistic function, without overflow."""
     return np.exp(-np.logaddexp(0, -values))
 
 
-def logit(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+def logit(probability: Floats) -> Floats:
     """The inverse of the logistic function, for probabilities clipped to 1e-12 from 0 and 1."""
     clipped = np.clip(probability, _CLIP, 1 - _CLIP)
     return np.log(clipped) - np.log1p(-clipped)
 
 
-def fit(
-    method: str, labels: NDArray[np.int64], logits: NDArray[np.floating]
-) -> tuple[float, float]:
+def fit(method: str, labels: Labels, logits: Scores) -> tuple[float, float]:
     """Fit slope and intercept of probability = sigmoid(slope * logit + intercept).
 
     Minimises the log loss against Platt's targets (1999, eq. 11 and after), (n1 + 1) / (n1 + 2) and
     1 / (n0 + 2) in place of 1 and 0. Without them, a validation split that the model separates
     perfectly would push every probability to 0 or 1.
 
-    Args:
-        method: "platt" (slope and intercept; Platt 1999), "temperature" (slope alone; Guo et al.
-            2017) or "none" (1 and 0).
-        labels: (N,), 0 or 1; both present.
-        logits: (N,).
-
-    Returns:
-        slope, within `SLOPES`, and intercept. The slope is above 0 even if the logits rank images
-        in reverse, because calibration must not reverse a model.
+    The method is "platt" (slope and intercept; Platt 1999), "temperature" (slope alone; Guo et al.
+    2017) or "none" (1 and 0). Both labels must be present. The slope is within `SLOPES`, so above 0
+    even if the logits rank images in reverse, because calibration must not reverse a model.
     """
     if method == "none":
         return 1.0, 0.0
@@ -57,25 +51,21 @@ def fit(
     slopes = spread * SLOPES[0], spread * SLOPES[1]
     shifts = (-50.0, 50.0) if method == "platt" else (0.0, 0.0)
 
-    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    def loss(parameters: Floats) -> tuple[float, Floats]:
         z = parameters[0] * scaled + parameters[1]
         residual = sigmoid(z) - target
         gradient = np.array([(residual * scaled).mean(), residual.mean()])
         return float((np.logaddexp(0, z) - target * z).mean()), gradient
 
     fitted = minimize(
-        loss,
-        np.array([spread, 0.0]),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[slopes, shifts],
+        loss, np.array([spread, 0.0]), jac=True, method="L-BFGS-B", bounds=[slopes, shifts],
         options={"ftol": 1e-15, "gtol": 1e-10, "maxiter": 1000},
-    )
+    )  # fmt: skip
     slope = float(fitted.x[0] / spread)
     return slope, float(fitted.x[1] - slope * middle)
 
 
-def bins(probability: NDArray[np.float64]) -> NDArray[np.int64]:
+def bins(probability: Floats) -> NDArray[np.int64]:
     """The bin of each image, (N,), 0 to `BINS` - 1; bins of equal count.
 
     Equal probabilities share a bin, so bins may differ in count, and some may be empty.
@@ -84,45 +74,28 @@ def bins(probability: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.searchsorted(edges, probability, side="left")
 
 
-def calibration_gaps(
-    labels: NDArray[np.int64], probability: NDArray[np.float64], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def calibration_gaps(labels: Labels, probability: Floats, weights: Floats) -> Floats:
     """Observed share minus mean probability in each bin, times the bin's share of the images.
 
-    Resamples have the bins of the original images.
-
-    Args:
-        labels: (N,), 0 or 1.
-        probability: (N,), 0 to 1.
-        weights: (B, N), the weight of each image in each resample.
-
-    Returns:
-        (B, `BINS`), -1 to 1.
+    Resamples have the bins of the original images. Returns (B, `BINS`), -1 to 1.
     """
     member = np.eye(BINS)[bins(probability)]
     gaps = weights @ (member * (labels - probability)[:, None])
     return gaps / weights.sum(axis=1, keepdims=True)
 
 
-def expected_calibration_error(
-    labels: NDArray[np.int64], probability: NDArray[np.float64], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def expected_calibration_error(labels: Labels, probability: Floats, weights: Floats) -> Floats:
     """Mean distance between observed share and mean probability over ten bins of equal count.
 
     Guo et al. 2017, eq. 3, with bins of equal count (Nixon et al. 2019), so that none is almost
     empty. Chance adds to the distance in each bin, so the estimate is biased upwards, and is above
-    0 even for a perfect model.
-
-    Args: as `calibration_gaps`.
-
-    Returns:
-        (B,), 0 to 1.
+    0 even for a perfect model. Returns (B,), 0 to 1.
     """
     return np.abs(calibration_gaps(labels, probability, weights)).sum(axis=1)
 
 
 def calibration_error_interval(
-    labels: NDArray[np.int64], probability: NDArray[np.float64], resampled: NDArray[np.float64]
+    labels: Labels, probability: Floats, resampled: Floats
 ) -> tuple[float, float]:
     """95 % interval of the expected calibration error, by inverting a test.
 
@@ -138,13 +111,8 @@ def calibration_error_interval(
     get too narrow an interval (as Wald's interval of a share, compared with Wilson's). The interval
     is extended to contain the estimate if necessary.
 
-    Args:
-        labels: (N,), 0 or 1.
-        probability: (N,), 0 to 1.
-        resampled: (B, `BINS`), `calibration_gaps` of resamples of patients.
-
-    Returns:
-        low, high, 0 to 1; low is 0 if the data are compatible with perfect calibration.
+    `resampled` are the `calibration_gaps`, (B, `BINS`), of resamples of patients. Returns low and
+    high, 0 to 1; low is 0 if the data are compatible with perfect calibration.
     """
     gaps = calibration_gaps(labels, probability, np.ones((1, len(labels))))[0]
     error = np.abs(gaps).sum()
@@ -172,16 +140,12 @@ def calibration_error_interval(
     return float(low), float(min(high, 1.0))
 
 
-def calibration_intercept(
-    labels: NDArray[np.int64], probability: NDArray[np.float64], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def calibration_intercept(labels: Labels, probability: Floats, weights: Floats) -> Floats:
     """The shift of all logits with which the mean probability equals the observed share.
 
     Calibration in the large: the intercept of a logistic regression with the logit as offset (Van
     Calster et al. 2019, BMC Medicine 17:230). The ideal is 0; below 0, probabilities are too high.
-    Searched between -50 and 50; finite whenever both classes are present.
-
-    Args and Returns: as `expected_calibration_error`, but any number.
+    Searched between -50 and 50; finite whenever both classes are present. Returns (B,).
     """
     from scipy.special import expit
 
@@ -202,17 +166,13 @@ def calibration_intercept(
     return shift
 
 
-def calibration_slope(
-    labels: NDArray[np.int64], probability: NDArray[np.float64], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def calibration_slope(labels: Labels, probability: Floats, weights: Floats) -> Floats:
     """Slope of a logistic regression of the label on the logit (Cox 1958).
 
     The ideal is 1; below 1 probabilities are too extreme, above 1 not extreme enough. Firth's
     penalty (1993, Biometrika 80:27; Heinze & Schemper 2002) keeps the slope finite, though large,
     for perfectly separated classes, and otherwise changes it by about 1 / N. 0 if all images have
-    the same probability.
-
-    Args and Returns: as `expected_calibration_error`, but any number.
+    the same probability. Returns (B,).
     """
     from scipy.special import expit
 

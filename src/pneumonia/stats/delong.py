@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
+
+from pneumonia.stats.arrays import Floats, Labels, Patients, Scores
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,12 @@ class PairedAuc:
         return math.erfc(abs(self.difference) / self.standard_error / math.sqrt(2))
 
 
-def paired_auc(
-    labels: NDArray[np.int64],
-    first: NDArray[np.floating],
-    second: NDArray[np.floating],
-    patients: NDArray[np.str_],
-) -> PairedAuc:
+def paired_auc(labels: Labels, first: Scores, second: Scores, patients: Patients) -> PairedAuc:
     """Compare two scores of the same images by their AUC, or by its mean under C conditions.
 
     The structural component of an image for a mean of AUCs is the mean of its components. So the
     standard error accounts for the images and patients that the conditions have in common.
-
-    Args:
-        labels: (N,), 0 or 1.
-        first, second: (N,) or (C, N), higher for 1; only the order in a row counts.
-        patients: (N,), the patient of each image.
+    Scores are (N,) or (C, N); only the order in a row counts.
 
     Raises:
         ValueError: a class has no image, or a score is not a number.
@@ -69,20 +61,13 @@ def paired_auc(
 
 
 def auc_interval(
-    labels: NDArray[np.int64],
-    scores: NDArray[np.floating],
-    patients: NDArray[np.str_],
-    level: float = 0.95,
+    labels: Labels, scores: Scores, patients: Patients, level: float = 0.95
 ) -> tuple[float, float]:
     """Interval of the AUC on the logit scale, which keeps it within 0 and 1 (Pepe 2003, 5.2.5).
 
     If the AUC is 1 or 0, the standard error is 0 and of no use. The interval is then Newcombe's
     score interval (2006, Statistics in Medicine 25:559, method 5) with the numbers of patients in
     place of the numbers of images.
-
-    Args:
-        labels, scores, patients: see `paired_auc`.
-        level: between 0 and 1.
 
     Raises:
         ValueError: as `paired_auc`.
@@ -118,9 +103,7 @@ def perfect_auc_bound(ill: int, well: int, level: float) -> float:
     return low
 
 
-def structural_components(
-    labels: NDArray[np.int64], scores: NDArray[np.floating]
-) -> NDArray[np.float64]:
+def structural_components(labels: Labels, scores: Scores) -> Floats:
     """For each image, (N,), the share of the other class that it is ranked correctly against.
 
     The mean of the components of a class is the AUC. Arguments and errors as `paired_auc`.
@@ -138,9 +121,7 @@ def structural_components(
     return components
 
 
-def standard_error(
-    labels: NDArray[np.int64], components: NDArray[np.float64], patients: NDArray[np.str_]
-) -> float:
+def standard_error(labels: Labels, components: Floats, patients: Patients) -> float:
     """Standard error of an AUC, or of a difference, from its components; clustered on patients."""
     if (components == components[0]).all():
         return 0.0

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pneumonia.stats import calibration
+from pneumonia.stats.arrays import Floats, Labels, Patients, Scores
 from pneumonia.stats.bootstrap import bootstrap, bound_without_exception, percentile_interval
-from pneumonia.stats.calibration import (
-    calibration_error_interval,
-    calibration_gaps,
-    calibration_intercept,
-    calibration_slope,
-    expected_calibration_error,
-)
 from pneumonia.stats.delong import perfect_auc_bound
 
 Metrics = dict[str, float]
@@ -22,43 +16,32 @@ CALIBRATION = ("brier", "ece", "calibration_slope", "calibration_intercept")
 
 
 def score(
-    labels: NDArray[np.int64],
-    probability: NDArray[np.float64],
-    threshold: float,
-    weights: NDArray[np.float64] | None = None,
-    ranking: NDArray[np.floating] | None = None,
+    labels: Labels, probability: Floats, threshold: float, ranking: Scores | None = None
 ) -> Metrics:
     """Discrimination, decisions at the threshold, and calibration.
 
-    Args:
-        labels: (N,), 0 normal, 1 pneumonia; both present.
-        probability: (N,), 0 to 1.
-        threshold: an image is called pneumonia at or above it.
-        weights: (N,), not negative, of the images; all equal if None.
-        ranking: (N,), the scores to rank images by; the probability if None. Better the logits: in
-            float64, probabilities of almost 1 are equal though their logits differ.
-
-    Returns:
-        see `score_resamples`.
+    Both labels must be present. An image is called pneumonia if its probability is at or above the
+    threshold. Images are ranked by `ranking`, or by the probability if it is None. Better the
+    logits: in float64, probabilities of almost 1 are equal though their logits differ. The metrics
+    are described in `score_resamples`.
     """
-    weights = np.ones(len(labels)) if weights is None else weights
-    metrics = score_resamples(labels, probability, threshold, weights[None], ranking)
+    weights = np.ones((1, len(labels)))
+    metrics = score_resamples(labels, probability, threshold, weights, ranking)
     return {name: float(values[0]) for name, values in metrics.items()}
 
 
 def score_resamples(
-    labels: NDArray[np.int64],
-    probability: NDArray[np.float64],
+    labels: Labels,
+    probability: Floats,
     threshold: float,
-    weights: NDArray[np.float64],
-    ranking: NDArray[np.floating] | None = None,
-) -> dict[str, NDArray[np.float64]]:
-    """`score` for B resamples at once; `weights` is (B, N), the other arguments as there.
+    weights: Floats,
+    ranking: Scores | None = None,
+) -> dict[str, Floats]:
+    """`score` for B resamples at once, in which each image has a weight that is not negative.
 
     Returns:
-        each (B,). 0 to 1: auc, average_precision, those of `decisions`, brier, and ece (see
-        `calibration.expected_calibration_error`). Any number: calibration_slope and
-        calibration_intercept (see `calibration`).
+        each (B,). 0 to 1: auc, average_precision, those of `decisions`, brier, and ece, the
+        expected calibration error. Any number: calibration_slope and calibration_intercept.
     """
     auc, precision = ranked(labels, probability if ranking is None else ranking, weights)
     called, positive = probability >= threshold, labels == 1
@@ -70,24 +53,16 @@ def score_resamples(
         "average_precision": precision,
         **decisions(sensitivity, specificity, ill / (ill + well)),
         "brier": weights @ (probability - labels) ** 2 / (ill + well),
-        "ece": expected_calibration_error(labels, probability, weights),
-        "calibration_slope": calibration_slope(labels, probability, weights),
-        "calibration_intercept": calibration_intercept(labels, probability, weights),
+        "ece": calibration.expected_calibration_error(labels, probability, weights),
+        "calibration_slope": calibration.calibration_slope(labels, probability, weights),
+        "calibration_intercept": calibration.calibration_intercept(labels, probability, weights),
     }
 
 
-def ranked(
-    labels: NDArray[np.int64], ranking: NDArray[np.floating], weights: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def ranked(labels: Labels, ranking: Scores, weights: Floats) -> tuple[Floats, Floats]:
     """AUC (Mann-Whitney; ties count half) and average precision (weighted by gain in recall).
 
-    Args:
-        labels: (N,), 0 or 1.
-        ranking: (N,), higher for 1.
-        weights: (B, N), each row with images of both classes.
-
-    Returns:
-        both (B,), 0 to 1.
+    Each row of weights must have images of both classes. Returns both metrics, (B,), 0 to 1.
     """
     order = np.argsort(-ranking, kind="stable")
     starts = np.flatnonzero(np.diff(ranking[order], prepend=np.inf))  # of groups of ties
@@ -102,11 +77,7 @@ def ranked(
     return auc, (ill * precision).sum(axis=1) / all_ill
 
 
-def decisions(
-    sensitivity: NDArray[np.float64],
-    specificity: NDArray[np.float64],
-    prevalence: NDArray[np.float64],
-) -> dict[str, NDArray[np.float64]]:
+def decisions(sensitivity: Floats, specificity: Floats, prevalence: Floats) -> dict[str, Floats]:
     """Metrics that follow from sensitivity, specificity and prevalence, of one shape, 0 to 1.
 
     Returns:
@@ -120,13 +91,10 @@ def decisions(
         np.maximum((hit + alarm) * (cleared + missed), 0) * prevalence * (1 - prevalence)
     )
     metrics = {
-        "accuracy": hit + cleared,
-        "balanced_accuracy": (sensitivity + specificity) / 2,
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-        "ppv": _share(hit, alarm),
-        "npv": _share(cleared, missed),
-    }
+        "accuracy": hit + cleared, "balanced_accuracy": (sensitivity + specificity) / 2,
+        "sensitivity": sensitivity, "specificity": specificity,
+        "ppv": _share(hit, alarm), "npv": _share(cleared, missed),
+    }  # fmt: skip
     for per_cent in PREVALENCES:
         ill, well = per_cent / 100, 1 - per_cent / 100
         metrics[f"ppv_at_{per_cent}"] = _share(ill * sensitivity, well * (1 - specificity))
@@ -139,41 +107,35 @@ def decisions(
 
 
 def intervals(
-    labels: NDArray[np.int64],
-    probability: NDArray[np.float64],
+    labels: Labels,
+    probability: Floats,
     threshold: float,
-    patients: NDArray[np.str_],
+    patients: Patients,
     resamples: int,
     seed: int,
-    ranking: NDArray[np.floating] | None = None,
+    ranking: Scores | None = None,
 ) -> dict[str, Interval]:
     """95 % intervals of `score` by a bootstrap of patients.
 
     Percentile intervals, with two exceptions: the calibration error (see
     `calibration.calibration_error_interval`), and metrics without an error in a class, which no
     resample has either (see `_without_error`).
-
-    Returns:
-        (low, high) of each metric.
     """
 
-    def statistic(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    def statistic(weights: Floats) -> dict[str, Floats]:
         metrics = score_resamples(labels, probability, threshold, weights, ranking)
-        return metrics | {"gaps": calibration_gaps(labels, probability, weights)}
+        return metrics | {"gaps": calibration.calibration_gaps(labels, probability, weights)}
 
     resampled = bootstrap(statistic, labels, patients, resamples, seed)
     gaps = resampled.pop("gaps")
-    estimate = score(labels, probability, threshold, None, ranking)
+    estimate = score(labels, probability, threshold, ranking)
     bounds = {name: percentile_interval(values) for name, values in resampled.items()}
-    bounds["ece"] = calibration_error_interval(labels, probability, gaps)
+    bounds["ece"] = calibration.calibration_error_interval(labels, probability, gaps)
     return bounds | _without_error(estimate, bounds, labels, patients)
 
 
 def _without_error(
-    estimate: Metrics,
-    bounds: dict[str, Interval],
-    labels: NDArray[np.int64],
-    patients: NDArray[np.str_],
+    estimate: Metrics, bounds: dict[str, Interval], labels: Labels, patients: Patients
 ) -> dict[str, Interval]:
     """Intervals for metrics without an error, where the bootstrap gives a single point.
 
@@ -205,7 +167,7 @@ def _without_error(
     return corrected
 
 
-def _share(part: NDArray[np.float64], rest: NDArray[np.float64]) -> NDArray[np.float64]:
+def _share(part: Floats, rest: Floats) -> Floats:
     """part / (part + rest), 0 where both are 0."""
     rest = np.maximum(rest, 0)  # rounding can make it negative
     return np.divide(part, part + rest, np.zeros_like(part + rest), where=part + rest > 1e-12)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pneumonia.stats.arrays import Patients
 from pneumonia.stats.bootstrap import bootstrap, percentile_interval
 from pneumonia.stats.delong import PairedAuc, paired_auc
 from pneumonia.stats.metrics import Interval, ranked
@@ -70,13 +71,9 @@ def compare(
     resamples: int,
     seed: int,
 ) -> Comparison:
-    """Compare two models on the same images.
+    """Compare two models by their predictions of one split, and by their thresholds.
 
-    Args:
-        first, second: predictions of one split, a row an image: image_id, patient_id, label,
-            model, logit, probability.
-        thresholds: of the first and the second model.
-        resamples, seed: of the bootstrap.
+    A table has a row an image: image_id, patient_id, label, model, logit, probability.
 
     Raises:
         ValueError: other images, or another order.
@@ -107,7 +104,7 @@ def compare(
 
 
 def compare_decisions(
-    first: NDArray[np.bool_], second: NDArray[np.bool_], patients: NDArray[np.str_]
+    first: NDArray[np.bool_], second: NDArray[np.bool_], patients: Patients
 ) -> Decisions:
     """Compare two models by which images they decide correctly; all (N,)."""
     only = int((first & ~second).sum()), int((second & ~first).sum())
@@ -159,15 +156,10 @@ def in_words(comparison: Comparison) -> str:
 def contenders(
     comparison: Comparison, intervals: dict[str, Interval], probes: dict[str, dict[str, float]]
 ) -> pd.DataFrame:
-    """Models and shortcut probes in one table, the best first.
+    """Models and shortcut probes in one table, the best first: name, kind, auc, low, high.
 
-    Args:
-        comparison: of the models on the test images.
-        intervals: of the AUC, by model.
-        probes: auc, low and high on the same images, by name, from audit.json.
-
-    Returns:
-        name, kind ("model" or "probe"), auc, low, high.
+    The kind is "model" or "probe". `intervals` of the AUC are by model; `probes`, from audit.json,
+    have auc, low and high on the same images, by name.
     """
     aucs = dict(zip(comparison.names, (comparison.auc.first, comparison.auc.second), strict=True))
     rows = [(name, "model", auc, *intervals[name]) for name, auc in aucs.items()]
