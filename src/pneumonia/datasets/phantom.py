@@ -23,44 +23,36 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from pneumonia.datasets.phantom_anatomy import Map, Projection, bronchial_tree, chest, soft_step
+from pneumonia.datasets.phantom_anatomy import (
+    Map,
+    Measures,
+    Projection,
+    Rng,
+    bronchial_tree,
+    chest,
+    soft_step,
+)
 
 _HAZE = 0.11  # standard deviation of the smoothing, chest units; 12 px in an image of 224 px
 
 
 @dataclass(frozen=True)
 class Opacity:
-    """The air that the lungs of an image lose.
+    """The air that the lungs of an image lose."""
 
-    lost: (H, W) float32, share of the air, 0 .. 0.95.
-    mask: (H, W) bool, True where disease is the cause; all False in a normal image.
-    pattern: "lobar" or "patchy" (bacteria), "interstitial" (virus), "none".
-    grade: 0 subtle .. 1 obvious; 0 in a normal image.
-    """
-
-    lost: Map
-    mask: NDArray[np.bool_]
-    pattern: str
-    grade: float
+    lost: Map  #: float32, (H, W), share of the air, 0 to 0.95
+    mask: NDArray[np.bool_]  #: bool, (H, W), where disease is the cause; all False if normal
+    pattern: str  #: lobar or patchy (bacteria), interstitial (virus), or none
+    grade: float  #: 0 subtle to 1 obvious; 0 in a normal image
 
 
-def opacity(
-    rng: np.random.Generator,
-    fine: np.random.Generator,
-    subtype: str,
-    body: dict[str, float],
-    view: Projection,
-    air: Map,
+def _opacity(
+    rng: Rng, fine: Rng, subtype: str, body: Measures, view: Projection, air: Map
 ) -> Opacity:
     """Draw the opacity of an image, or the haze of a normal one.
 
-    Args:
-        rng: the patient's generator, for place, pattern and grade.
-        fine: the image's generator, for the texture.
-        subtype: normal, bacteria or virus.
-        body: the patient's measures.
-        view: the image's projection.
-        air: of the lungs, (H, W), 0 .. 1.
+    `rng` is the patient's, for place, pattern and grade; `fine` is the image's, for the texture.
+    `air` of the lungs: (H, W), 0 to 1.
     """
     grade, kind = rng.uniform(0, 1), rng.random()
     focal = subtype == "bacteria" or (subtype == "normal" and kind < 0.5)
@@ -82,13 +74,7 @@ def opacity(
     return Opacity(lost, mask, pattern, grade)
 
 
-def _focal(
-    rng: np.random.Generator,
-    fine: np.random.Generator,
-    pattern: str,
-    body: dict[str, float],
-    view: Projection,
-) -> tuple[Map, Map]:
+def _focal(rng: Rng, fine: Rng, pattern: str, body: Measures, view: Projection) -> tuple[Map, Map]:
     """Consolidation of one lung with air bronchograms: share lost, and extent (0 .. 1), (H, W).
 
     Lobar: with a straight sharp edge, the fissure. Patchy: confluent foci.
@@ -114,9 +100,7 @@ def _focal(
     return filled * (1 - 0.8 * np.minimum(2.4 * bronchi, 1)), extent
 
 
-def _interstitial(
-    rng: np.random.Generator, fine: np.random.Generator, body: dict[str, float], view: Projection
-) -> tuple[Map, Map]:
+def _interstitial(rng: Rng, fine: Rng, body: Measures, view: Projection) -> tuple[Map, Map]:
     """Lines, nets and bronchial cuffs around both hila: share lost, and extent (0 .. 1), (H, W)."""
     hilum = 0.22 * body["wide"] + 0.06, rng.uniform(-0.08, 0.08)
     ball = np.hypot((np.abs(view.x) - hilum[0]) / rng.uniform(0.34, 0.5), (view.y - hilum[1]) / 0.5)
@@ -160,38 +144,25 @@ _IMAGE_RANGES = {
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The diagnosis of a patient.
+    """The diagnosis of a patient."""
 
-    subtype: "normal", "bacteria" or "virus".
-    number: of the patient within the subtype, counted from 0 without gaps.
-    split: "train" or "test".
-    """
-
-    subtype: str
-    number: int
-    split: str
+    subtype: str  #: normal, bacteria or virus
+    number: int  #: of the patient within the subtype, counted from 0 without gaps
+    split: str  #: train or test
 
 
 @dataclass(frozen=True)
 class PhantomImage:
-    """A synthetic image.
+    """A synthetic image; see also `Diagnosis` and `Opacity`."""
 
-    index, patient: counted from 0; a patient has one to three consecutive images.
-    label: 0 normal, 1 pneumonia.  subtype: "normal", "bacteria" or "virus".
-    split: "train" or "test", the same for all images of a patient.
-    pattern: "lobar" or "patchy" (bacteria), "interstitial" (virus) or "none".
-    grade: of the opacity, 0 subtle .. 1 obvious; 0 where there is none.
-    pixels: (H, W) uint8, 0 black .. 255 white.  mask: (H, W) bool, True where there is disease.
-    """
-
-    index: int
-    patient: int
-    label: int
+    index: int  #: counted from 0
+    patient: int  #: counted from 0; a patient has one to three consecutive images
+    label: int  #: 0 normal, 1 pneumonia
     subtype: str
     split: str
     pattern: str
     grade: float
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8]  #: uint8, (H, W), 0 black to 255 white
     mask: NDArray[np.bool_]
 
 
@@ -222,7 +193,7 @@ def draw(
 
     Args:
         seed: of the collection.
-        index: number of the image in the collection, from 0.
+        index: of the image in the collection, from 0.
         size: the shorter side, px, 64 or more; the longer side is up to 1.35 times that.
         subtype: replaces the patient's own. Anatomy, exposure and proportions stay the same.
         strength: of the opacity, 0 none to 1.
@@ -238,15 +209,10 @@ def draw(
     body["yaw"] += shot["twist"]
     view = Projection(size, body, shot)
     thickness, air, ribs = chest(body, shot, view, rng)
-    sick = opacity(
-        np.random.default_rng([seed, patient, _DISEASE]),
-        np.random.default_rng([seed, index, _TEXTURE]),
-        subtype,
-        body,
-        view,
-        air,
-    )
-    lost = strength * sick.lost
+    disease = np.random.default_rng([seed, patient, _DISEASE])
+    texture = np.random.default_rng([seed, index, _TEXTURE])
+    opacity = _opacity(disease, texture, subtype, body, view, air)
+    lost = strength * opacity.lost
     vessels = view.strokes(bronchial_tree(np.random.default_rng([seed, patient, _VESSELS]), body))
     vessels = 0.24 * gaussian_filter(vessels, 0.006 * view.scale) * np.minimum(air * 2.5, 1)
     # Disease replaces air by fluid. It can hide a vessel or a border, but never adds more
@@ -260,10 +226,10 @@ def draw(
         label=int(subtype != "normal"),
         subtype=subtype,
         split=diagnosis.split,
-        pattern=sick.pattern,
-        grade=sick.grade,
+        pattern=opacity.pattern,
+        grade=opacity.grade,
         pixels=_expose(density, body, shot, view, rng),
-        mask=sick.mask,
+        mask=opacity.mask,
     )
 
 
@@ -278,16 +244,12 @@ def _aspect(seed: int, index: int, diagnosis: Diagnosis) -> float:
     return float(0.97 + 0.38 * ((start + _GOLDEN * diagnosis.number + image / 3) % 1))
 
 
-def _uniform(rng: np.random.Generator, ranges: dict[str, tuple[float, float]]) -> dict[str, float]:
+def _uniform(rng: Rng, ranges: dict[str, tuple[float, float]]) -> Measures:
     return {name: float(rng.uniform(*bounds)) for name, bounds in ranges.items()}
 
 
 def _expose(
-    density: Map,
-    body: dict[str, float],
-    shot: dict[str, float],
-    view: Projection,
-    rng: np.random.Generator,
+    density: Map, body: Measures, shot: Measures, view: Projection, rng: Rng
 ) -> NDArray[np.uint8]:
     """Turn attenuation into grey values: marks, blur, noise, exposure and collimation."""
     shape, unit = density.shape, view.scale / 112
@@ -311,7 +273,7 @@ def _expose(
     return grey
 
 
-def _marks(shot: dict[str, float], view: Projection, rng: np.random.Generator) -> Map:
+def _marks(shot: Measures, view: Projection, rng: Rng) -> Map:
     """On some images, a lead side marker and monitor leads, as added attenuation (H, W)."""
     out = np.zeros_like(view.x)
     edge = 0.9 * view.width / 2 / view.scale
@@ -336,7 +298,7 @@ def _marks(shot: dict[str, float], view: Projection, rng: np.random.Generator) -
     return out
 
 
-def _tubes(body: dict[str, float], shot: dict[str, float], view: Projection) -> Map:
+def _tubes(body: Measures, shot: Measures, view: Projection) -> Map:
     """On some images, a feeding tube, a tracheal tube or a central line, as attenuation (H, W)."""
     t = np.linspace(0, 1, 25)
     dome, yaw = body["dome"] + shot["breath"], body["yaw"]

@@ -15,6 +15,8 @@ from PIL import Image, ImageDraw
 from scipy.fft import dctn
 
 Map = NDArray[np.floating[Any]]  # mostly float32, for speed
+Measures = dict[str, float]  # of a patient or an image, by name
+Rng = np.random.Generator
 Segment = tuple[float, float, float, float, float]  # x0, y0, x1, y1, half-width
 
 
@@ -27,7 +29,7 @@ def soft_step(value: Map) -> Map:
 class Projection:
     """The geometry of an image: shape, chest coordinates of the pixels, and drawing in them."""
 
-    def __init__(self, size: int, body: dict[str, float], shot: dict[str, float]) -> None:
+    def __init__(self, size: int, body: Measures, shot: Measures) -> None:
         aspect = shot["aspect"]
         self.height = size if aspect >= 1 else round(size / aspect)
         self.width = round(size * aspect) if aspect >= 1 else size
@@ -61,7 +63,7 @@ class Projection:
             pen.line(ends, fill=ink, width=max(1, round(2 * half * self.scale * factor)))
         return np.asarray(canvas.reduce(factor), dtype=np.float32) / 255
 
-    def grain(self, rng: np.random.Generator, low: int, high: int) -> Map:
+    def grain(self, rng: Rng, low: int, high: int) -> Map:
         """Noise of unit variance with `low` to `high` half-waves across the image, (H, W).
 
         The amplitude falls with the frequency, as in natural textures; a flat band looks woven.
@@ -81,17 +83,11 @@ class Projection:
         return out
 
 
-def _outline(
-    body: dict[str, float], shot: dict[str, float], view: Projection, dome: float
-) -> tuple[Map, Map, Map]:
+def _outline(body: Measures, shot: Measures, view: Projection, dome: float) -> tuple[Map, Map, Map]:
     """Soft tissue, the bones of the arms, and the depth of the trunk (0 .. 1), each (H, W)."""
     x, y, side, wide = view.x, view.y, np.abs(view.x), body["wide"]
-    trunk = (
-        wide
-        + body["flesh"]
-        + 0.10 * soft_step((-0.42 - y) / 0.07)
-        - 0.03 * soft_step((y - 0.5) / 0.1)
-    )
+    trunk = wide + body["flesh"] + 0.10 * soft_step((-0.42 - y) / 0.07)
+    trunk = trunk - 0.03 * soft_step((y - 0.5) / 0.1)
     top = body["shoulder"] - 0.95 * np.exp(-((side / body["neck"]) ** 2)) + 0.10 * side**2
     inside = np.clip(1 - (x / trunk) ** 2, 0, 1) ** 0.42
     soft: Map = (inside * soft_step((y - top) / 0.016)).astype(np.float32)
@@ -109,9 +105,7 @@ def _outline(
     return soft, bone, inside
 
 
-def chest(
-    body: dict[str, float], shot: dict[str, float], view: Projection, rng: np.random.Generator
-) -> tuple[Map, Map, Map]:
+def chest(body: Measures, shot: Measures, view: Projection, rng: Rng) -> tuple[Map, Map, Map]:
     """Thickness of soft tissue, air (0 .. 1), and added bone, each (H, W)."""
     x, y, side = view.x, view.y, np.abs(view.x)
     wide, apex = body["wide"], body["apex"]
@@ -148,9 +142,8 @@ def chest(
     space = lung * bulge * deep
     # A little lung lies behind the heart, the mediastinum and the diaphragm.
     air: Map = space * (0.10 + 0.90 * narrow) * (1 - 0.80 * heart) * (1 + 1.5 * breath)
-    air *= 1 + 1.5 * body["yaw"] * (
-        2 * left - 1
-    )  # the side turned away from the detector is darker
+    # The side turned away from the detector is darker.
+    air *= 1 + 1.5 * body["yaw"] * (2 * left - 1)
     air *= above + (1 - above) * 0.14 * soft_step((floor + 0.16 - y) / 0.05)
     soft += 0.02 * heart * above + 0.04 * (1 - narrow) * inside
 
@@ -161,12 +154,8 @@ def chest(
     pipe = np.abs(mid + 0.015 + 0.02 * np.sin(4 * y))
     windpipe = soft_step((body["trachea"] - pipe) / 0.010) * soft_step((-0.22 - y) / 0.03)
     fork = np.abs(np.abs(mid) - 0.02 - 0.9 * (y + 0.24))
-    windpipe += (
-        soft_step((0.028 - fork) / 0.01)
-        * soft_step((y + 0.25) / 0.02)
-        * soft_step((-0.12 - y) / 0.02)
-    )
-    soft -= 0.15 * windpipe
+    carina = soft_step((0.028 - fork) / 0.01) * soft_step((y + 0.25) / 0.02)
+    soft -= 0.15 * (windpipe + carina * soft_step((-0.12 - y) / 0.02))
     if body["bubble"] > 0:
         under = (y - floor - 0.05) / 0.2  # from the diaphragm down, below the wall of the stomach
         gas = ((x - 0.42 * wide) / 0.24) ** 2 + (0.3 + under) ** 2 + 0.10 * view.grain(rng, 2, 7)
@@ -178,7 +167,7 @@ def chest(
     return soft, air, bone + _bones(body, breath, view, wall, mid) * np.minimum(soft * 4, 1)
 
 
-def _bones(body: dict[str, float], breath: float, view: Projection, wall: Map, mid: Map) -> Map:
+def _bones(body: Measures, breath: float, view: Projection, wall: Map, mid: Map) -> Map:
     """Ribs, clavicles, scapulae and spine as added attenuation, (H, W)."""
     x, y, side = view.x, view.y, np.abs(view.x)
     step, drop = body["rib_step"], body["rib_drop"]
@@ -195,9 +184,8 @@ def _bones(body: dict[str, float], breath: float, view: Projection, wall: Map, m
     tip = soft_step((u - 0.50) / 0.04)
     for number, strength, half, show in ((back, 1.0, 1.0, fade), (front, 0.55, 1.15, tip)):
         nearest = np.rint(number)
-        pick = 1 + 0.2 * np.sin(
-            2.4 * nearest + 99 * body["med"] + 2 * (x > 0)
-        )  # no two ribs are equal
+        # No two ribs are equal.
+        pick = 1 + 0.2 * np.sin(2.4 * nearest + 99 * body["med"] + 2 * (x > 0))
         shown = show * soft_step((number + 0.4) / 0.1) * (nearest < pairs)
         shown *= 1 - 0.6 * soft_step((number - 8.5) / 0.5)  # paler over the abdomen
         shown *= 1 - (nearest >= pairs - 2) * soft_step((u - 0.8) / 0.04)  # floating ribs are short
@@ -213,9 +201,8 @@ def _bones(body: dict[str, float], breath: float, view: Projection, wall: Map, m
     bone += 0.13 * span * _tube(np.abs(y - bar) / (0.026 + 0.012 * (reach - 0.5) ** 2), 0.18)
     # Scapulae: a thin blade with a thicker outer border.
     blade = side - body["wide"] * (0.72 + 0.2 * body["scapula"]) - 0.25 * (-0.35 - y)
-    plate = soft_step(blade / 0.012) * soft_step(
-        (-0.12 + 0.1 * body["scapula"] - y - 0.9 * blade) / 0.015
-    )
+    plate = soft_step(blade / 0.012)
+    plate *= soft_step((-0.12 + 0.1 * body["scapula"] - y - 0.9 * blade) / 0.015)
     plate *= soft_step((y - body["shoulder"] - 0.08 - 0.1 * side) / 0.02)
     bone += plate * (0.055 + 0.08 * np.exp(-((blade / 0.018) ** 2)))
     # Spine: vertebral bodies between darker discs, with pedicles; mostly hidden by soft tissue.
@@ -242,21 +229,17 @@ def _tube(radius: Map, edge: float) -> Map:
     return out
 
 
-def bronchial_tree(
-    rng: np.random.Generator, body: dict[str, float], trunks: int = 9
-) -> list[Segment]:
+def bronchial_tree(rng: Rng, body: Measures, trunks: int = 9) -> list[Segment]:
     """Vessels or bronchi: trees from both hila that branch and taper."""
     segments: list[Segment] = []
     for sign, height in ((-1, -0.06), (1, -0.10)):
         for trunk in range(trunks):
             heading = -1.25 + 2.7 * (trunk + rng.uniform(-0.6, 1.2)) / trunks
-            root = (
-                sign * (body["med"] + 0.03 + body["yaw"] * 0.5),
-                height + rng.uniform(0.07, 0.13) * heading,
-            )
+            x = sign * (body["med"] + 0.03 + body["yaw"] * 0.5)
+            y = height + rng.uniform(0.07, 0.13) * heading
             half = rng.uniform(0.005, 0.010)
             half += 0.005 * (heading > 0)  # gravity widens the vessels of the lower lobes
-            todo = [(*root, heading, rng.uniform(0.14, 0.26), half)]
+            todo = [(x, y, heading, rng.uniform(0.14, 0.26), half)]
             while todo:
                 x, y, angle, length, half = todo.pop()
                 for _ in range(3):
