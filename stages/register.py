@@ -25,7 +25,7 @@ def main(params: Params) -> None:
     from pneumonia.inference.operating_point import OperatingPoints
     from pneumonia.inference.predictor import Graph
     from pneumonia.registry import promotion, registration
-    from pneumonia.registry.log_figures import log_figures
+    from pneumonia.registry.mlflow_metrics import log_metrics
     from pneumonia.reports.evaluation_page import write_evaluation_page
     from pneumonia.reports.gradcam_page import write_gradcam_page
     from pneumonia.reports.model_card import write_model_card
@@ -51,7 +51,7 @@ def main(params: Params) -> None:
     with connected():
         for model, model_point in chosen.points.items():
             with runs.open_run(MODELS / model, table):
-                log_figures(model, model_point, EVALUATION, GRADCAM, REPORT)
+                log_metrics(model, model_point, EVALUATION, GRADCAM, REPORT)
         # Tags and artifacts of the version go to the run of its model.
         with runs.open_run(folder, table):
             version = registration.register(block.registered_model, candidate)

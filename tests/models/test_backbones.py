@@ -134,7 +134,7 @@ def test_grouped_convolutions_become_depthwise_ones_with_the_same_answers() -> N
     x = layers.Conv2D(6, 3, padding="same", groups=3, use_bias=False)(image)
     x = layers.Conv2D(6, 3, strides=2, padding="same", groups=6, name="grouped")(x)
     model = keras.Model(image, x)
-    plain = backbones.without_grouped_convolutions(model)
+    plain = backbones.ungrouped(model)
     kinds = {layer.name: type(layer).__name__ for layer in plain.layers}
     assert kinds["grouped"] == "DepthwiseConv2D"
     assert list(kinds.values()).count("Conv2D") == 1

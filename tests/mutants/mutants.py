@@ -28,9 +28,9 @@ MUTANTS = (
     Mutant(
         name="bgr-for-rgb",
         file="src/pneumonia/images/decoding.py",
-        old='return _opaque(strip).convert("L")',
+        old='strip = _opaque(strip).convert("L")',
         new='red, green, blue = _opaque(strip).convert("RGB").split()\n'
-        '    return Image.merge("RGB", (blue, green, red)).convert("L")',
+        '            strip = Image.merge("RGB", (blue, green, red)).convert("L")',
         why="OpenCV reads BGR, and on a grey image in a colour file the order does not show",
         first=("tests/images/test_decoding.py", "tests/images/test_colour.py"),
     ),

@@ -15,7 +15,7 @@ from pneumonia.inference.operating_point import OperatingPoint
 from pneumonia.tracking.runs import flatten
 
 
-def log_figures(
+def log_metrics(
     model: str, point: OperatingPoint, evaluation: Path, gradcam: Path, reports: Path
 ) -> None:
     """Log the metrics of a model to the open run, and the three folders as artifacts.
