@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,37 +33,12 @@ DRAWS = (
     "rotation", "zoom", "shift_x", "shift_y", "gamma", "contrast", "brightness", "aspect", "blur",
     "blade_top", "blade_bottom", "blade_left", "blade_right", "collimator", "noise", "plain",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Draws:
-    """The random numbers of some images of a batch."""
-
-    uniform: tf.Tensor  #: float32, (draws, N), -1 to 1
-    seed: tf.Tensor  #: int32, (2,), of the batch
-    offset: int  #: position in the batch, from 0, of the first of these images
-    is_part: bool  #: whether the batch has other images, too
-
-    def __getitem__(self, name: str) -> tf.Tensor:
-        """One number an image, (N,), -1 to 1."""
-        return self.uniform[DRAWS.index(name)]
-
-    def normal(self, images: tf.Tensor) -> tf.Tensor:
-        """Standard normal numbers in the shape of `images`, (N, S, S, 1)."""
-        import tensorflow as tf
-
-        if not self.is_part:
-            return tf.random.stateless_normal(tf.shape(images), self.seed + 1)
-        side = images.shape[1]
-        return _normal(tf.shape(images), self.seed + 1, self.offset * side * side)
+Draws = dict[str, "tf.Tensor"]  # by name: (N,), -1 to 1; "normal": (N, S, S, 1), standard normal
+Operation = Callable[["tf.Tensor", Draws, AugmentParams], "tf.Tensor"]
 
 
 def augment(
-    images: tf.Tensor,
-    params: AugmentParams,
-    seed: tf.Tensor,
-    offset: int = 0,
-    batch_size: int = 0,
+    images: tf.Tensor, params: AugmentParams, seed: tf.Tensor, offset: int = 0, batch_size: int = 0
 ) -> tf.Tensor:
     """Change each image of a batch in its own way.
 
@@ -85,11 +59,14 @@ def augment(
     """
     import tensorflow as tf
 
-    count = tf.shape(images)[0]
+    count, side = tf.shape(images)[0], images.shape[1]
     uniform = tf.random.stateless_uniform((len(DRAWS), batch_size or count), seed, -1.0, 1.0)
     if batch_size:
         uniform = uniform[:, offset : offset + count]
-    draws = Draws(uniform, seed, offset, batch_size > 0)
+        normal = _normal(tf.shape(images), seed + 1, offset * side * side)
+    else:
+        normal = tf.random.stateless_normal(tf.shape(images), seed + 1)
+    draws = {name: uniform[row] for row, name in enumerate(DRAWS)} | {"normal": normal}
     changed = tf.cast(images, tf.float32) / 255
     for operation in OPERATIONS:
         changed = operation(changed, draws, params)
@@ -113,24 +90,15 @@ def _move(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
     x = centre * (1 - cos * width + sin * height) + draws["shift_x"] * params.shift * side
     y = centre * (1 - sin * width - cos * height) + draws["shift_y"] * params.shift * side
     zero = tf.zeros_like(cos)
+    rows = [cos * width, -sin * height, x, sin * width, cos * height, y, zero, zero]
     return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=tf.stack(
-            [cos * width, -sin * height, x, sin * width, cos * height, y, zero, zero], axis=1
-        ),
-        output_shape=[side, side],
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-        fill_value=0.0,
-    )
+        images=images, transforms=tf.stack(rows, axis=1), output_shape=[side, side],
+        interpolation="BILINEAR", fill_mode="CONSTANT", fill_value=0.0,
+    )  # fmt: skip
 
 
 def _blur(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
-    """Blur or sharpen.
-
-    Both: moving an image blurs it, so without sharpening an unchanged image would always be the
-    sharpest.
-    """
+    """Blur or sharpen. (Moving an image blurs it: unchanged images must not be the sharpest.)"""
     import tensorflow as tf
 
     if not params.blur:
@@ -159,9 +127,7 @@ def _brightness(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Te
 
 def _noise(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
     """Add noise of a strength from 0 to the limit, so that clean images occur in training, too."""
-    import tensorflow as tf
-
-    return images + _per_image(tf.abs(draws["noise"]) * params.noise) * draws.normal(images)
+    return images + _per_image(abs(draws["noise"]) * params.noise) * draws["normal"]
 
 
 def _collimate(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
@@ -177,18 +143,16 @@ def _collimate(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Ten
         cover = tf.maximum(draws[blade], 0.0) * params.collimator
         return tf.where(draws["collimator"] > 0, cover, 0.0)[:, None]
 
-    def open_between(near: str, far: str) -> tf.Tensor:
+    def visible(near: str, far: str) -> tf.Tensor:
         inside = (position >= covered(near)) & (position <= 1 - covered(far))
         return tf.cast(inside, tf.float32)
 
-    images *= open_between("blade_top", "blade_bottom")[:, :, None, None]
-    return images * open_between("blade_left", "blade_right")[:, None, :, None]
+    images *= visible("blade_top", "blade_bottom")[:, :, None, None]
+    return images * visible("blade_left", "blade_right")[:, None, :, None]
 
 
 # In the order in which they are applied: float32 images (N, S, S, 1), 0 to 1, in and out.
-OPERATIONS: tuple[Callable[[tf.Tensor, Draws, AugmentParams], tf.Tensor], ...] = (
-    _move, _blur, _gamma, _contrast, _brightness, _noise, _collimate,
-)  # fmt: skip
+OPERATIONS: list[Operation] = [_move, _blur, _gamma, _contrast, _brightness, _noise, _collimate]
 
 
 def _per_image(values: tf.Tensor) -> tf.Tensor:

@@ -23,13 +23,7 @@ if TYPE_CHECKING:
 def append_backbone(name: str, image: keras.KerasTensor, weights: str) -> keras.KerasTensor:
     """Append a backbone to an image, uint8 (N, S, S, 1); return its last activations (N, h, w, C).
 
-    It is part of one flat graph, not a nested model, so that its activations can be reached (Keras
-    3 cannot open a nested model).
-
-    Args:
-        name: of `BACKBONES` or `keras.applications`.
-        image: the input of the graph.
-        weights: imagenet, random, or a file.
+    It becomes part of one flat graph: Keras 3 cannot reach the activations of a nested model.
 
     Raises:
         InputError: no such backbone, or weights that are missing or do not fit.
@@ -64,11 +58,9 @@ def _efficientnet_lite0(
     return features
 
 
-# From the image, uint8 (N, S, S, 1), the same in RGB, float (N, S, S, 3), 0 to 255, and the param
-# `weights`, whose file exists, to the last activations. Any scaling of the input is their own.
-BACKBONES: dict[str, Callable[[keras.KerasTensor, keras.KerasTensor, str], keras.KerasTensor]] = {
-    "EfficientNetLite0": _efficientnet_lite0
-}
+# Functions of the image, uint8 (N, S, S, 1), the same in RGB, float (N, S, S, 3), 0 to 255, and the
+# param `weights`; they scale the RGB image as they need, and return the last activations.
+BACKBONES: dict[str, Callable[..., Any]] = {"EfficientNetLite0": _efficientnet_lite0}
 
 
 def _keras_application(name: str, rgb: keras.KerasTensor, weights: str) -> keras.KerasTensor:
@@ -90,10 +82,9 @@ def _keras_application(name: str, rgb: keras.KerasTensor, weights: str) -> keras
         raise InputError(f"train_transfer.backbone: no '{name}'; known: {known}")
     scaled = families[name].preprocess_input(rgb)
     try:
+        pretrained = None if weights == "random" else weights
         backbone = getattr(applications, name)(
-            include_top=False,
-            weights=None if weights == "random" else weights,
-            input_tensor=scaled,
+            include_top=False, weights=pretrained, input_tensor=scaled
         )
     except Exception as error:
         # Keras reports a failed download, a wrong file and a wrong shape by different exceptions.
@@ -102,7 +93,7 @@ def _keras_application(name: str, rgb: keras.KerasTensor, weights: str) -> keras
     return backbone.output
 
 
-def without_grouped_convolutions(model: keras.Model) -> keras.Model:
+def ungrouped(model: keras.Model) -> keras.Model:
     """The same network with depthwise convolutions in place of convolutions in as many groups.
 
     ConvNeXt has such convolutions. Keras compiles them with XLA, which can neither be exported nor
@@ -135,16 +126,11 @@ def without_grouped_convolutions(model: keras.Model) -> keras.Model:
 def last_at_stride(
     image: keras.KerasTensor, output: keras.KerasTensor, stride: int
 ) -> keras.KerasTensor:
-    """The last activations of a graph, (N, h, w, C), whose cells cover at most `stride` px.
+    """The last activations up to `output`, (N, h, w, C), whose cells cover at most `stride` px.
 
-    The side of a cell is rounded to a power of two, as some families do not pad. Among those
+    The side of a cell is rounded to a power of two, as some families do not pad. Of these
     activations it takes the last place where the graph is narrowest: one tensor goes on, or as few
     as anywhere among them. Padding for a convolution that is left out does not count.
-
-    Args:
-        image: the graph's input, (N, S, S, C).
-        output: its end, which is returned where its cells are small enough.
-        stride: px, a power of two.
     """
     import keras
 

@@ -156,7 +156,15 @@ def exit_if_host_lost(stage: str) -> Iterator[TrainingHost]:
     try:
         yield host
     except Exception as error:
-        if not host.is_distributed or not _is_host_loss(error):
+        from tensorflow import errors
+
+        # Not InternalError, though TensorFlow raises it for this, too: failures of a GPU are
+        # InternalErrors as well.
+        losses = (
+            errors.UnavailableError, errors.DeadlineExceededError, errors.AbortedError,
+            errors.CancelledError, errors.FailedPreconditionError,
+        )  # fmt: skip
+        if not host.is_distributed or not isinstance(error, losses):
             raise
         reason = str(error).split("aborted by: ")[-1].strip().splitlines()[0].rstrip(":")
         print(
@@ -165,24 +173,6 @@ def exit_if_host_lost(stage: str) -> Iterator[TrainingHost]:
             file=sys.stderr,
         )
         sys.exit(HOST_LOST)
-
-
-def _is_host_loss(error: Exception) -> bool:
-    """Whether TensorFlow reports that a host is gone, or has come back as another process.
-
-    InternalError does not count, though TensorFlow uses it for this as well: failures of a GPU are
-    InternalErrors, too.
-    """
-    import tensorflow as tf
-
-    errors = tf.errors
-    return isinstance(
-        error,
-        (
-            errors.UnavailableError, errors.DeadlineExceededError, errors.AbortedError,
-            errors.CancelledError, errors.FailedPreconditionError,
-        ),
-    )  # fmt: skip
 
 
 def check_same_training(strategy: tf.distribute.Strategy, key: str) -> None:

@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,11 +47,9 @@ def schedule(peak: float, steps: int) -> keras.optimizers.schedules.LearningRate
 
 
 def adamw(
-    learning_rate: keras.optimizers.schedules.LearningRateSchedule,
-    decay: float,
-    rates: Sequence[float],
-    starts: Sequence[int],
-) -> keras.optimizers.Optimizer:
+    learning_rate: keras.optimizers.schedules.LearningRateSchedule, decay: float,
+    rates: Sequence[float], starts: Sequence[int],
+) -> keras.optimizers.Optimizer:  # fmt: skip
     """AdamW (Loshchilov & Hutter 2019, algorithm 2) with a learning rate for each variable.
 
     Variables of one dimension (biases, scales and offsets of norms) do not decay.
@@ -65,34 +62,23 @@ def adamw(
         starts: the step from which each variable learns. The bias of its moments is corrected from
             there; otherwise its first steps would be three times too long.
     """
-    return _adamw_class()(learning_rate, decay, rates, starts)
-
-
-@cache
-def _adamw_class() -> type:
     import keras
 
     class AdamW(keras.optimizers.Adam):
-        def __init__(
-            self, learning_rate: Any, decay: float, rates: Sequence[float], starts: Sequence[int]
-        ) -> None:
-            super().__init__(learning_rate)
-            self.decay, self.rates, self.starts = decay, list(rates), list(starts)
-
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
             index = self._get_variable_index(variable)
             momentum, velocity = self._momentums[index], self._velocities[index]
-            rate = learning_rate * self.rates[index]
-            step = keras.ops.cast(self.iterations - self.starts[index] + 1, "float32")
+            rate = learning_rate * rates[index]
+            step = keras.ops.cast(self.iterations - starts[index] + 1, "float32")
             corrected = keras.ops.sqrt(1 - self.beta_2**step) / (1 - self.beta_1**step)
             self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
             self.assign_add(velocity, (gradient * gradient - velocity) * (1 - self.beta_2))
             update = corrected * momentum / (keras.ops.sqrt(velocity) + self.epsilon)
             if len(variable.shape) > 1:
-                update = update + self.decay * variable
+                update = update + decay * variable
             self.assign_sub(variable, rate * update)
 
-    return AdamW
+    return AdamW(learning_rate)
 
 
 class ModelEma:
@@ -156,15 +142,9 @@ class LayerGroup:
 
 
 def fit(
-    model: keras.Model,
-    groups: Sequence[LayerGroup],
-    data: TrainingData,
-    params: TrainingParams,
-    epochs: int,
-    history: list[Epoch],
-    checkpoint: Checkpoint | None,
-    on_epoch: OnEpoch,
-) -> None:
+    model: keras.Model, groups: Sequence[LayerGroup], data: TrainingData, params: TrainingParams,
+    epochs: int, history: list[Epoch], checkpoint: Checkpoint | None, on_epoch: OnEpoch,
+) -> None:  # fmt: skip
     """Train groups of layers: AdamW, warm-up, cosine decay to 0, clipping, smoothed labels.
 
     The result, and what is validated, are the averaged weights. They are those of the last epoch,
@@ -198,11 +178,10 @@ def fit(
     changing = [weight for group in groups for layer in group.layers for weight in layer.weights]
     with strategy.scope():
         optimizer = adamw(
-            schedule(params.learning_rate, steps * epochs),
-            params.weight_decay,
+            schedule(params.learning_rate, steps * epochs), params.weight_decay,
             [group.rate for group, _ in weights],
             [(group.first_epoch - 1) * steps for group, _ in weights],
-        )
+        )  # fmt: skip
         optimizer.build([weight for _, weight in weights])
     if strategy.num_replicas_in_sync > 1:
         for layer in model.layers:
@@ -249,8 +228,7 @@ def fit(
             shown["val_auc"] = row["val_auc"]
             _show(bar, shown)
             if checkpoint:
-                arrays = [variable.numpy() for variable in variables]
-                checkpoint.save(TrainingState(history, arrays))
+                checkpoint.save(TrainingState(history, [value.numpy() for value in variables]))
             on_epoch(row)
     ema.apply()
 
@@ -261,12 +239,9 @@ def _set_trainable(layers: Sequence[keras.layers.Layer], trainable: bool) -> Non
 
 
 def _compile_step(
-    model: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    ema: ModelEma,
-    smoothing: float,
+    model: keras.Model, optimizer: keras.optimizers.Optimizer, ema: ModelEma, smoothing: float,
     batch_size: int,
-) -> Callable[[Any], tf.Tensor]:
+) -> Callable[[Any], tf.Tensor]:  # fmt: skip
     """A step on a batch, compiled for the weights that are trainable now; it returns the loss."""
     import tensorflow as tf
 
@@ -280,13 +255,11 @@ def _compile_step(
             )
             # Divided by the images of all replicas: the optimizer adds their gradients up.
             loss = tf.reduce_sum(losses * counts) / batch_size
-        # Clipped: one bad batch at a high rate can ruin a fine-tuning. By the norm of the gradients
-        # of all replicas together, which the optimizer adds up.
+        # Clip by the norm over all replicas: one bad batch at a high rate can ruin a fine-tuning.
         gradients = tape.gradient(loss, weights)
-        together = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
-        scale = CLIP / tf.maximum(tf.linalg.global_norm(together), CLIP)
-        gradients = [gradient * scale for gradient in gradients]
-        optimizer.apply(gradients, weights)
+        total = tf.distribute.get_replica_context().all_reduce("SUM", gradients)
+        scale = CLIP / tf.maximum(tf.linalg.global_norm(total), CLIP)
+        optimizer.apply([gradient * scale for gradient in gradients], weights)
         return loss
 
     @tf.function(jit_compile=False)

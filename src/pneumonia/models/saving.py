@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +25,9 @@ CHECKED = ("weights.weights.h5", "graph.onnx", "second_seed.weights.h5")
 
 
 def save_model(
-    model: keras.Model,
-    second: tuple[keras.Model, list[Epoch]],
-    history: list[Epoch],
-    params: dict[str, Any],
-    data_digest: str,
-    folder: Path,
-) -> None:
+    model: keras.Model, second: tuple[keras.Model, list[Epoch]], history: list[Epoch],
+    params: dict[str, Any], data_digest: str, folder: Path,
+) -> None:  # fmt: skip
     """Write the output of a training stage; nothing in it depends on time or place.
 
     Files: `weights.weights.h5` (Keras), `graph.onnx`, `second_seed.weights.h5` (of `second`, a
@@ -48,8 +43,10 @@ def save_model(
     pd.DataFrame(history).to_csv(folder / "history.csv", index=False, lineterminator="\n")
     last = {key: value for key, value in history[-1].items() if key != "learning_rate"}
     assert not math.isnan(last["val_auc"])
-    second_auc = {"second_seed_val_auc": second_history[-1]["val_auc"]}
-    write_json(folder / "metrics.json", last | best(history) | second_auc)
+    best = max(history, key=lambda epoch: epoch["val_auc"])  # the first of equals
+    last |= {"best_epoch": best["epoch"], "best_val_auc": best["val_auc"]}
+    last |= {"second_seed_val_auc": second_history[-1]["val_auc"]}
+    write_json(folder / "metrics.json", last)
     record = {
         "model": model.name,
         "params": params,
@@ -59,12 +56,6 @@ def save_model(
         "sha256": files.hashes(folder / name for name in CHECKED),
     }
     write_json(folder / "training.json", record)
-
-
-def best(history: Sequence[Epoch]) -> Epoch:
-    """The first epoch with the highest validation AUC, as best_epoch and best_val_auc."""
-    row = max(history, key=lambda epoch: epoch["val_auc"])
-    return {"best_epoch": row["epoch"], "best_val_auc": row["val_auc"]}
 
 
 def load_network(folder: Path, weights: str = "weights.weights.h5") -> keras.Model:

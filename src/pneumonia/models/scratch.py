@@ -39,13 +39,9 @@ def build(params: ScratchParams, size: int) -> keras.Model:
 
 
 def train(
-    model: keras.Model,
-    data: TrainingData,
-    params: ScratchParams,
-    history: list[Epoch],
-    checkpoint: Checkpoint | None,
-    on_epoch: OnEpoch,
-) -> None:
+    model: keras.Model, data: TrainingData, params: ScratchParams, history: list[Epoch],
+    checkpoint: Checkpoint | None, on_epoch: OnEpoch,
+) -> None:  # fmt: skip
     """Train all layers; the arguments are those of `loop.fit`."""
     groups = [LayerGroup(model.layers)]
     fit(model, groups, data, params, params.epochs, history, checkpoint, on_epoch)

@@ -35,14 +35,9 @@ class Network(Protocol):
         """The untrained network."""
 
     def train(
-        self,
-        model: keras.Model,
-        data: TrainingData,
-        params: Any,
-        history: list[Epoch],
-        checkpoint: Checkpoint | None,
-        on_epoch: OnEpoch,
-    ) -> None:
+        self, model: keras.Model, data: TrainingData, params: Any, history: list[Epoch],
+        checkpoint: Checkpoint | None, on_epoch: OnEpoch,
+    ) -> None:  # fmt: skip
         """Train it; the arguments are those of `loop.fit`."""
 
 

@@ -22,12 +22,7 @@ from numpy.typing import NDArray
 
 from pneumonia.core.config import TransferParams
 from pneumonia.models import devices
-from pneumonia.models.backbones import (
-    append_backbone,
-    blocks,
-    last_at_stride,
-    without_grouped_convolutions,
-)
+from pneumonia.models.backbones import append_backbone, blocks, last_at_stride, ungrouped
 from pneumonia.models.batches import LabelledImages, TrainingData, class_weights
 from pneumonia.models.checkpoint import Checkpoint
 from pneumonia.models.export import LOGIT_OFFSET, add_head
@@ -53,7 +48,7 @@ def build(params: TransferParams, size: int) -> keras.Model:
     features = append_backbone(params.backbone, image, params.weights)
     features = last_at_stride(image, features, params.output_stride)
     features = layers.Activation("linear", name="features")(features)
-    model = without_grouped_convolutions(add_head(image, features, name="transfer"))
+    model = ungrouped(add_head(image, features, name="transfer"))
     for layer in model.layers:
         layer.trainable = layer.name == "evidence"
         if isinstance(layer, layers.Dropout):
@@ -63,13 +58,9 @@ def build(params: TransferParams, size: int) -> keras.Model:
 
 
 def train(
-    model: keras.Model,
-    data: TrainingData,
-    params: TransferParams,
-    history: list[Epoch],
-    checkpoint: Checkpoint | None,
-    on_epoch: OnEpoch,
-) -> None:
+    model: keras.Model, data: TrainingData, params: TransferParams, history: list[Epoch],
+    checkpoint: Checkpoint | None, on_epoch: OnEpoch,
+) -> None:  # fmt: skip
     """Fit the head to the frozen backbone, which is epoch 0 of the history; then fine-tune.
 
     The arguments are those of `loop.fit`.
@@ -91,6 +82,9 @@ def groups(model: keras.Model, params: TransferParams) -> list[LayerGroup]:
 
     The n-th block from the head, from 1, learns at `layer_decay ** n` of the head's rate.
     """
+    from keras import layers
+
+    norms = (layers.BatchNormalization, layers.Normalization)  # they hold statistics of ImageNet
     result = [LayerGroup([model.get_layer("evidence")])]
     tuned = blocks(model)[::-1][: params.fine_tune_blocks]
     for distance, block in enumerate(tuned, 1):
@@ -101,7 +95,7 @@ def groups(model: keras.Model, params: TransferParams) -> list[LayerGroup]:
                 for epoch in range(1, params.epochs + 1)
                 if unfrozen_blocks(len(tuned), epoch, params.epochs) >= distance
             )
-        learning = [layer for layer in block if layer.weights and not _is_norm(layer)]
+        learning = [layer for layer in block if layer.weights and not isinstance(layer, norms)]
         result.append(LayerGroup(learning, params.layer_decay**distance, first_epoch))
     return result
 
@@ -113,13 +107,6 @@ def unfrozen_blocks(total: int, epoch: int, epochs: int) -> int:
     learning rate is too low for a block to learn much (Howard & Ruder 2018).
     """
     return min(total, math.ceil(total * epoch / math.ceil(epochs / 2)))
-
-
-def _is_norm(layer: keras.layers.Layer) -> bool:
-    """Whether a layer holds statistics of ImageNet."""
-    from keras import layers
-
-    return isinstance(layer, (layers.BatchNormalization, layers.Normalization))
 
 
 def fit_head(model: keras.Model, train: LabelledImages, params: TransferParams) -> None:

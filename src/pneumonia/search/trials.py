@@ -162,12 +162,7 @@ def run_trials(search: Search, study: optuna.Study, trials: int, parent: str) ->
 
 
 def _train(
-    search: Search,
-    trial: optuna.Trial,
-    params: Params,
-    data: TrainingData,
-    name: str,
-    parent: str,
+    search: Search, trial: optuna.Trial, params: Params, data: TrainingData, name: str, parent: str
 ) -> optuna.trial.TrialState:
     """Train with the params of a trial, or continue a killed one; complete or pruned."""
     import optuna

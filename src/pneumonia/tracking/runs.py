@@ -50,16 +50,10 @@ DIGEST = 16  # characters of a digest that are logged; MLflow allows 36
 
 @contextmanager
 def training_run(
-    stage: str,
-    params: dict[str, Any],
-    data_digest: str,
-    image_size: int,
-    images: pd.DataFrame,
-    key: str = "",
-    history: Sequence[dict[str, float]] = (),
-    further: Mapping[str, str] | None = None,
-    folder: Path | None = None,
-) -> Iterator[Callable[[dict[str, float]], None]]:
+    stage: str, params: dict[str, Any], data_digest: str, image_size: int, images: pd.DataFrame,
+    key: str = "", history: Sequence[dict[str, float]] = (),
+    further: Mapping[str, str] | None = None, folder: Path | None = None,
+) -> Iterator[Callable[[dict[str, float]], None]]:  # fmt: skip
     """Open a run for a training that is about to start; yields a function that logs an epoch.
 
     The run ends as FAILED if the block raises. `finish` adds the hash of the weights and figures.
