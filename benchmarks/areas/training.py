@@ -62,9 +62,9 @@ def _to_auc(
     target = TARGETS[name]
     outcomes: dict[str, list[Outcome]] = {"ours": [], "theirs": []}
 
-    def spent(name: str, recipe: Callable[..., Outcome]) -> float:
-        outcomes[name].append(recipes.in_new_process(recipe, *images, target, EPOCHS[name]))
-        return outcomes[name][-1].seconds
+    def spent(side: str, recipe: Callable[..., Outcome]) -> float:
+        outcomes[side].append(recipes.in_new_process(recipe, *images, target, EPOCHS[name]))
+        return outcomes[side][-1].seconds
 
     functions = {"ours": partial(spent, "ours", ours), "theirs": partial(spent, "theirs", theirs)}
     values = take_turns(functions, turns, warm_up=False)
