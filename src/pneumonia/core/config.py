@@ -42,8 +42,7 @@ def load(path: Path, schema: type[B]) -> B:
     """Read a YAML file and check it.
 
     Raises:
-        InputError: one line a problem: the key, its line in the file, what is wrong, and for an
-            unknown key the most similar known one.
+        InputError: one line a problem: file and line, key, what is wrong, and a similar known key.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -58,11 +57,8 @@ def load(path: Path, schema: type[B]) -> B:
     try:
         return schema.model_validate(values if values is not None else {})
     except ValidationError as error:
-        problems = [
-            f"{path}:{_line(tree, keys)}: {_describe(schema, keys, problem)}"
-            for keys, problem in _problems(error)
-        ]
-        raise InputError("\n".join(problems)) from None
+        lines = [f"{path}:{_line(tree, keys)}: {text}" for keys, text in _problems(schema, error)]
+        raise InputError("\n".join(lines)) from None
 
 
 def read_value(text: str) -> Any:
@@ -71,11 +67,7 @@ def read_value(text: str) -> Any:
 
 
 def changed(block: B, values: Mapping[str, Any]) -> B:
-    """Replace values of a checked block, by dotted key.
-
-    Raises:
-        InputError: one line a problem, as from `load` but without file and line.
-    """
+    """Replace values of a checked block, by dotted key; raises as `load`, without file and line."""
     tree = block.model_dump()
     for key, value in values.items():
         *parents, last = key.split(".")
@@ -89,8 +81,7 @@ def changed(block: B, values: Mapping[str, Any]) -> B:
     try:
         return schema.model_validate(tree)
     except ValidationError as error:
-        problems = [_describe(schema, keys, problem) for keys, problem in _problems(error)]
-        raise InputError("\n".join(problems)) from None
+        raise InputError("\n".join(text for _, text in _problems(schema, error))) from None
 
 
 def line(path: Path, keys: list[str]) -> int:
@@ -98,24 +89,20 @@ def line(path: Path, keys: list[str]) -> int:
     return _line(yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader), keys)
 
 
-def _problems(error: ValidationError) -> Iterator[tuple[list[str], dict[str, Any]]]:
+def _problems(schema: type[Block], error: ValidationError) -> Iterator[tuple[list[str], str]]:
+    """The keys and the description of each problem."""
     for problem in error.errors():
-        yield [str(key) for key in problem["loc"]], dict(problem)
-
-
-def _describe(schema: type[BaseModel], keys: list[str], problem: dict[str, Any]) -> str:
-    place = ".".join(keys) or "the file"
-    match problem["type"]:
-        case "extra_forbidden":
+        keys = [str(key) for key in problem["loc"]]
+        message = problem["msg"]
+        text = f"{message[0].lower()}{message[1:]}, not {problem['input']!r}"
+        if problem["type"] == "missing":
+            text = "missing"
+        elif problem["type"] == "extra_forbidden":
             known = _known_keys(schema, keys[:-1])
             near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
-            return f"{place}: unknown key; {hint}"
-        case "missing":
-            return f"{place}: missing"
-        case _:
-            message = problem["msg"]
-            return f"{place}: {message[0].lower()}{message[1:]}, not {problem['input']!r}"
+            text = f"unknown key; {hint}"
+        yield keys, f"{'.'.join(keys) or 'the file'}: {text}"
 
 
 def _known_keys(schema: type[BaseModel], keys: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,12 +29,16 @@ class InputError(Exception):
     """Bad input: a file, a param, a data set. The text is for the user, one line a problem."""
 
 
+def refuse(problems: Collection[str]) -> None:
+    """Raise an InputError of these lines, if there are any."""
+    if problems:
+        raise InputError("\n".join(problems))
+
+
 def disk_trouble(error: BaseException, place: Path | None = None) -> str:
     """Explain an error in one line if a full or write-protected disk caused it; otherwise "".
 
-    Args:
-        error: the exception; its causes are searched too.
-        place: what was being written, if the error names no file.
+    The causes of the error are searched, too. `place` was written, if the error names no file.
     """
     visited: set[int] = set()
     cause: BaseException | None = error
@@ -66,11 +70,7 @@ def _cause(error: BaseException) -> BaseException | None:
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Turn the error of a full or write-protected disk within the block into an InputError.
-
-    Raises:
-        InputError: the disk is full or write-protected.
-    """
+    """Turn the error of a full or write-protected disk within the block into an InputError."""
     try:
         yield
     except InputError:

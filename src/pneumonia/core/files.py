@@ -31,10 +31,10 @@ def hashes(files: Iterable[Path]) -> dict[str, str]:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Read `training.json`, the record that a training wrote into its folder.
+    """Read `training.json` of a training's folder.
 
     Raises:
-        InputError: the file is missing, unreadable or damaged.
+        InputError: it is missing, unreadable or damaged.
     """
     path = folder / RECORD
     try:
@@ -53,9 +53,8 @@ def read_checked(path: Path, expected: str = "", remedy: str = REPAIR) -> bytes:
     """Read a file and compare its SHA-256.
 
     Args:
-        path: the file.
-        expected: its SHA-256. If empty, the one in the `training.json` beside the file; a file in a
-            folder without `training.json` is read without a check.
+        expected: if empty, the SHA-256 in the `training.json` beside the file; a file in a folder
+            without `training.json` is read without a check.
         remedy: what the error message tells the user to do.
 
     Raises:

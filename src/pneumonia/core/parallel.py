@@ -44,7 +44,7 @@ def each(
             machine, for this call).
         make: called once in every worker; returns the function that does a task. It is pickled, and
             so are tasks and results.
-        tasks: pieces of work of some seconds each.
+        tasks: of some seconds each.
 
     Raises:
         InputError: Ray is not installed, or no cluster answers.
@@ -56,10 +56,24 @@ def each(
         import ray.data
     except ImportError:
         raise InputError("Ray is not installed: pip install -r requirements-ray.txt") from None
+    import pneumonia
+
     rows = [{"task": pickle.dumps(task)} for task in tasks]
     if not rows:
         return
-    _connect(address)
+    try:
+        ray.init(
+            address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={
+                "py_modules": [str(Path(pneumonia.__file__).parent)],
+                "env_vars": {"OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"},
+            },
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"Ray at {address}: {reason}") from None
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         available = int(ray.cluster_resources().get("CPU", 1))
@@ -87,28 +101,3 @@ class _Worker:
     def __call__(self, block: dict[str, Any]) -> dict[str, Any]:
         [task] = block["task"]
         return {"result": [pickle.dumps(self._work(pickle.loads(task)))]}  # nosec B301
-
-
-def _connect(address: str) -> None:
-    """Join a cluster, or start one on this machine.
-
-    Raises:
-        InputError: no cluster answers.
-    """
-    import ray
-
-    import pneumonia
-
-    try:
-        ray.init(
-            address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={
-                "py_modules": [str(Path(pneumonia.__file__).parent)],
-                "env_vars": {"OPENBLAS_NUM_THREADS": "1", "ORT_DISABLE_TELEMETRY": "1"},
-            },
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"Ray at {address}: {reason}") from None

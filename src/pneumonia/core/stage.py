@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import yaml
 
@@ -37,29 +36,21 @@ def run(name: str, description: str | None, main: Callable[[Params], None]) -> N
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         main(load_params(arguments.params))
-    except InputError as error:
-        _end(name, str(error))
     except Exception as error:
-        message = disk_trouble(error)
+        message = str(error) if isinstance(error, InputError) else disk_trouble(error)
         if not message:
             raise
-        _end(name, message)
-
-
-def _end(name: str, message: str) -> NoReturn:
-    for line in message.splitlines():
-        print(f"{name}: {line}", file=sys.stderr)
-    sys.exit(1)
+        for line in message.splitlines():
+            print(f"{name}: {line}", file=sys.stderr)
+        sys.exit(1)
 
 
 def sources(name: str) -> list[Path]:
-    """The files that decide what a stage computes, apart from params and data.
+    """The files that decide what a stage computes, apart from params and data, sorted.
 
     These are the stage's code and `requirements.txt`, from its dependencies in `dvc.yaml` (a test
-    compares those with its imports). A folder stands for all Python files below it.
-
-    Returns:
-        sorted, relative to the repository's root, where this must run.
+    compares those with its imports). A folder stands for all Python files below it. The paths are
+    relative to the repository's root, where this must run.
     """
     stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     files: set[Path] = set()
