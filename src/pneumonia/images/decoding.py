@@ -17,14 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.ExifTags import Base
 
-from pneumonia.images.limits import (
-    MAX_PIXELS,
-    ImageError,
-    check_bytes,
-    check_scans,
-    check_segments,
-    check_size,
-)
+from pneumonia.images import limits
+from pneumonia.images.limits import MAX_PIXELS, ImageError
 
 FORMATS = ("JPEG", "PNG")
 SUFFIXES = (".jpeg", ".jpg", ".png")
@@ -81,7 +75,7 @@ def decode(payload: bytes, size: int, max_pixels: int = MAX_PIXELS) -> DecodedIm
     Raises:
         ImageError: empty, another format, truncated, corrupt, or beyond the limits of `limits`.
     """
-    check_bytes(payload)
+    limits.check_bytes(payload)
     if payload[128:132] == b"DICM":
         # Only DICOM needs these imports, which take half a second.
         from pneumonia.images.dicom import read_dicom
@@ -133,11 +127,11 @@ def encode_png(pixels: NDArray[np.uint8], strategy: int = zlib.Z_FILTERED) -> by
 
 
 def _decode_with_pillow(payload: bytes, size: int, max_pixels: int) -> DecodedImage:
-    check_segments(payload)
+    limits.check_segments(payload)
     image = Image.open(io.BytesIO(payload), formats=FORMATS)
     mode, (width, height) = image.mode, image.size
-    check_size(width, height, max_pixels)
-    check_scans(payload, width * height)
+    limits.check_size(width, height, max_pixels)
+    limits.check_scans(payload, width * height)
     inner = inner_size(width, height, size)
     # The box leaves out the fraction of a pixel by which scaled decoding rounds up.
     drafted = image.draft(None, (DRAFT_MARGIN * inner[0], DRAFT_MARGIN * inner[1]))
@@ -157,7 +151,6 @@ def _colour(image: Image.Image) -> float:
     """The share of a loaded image that is coloured; see `DecodedImage.colour`."""
     if image.mode in GREY_MODES:
         return 0.0
-    # A sample of the pixels is enough.
     sample = image.resize((SAMPLE, SAMPLE), Image.Resampling.NEAREST)
     chroma = np.asarray(_opaque(sample).convert("RGB").convert("YCbCr"), np.int16)[..., 1:]
     coloured = np.abs(chroma - np.median(chroma, axis=(0, 1))).max(-1) > CHROMA
@@ -172,17 +165,15 @@ def _grey(image: Image.Image) -> Image.Image:
     rows = max(1, STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        grey.paste(_grey_strip(strip), (0, top))
+        if strip.mode.startswith("I"):
+            # Pillow's conversion would clip at 255.
+            deep = np.asarray(strip)
+            opaque = deep != strip.info.get("transparency", -1)
+            strip = Image.fromarray(((deep >> 8) * opaque).astype(np.uint8))
+        else:
+            strip = _opaque(strip).convert("L")
+        grey.paste(strip, (0, top))
     return grey
-
-
-def _grey_strip(strip: Image.Image) -> Image.Image:
-    if strip.mode.startswith("I"):
-        # Pillow's conversion would clip at 255.
-        deep = np.asarray(strip)
-        opaque = deep != strip.info.get("transparency", -1)
-        return Image.fromarray(((deep >> 8) * opaque).astype(np.uint8))
-    return _opaque(strip).convert("L")
 
 
 def _opaque(image: Image.Image) -> Image.Image:
@@ -207,8 +198,6 @@ def image_box(width: int, height: int, size: int) -> tuple[slice, slice]:
 
 
 def _padded(grey: Image.Image, size: int) -> NDArray[np.uint8]:
-    if grey.size != (size, size):
-        square = Image.new("L", (size, size), 0)
-        square.paste(grey, ((size - grey.width) // 2, (size - grey.height) // 2))
-        grey = square
-    return np.asarray(grey, dtype=np.uint8)
+    square = Image.new("L", (size, size), 0)
+    square.paste(grey, ((size - grey.width) // 2, (size - grey.height) // 2))
+    return np.asarray(square, dtype=np.uint8)

@@ -23,14 +23,8 @@ from pydicom.encaps import get_frame
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 
-from pneumonia.images.limits import (
-    END_OF_IMAGE,
-    MAX_PIXELS,
-    ImageError,
-    check_scans,
-    check_size,
-    jpeg_segments,
-)
+from pneumonia.images import limits
+from pneumonia.images.limits import MAX_PIXELS, ImageError
 
 MODALITIES = ("CR", "DX", "RG")
 # pydicom parses data elements in Python, with two or three reads each; a file has some hundreds.
@@ -86,11 +80,7 @@ class DicomView:
 
 
 def read_dicom(payload: bytes, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], str]:
-    """Decode a DICOM file (PS3.10, with preamble) of one radiograph.
-
-    Args:
-        payload: the whole file, at most 64 MiB.
-        max_pixels: limit for the image; never above 40 million.
+    """Decode a DICOM file (PS3.10, with preamble) of one radiograph, at most 64 MiB.
 
     Returns:
         uint8, (Rows, Columns), 0 black to 255 white; and the photometric interpretation.
@@ -115,9 +105,16 @@ def read_view(payload: bytes) -> DicomView:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            reader, syntax = _open(payload)
-            header = _read(reader, syntax, _after_view, VIEW_TAGS)
-            return _view(header)
+            header = _read(*_open(payload), _after_view, VIEW_TAGS)
+            part = str(header.get("BodyPartExamined") or "").upper()
+            position = str(header.get("ViewPosition") or "").strip().upper()
+            codes = [str(item.get("CodeValue")) for item in header.get("ViewCodeSequence") or []]
+            age = re.fullmatch(r"(\d{3})([DWMY])", str(header.get("PatientAge") or "").strip())
+            return DicomView(
+                lateral=position in LATERAL_POSITIONS or not set(codes).isdisjoint(LATERAL_CODES),
+                chest=any(name in part for name in CHEST_PARTS) if part.strip() else None,
+                age=int(age[1]) * YEARS[age[2]] if age else None,
+            )
     except Exception:
         # pydicom raises many types of exception. Decoding the same file reports the damage.
         return DicomView()
@@ -138,8 +135,8 @@ class _Reader(io.BytesIO):
             raise ImageError("a DICOM of too many data elements", "too_complex")
         content = super().read(size)
         if len(content) > self.longest:
-            reason = f"a DICOM data element of over {MAX_ELEMENT // 2**20} MiB"
-            raise ImageError(reason, "too_complex")
+            limit = f"{MAX_ELEMENT // 2**20} MiB"
+            raise ImageError(f"a DICOM data element of over {limit}", "too_complex")
         return content
 
 
@@ -157,13 +154,8 @@ def _read(
     stop_when: Callable[[BaseTag, str | None, int], bool],
     tags: list[BaseTag | int] | None = None,
 ) -> Dataset:
-    return read_dataset(
-        reader,
-        syntax.is_implicit_VR,
-        syntax.is_little_endian,
-        stop_when=stop_when,
-        specific_tags=tags,
-    )
+    implicit, little_endian = syntax.is_implicit_VR, syntax.is_little_endian
+    return read_dataset(reader, implicit, little_endian, stop_when=stop_when, specific_tags=tags)
 
 
 def _read_dicom(payload: bytes, max_pixels: int) -> tuple[NDArray[np.uint8], str]:
@@ -182,8 +174,8 @@ def _read_dicom(payload: bytes, max_pixels: int) -> tuple[NDArray[np.uint8], str
     del data  # frees the second copy of a compressed image
     if syntax.is_encapsulated:
         value = get_frame(value, 0, number_of_frames=1)
-    codes = _codes(image, value, syntax)
-    return _grey(image, codes, syntax.is_encapsulated), str(image.PhotometricInterpretation)
+    grey = _grey(image, _codes(image, value, syntax), syntax.is_encapsulated)
+    return grey, str(image.PhotometricInterpretation)
 
 
 def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
@@ -204,7 +196,7 @@ def _check(image: Dataset, syntax: uid.UID, max_pixels: int) -> None:
         raise ImageError(f"DICOM modality {modality}, not CR, DX or RG", "not_a_radiograph")
     if "Rows" not in image or "Columns" not in image:
         raise ImageError("DICOM without an image (no Rows and Columns)", "not_a_radiograph")
-    check_size(int(image.Columns), int(image.Rows), max_pixels)
+    limits.check_size(int(image.Columns), int(image.Rows), max_pixels)
     if int(image.get("NumberOfFrames") or 1) != 1:
         raise ImageError(f"DICOM of {image.NumberOfFrames} frames, not one", "not_a_radiograph")
     photometric = image.get("PhotometricInterpretation")
@@ -228,9 +220,8 @@ def _check(image: Dataset, syntax: uid.UID, max_pixels: int) -> None:
 def _codes(image: Dataset, data: bytes, syntax: uid.UID) -> NDArray[Any]:
     """The stored pixels as bit patterns: uint8 or uint16, (Rows, Columns)."""
     shape = (int(image.Rows), int(image.Columns))
-    kind = np.dtype(f"u{image.BitsAllocated // 8}").newbyteorder(
-        "<" if syntax.is_little_endian else ">"
-    )
+    order = "<" if syntax.is_little_endian else ">"
+    kind = np.dtype(f"{order}u{image.BitsAllocated // 8}")
     needed = math.prod(shape) * kind.itemsize
     if syntax in NATIVE:
         if len(data) < needed:
@@ -246,7 +237,7 @@ def _codes(image: Dataset, data: bytes, syntax: uid.UID) -> NDArray[Any]:
         decoded = imagecodecs.jpeg2k_decode(data, numthreads=1)
     else:
         _check_stream(_jpeg_header(data), shape)
-        check_scans(data, math.prod(shape))
+        limits.check_scans(data, math.prod(shape))
         decoded = imagecodecs.jpeg8_decode(data)
     if decoded.shape != shape or decoded.dtype.itemsize > kind.itemsize:
         raise ImageError(f"corrupt DICOM: pixels of {decoded.dtype}, {kind} declared")
@@ -256,8 +247,8 @@ def _codes(image: Dataset, data: bytes, syntax: uid.UID) -> NDArray[Any]:
 
 def _jpeg_header(stream: bytes) -> tuple[int, int, int]:
     """Rows, columns and components that a JPEG stream declares (ITU-T T.81, B.2.2)."""
-    segments = list(jpeg_segments(stream))
-    if not segments or segments[-1][0] != END_OF_IMAGE:
+    segments = list(limits.jpeg_segments(stream))
+    if not segments or segments[-1][0] != limits.END_OF_IMAGE:
         # The decoder would fill the missing part with grey.
         raise ImageError("truncated DICOM: its JPEG stream has no end")
     for marker, start in segments:
@@ -300,14 +291,6 @@ def _grey(image: Dataset, codes: NDArray[Any], encapsulated: bool) -> NDArray[np
     Without either, the range of the pixels in use, or the range of Bits Stored if all are equal.
     MONOCHROME1 is inverted. Pixel padding (C.7.5.1.1.2) is black.
 
-    Args:
-        image: the header; Bits Allocated is 8 or 16.
-        codes: the bit patterns, uint8 or uint16, (Rows, Columns).
-        encapsulated: whether the pixels were compressed.
-
-    Returns:
-        uint8, (Rows, Columns), 0 black to 255 white.
-
     Raises:
         ImageError: an invalid window or table.
     """
@@ -325,8 +308,11 @@ def _grey(image: Dataset, codes: NDArray[Any], encapsulated: bool) -> NDArray[np
         used = np.zeros(len(patterns), bool)
         for strip in _strips(codes):
             used[strip] = True
-        low, high = _range(values[used & ~padding], values)
-        grey = (values - low) / (high - low)
+        shown = values[used & ~padding]
+        if not len(shown) or shown.min() == shown.max():
+            shown = values
+        low, high = float(shown.min()), float(shown.max())
+        grey = (values - low) / (high - low or 1)
     if image.PhotometricInterpretation == "MONOCHROME1":
         grey = 1 - grey
     table = np.rint(255 * np.clip(np.where(padding, 0, grey), 0, 1)).astype(np.uint8)
@@ -340,14 +326,6 @@ def _strips(pixels: NDArray[Any]) -> list[NDArray[Any]]:
     """Views of some rows each, because NumPy turns what it looks up into 64-bit indices."""
     rows = max(1, STRIP_PIXELS // pixels.shape[1])
     return [pixels[top : top + rows] for top in range(0, len(pixels), rows)]
-
-
-def _range(used: NDArray[np.float64], possible: NDArray[np.float64]) -> tuple[float, float]:
-    if not len(used) or used.min() == used.max():
-        used = possible
-    if used.min() == used.max():
-        return float(used.min()), float(used.min()) + 1
-    return float(used.min()), float(used.max())
 
 
 def _padding(image: Dataset, patterns: NDArray[np.int_]) -> NDArray[np.bool_]:
@@ -433,15 +411,3 @@ def _first_number(image: Dataset, keyword: str, absent: float) -> float:
 def _after_view(tag: BaseTag, vr: str | None, length: int) -> bool:
     """Whether to stop reading: at the pixels, or at a tag that is too long."""
     return tag >= PIXEL_DATA or (tag in VIEW_TAGS and MAX_VALUE < length < UNDEFINED)
-
-
-def _view(header: Dataset) -> DicomView:
-    part = str(header.get("BodyPartExamined") or "").upper()
-    position = str(header.get("ViewPosition") or "").strip().upper()
-    codes = [str(item.get("CodeValue")) for item in header.get("ViewCodeSequence") or []]
-    age = re.fullmatch(r"(\d{3})([DWMY])", str(header.get("PatientAge") or "").strip())
-    return DicomView(
-        lateral=position in LATERAL_POSITIONS or any(code in LATERAL_CODES for code in codes),
-        chest=any(name in part for name in CHEST_PARTS) if part.strip() else None,
-        age=int(age[1]) * YEARS[age[2]] if age else None,
-    )

@@ -46,11 +46,7 @@ class ImageError(ValueError):
 
 
 def check_bytes(payload: bytes) -> None:
-    """Refuse an empty or too long file.
-
-    Raises:
-        ImageError: 0 bytes or over 64 MiB.
-    """
+    """Raise an ImageError for a file of 0 bytes or over 64 MiB."""
     if not payload:
         raise ImageError("the file is empty (0 bytes)", "empty_file")
     if len(payload) > MAX_BYTES:
@@ -58,7 +54,7 @@ def check_bytes(payload: bytes) -> None:
 
 
 def check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
-    """Refuse an image by its declared size, px.
+    """Check the declared size of an image, px.
 
     Raises:
         ImageError: over `max_pixels` or 40 megapixels, a side under 16 px, or longer than 20:1.
@@ -103,11 +99,7 @@ def check_segments(payload: bytes) -> None:
 
 
 def check_scans(payload: bytes, pixels: int) -> None:
-    """Refuse a JPEG whose scans would take too long; other files pass.
-
-    Args:
-        payload: the whole file.
-        pixels: width times height.
+    """Refuse a JPEG whose scans, of so many pixels each, would take too long; other files pass.
 
     Raises:
         ImageError: over 100 scans, over 1,000 million pixels in all scans, or over 20,000 segments.
