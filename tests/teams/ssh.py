@@ -59,7 +59,7 @@ def ssh_server(folder: Path) -> Iterator[SshServer]:
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(
             exist_ok=True
-        )  # sshd needs this folder; without a service nobody creates it
+        )  # sshd needs this folder; only its service creates it
     for name in ("host", "user"):
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", folder / name],
