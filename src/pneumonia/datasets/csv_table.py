@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from pneumonia.core.errors import InputError
+from pneumonia.core.errors import InputError, refuse
 
 
 def read_rows(
@@ -27,11 +27,9 @@ def read_rows(
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = [name.strip() for name in next(reader, [])]
-            missing = [name for name in required if name not in header]
-            if missing:
+            if missing := [name for name in required if name not in header]:
                 raise InputError(f"{path}: no column {', '.join(missing)}")
-            twice = [name for name in (*required, *optional) if header.count(name) > 1]
-            if twice:
+            if twice := [name for name in (*required, *optional) if header.count(name) > 1]:
                 raise InputError(f"{path}: more than one column {', '.join(twice)}")
             wanted = [name for name in header if name in (*required, *optional)]
             for cells in reader:
@@ -39,9 +37,8 @@ def read_rows(
                     row = dict(zip(header, map(str.strip, cells), strict=True))
                     rows.append((reader.line_num, {name: row[name] for name in wanted}))
                 elif cells:
-                    problems.append(
-                        f"{path}:{reader.line_num}: {len(cells)} cells, not {len(header)}"
-                    )
+                    counts = f"{len(cells)} cells, not {len(header)}"
+                    problems.append(f"{path}:{reader.line_num}: {counts}")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except OSError as error:
@@ -50,6 +47,5 @@ def read_rows(
         raise InputError(f"{path}: not a CSV file in UTF-8: {error}") from None
     if not (rows or problems or empty):
         problems = [f"{path}: no row"]
-    if problems:
-        raise InputError("\n".join(problems))
+    refuse(problems)
     return rows

@@ -1,22 +1,7 @@
 """Records of images, and the files of the prepared folder.
 
-Columns of `manifest.csv`, sorted by `image_id`:
-
-| column | meaning |
-| --- | --- |
-| image_id | 16 hex digits of the source file's SHA-256, plus "-1", "-2" for its copies |
-| file | the source file, relative to its source, or `phantom/<index>.png` |
-| label | 0 normal, 1 pneumonia |
-| subtype | normal, bacteria, virus or unknown |
-| patient_id | the patient, within the series of the source; splits and intervals go by it |
-| split | train, val or test |
-| width, height | of the source image as displayed, px |
-| mode | colour mode of the source image (Pillow's name) |
-| bytes | size of the source file |
-| mask | file of the opacity's mask, in the prepared folder; empty unless phantom |
-
-Columns of `quarantine.csv`, the images that could not be read, sorted by `file`: `file`, `label`,
-`split`, `patient_id`, and the `reason`. Without such images it has a header only.
+`manifest.csv` has a `ManifestRow` a line, sorted by `image_id`; `quarantine.csv` a
+`QuarantinedImage` for each image that could not be read, sorted by `file`, and maybe none.
 """
 
 from __future__ import annotations
@@ -34,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumonia.core.errors import InputError
+from pneumonia.core.errors import InputError, refuse
 from pneumonia.datasets.csv_table import read_rows
 from pneumonia.images.decoding import read_grey
 from pneumonia.images.limits import MAX_BYTES
@@ -68,24 +53,25 @@ class SourceImage:
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """A row of `manifest.csv`; the fields are the columns above."""
+    """A row of `manifest.csv`; the fields are its columns."""
 
-    image_id: str
-    file: str
-    label: int
-    subtype: str
-    patient_id: str
-    split: str
+    image_id: str  #: 16 hex digits of the source file's SHA-256, plus "-1", "-2" for its copies
+    file: str  #: the source file, relative to its source, or `phantom/<index>.png`
+    label: int  #: 0 normal, 1 pneumonia
+    subtype: str  #: normal, bacteria, virus or unknown
+    patient_id: str  #: within the series of the source; splits and intervals go by it
+    split: str  #: train, val or test
+    #: width, height: of the source image as displayed, px.
     width: int
     height: int
-    mode: str
-    bytes: int
-    mask: str
+    mode: str  #: colour mode of the source image (Pillow's name)
+    bytes: int  #: size of the source file
+    mask: str  #: file of the opacity's mask, in the prepared folder; empty unless phantom
 
 
 @dataclass(frozen=True)
 class QuarantinedImage:
-    """A row of `quarantine.csv`; the fields are the columns above."""
+    """A row of `quarantine.csv`; the fields are its columns."""
 
     file: str
     label: int
@@ -101,11 +87,7 @@ _TEXT = {field.name: str for field in fields(ManifestRow) if field.type == "str"
 
 
 def write_manifest(folder: Path, rows: list[ManifestRow]) -> None:
-    """Write `manifest.csv` into a prepared folder.
-
-    Raises:
-        InputError: invalid rows; nothing is written.
-    """
+    """Write `manifest.csv` into a prepared folder, or raise as `validate`."""
     rows = sorted(rows, key=lambda row: row.image_id)
     validate(rows, folder / NAME)
     # Without pandas, because importing it takes longer than writing the file.
@@ -119,7 +101,7 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     """Read and check `manifest.csv` of a prepared folder.
 
     Raises:
-        InputError: no manifest, or an invalid one.
+        InputError: it is missing or invalid.
     """
     import pandas as pd
 
@@ -132,13 +114,12 @@ def read_manifest(folder: Path) -> pd.DataFrame:
         raise InputError(f"{path}: not a CSV table: {error}") from None
     if list(table.columns) != COLUMNS:
         raise InputError(f"{path}: columns are {list(table.columns)}, not {COLUMNS}")
-    rows = [ManifestRow(*row) for row in table.itertuples(index=False, name=None)]
-    validate(rows, path)
+    validate([ManifestRow(*row) for row in table.itertuples(index=False, name=None)], path)
     return table
 
 
 def validate(rows: Sequence[ManifestRow], path: Path) -> None:
-    """Check the rows of a manifest; `path` is for the message.
+    """Check the rows of the manifest at `path`.
 
     Raises:
         InputError: one line a violated rule.
@@ -153,9 +134,7 @@ def validate(rows: Sequence[ManifestRow], path: Path) -> None:
         f"split is not one of {SPLITS}": all(row.split in SPLITS for row in rows),
         "patient_id is empty": all(row.patient_id for row in rows),
     }
-    violated = [f"{path}: {rule}" for rule, holds in rules.items() if not holds]
-    if violated:
-        raise InputError("\n".join(violated))
+    refuse([f"{path}: {rule}" for rule, holds in rules.items() if not holds])
 
 
 def image_path(folder: Path, image_id: str) -> Path:
@@ -203,8 +182,7 @@ def digest(folder: Path) -> str:
 def require_audit(folder: Path, audit: Path) -> str:
     """Check that `audit`, written if there are no leaks, is of the data in `folder`.
 
-    Returns:
-        the `digest` of the data.
+    Returns the `digest` of the data.
 
     Raises:
         InputError: the audit is missing or of other data.
@@ -255,10 +233,8 @@ def read_quarantine(folder: Path) -> list[QuarantinedImage]:
 
 def quarantine_summary(images: list[QuarantinedImage]) -> dict[str, Any]:
     """For audit.json: the number of images, and the first of them."""
-    return {
-        "images": len(images),
-        "listed": [asdict(image) for image in images[:QUARANTINE_LISTED]],
-    }
+    listed = [asdict(image) for image in images[:QUARANTINE_LISTED]]
+    return {"images": len(images), "listed": listed}
 
 
 def read_file(path: Path) -> tuple[bytes, None]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from pneumonia.core.config import DataParams
-from pneumonia.core.errors import InputError
+from pneumonia.core.errors import InputError, refuse
 from pneumonia.datasets.csv_table import read_rows
 from pneumonia.datasets.manifest import SourceImage
 
@@ -22,7 +22,11 @@ def override_patients(images: list[SourceImage], params: DataParams) -> list[Sou
     if params.patient_pattern and params.patient_csv:
         raise InputError("data.patient_pattern and data.patient_csv: give one of them, not both")
     if params.patient_pattern:
-        patients = _by_pattern(images, params.patient_pattern)
+        patients = {
+            image.file: match["patient"]
+            for image in images
+            if (match := re.search(params.patient_pattern, PurePosixPath(image.file).name))
+        }
         reason = f"the file name does not match data.patient_pattern {params.patient_pattern!r}"
     elif params.patient_csv:
         patients = _by_csv(Path(params.patient_csv), Path(params.path))
@@ -31,14 +35,8 @@ def override_patients(images: list[SourceImage], params: DataParams) -> list[Sou
         return images
     problems = [f"{image.file}: {reason}" for image in images if not patients.get(image.file)]
     if problems:
-        total = f"{len(problems)} of {len(images)} images have no patient"
-        raise InputError("\n".join([*problems, total]))
+        refuse([*problems, f"{len(problems)} of {len(images)} images have no patient"])
     return [replace(image, patient_id=patients[image.file]) for image in images]
-
-
-def _by_pattern(images: list[SourceImage], pattern: str) -> dict[str, str]:
-    matches = {image.file: re.search(pattern, PurePosixPath(image.file).name) for image in images}
-    return {file: match["patient"] or "" for file, match in matches.items() if match}
 
 
 def _by_csv(path: Path, root: Path) -> dict[str, str]:
@@ -53,6 +51,5 @@ def _by_csv(path: Path, root: Path) -> dict[str, str]:
             problems.append(f"{path}:{line}: {file}: patient_id is empty")
         elif patients.setdefault(file, row["patient_id"]) != row["patient_id"]:
             problems.append(f"{path}:{line}: {file}: another row has another patient_id")
-    if problems:
-        raise InputError("\n".join(problems))
+    refuse(problems)
     return patients

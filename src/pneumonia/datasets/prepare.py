@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from joblib import Parallel, cpu_count, delayed
 from tqdm import tqdm
 
 from pneumonia.core.config import EngineParams, PrepareParams
-from pneumonia.core.errors import InputError, disk_trouble
+from pneumonia.core.errors import InputError, disk_trouble, refuse
 from pneumonia.datasets.manifest import (
     LABELS,
     ManifestRow,
@@ -79,7 +80,7 @@ def prepare(
         if bad:
             unread.append(f"{len(bad)} of {len(images)} images cannot be read")
             if params.on_bad_image == "fail":
-                raise InputError("\n".join(unread))
+                refuse(unread)
         _require_both_classes({(row.split, row.label) for row in rows}, drawn, unread)
         rows = _name_copies(folder, rows)
         write_manifest(folder, rows)
@@ -96,14 +97,12 @@ def assign_splits(images: list[SourceImage], params: PrepareParams) -> list[Sour
     The test split is that of the source, if it has one and `official_test` is true. Otherwise all
     images are pooled, and test is drawn by patient. Validation is drawn by patient from the rest.
     """
-    official = _has_test(images, params)
+    drawn = not _has_test(images, params)
 
     def split(image: SourceImage) -> str:
-        if official:
-            held_out = image.split == "test"
-        else:
-            held_out = in_test(image.patient_id, params.test, params.seed)
-        if held_out:
+        if drawn and in_test(image.patient_id, params.test, params.seed):
+            return "test"
+        if not drawn and image.split == "test":
             return "test"
         return "val" if in_validation(image.patient_id, params.validation, params.seed) else "train"
 
@@ -117,10 +116,8 @@ def _has_test(images: list[SourceImage], params: PrepareParams) -> bool:
 def _run_here(
     images: list[SourceImage], size: int, folder: Path, _: EngineParams
 ) -> Iterator[Result]:
-    results: Iterator[Result] = Parallel(n_jobs=cpu_count(), return_as="generator", batch_size=16)(
-        delayed(_prepare_image)(image, size, folder) for image in images
-    )
-    return results
+    parallel = Parallel(n_jobs=cpu_count(), return_as="generator", batch_size=16)
+    yield from parallel(delayed(_prepare_image)(image, size, folder) for image in images)
 
 
 def _run_on_ray(
@@ -183,8 +180,7 @@ def _name_copies(folder: Path, rows: list[ManifestRow]) -> list[ManifestRow]:
         named.append(copies[0])
         for number, row in enumerate(copies[1:], start=1):
             copy_id = f"{image_id}-{number}"
-            content = image_path(folder, image_id).read_bytes()
-            image_path(folder, copy_id).write_bytes(content)
+            shutil.copyfile(image_path(folder, image_id), image_path(folder, copy_id))
             named.append(replace(row, image_id=copy_id))
     return named
 
@@ -194,20 +190,19 @@ def _require_both_classes(
 ) -> None:
     """Refuse a split without images of a class; the message begins with the lines `unread`."""
     another = "choose another prepare.seed"
+    remedies = {
+        "train": "add images, or lower prepare.validation",
+        "val": f"raise prepare.validation, or {another}",
+        "test": f"raise prepare.test, or {another}",
+    }
+    if not drawn:
+        official = "add images to the source's test split, or set prepare.official_test: false"
+        remedies["test"] = official
     problems = [
         f"{split}: no {LABELS[label]} image after the split by patient; {remedy}"
-        for split, remedy in (
-            ("train", "add images, or lower prepare.validation"),
-            ("val", f"raise prepare.validation, or {another}"),
-            (
-                "test",
-                f"raise prepare.test, or {another}"
-                if drawn
-                else "add images to the source's test split, or set prepare.official_test: false",
-            ),
-        )
+        for split, remedy in remedies.items()
         for label in (0, 1)
         if (split, label) not in present
     ]
     if problems:
-        raise InputError("\n".join([*unread, *problems]))
+        refuse([*unread, *problems])

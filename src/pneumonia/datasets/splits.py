@@ -32,13 +32,8 @@ def in_test(patient_id: str, share: float, seed: int) -> bool:
 def in_validation(patient_id: str, share: float, seed: int) -> bool:
     """Whether a training patient is held out for validation.
 
-    A larger share holds out the same patients and more.
-
-    Args:
-        patient_id: with its series.
-        share: of the patients, 0 to 1; the expected share for any ids, and nearly the exact one for
-            ids numbered without gaps.
-        seed: of the draw.
+    `share`, 0 to 1, is the expected share for any ids, and nearly the exact one for ids numbered
+    without gaps. A larger share holds out the same patients and more.
     """
     return _held_out(patient_id, share, f"{seed}/validation")
 
@@ -56,7 +51,7 @@ def _held_out(patient_id: str, share: float, draw: str) -> bool:
     if number is None:
         return _uniform(f"{draw}/{patient_id}") < share
     block = number // BLOCK
-    place = _order(draw, series, block)[number % BLOCK]
+    place = _order(draw, series, block).index(number % BLOCK)
     # If share * BLOCK is not whole, it is rounded up in a part of the blocks. Steps of the golden
     # ratio (a Kronecker sequence) spread these blocks evenly along the series.
     rounding = (_uniform(f"{draw}/{series}") + block % 2**20 * _GOLDEN) % 1
@@ -64,13 +59,9 @@ def _held_out(patient_id: str, share: float, draw: str) -> bool:
 
 
 @lru_cache(maxsize=65_536)
-def _order(draw: str, series: str, block: int) -> tuple[int, ...]:
-    """The place of each number of a block in its random order."""
-    drawn = [_uniform(f"{draw}/{series}/{block}/{number}") for number in range(BLOCK)]
-    ranks = {
-        number: place for place, number in enumerate(sorted(range(BLOCK), key=drawn.__getitem__))
-    }
-    return tuple(ranks[number] for number in range(BLOCK))
+def _order(draw: str, series: str, block: int) -> list[int]:
+    """The numbers of a block, 0 to 24, in random order."""
+    return sorted(range(BLOCK), key=lambda number: _uniform(f"{draw}/{series}/{block}/{number}"))
 
 
 def _uniform(text: str) -> float:

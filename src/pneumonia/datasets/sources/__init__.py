@@ -10,7 +10,7 @@ import sys
 from importlib import import_module
 
 from pneumonia.core.config import DataParams
-from pneumonia.core.errors import InputError
+from pneumonia.core.errors import refuse
 from pneumonia.datasets.manifest import SourceImage
 from pneumonia.datasets.patients import override_patients
 
@@ -27,9 +27,7 @@ def open_source(params: DataParams) -> list[SourceImage]:
     source = import_module(f"pneumonia.datasets.sources.{params.source}")
     images: list[SourceImage] = source.open_source(params)
     # Such a name could be neither written into the manifest nor printed.
-    unwritable = [f"{image.file!a}: {why}" for image in images if (why := _unwritable(image.file))]
-    if unwritable:
-        raise InputError("\n".join(sorted(unwritable)))
+    refuse(sorted(f"{i.file!a}: {why}" for i in images if (why := _unwritable(i.file))))
     return override_patients(sorted(images, key=lambda image: image.file), params)
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from pneumonia.core.config import DataParams
-from pneumonia.core.errors import InputError
+from pneumonia.core.errors import InputError, refuse
 from pneumonia.datasets.manifest import LABELS, SourceImage, read_file
 from pneumonia.images.decoding import SUFFIXES
 
@@ -35,23 +35,18 @@ def parse_name(name: str) -> tuple[str, str | None]:
 
 
 def open_source(params: DataParams) -> list[SourceImage]:
-    """List the images below `data.path`.
-
-    Raises:
-        InputError: the folder or a class folder is missing, or a class folder is empty.
-    """
-    root = Path(params.path)
-    if not root.is_dir():
-        raise InputError(f"data.path: {root}: no such folder")
-    return images_in(root)
+    """List the images below `data.path`; raises as `images_in`."""
+    return images_in(Path(params.path))
 
 
 def images_in(root: Path) -> list[SourceImage]:
     """List the images in a folder of this layout.
 
     Raises:
-        InputError: a class folder is missing or empty.
+        InputError: the folder or a class folder is missing, or a class folder is empty.
     """
+    if not root.is_dir():
+        raise InputError(f"data.path: {root}: no such folder")
     images: list[SourceImage] = []
     problems: list[str] = []
     for split in ("train", "val", "test"):
@@ -61,7 +56,7 @@ def images_in(root: Path) -> list[SourceImage]:
             folder = root / split / name
             files = sorted(
                 file
-                for file in (folder.rglob("*") if folder.is_dir() else ())
+                for file in folder.rglob("*")
                 if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
             )
             if not folder.is_dir():
@@ -70,9 +65,8 @@ def images_in(root: Path) -> list[SourceImage]:
                 problems.append(f"{folder}: no {', '.join(SUFFIXES)} file in it")
             images += [_image(root, file, label, split) for file in files]
     if problems:
-        layout = "{train,val,test}/{NORMAL,PNEUMONIA}"
-        problems.append(f"{root} needs {layout}/*.jpeg (val and test may be missing)")
-        raise InputError("\n".join(problems))
+        layout = "{train,val,test}/{NORMAL,PNEUMONIA}/*.jpeg (val and test may be missing)"
+        refuse([*problems, f"{root} needs {layout}"])
     return images
 
 

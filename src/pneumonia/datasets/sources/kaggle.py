@@ -8,7 +8,6 @@ downloads nothing twice. The images are then read as in the source `folder`.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 
 from pneumonia.core.config import DataParams
@@ -28,25 +27,25 @@ def open_source(params: DataParams) -> list[SourceImage]:
     Raises:
         InputError: the download failed, with what to do; or its layout has changed.
     """
-    return images_in(_find_layout(_download()))
-
-
-def _download() -> Path:
     try:
         # Imported here, so that kagglehub runs for this source only.
         import kagglehub
 
-        return Path(kagglehub.dataset_download(HANDLE))
+        root = Path(kagglehub.dataset_download(HANDLE))
     except (Exception, KeyboardInterrupt) as error:
         # kagglehub passes on the errors of requests, files, zipfile and Kaggle's client.
         raise InputError(f"data.source kaggle: {_explain(error)}") from None
+    return images_in(_find_layout(root))
 
 
 def _explain(error: BaseException) -> str:
     """One line: the problem, and what to do."""
-    kinds = {kind.__name__ for cause in _causes(error) for kind in type(cause).__mro__}
-    numbers = {getattr(cause, "errno", None) for cause in _causes(error)}
-    responses = (getattr(cause, "response", None) for cause in _causes(error))
+    causes = [error]
+    while cause := causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(cause)
+    kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+    numbers = {getattr(cause, "errno", None) for cause in causes}
+    responses = (getattr(cause, "response", None) for cause in causes)
     status = next((reply.status_code for reply in responses if reply is not None), None)
     message = " ".join(str(error).split()) or type(error).__name__
     answers = (
@@ -80,14 +79,6 @@ def _explain(error: BaseException) -> str:
     return next(text for applies, text in answers if applies)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and its causes, the nearest first."""
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
-
-
 def _find_layout(root: Path) -> Path:
     """The folder with train/ and test/ that is nearest to `root`."""
     level = [root]
@@ -97,7 +88,5 @@ def _find_layout(root: Path) -> Path:
                 return folder
         below = (path for folder in level if folder.is_dir() for path in folder.iterdir())
         level = sorted(path for path in below if path.is_dir() and path.name != "__MACOSX")
-    raise InputError(
-        f"data.source kaggle: no folder with train/ and test/ in {root}; delete that folder and "
-        "run again"
-    )
+    problem = f"no folder with train/ and test/ in {root}; delete that folder and run again"
+    raise InputError(f"data.source kaggle: {problem}")

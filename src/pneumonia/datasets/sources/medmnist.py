@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pneumonia.core.config import DataParams
-from pneumonia.core.errors import InputError
+from pneumonia.core.errors import InputError, refuse
 from pneumonia.datasets.manifest import SourceImage
 from pneumonia.images.decoding import encode_png
 
@@ -84,13 +84,8 @@ def _read(pixels: NDArray[np.uint8]) -> tuple[bytes, None]:
 def fetch(url: str, md5: str, folder: Path) -> Path:
     """Download a file into a folder, unless it is already there; return its path.
 
-    The download goes to `<name>.part`. A later call continues an interrupted download, and the file
-    gets its name when its MD5 is correct.
-
-    Args:
-        url: its last part, without a query, is the name of the file.
-        md5: 32 hex digits.
-        folder: created if missing.
+    The download goes to `<name>.part`; the name is the last part of the URL, without a query. A
+    later call continues an interrupted download. The file gets its name when its MD5 is correct.
 
     Raises:
         InputError: no connection, refused, interrupted, no space, or another MD5.
@@ -178,17 +173,15 @@ def _read_arrays(path: Path) -> list[tuple[str, NDArray[np.uint8], NDArray[np.in
     sizes = {images.shape[1:] for _, images, _ in arrays}
     if not problems and len(sizes) > 1:
         problems.append(f"images of {len(sizes)} sizes: {sorted(sizes)}")
-    if problems:
-        raise InputError("\n".join(f"{path}: {problem}" for problem in problems))
+    refuse([f"{path}: {problem}" for problem in problems])
     return [(split, images, labels.ravel()) for split, images, labels in arrays]
 
 
 def _problems(split: str, images: NDArray[np.generic], labels: NDArray[np.generic]) -> list[str]:
     problems = []
     if images.dtype != np.uint8 or images.ndim != 3 or len(set(images.shape[1:])) != 1:
-        problems.append(
-            f"{split}_images is {images.dtype} {images.shape}, not uint8 (N, S, S): grey squares"
-        )
+        actual = f"{split}_images is {images.dtype} {images.shape}"
+        problems.append(f"{actual}, not uint8 (N, S, S): grey squares")
     shapes = ((labels.size, 1), (labels.size,))
     if not np.issubdtype(labels.dtype, np.integer) or labels.shape not in shapes:
         problems.append(f"{split}_labels is {labels.dtype} {labels.shape}, not integer (N, 1)")

@@ -16,26 +16,22 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Container
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from pneumonia.core.config import DataParams
-from pneumonia.core.errors import InputError
+from pneumonia.core.errors import InputError, refuse
 from pneumonia.datasets.csv_table import read_rows
 from pneumonia.datasets.manifest import LABELS, SPLITS, SourceImage, read_file
 from pneumonia.images.decoding import SUFFIXES
 
 TABLE = "labels.csv"
+ENDINGS = (*SUFFIXES, ".dcm")
 _LABEL = {"normal": 0, "0": 0, "pneumonia": 1, "1": 1}
 
 
 def open_source(params: DataParams) -> list[SourceImage]:
-    """List the images of `labels.csv` in `data.path`.
-
-    Raises:
-        InputError: the folder or the table is missing; or problems with its rows, one line each.
-    """
+    """List the images of `labels.csv` in `data.path`; raises as `images_in`."""
     return images_in(Path(params.path), "data.path")
 
 
@@ -43,7 +39,7 @@ def images_in(root: Path, given: str) -> list[SourceImage]:
     """List the images of `labels.csv` in a folder; `given` is the folder's name in messages.
 
     Raises:
-        InputError: as `open_source`.
+        InputError: the folder or the table is missing; or problems with its rows, one line each.
     """
     if not root.is_dir():
         raise InputError(f"{given}: {root}: no such folder")
@@ -62,9 +58,8 @@ def images_in(root: Path, given: str) -> list[SourceImage]:
             reasons.append("patient_id is empty")
         if "split" in row and row["split"] not in SPLITS:
             reasons.append(f"split is {row['split']!r}, not {' or '.join(SPLITS)}")
-        row_problems = [f"{table}:{line}: {name}: {reason}" for reason in reasons if reason]
-        problems += row_problems
-        if not row_problems:
+        problems += [f"{table}:{line}: {name}: {reason}" for reason in reasons if reason]
+        if not any(reasons):
             image = _image(root, name, row)
             images[image.file] = image
             splits[image.patient_id].add(row.get("split", ""))
@@ -77,24 +72,17 @@ def images_in(root: Path, given: str) -> list[SourceImage]:
     labels = {image.label for image in images.values()}
     if not problems and len(labels) == 1:
         problems.append(f"{table}: no row is labelled {LABELS[1 - labels.pop()]}")
-    if problems:
-        raise InputError("\n".join(problems))
-    if without_row := _count_without_row(root, images):
-        print(
-            f"{table}: image files left out because no row names them: {without_row}",
-            file=sys.stderr,
-        )
-    return list(images.values())
-
-
-def _count_without_row(root: Path, named: Container[str]) -> int:
-    """The number of files that have the ending of an image and no row."""
-    files = (file for file in root.rglob("*") if file.suffix.lower() in (*SUFFIXES, ".dcm"))
-    return sum(
-        file.relative_to(root).as_posix() not in named
+    refuse(problems)
+    files = (file for file in root.rglob("*") if file.suffix.lower() in ENDINGS)
+    without_row = sum(
+        file.relative_to(root).as_posix() not in images
         for file in files
         if file.is_file() and not file.name.startswith(".")
     )
+    if without_row:
+        message = f"{table}: image files left out because no row names them: {without_row}"
+        print(message, file=sys.stderr)
+    return list(images.values())
 
 
 def _file_problem(root: Path, name: PurePosixPath) -> str:
@@ -105,17 +93,13 @@ def _file_problem(root: Path, name: PurePosixPath) -> str:
 
 def _image(root: Path, name: PurePosixPath, row: dict[str, str]) -> SourceImage:
     label = _LABEL[row["label"].lower()]
+    ending = name.suffix.lower() in ENDINGS
     return SourceImage(
         file=name.as_posix(),
         label=label,
         subtype="unknown" if label else "normal",
-        patient_id=row.get("patient_id") or _stem(name),
+        # The last number of a UID, 1.2.840.7, is not an ending.
+        patient_id=row.get("patient_id") or str(name.with_suffix("") if ending else name),
         split="test" if row.get("split") == "test" else "train",
         read=partial(read_file, root / name),
     )
-
-
-def _stem(name: PurePosixPath) -> str:
-    # The last number of a UID, 1.2.840.7, is not an ending.
-    ending = name.suffix.lower() in (*SUFFIXES, ".dcm")
-    return (name.with_suffix("") if ending else name).as_posix()
