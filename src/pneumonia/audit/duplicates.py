@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pneumonia.core.files import sha256
 from pneumonia.datasets.manifest import image_path, reading
 
 LISTED = 200  # near-duplicate pairs listed in the report
@@ -48,31 +48,19 @@ def pixel_groups(table: pd.DataFrame, folder: Path) -> pd.Series:
     Raises:
         InputError: an image is missing.
     """
+    # Equal pixels mean equal bytes, because one encoder writes all images, without metadata.
     with reading(folder):
-        hashes = [
-            # Equal pixels mean equal bytes, because one encoder writes all images, without
-            # metadata.
-            hashlib.sha256(image_path(folder, image_id).read_bytes()).hexdigest()
-            for image_id in table["image_id"]
-        ]
+        hashes = [sha256(image_path(folder, image_id)) for image_id in table["image_id"]]
     return pd.Series(pd.factorize(np.array(hashes))[0], index=table.index)
 
 
 def closest_pairs(
     hashes: NDArray[np.bool_], groups: NDArray[np.int64], distance: int, count: int
 ) -> list[Pair]:
-    """All pairs of images within `distance`, or the `count` closest pairs if those are more.
+    """All pairs of images within `distance` bits, or the `count` closest pairs if those are more.
 
-    Of each group of identical images, only the first is compared.
-
-    Args:
-        hashes: bool, (N, B).
-        groups: (N,), equal for identical images.
-        distance: bits that may differ.
-        count: least number of pairs.
-
-    Returns:
-        sorted by distance, then by row.
+    `hashes` has shape (N, B). Of the images with the same number in `groups`, (N,), only the first
+    is compared. The pairs are sorted by distance, then by row.
     """
     rows = np.unique(groups, return_index=True)[1]
     rows.sort()
@@ -99,12 +87,12 @@ def closest_pairs(
 def near_duplicates(table: pd.DataFrame, pairs: list[Pair], distance: int) -> NearDuplicates:
     """Count and list the pairs within `distance`; `pairs` from `closest_pairs`."""
     within = [pair for pair in pairs if pair.distance <= distance]
-    sides = [table.iloc[[getattr(pair, side) for pair in within]] for side in ("first", "second")]
-
-    def differ(column: str) -> NDArray[np.bool_]:
-        return sides[0][column].to_numpy() != sides[1][column].to_numpy()
-
-    splits, patients, labels = differ("split"), differ("patient_id"), differ("label")
+    first = table.iloc[[pair.first for pair in within]]
+    second = table.iloc[[pair.second for pair in within]]
+    splits, patients, labels = (
+        first[column].to_numpy() != second[column].to_numpy()
+        for column in ("split", "patient_id", "label")
+    )
     # `within` is sorted by distance, and this sort is stable.
     order = np.argsort(~splits, kind="stable")
     return NearDuplicates(
@@ -116,9 +104,9 @@ def near_duplicates(table: pd.DataFrame, pairs: list[Pair], distance: int) -> Ne
         listed=[
             {
                 "distance": within[place].distance,
-                "files": [side["file"].iloc[place] for side in sides],
-                "splits": [side["split"].iloc[place] for side in sides],
-                "patients": [side["patient_id"].iloc[place] for side in sides],
+                "files": [side["file"].iloc[place] for side in (first, second)],
+                "splits": [side["split"].iloc[place] for side in (first, second)],
+                "patients": [side["patient_id"].iloc[place] for side in (first, second)],
             }
             for place in order[:LISTED]
         ],

@@ -52,19 +52,13 @@ class Audit:
 def audit(table: pd.DataFrame, folder: Path) -> Audit:
     """Audit a prepared folder with the manifest `table`."""
     table = table.assign(
-        pixels=pixel_groups(table, folder), naive=table["patient_id"].map(naive_patient)
+        pixels=pixel_groups(table, folder),
+        naive=table["patient_id"].map(naive_patient),
+        name=table["label"].map(dict(enumerate(LABELS))),
     )
     identical = [group for _, group in table.groupby("pixels") if len(group) > 1]
-    leaks = [
-        f"patient {patient} is in {_where(group)}"
-        for patient, group in table.groupby("patient_id")
-        if group["split"].nunique() > 1
-    ]
-    leaks += [
-        f"identical images in {_where(group)}"
-        for group in identical
-        if group["split"].nunique() > 1
-    ]
+    groups = [(f"patient {patient} is", group) for patient, group in table.groupby("patient_id")]
+    groups += [("identical images", group) for group in identical]
     naive_test = set(table.loc[table["split"] == "test", "naive"])
     naive_others = set(table.loc[table["split"] != "test", "naive"])
     return Audit(
@@ -83,7 +77,11 @@ def audit(table: pd.DataFrame, folder: Path) -> Audit:
         ],
         sizes=_sizes(table),
         modes=_modes(table),
-        leaks=leaks,
+        leaks=[
+            f"{subject} in {_where(group)}"
+            for subject, group in groups
+            if group["split"].nunique() > 1
+        ],
     )
 
 
@@ -94,7 +92,7 @@ def naive_patient(patient_id: str) -> str:
 
 
 def _by_split(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    counts = table.groupby(["split", "subtype"]).size().unstack(fill_value=0)
+    counts = pd.crosstab(table["split"], table["subtype"])
     return {
         str(split): {str(kind): int(count) for kind, count in row.items()}
         for split, row in counts.iterrows()
@@ -103,23 +101,19 @@ def _by_split(table: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 def _sizes(table: pd.DataFrame) -> list[dict[str, Any]]:
     measured = table.assign(aspect=table["width"] / table["height"])
-    rows = []
-    for label, name in enumerate(LABELS):
-        for measure in ("width", "height", "aspect", "bytes"):
-            values = measured.loc[measured["label"] == label, measure]
-            ends = {"median": 0.5, "low": 0.025, "high": 0.975}
-            rounded = {end: round(float(values.quantile(share)), 3) for end, share in ends.items()}
-            if len(values):
-                rows.append({"class": name, "measure": measure, **rounded})
-    return rows
+    ends = {"median": 0.5, "low": 0.025, "high": 0.975}
+    return [
+        {"class": name, "measure": measure}
+        | {end: round(float(group[measure].quantile(share)), 3) for end, share in ends.items()}
+        for name, group in measured.groupby("name")
+        for measure in ("width", "height", "aspect", "bytes")
+    ]
 
 
 def _modes(table: pd.DataFrame) -> list[dict[str, Any]]:
-    named = table.assign(name=table["label"].map(dict(enumerate(LABELS))))
-    counts = named.groupby(["name", "mode"], as_index=False).agg(files=("file", "size"))
     return [
-        {"class": name, "mode": mode, "files": int(files)}
-        for name, mode, files in zip(counts["name"], counts["mode"], counts["files"], strict=True)
+        {"class": name, "mode": mode, "files": len(group)}
+        for (name, mode), group in table.groupby(["name", "mode"])
     ]
 
 

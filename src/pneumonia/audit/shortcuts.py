@@ -39,15 +39,9 @@ class Probe:
 
 
 def run_probes(table: pd.DataFrame, survey: Survey, resamples: int, seed: int) -> dict[str, Probe]:
-    """Train each probe on the train images and score it on the test images.
+    """Train each probe of `PROBES` on the train images and score it on the test images.
 
-    Args:
-        table: the manifest, with both labels in train and in test.
-        survey: of its images.
-        resamples, seed: of the bootstrap of patients behind the intervals.
-
-    Returns:
-        by the names of `PROBES`.
+    Both need images of both labels. The intervals are from a bootstrap of the patients.
     """
     count = len(table)
     files = table[["width", "height", "bytes"]].assign(aspect=table["width"] / table["height"])

@@ -79,13 +79,8 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
 def border(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The outer 8 px of an image of 224 px, or the same share of another size, in 4x4 px cells.
 
-    There is no relevant anatomy there, but markers, collimation and padding.
-
-    Args:
-        pixels: uint8, (S, S).
-
-    Returns:
-        float32, (432,), means of the cells.
+    There is no relevant anatomy there, but markers, collimation and padding. Returns the means of
+    the cells, float32, (432,).
     """
     image = Image.fromarray(pixels.astype(np.float32))
     cells = np.asarray(image.resize((56, 56), Image.Resampling.BOX), dtype=np.float32)
