@@ -373,7 +373,7 @@ def write_data_page(
     sections = [
         Section(
             "Images",
-            figures=[ReportFigure(folder / "images.png", "Images of each subtype, in rows")],
+            figures=[ReportFigure("images", "Images of each subtype, in rows")],
         ),
         Section(
             "Balance",
@@ -382,8 +382,8 @@ def write_data_page(
                 "is counted in both."
             ],
             figures=[
-                ReportFigure(folder / "balance_images.png", "Images by split and subtype"),
-                ReportFigure(folder / "balance_patients.png", "Patients by split and subtype"),
+                ReportFigure("balance_images", "Images by split and subtype"),
+                ReportFigure("balance_patients", "Patients by split and subtype"),
             ],
         ),
         Section("Audit", [NAIVE], _checks(audit, near, len(quarantined))),
@@ -398,7 +398,7 @@ def write_data_page(
             _sources(audit),
             [
                 ReportFigure(
-                    folder / "source.png",
+                    "source",
                     "Width, height, aspect and file size by subtype",
                     "Boxes contain half of the files, whiskers 95 %. Properties that are the same "
                     "in every file are left out.",
@@ -408,8 +408,8 @@ def write_data_page(
         Section(
             "Grey values",
             figures=[
-                ReportFigure(folder / "means.png", "Mean image of each class and their difference"),
-                ReportFigure(folder / "grey_values.png", "Histogram of the grey values by class"),
+                ReportFigure("means", "Mean image of each class and their difference"),
+                ReportFigure("grey_values", "Histogram of the grey values by class"),
             ],
         ),
         Section(
@@ -422,7 +422,7 @@ def write_data_page(
                 "two images of one chest. Identical images are not shown.",
                 *([] if near.pairs <= LISTED else [f"audit.json lists {LISTED} of the pairs."]),
             ],
-            figures=[ReportFigure(folder / "near_duplicates.png", "The closest pairs of images")],
+            figures=[ReportFigure("near_duplicates", "The closest pairs of images")],
         ),
         Section(
             "Map of the images",
@@ -432,8 +432,8 @@ def write_data_page(
                 "half and nine tenths of the images of a group."
             ],
             figures=[
-                ReportFigure(folder / "embedding_class.png", "Map of the images by class"),
-                ReportFigure(folder / "embedding_split.png", "Map of the images by split"),
+                ReportFigure("embedding_class", "Map of the images by class"),
+                ReportFigure("embedding_split", "Map of the images by split"),
             ],
         ),
         Section(
@@ -442,9 +442,7 @@ def write_data_page(
                 "Random versions with the values of augment in params.yaml: position, aspect, "
                 "exposure, blur, noise, collimator blades. Images are never mirrored."
             ],
-            figures=[
-                ReportFigure(folder / "augmentation.png", "Images and augmented versions of them")
-            ],
+            figures=[ReportFigure("augmentation", "Images and augmented versions of them")],
         ),
     ]
     lead = (
@@ -503,7 +501,7 @@ def _shortcuts(folder: Path, probes: dict[str, Probe]) -> Section:
             "every model with these: a network can use the same shortcuts."
         ],
         Table(["probe", "sees", "AUC", "95 % interval"], rows),
-        [ReportFigure(folder / "probes.png", "AUC of each probe with its interval")],
+        [ReportFigure("probes", "AUC of each probe with its interval")],
     )
 
 

@@ -6,7 +6,8 @@ are pointwise 95 % intervals by the bootstrap of patients.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,15 +19,7 @@ from numpy.typing import NDArray
 from pneumonia.datasets.manifest import LABELS
 from pneumonia.evaluation.robustness import METRICS, UNSHIFTED
 from pneumonia.reports.results import NAMES, Results
-from pneumonia.reports.style import (
-    CLASS_COLOURS,
-    DARK,
-    GREY,
-    INK,
-    MODEL_COLOURS,
-    MODEL_LINES,
-    MODEL_MARKERS,
-)
+from pneumonia.reports.style import CLASS_COLOURS, DARK, GREY, INK, MODELS, PROBE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +28,9 @@ if TYPE_CHECKING:
 
 _TICKS = np.array([1, 5, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000])
 _PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+_SHIFTS = (-0.15, 0.15)  # of the points of both models, so that none covers another
+# Axes of shares.
+_UNIT: dict[str, Any] = {"xlim": (-0.02, 1.02), "ylim": (-0.02, 1.02), "aspect": "equal"}
 
 
 def roc(results: Results) -> Figure:
@@ -46,10 +42,10 @@ def roc(results: Results) -> Figure:
         start = pd.DataFrame({"fpr": [0.0], "tpr": [0.0], "low": [0.0], "high": [0.0]})
         label = f"{model}  {results.text(model, 'test', 'auc')}"
         _banded(axis, model, pd.concat([start, rows]), ("fpr", "tpr"), label)
-        _dot(axis, model, 1 - results.value(model, "specificity"),
-             results.value(model, "sensitivity"))  # fmt: skip
-    axis.set(title="ROC; dots: operating points", xlabel="1 - specificity", ylabel="sensitivity")
-    _square(axis)
+        false_alarms = 1 - results.value(model, "specificity")
+        _dot(axis, model, false_alarms, results.value(model, "sensitivity"))
+    axis.set(title="ROC; dots: operating points", xlabel="1 - specificity", ylabel="sensitivity",
+             **_UNIT)  # fmt: skip
     axis.legend(loc="lower right", title="AUC [95 % interval]")
     return figure
 
@@ -63,12 +59,8 @@ def precision_recall(results: Results) -> Figure:
         label = f"{model}  {results.text(model, 'test', 'average_precision')}"
         _banded(axis, model, rows, ("recall", "precision"), label)
         _dot(axis, model, results.value(model, "sensitivity"), results.value(model, "ppv"))
-    axis.set(
-        title="Precision and recall; dots: operating points",
-        xlabel="recall (sensitivity)",
-        ylabel="precision (positive predictive value)",
-    )
-    _square(axis)
+    axis.set(title="Precision and recall; dots: operating points", xlabel="recall (sensitivity)",
+             ylabel="precision (positive predictive value)", **_UNIT)  # fmt: skip
     axis.legend(loc="lower left", title="average precision [95 % interval]")
     return figure
 
@@ -80,15 +72,13 @@ def calibration(results: Results) -> Figure:
     for axis, (title, curve) in zip(axes, titles.items(), strict=True):
         axis.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
         for model, rows in results.curves[curve].items():
-            observed = rows["observed"].to_numpy()
-            lengths = [observed - rows["low"], rows["high"] - observed]
+            look = MODELS[model]
             axis.errorbar(
-                rows["probability"], observed, np.maximum(lengths, 0), fmt="o", markersize=5,
-                linestyle=MODEL_LINES[model], linewidth=1.2, elinewidth=0.9, capsize=2.5,
-                color=MODEL_COLOURS[model], label=model,
+                rows["probability"], rows["observed"], _lengths(rows, "observed"), fmt="o",
+                markersize=5, linestyle=look.line, linewidth=1.2, elinewidth=0.9, capsize=2.5,
+                color=look.colour, label=model,
             )  # fmt: skip
-        axis.set(title=title, xlabel="probability (mean of a bin)")
-        _square(axis)
+        axis.set(title=title, xlabel="probability (mean of a bin)", **_UNIT)
     axes[0].set_ylabel("observed share of pneumonia")
     axes[0].legend(loc="upper left")
     return figure
@@ -105,28 +95,23 @@ def scores(results: Results) -> Figure:
     up = _TICKS[highest >= _TICKS]
     for axis, (model, rows) in zip(axes[0], curves.items(), strict=True):
         width = rows["probability"].iloc[1] - rows["probability"].iloc[0]
-        axis.set_yscale("function", functions=(_signed_root, _signed_square))
+        axis.set_yscale("function", functions=(_signed_root, lambda values: values * abs(values)))
         for name, sign in (("pneumonia", 1), ("normal", -1)):
-            axis.bar(
-                rows["probability"], sign * rows[name], 0.92 * width, color=CLASS_COLOURS[name]
-            )
+            heights = sign * rows[name]
+            axis.bar(rows["probability"], heights, 0.92 * width, color=CLASS_COLOURS[name])
             axis.text(0.5, sign * highest * 0.93, name, ha="center", va="center", fontweight="bold",
                       bbox=_PAPER)  # fmt: skip
         axis.axhline(0, color=INK, linewidth=0.8)
         threshold = results.points[model].threshold
         axis.axvline(threshold, color=INK, linestyle="--", linewidth=1.2)
-        left = threshold > 0.5
-        axis.text(
-            threshold + (-0.02 if left else 0.02), -highest * 0.42, f"threshold {threshold:.3f}",
-            ha="right" if left else "left", va="center", bbox=_PAPER,
-        )  # fmt: skip
+        place, side = (threshold - 0.02, "right") if threshold > 0.5 else (threshold + 0.02, "left")
+        axis.text(place, -highest * 0.42, f"threshold {threshold:.3f}", ha=side, va="center",
+                  bbox=_PAPER)  # fmt: skip
         axis.yaxis.set_major_locator(FixedLocator([*-up[::-1], 0, *up]))
         axis.yaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_formatter(lambda value, _: f"{abs(value):,.0f}")
-        axis.set(
-            title=model, xlabel="probability of pneumonia", xlim=(0, 1),
-            ylim=(-highest * 1.15, highest * 1.15),
-        )  # fmt: skip
+        axis.set(title=model, xlabel="probability of pneumonia", xlim=(0, 1),
+                 ylim=(-highest * 1.15, highest * 1.15))  # fmt: skip
     axes[0, 0].set_ylabel("images (square-root scale)")
     return figure
 
@@ -142,43 +127,40 @@ def decision(results: Results) -> Figure:
     for model, rows in curves.items():
         _banded(axis, model, rows, ("threshold", "net_benefit"), model)
         threshold = results.points[model].threshold
-        benefit = np.interp(threshold, rows["threshold"], rows["net_benefit"])
-        _dot(axis, model, threshold, float(benefit))
+        benefit = float(np.interp(threshold, rows["threshold"], rows["net_benefit"]))
+        _dot(axis, model, threshold, benefit)
     top = max(rows["high"].max() for rows in curves.values())
-    axis.set(
-        title="Decision curve; dots: operating points",
-        xlabel="threshold probability", ylabel="net benefit per image",
-        xlim=(0, 1), ylim=(-0.25 * top, 1.08 * top),
-    )  # fmt: skip
+    axis.set(title="Decision curve; dots: operating points", xlabel="threshold probability",
+             ylabel="net benefit per image", xlim=(0, 1),
+             ylim=(-0.25 * top, 1.08 * top))  # fmt: skip
     figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
 def confusion(decisions: dict[str, pd.DataFrame]) -> Figure:
-    """Test images by label and decision; the colour is the share of the label.
-
-    Args:
-        decisions: by model, actual and predicted, one row per image.
-    """
+    """Test images by label and decision; the colour is the share of the label."""
     figure, axes = plt.subplots(1, len(decisions), figsize=(2.5 * len(decisions), 2.5))
     for axis, (model, rows) in zip(np.atleast_1d(axes), decisions.items(), strict=True):
         table = pd.crosstab(rows["actual"], rows["predicted"])
         counts = table.reindex(index=LABELS, columns=LABELS, fill_value=0).to_numpy()
         shares = counts / counts.sum(axis=1, keepdims=True)
         axis.imshow(shares, "Blues", vmin=0, vmax=1)
-        for (row, column), share in np.ndenumerate(shares):
-            axis.text(
-                column, row, f"{counts[row, column]:,}\n{100 * share:.1f} %", ha="center",
-                va="center", fontsize=11, color="white" if share > DARK else "black",
-            )  # fmt: skip
-        names = [label.lower() for label in LABELS]
-        axis.set_xticks(range(len(names)), names)
-        axis.set_yticks(range(len(names)), names, rotation=90, va="center")
+        pairs = zip(counts.flat, shares.flat, strict=True)
+        _cells(axis, shares, [f"{count:,}\n{100 * share:.1f} %" for count, share in pairs], 11)
+        axis.set_xticks(range(len(CLASS_COLOURS)), CLASS_COLOURS)
+        axis.set_yticks(range(len(CLASS_COLOURS)), CLASS_COLOURS, rotation=90, va="center")
         axis.set(title=model, xlabel="decision", ylabel="label")
-        axis.tick_params(length=0)
-        axis.grid(visible=False)
-        axis.spines[:].set_visible(False)
     return figure
+
+
+def _cells(axis: Axes, shades: NDArray[np.float64], texts: list[str], size: int) -> None:
+    """Write texts in the cells of an image, whose shades are 0 to 1, and hide its frame."""
+    for ((row, column), shade), text in zip(np.ndenumerate(shades), texts, strict=True):
+        axis.text(column, row, text, ha="center", va="center", fontsize=size,
+                  color="white" if shade > DARK else "black")  # fmt: skip
+    axis.tick_params(length=0)
+    axis.grid(visible=False)
+    axis.spines[:].set_visible(False)
 
 
 def learning_curves(histories: dict[str, pd.DataFrame]) -> Figure:
@@ -188,13 +170,11 @@ def learning_curves(histories: dict[str, pd.DataFrame]) -> Figure:
     """
     figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.1))
     for model, history in histories.items():
-        colour = MODEL_COLOURS[model]
+        colour, epochs = MODELS[model].colour, history["epoch"]
         if "loss" in history:
-            axes[0].plot(history["epoch"], history["loss"], ":", color=colour,
-                         label=f"{model}, training")  # fmt: skip
-        axes[0].plot(history["epoch"], history["val_loss"], color=colour,
-                     label=f"{model}, validation")  # fmt: skip
-        axes[1].plot(history["epoch"], history["val_auc"], ".-", color=colour, label=model)
+            axes[0].plot(epochs, history["loss"], ":", color=colour, label=f"{model}, training")
+        axes[0].plot(epochs, history["val_loss"], color=colour, label=f"{model}, validation")
+        axes[1].plot(epochs, history["val_auc"], ".-", color=colour, label=model)
         best = history.iloc[history["val_auc"].to_numpy().argmax()]
         axes[1].plot(best["epoch"], best["val_auc"], "o", color=colour, markerfacecolor="none",
                      markersize=9)  # fmt: skip
@@ -210,52 +190,46 @@ def _banded(
     axis: Axes, model: str, rows: pd.DataFrame, columns: tuple[str, str], label: str
 ) -> None:
     x, y = (rows[column] for column in columns)
-    colour, step = MODEL_COLOURS[model], columns[0] == "fpr"
-    axis.fill_between(x, rows["low"], rows["high"], color=colour, alpha=0.18, linewidth=0,
-                      step="post" if step else None)  # fmt: skip
-    axis.plot(x, y, color=colour, linestyle=MODEL_LINES[model], linewidth=1.8, label=label,
-              drawstyle="steps-post" if step else "default")  # fmt: skip
+    look, steps = MODELS[model], columns[0] == "fpr"
+    axis.fill_between(x, rows["low"], rows["high"], color=look.colour, alpha=0.18, linewidth=0,
+                      step="post" if steps else None)  # fmt: skip
+    axis.plot(x, y, color=look.colour, linestyle=look.line, linewidth=1.8, label=label,
+              drawstyle="steps-post" if steps else "default")  # fmt: skip
 
 
 def _dot(axis: Axes, model: str, x: float, y: float) -> None:
-    axis.plot(x, y, "o", color=MODEL_COLOURS[model], markeredgecolor=INK, markersize=7)
-
-
-def _square(axis: Axes) -> None:
-    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axis.plot(x, y, "o", color=MODELS[model].colour, markeredgecolor=INK, markersize=7)
 
 
 def _signed_root(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.sign(values) * np.sqrt(np.abs(values))
 
 
-def _signed_square(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.sign(values) * np.square(values)
+def _lengths(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """Lengths of the bars below and above the values of a column: (2, N)."""
+    lengths = [rows[column] - rows["low"], rows["high"] - rows[column]]
+    return np.maximum(np.array(lengths, float), 0)
 
 
-HIGHER, LOWER = (
-    ("auc", "average_precision", "accuracy", "balanced_accuracy", "sensitivity", "specificity",
-     "ppv", "npv", "f1", "mcc"),
-    ("brier", "ece"),
-)  # fmt: skip
+_PANELS = {
+    "Higher is better": ["auc", "average_precision", "accuracy", "balanced_accuracy",
+                         "sensitivity", "specificity", "ppv", "npv", "f1", "mcc"],
+    "Lower is better": ["brier", "ece"],
+}  # fmt: skip
 
 
 def metrics(intervals: pd.DataFrame) -> Figure:
-    """All metrics of both models on one split; metrics that should be low are in the lower panel.
+    """Metrics of both models on one split; metrics that should be low are in the lower panel.
 
     Args:
         intervals: of one split; model, metric, value, low, high.
     """
-    models = intervals["model"].unique()
-    figure, axes = plt.subplots(
-        2, 1, figsize=(4.8, 5.9), height_ratios=[len(HIGHER) + 0.6, len(LOWER) + 0.6]
-    )
-    titles = ("Higher is better", "Lower is better")
-    for axis, title, shown in zip(axes, titles, (HIGHER, LOWER), strict=True):
-        for place, model in enumerate(models):
-            rows = intervals[intervals["model"] == model].set_index("metric").loc[list(shown)]
-            heights = np.arange(len(shown)) + _offset(place, len(models))
-            _points(axis, str(model), rows, heights)
+    heights = [len(shown) + 0.6 for shown in _PANELS.values()]
+    figure, axes = plt.subplots(2, 1, figsize=(4.8, 5.9), height_ratios=heights)
+    for axis, (title, shown) in zip(axes, _PANELS.items(), strict=True):
+        models = intervals.groupby("model", sort=False)
+        for shift, (model, rows) in zip(_SHIFTS, models, strict=True):
+            _points(axis, str(model), rows.set_index("metric").loc[shown], shift)
         axis.set_title(title)
         _rows(axis, [NAMES[metric] for metric in shown])
     axes[0].set_xlim(right=1.015)
@@ -271,14 +245,13 @@ def contenders(table: pd.DataFrame) -> Figure:
         table: name, kind ("model" or "probe"), auc, low, high.
     """
     figure, axis = plt.subplots(figsize=(5.0, 0.42 * len(table) + 1.1))
-    for place, row in enumerate(table.itertuples(index=False)):
-        name = str(row.name)
-        value = pd.DataFrame([{"value": row.auc, "low": row.low, "high": row.high}])
-        _points(axis, name if row.kind == "model" else "", value, np.array([float(place)]))
+    for place, row in enumerate(table.to_dict("records")):
+        model = row["name"] if row["kind"] == "model" else ""
+        _points(axis, model, pd.DataFrame([row]).rename(columns={"auc": "value"}), place)
     axis.axvline(0.5, color=INK, linewidth=1, linestyle=":")
-    _rows(axis, [f"{row.kind}: {row.name}" for row in table.itertuples(index=False)])
-    axis.set(title="Models and shortcut probes", xlabel="AUC; dotted: random guess")
-    axis.set_xlim(min(0.48, float(table["low"].min()) - 0.02), 1.015)
+    _rows(axis, table["kind"] + ": " + table["name"])
+    axis.set(title="Models and shortcut probes", xlabel="AUC; dotted: random guess",
+             xlim=(min(0.48, table["low"].min() - 0.02), 1.015))  # fmt: skip
     return figure
 
 
@@ -288,19 +261,14 @@ def subgroups(table: pd.DataFrame) -> Figure:
     Args:
         table: of one split: model, attribute, group, images, and each metric with its interval.
     """
-    models = table["model"].unique()
     groups = table.drop_duplicates(["attribute", "group"])[["attribute", "group", "images"]]
-    figure, axes = plt.subplots(
-        1, len(METRICS), figsize=(8.6, 0.5 * len(groups) + 1.3),
-        sharex=True, sharey=True,
-    )  # fmt: skip
+    figure, axes = plt.subplots(1, len(METRICS), figsize=(8.6, 0.5 * len(groups) + 1.3),
+                                sharex=True, sharey=True)  # fmt: skip
     for axis, metric in zip(axes, METRICS, strict=True):
-        for place, model in enumerate(models):
-            rows = groups.merge(table[table["model"] == model], how="left")
-            named = rows.rename(
-                columns={metric: "value", f"{metric}_low": "low", f"{metric}_high": "high"}
-            )
-            _points(axis, str(model), named, np.arange(len(groups)) + _offset(place, len(models)))
+        ends = {metric: "value", f"{metric}_low": "low", f"{metric}_high": "high"}
+        models = table.groupby("model", sort=False)
+        for shift, (model, rows) in zip(_SHIFTS, models, strict=True):
+            _points(axis, str(model), groups.merge(rows, how="left").rename(columns=ends), shift)
         axis.set_title(NAMES[metric])
         axis.tick_params(axis="y", length=0)
         axis.grid(axis="y", visible=False)
@@ -308,7 +276,8 @@ def subgroups(table: pd.DataFrame) -> Figure:
     lows = [f"{metric}_low" for metric in METRICS]
     lowest = min(0.95, float(np.nanmin(table[lows].to_numpy(dtype=float))))
     axes[0].set_xlim(1 - 1.06 * (1 - lowest), 1 + 0.06 * (1 - lowest))
-    _rows(axes[0], [_group(*row) for row in groups.itertuples(index=False)])
+    names = groups["group"].where(groups["attribute"] != "size", "size: " + groups["group"])
+    _rows(axes[0], names + groups["images"].map(" ({:,})".format))
     _legend(figure, axes[0])
     return figure
 
@@ -318,31 +287,27 @@ def _legend(figure: Figure, axis: Axes) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
 
 
-def _points(axis: Axes, model: str, rows: pd.DataFrame, heights: NDArray[np.floating]) -> None:
-    """Draw values with intervals at `heights`; grey and not in the legend if `model` is empty."""
-    values = rows["value"].to_numpy(dtype=float)
-    lengths = [values - rows["low"].to_numpy(dtype=float), rows["high"] - values]
+def _points(axis: Axes, model: str, rows: pd.DataFrame, first: float) -> None:
+    """Draw values with intervals, one below the other; a probe, which is no model, in grey.
+
+    Args:
+        model: "" for a probe.
+        rows: value, low, high.
+        first: height of the first row.
+    """
+    look = MODELS.get(model, PROBE)
     axis.errorbar(
-        values, heights, xerr=np.maximum(lengths, 0), fmt=MODEL_MARKERS.get(model, "D"),
-        color=MODEL_COLOURS.get(model, GREY), markersize=5, elinewidth=1.4, capsize=2.5,
-        label=model or None,
+        rows["value"].astype(float), first + np.arange(len(rows)),
+        xerr=_lengths(rows, "value"), fmt=look.marker, color=look.colour, markersize=5,
+        elinewidth=1.4, capsize=2.5, label=model or None,
     )  # fmt: skip
 
 
-def _rows(axis: Axes, names: list[str]) -> None:
+def _rows(axis: Axes, names: Sequence[str] | pd.Series) -> None:
     axis.set_yticks(range(len(names)), names)
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.grid(axis="y", visible=False)
     axis.tick_params(axis="y", length=0)
-
-
-def _offset(place: int, count: int) -> float:
-    return (place - (count - 1) / 2) * 0.3
-
-
-def _group(attribute: str, group: str, images: int) -> str:
-    name = f"size: {group}" if attribute == "size" else group
-    return f"{name} ({images:,})"
 
 
 WORST_SHOWN = 0.3  # loss with the darkest colour
@@ -355,28 +320,20 @@ def heat_table(table: pd.DataFrame, split: str) -> Figure:
 
     Args:
         table: from `robustness.measure`.
-        split: the split to show.
     """
     rows = table[table["split"] == split]
     models = sorted(rows["model"].unique())
     labels = rows.loc[rows["model"] == models[0], ["shift", "strength"]].to_numpy()
-    starts = [
-        row for row in range(1, len(labels)) if row == 1 or labels[row][0] != labels[row - 1][0]
-    ]
-    norm, colours = Normalize(0, WORST_SHOWN, clip=True), plt.get_cmap("Blues")
+    starts = [row for row in range(1, len(labels)) if labels[row][0] != labels[row - 1][0]]
+    norm = Normalize(0, WORST_SHOWN, clip=True)
     figure, axes = plt.subplots(
         1, len(METRICS), figsize=(7.4, 0.205 * len(labels) + 1), sharey=True
     )
     for axis, metric in zip(axes, METRICS, strict=True):
         values = np.stack([rows.loc[rows["model"] == model, metric] for model in models], axis=1)
         loss = values[0] - values
-        image = axis.imshow(loss, colours, norm, aspect="auto", interpolation="nearest")
-        for (row, column), value in np.ndenumerate(values):
-            dark = norm(loss[row, column]) > DARK
-            axis.text(
-                column, row, f"{value:.3f}", ha="center", va="center",
-                color="white" if dark else "black", fontsize=8,
-            )  # fmt: skip
+        image = axis.imshow(loss, "Blues", norm, aspect="auto", interpolation="nearest")
+        _cells(axis, norm(loss), [f"{value:.3f}" for value in values.flat], 8)
         axis.hlines(
             np.array(starts) - 0.5, -0.5, len(models) - 0.5, color=INK,
             linewidth=[1.2] + [0.4] * (len(starts) - 1),
@@ -384,10 +341,8 @@ def heat_table(table: pd.DataFrame, split: str) -> Figure:
         axis.set_title(NAMES[metric])
         axis.xaxis.tick_top()
         axis.set_xticks(range(len(models)), models)
-        axis.tick_params(length=0)
-        axis.grid(visible=False)
-        axis.spines[:].set_visible(False)
-    axes[0].set_yticks(range(len(labels)), [_name(*label) for label in labels])
+    names = ["unshifted" if shift == UNSHIFTED else strength for shift, strength in labels]
+    axes[0].set_yticks(range(len(labels)), names)
     # The name of a shift, once, left of its strengths.
     for start, end in zip(starts, [*starts[1:], len(labels)], strict=True):
         axes[0].annotate(
@@ -399,7 +354,3 @@ def heat_table(table: pd.DataFrame, split: str) -> Figure:
     bar.set_label("loss compared with unshifted images")
     bar.outline.set_visible(False)
     return figure
-
-
-def _name(shift: str, strength: str) -> str:
-    return "unshifted" if shift == UNSHIFTED else strength

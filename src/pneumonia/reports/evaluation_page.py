@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from PIL import Image
@@ -19,6 +20,9 @@ from pneumonia.reports.model_card import SOURCES
 from pneumonia.reports.page import ReportFigure, Section, Thumbnail, write_page
 from pneumonia.reports.results import Results
 from pneumonia.stats.calibration import BINS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHOWN = 12  # errors per model
 SIDE = 192  # of their images, px
@@ -36,50 +40,58 @@ LIMITS = [
 def write_evaluation_page(folder: Path, results: Results) -> None:
     """Write the figures and `evaluation.html` into `folder`."""
     style.apply()
-    _draw(folder, results)
+    for name, figure in _figures(results).items():
+        style.save(figure, folder / f"{name}.png")
+    validation, test = (
+        {name: robustness.summary(results.robustness, name, split) for name in results.models}
+        for split in ("val", "test")
+    )
     chosen = results.chosen
-    means = {
-        name: robustness.summary(results.robustness, name, "val")["mean"]["auc"]
-        for name in results.models
-    }
-    others = ", ".join(f"{name} {means[name]:.3f}" for name in results.models if name != chosen)
+    means = {name: f"{summary['mean']['auc']:.3f}" for name, summary in validation.items()}
+    others = ", ".join(f"{name} {mean}" for name, mean in means.items() if name != chosen)
     lead = (
         f"Two models on the same images. The better one is {chosen}, by mean AUC under shift on "
-        f"validation ({means[chosen]:.3f}; {others})."
+        f"validation ({means[chosen]}; {others})."
     )
     sections = [
-        *_result(folder, results),
-        *_operating_point(folder, results),
-        _curves(folder, results),
-        _subgroups(folder, results),
-        *_robustness(folder, results),
+        *_result(results),
+        *_operating_point(results),
+        _curves(results),
+        Section(
+            "Subgroups",
+            ["Each subtype of pneumonia together with all normal images, and images by tercile of "
+             "the source file's number of pixels. Age and sex are not in the data."],
+            tables.subgroups_table(results, results.models),
+            [ReportFigure(
+                "subgroups",
+                "AUC, sensitivity and specificity of both models by subgroup, with intervals",
+                "In brackets: images. Squares: scratch; dots: transfer. Bars: 95 % intervals.",
+            )],
+        ),
+        *_robustness(results, validation, test),
         *error_sections(results),
         Section(
             "Validation",
-            [
-                "Threshold and calibration were fitted to these images. All metrics except AUC and "
-                "average precision are therefore too optimistic, and so are their intervals."
-            ],
+            ["Threshold and calibration were fitted to these images. All metrics except AUC and "
+             "average precision are therefore too optimistic, and so are their intervals."],
             tables.metrics_table(results, "val"),
         ),
         Section(
             "Training",
-            figures=[
-                ReportFigure(
-                    folder / "learning_curves.png",
-                    "Loss and validation AUC of both models by epoch",
-                    "With averaged weights. Epoch 0 of transfer is the trained head on the frozen "
-                    "backbone.",
-                )
-            ],
+            figures=[ReportFigure(
+                "learning_curves", "Loss and validation AUC of both models by epoch",
+                "With averaged weights. Epoch 0 of transfer is the trained head on the frozen "
+                "backbone.",
+            )],
         ),
         Section("Limits", LIMITS),
-    ]
+    ]  # fmt: skip
     write_page(folder / "evaluation.html", "Evaluation", lead, sections, NOTICE, contents=True)
 
 
-def _draw(folder: Path, results: Results) -> None:
-    drawn = {
+def _figures(results: Results) -> dict[str, Figure]:
+    """The figures, by the name of the file."""
+    return {
         "roc": figures.roc(results),
         "precision_recall": figures.precision_recall(results),
         "calibration": figures.calibration(results),
@@ -92,11 +104,9 @@ def _draw(folder: Path, results: Results) -> None:
         "robustness": figures.heat_table(results.robustness, "test"),
         "learning_curves": figures.learning_curves(results.histories),
     }
-    for name, figure in drawn.items():
-        style.save(figure, folder / f"{name}.png")
 
 
-def _result(folder: Path, results: Results) -> list[Section]:
+def _result(results: Results) -> list[Section]:
     method = (
         f"95 % intervals: {results.params.bootstrap:,} bootstrap resamples of patients; for the "
         "AUC also by DeLong, clustered by patient. The choice of the model, the thresholds and the "
@@ -109,112 +119,91 @@ def _result(folder: Path, results: Results) -> list[Section]:
             "Result",
             [SOURCES[results.source], results.comparison["test"]["in_words"], method],
             tables.metrics_table(results, "test"),
-            [
-                ReportFigure(
-                    folder / "comparison.png",
-                    "Metrics of both models on the test images as points with intervals",
-                    "Squares: scratch; dots: transfer. Bars: 95 % intervals.",
-                )
-            ],
+            [ReportFigure(
+                "comparison", "Metrics of both models on the test images as points with intervals",
+                "Squares: scratch; dots: transfer. Bars: 95 % intervals.",
+            )],
         ),
         Section(
             f"Comparison of {' and '.join(results.models)}", table=tables.comparison_table(results)
         ),
         Section(
             "Models and shortcut probes",
-            [
-                "A probe is a logistic regression trained on the training images. It sees only the "
-                "source file's size, aspect and bytes (file), the outer frame of the image "
-                "(border) or the image at 8x8 px (thumbnail).",
-                tables.probes_in_words(results),
-            ],
+            ["A probe is a logistic regression trained on the training images. It sees only the "
+             "source file's size, aspect and bytes (file), the outer frame of the image "
+             "(border) or the image at 8x8 px (thumbnail).",
+             tables.probes_in_words(results)],
             tables.contenders_table(results),
-            [
-                ReportFigure(
-                    folder / "contenders.png",
-                    "AUC of models and shortcut probes on the test images with intervals",
-                )
-            ],
+            [ReportFigure(
+                "contenders", "AUC of models and shortcut probes on the test images with intervals"
+            )],
             level=3,
         ),
-    ]
+    ]  # fmt: skip
 
 
-def _operating_point(folder: Path, results: Results) -> list[Section]:
+def _operating_point(results: Results) -> list[Section]:
     rule, method = results.params.threshold, results.params.calibration
     return [
         Section(
             "Operating point",
-            [
-                f"Rule {rule}: {tables.rule_in_words(rule)}, on the validation images together "
-                "with their mildly and medium shifted versions. Unshifted images of one hospital "
-                "are separated almost without error, so any threshold in a wide gap between the "
-                "classes would be the best one. The decision is pneumonia if the probability is "
-                "at or above the threshold.",
-                "Probability = sigmoid(slope * logit + intercept).",
-            ],
+            [f"Rule {rule}: {tables.rule_in_words(rule)}, on the validation images together "
+             "with their mildly and medium shifted versions. Unshifted images of one hospital "
+             "are separated almost without error, so any threshold in a wide gap between the "
+             "classes would be the best one. The decision is pneumonia if the probability is "
+             "at or above the threshold.",
+             "Probability = sigmoid(slope * logit + intercept)."],
             tables.operating_points(results),
-            [
-                ReportFigure(
-                    folder / "scores.png",
-                    "Test images by probability and class, with the threshold of each model",
-                    "Pneumonia upwards, normal downwards. The scale is the square root of the "
-                    "count, so that single errors are visible.",
-                ),
-                ReportFigure(
-                    folder / "confusion.png",
-                    "Test images by label and decision of each model",
-                    "Percentages are of the images with that label.",
-                ),
-            ],
+            [ReportFigure(
+                "scores", "Test images by probability and class, with the threshold of each model",
+                "Pneumonia upwards, normal downwards. The scale is the square root of the "
+                "count, so that single errors are visible.",
+            ),
+             ReportFigure(
+                "confusion", "Test images by label and decision of each model",
+                "Percentages are of the images with that label.",
+            )],
         ),
         Section(
             "Calibration",
-            [
-                f"Method {method}: {tables.method_in_words(method)}, fitted to the unshifted "
-                "validation images by log loss. The ideal values are a slope of 1 and an intercept "
-                "of 0. With a slope below 1 probabilities are too extreme, with an intercept below "
-                "0 they are too high."
-            ],
+            [f"Method {method}: {tables.METHODS[method]}, fitted to the unshifted "
+             "validation images by log loss. The ideal values are a slope of 1 and an intercept "
+             "of 0. With a slope below 1 probabilities are too extreme, with an intercept below "
+             "0 they are too high."],
             tables.calibration_table(results, results.models),
-            [
-                ReportFigure(
-                    folder / "calibration.png",
-                    "Observed share of pneumonia by probability, before and after calibration",
-                    f"{BINS} bins of equal count with 95 % intervals. On the dotted line the "
-                    "observed share equals the probability.",
-                )
-            ],
+            [ReportFigure(
+                "calibration",
+                "Observed share of pneumonia by probability, before and after calibration",
+                f"{BINS} bins of equal count with 95 % intervals. On the dotted line the "
+                "observed share equals the probability.",
+            )],
         ),
         Section(
             "Predictive values",
-            [
-                "Predictive values depend on the prevalence of pneumonia. At a lower prevalence, "
-                "with the same sensitivity and specificity, more of the positive decisions are "
-                "false alarms."
-            ],
+            ["Predictive values depend on the prevalence of pneumonia. At a lower prevalence, "
+             "with the same sensitivity and specificity, more of the positive decisions are "
+             "false alarms."],
             tables.predictive_values(results, results.models),
         ),
-    ]
+    ]  # fmt: skip
 
 
-def _curves(folder: Path, results: Results) -> Section:
+def _curves(results: Results) -> Section:
     return Section(
         "Curves",
         [f"{tables.counted(results, 'test')}. Bands: 95 %, pointwise, by bootstrap of patients."],
         figures=[
             ReportFigure(
-                folder / "roc.png", "ROC curves of both models on the test images, with bands",
+                "roc", "ROC curves of both models on the test images, with bands",
                 "Dotted: random guess.",
             ),
             ReportFigure(
-                folder / "precision_recall.png",
-                "Precision by recall of both models on the test images, with bands",
+                "precision_recall", "Precision by recall of both models on the test images, with "
+                "bands",
                 "Dotted: random guess, the share of pneumonia in these images.",
             ),
             ReportFigure(
-                folder / "decision.png",
-                "Net benefit of both models by threshold probability, with bands",
+                "decision", "Net benefit of both models by threshold probability, with bands",
                 "Net benefit: true positives minus false positives, which are weighted by the odds "
                 "of the threshold probability (Vickers 2006), at the prevalence of these images. A "
                 "model is useful where its curve is above both reference lines.",
@@ -223,62 +212,36 @@ def _curves(folder: Path, results: Results) -> Section:
     )  # fmt: skip
 
 
-def _subgroups(folder: Path, results: Results) -> Section:
-    return Section(
-        "Subgroups",
-        [
-            "Each subtype of pneumonia together with all normal images, and images by tercile of "
-            "the source file's number of pixels. Age and sex are not in the data."
-        ],
-        tables.subgroups_table(results, results.models),
-        [
-            ReportFigure(
-                folder / "subgroups.png",
-                "AUC, sensitivity and specificity of both models by subgroup, with intervals",
-                "In brackets: images. Squares: scratch; dots: transfer. Bars: 95 % intervals.",
-            )
-        ],
-    )
-
-
-def _robustness(folder: Path, results: Results) -> list[Section]:
-    validation, test = (
-        {name: robustness.summary(results.robustness, name, split) for name in results.models}
-        for split in ("val", "test")
-    )
+def _robustness(
+    results: Results, validation: dict[str, dict[str, Any]], test: dict[str, dict[str, Any]]
+) -> list[Section]:
     return [
         Section(
             "Under shift",
-            [
-                f"{test[results.chosen]['images']:,} test images, each changed as another machine, "
-                "hospital or file would change it, with the same threshold. Mild: a technician "
-                "would not notice it; medium: an ordinary difference between hospitals; strong: "
-                "the image is barely readable.",
-                *(tables.robustness_in_words(*pair) for pair in test.items()),
-            ],
+            [f"{test[results.chosen]['images']:,} test images, each changed as another machine, "
+             "hospital or file would change it, with the same threshold. Mild: a technician "
+             "would not notice it; medium: an ordinary difference between hospitals; strong: "
+             "the image is barely readable.",
+             *(tables.robustness_in_words(*pair) for pair in test.items())],
             tables.worst_table(test),
-            [
-                ReportFigure(
-                    folder / "robustness.png",
-                    "AUC, sensitivity and specificity of both models under every shift",
-                    "The darker a cell, the larger the loss compared with the unshifted images; "
-                    f"{figures.WORST_SHOWN:g} and more have the darkest blue. Gains are white.",
-                )
-            ],
+            [ReportFigure(
+                "robustness",
+                "AUC, sensitivity and specificity of both models under every shift",
+                "The darker a cell, the larger the loss compared with the unshifted images; "
+                f"{figures.WORST_SHOWN:g} and more have the darkest blue. Gains are white.",
+            )],
         ),
         Section(
             "Means under shift",
-            [
-                f"Means over all shifts and strengths except {robustness.NOT_IN_MEAN}, which the "
-                "program that reads the file should correct. The mean validation AUC decides "
-                "between the models, because good models hardly differ on unshifted images of one "
-                "hospital."
-            ],
+            [f"Means over all shifts and strengths except {robustness.NOT_IN_MEAN}, which the "
+             "program that reads the file should correct. The mean validation AUC decides "
+             "between the models, because good models hardly differ on unshifted images of one "
+             "hospital."],
             tables.mean_table(validation, test),
             level=3,
         ),
         Section("The shifts", table=tables.suite_table(), level=3),
-    ]
+    ]  # fmt: skip
 
 
 def error_sections(results: Results) -> list[Section]:
@@ -286,21 +249,19 @@ def error_sections(results: Results) -> list[Section]:
     sections = [
         Section(
             "Errors",
-            [
-                "Error rates of both models at their operating points. If an attribute of the file "
-                "such as its size changes the error rate, the model may use a shortcut. The groups "
-                "are small, so read the intervals."
-            ],
-            tables.errors_table(results, results.models),
+            ["Error rates of both models at their operating points. If an attribute of the file "
+             "such as its size changes the error rate, the model may use a shortcut. The groups "
+             "are small, so read the intervals."],
+            tables.errors_table(results),
         )
-    ]
-    for model in results.models:
-        rows = results.confident_errors[results.confident_errors["model"] == model]
+    ]  # fmt: skip
+    for model, decisions in results.curves["confusion"].items():
+        rows = results.confident_errors[results.confident_errors["model"] == model].head(SHOWN)
         threshold = results.points[model].threshold
-        shown = [_error(row, threshold, results.images) for _, row in rows.head(SHOWN).iterrows()]
-        counts = _errors_in_words(results.curves["confusion"][model], len(shown))
+        shown = [_error(row, threshold, results.images) for _, row in rows.iterrows()]
+        text = _errors_in_words(decisions, len(shown))
         title = f"Most confident errors of {model}"
-        sections.append(Section(title, [counts], thumbnails=shown, level=3))
+        sections.append(Section(title, [text], thumbnails=shown, level=3))
     return sections
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pneumonia.core.config import THRESHOLD_RULE
@@ -20,6 +21,12 @@ ATTRIBUTES = {
     "near_duplicate": "near duplicate",
 }
 SPLITS = {"test": "test", "val": "validation"}
+# How a method of `evaluate.calibration` makes probabilities from logits.
+METHODS = {
+    "platt": "slope and intercept of the logit (Platt scaling)",
+    "temperature": "slope of the logit (temperature scaling)",
+    "none": "none, only the sigmoid of the logit",
+}
 INTERVALS = "In brackets: 95 % intervals."
 
 
@@ -62,53 +69,41 @@ def probes_in_words(results: Results) -> str:
     if probes.empty:
         return "No shortcut probe was run."
     best = probes.iloc[0]
-    reached = [
-        model
-        for model in results.models
-        if results.interval(model, "test", "auc")[1] <= best["auc"]
-    ]
-    text = (
+    lows = {model: results.interval(model, "test", "auc")[1] for model in results.models}
+    reached = " and ".join(model for model, low in lows.items() if low <= best["auc"])
+    return (
         f"The best shortcut probe, {best['name']}, uses nothing that a diagnosis should be based "
-        f"on. Its AUC is {with_interval(best['auc'], best['low'], best['high'])}."
+        f"on. Its AUC is {with_interval(best['auc'], best['low'], best['high'])}. That is "
+        f"{'not ' if reached else ''}below the interval of {reached or 'every model'}."
     )
-    if reached:
-        return f"{text} That is not below the interval of {' and '.join(reached)}."
-    return f"{text} That is below the interval of every model."
 
 
 def comparison_table(results: Results) -> Table:
     """AUCs and decisions of the two models on the same images."""
-    comparison = results.comparison
-    first, second = comparison["test"]["first"], comparison["test"]["second"]
+    splits = [results.comparison[split] for split in SPLITS]
+    first, second = splits[0]["first"], splits[0]["second"]
 
-    def row(name: str, text: Any) -> list[str]:
-        return [name, *(text(comparison[split]) for split in SPLITS)]
+    def decisions(name: str, form: Callable[[Any], str] = "{:,}".format) -> list[str]:
+        return [form(split["decisions"][name]) for split in splits]
 
-    def count(name: str) -> Any:
-        return lambda split: f"{split['decisions'][name]:,}"
+    def difference(kind: str) -> list[str]:
+        ends = ("difference", f"{kind}low", f"{kind}high")
+        return [with_interval(*(split["auc"][end] for end in ends)) for split in splits]
 
-    difference = f"AUC, {second} - {first}"
-    rows = [
-        row("images (patients)", lambda split: f"{split['images']:,} ({split['patients']:,})"),
-        row(f"{difference}, by DeLong", lambda split: _difference(split["auc"], "")),
-        row(f"{difference}, by bootstrap", lambda split: _difference(split["auc"], "bootstrap_")),
-        row("p value, AUC", lambda split: p_text(split["auc"]["p"])),
-        row("both right", count("both")),
-        row(f"only {first} right", count("first_only")),
-        row(f"only {second} right", count("second_only")),
-        row("neither right", count("neither")),
-        row(
-            "p value, decisions, by patient",
-            lambda split: p_text(split["decisions"]["clustered_p"]),
-        ),
-        row(
-            "p value, decisions, by image (McNemar)",
-            lambda split: p_text(split["decisions"]["mcnemar_p"]),
-        ),
-    ]
-    return Table(
-        ["", *SPLITS.values()], rows, f"Paired by image, clustered by patient. {INTERVALS}"
-    )
+    rows = {
+        "images (patients)": [f"{split['images']:,} ({split['patients']:,})" for split in splits],
+        f"AUC, {second} - {first}, by DeLong": difference(""),
+        f"AUC, {second} - {first}, by bootstrap": difference("bootstrap_"),
+        "p value, AUC": [p_text(split["auc"]["p"]) for split in splits],
+        "both right": decisions("both"),
+        f"only {first} right": decisions("first_only"),
+        f"only {second} right": decisions("second_only"),
+        "neither right": decisions("neither"),
+        "p value, decisions, by patient": decisions("clustered_p", p_text),
+        "p value, decisions, by image (McNemar)": decisions("mcnemar_p", p_text),
+    }
+    caption = f"Paired by image, clustered by patient. {INTERVALS}"
+    return Table(["", *SPLITS.values()], [[name, *cells] for name, cells in rows.items()], caption)
 
 
 def operating_points(results: Results) -> Table:
@@ -139,22 +134,22 @@ def subgroups_table(results: Results, models: list[str]) -> Table:
     metrics = ("auc", "sensitivity", "specificity", "brier")
     rows = [
         [group_name(str(row["attribute"]), str(row["group"])), model,
-         f"{row['images']:,} ({row['pneumonia']:,})"]
-        + [with_interval(row[metric], row[f"{metric}_low"], row[f"{metric}_high"])
-           for metric in metrics]
+         f"{row['images']:,} ({row['pneumonia']:,})",
+         *(with_interval(row[metric], row[f"{metric}_low"], row[f"{metric}_high"])
+           for metric in metrics)]
         for _, group in table.groupby(["attribute", "group"], sort=False)
         for model in models
-        for _, row in group[group["model"] == model].iterrows()
+        for row in group[group["model"] == model].to_dict("records")
     ]  # fmt: skip
     columns = ["group", "model", "images (pneumonia)", *(NAMES[metric] for metric in metrics)]
     return Table(columns, rows, f"Test images. {INTERVALS}")
 
 
-def errors_table(results: Results, models: list[str]) -> Table:
+def errors_table(results: Results) -> Table:
     """Error rates by attribute of the image, one column per model."""
-    errors = {
-        (str(row["attribute"]), str(row["group"]), row["model"]): row
-        for row in results.errors.to_dict("records")
+    groups = {
+        (str(attribute), str(group)): rows.set_index("model").loc[results.models]
+        for (attribute, group), rows in results.errors.groupby(["attribute", "group"])
     }
 
     def order(key: tuple[str, str]) -> tuple[int, int, str]:
@@ -163,19 +158,18 @@ def errors_table(results: Results, models: list[str]) -> Table:
         return list(ATTRIBUTES).index(attribute), tercile, group
 
     rows = []
-    for attribute, group in sorted({key[:2] for key in errors}, key=order):
-        of_models = [errors[attribute, group, model] for model in models]
+    for key in sorted(groups, key=order):
         cells = [
             f"{with_interval(row['rate'], row['low'], row['high'])}; "
             f"{row['missed']:,}\N{NO-BREAK SPACE}+\N{NO-BREAK SPACE}{row['false_alarms']:,}"
-            for row in of_models
+            for row in groups[key].to_dict("records")
         ]
-        rows.append([group_name(attribute, group), f"{of_models[0]['images']:,}", *cells])
+        rows.append([group_name(*key), f"{groups[key]['images'].iloc[0]:,}", *cells])
     caption = (
         f"Test images: error rate; missed + false alarms. {INTERVALS} Terciles of size and aspect "
         "are those of the training images. Near duplicates are those that the audit lists."
     )
-    return Table(["group", "images", *models], rows, caption)
+    return Table(["group", "images", *results.models], rows, caption)
 
 
 def group_name(attribute: str, group: str) -> str:
@@ -205,15 +199,6 @@ def rule_in_words(rule: str) -> str:
     return "the highest sensitivity + specificity (Youden)"
 
 
-def method_in_words(method: str) -> str:
-    """How a method of `evaluate.calibration` makes probabilities from logits."""
-    return {
-        "platt": "slope and intercept of the logit (Platt scaling)",
-        "temperature": "slope of the logit (temperature scaling)",
-        "none": "none, only the sigmoid of the logit",
-    }[method]
-
-
 def p_text(value: float) -> str:
     """A p value as text, "0.012"."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
@@ -226,25 +211,16 @@ def probability_text(value: float) -> str:
     return "> 0.999" if 0.9995 <= value < 1 else f"{value:.3f}"
 
 
-def _difference(auc: dict[str, float], kind: str) -> str:
-    return with_interval(auc["difference"], auc[f"{kind}low"], auc[f"{kind}high"])
-
-
 def robustness_in_words(model: str, summary: dict[str, Any]) -> str:
     """The losses under the worst medium shifts as a sentence, from `robustness.summary`."""
     worst = summary["worst"]["medium"]
     changes = []
     for metric in METRICS:
         before, after = f"{summary['unshifted'][metric]:.3f}", f"{worst[metric]:.3f}"
-        if before == after:
-            changes.append(f"{NAMES[metric]} stays at {after}")
-        else:
-            shift = worst[f"{metric}_shift"]
-            changes.append(f"{NAMES[metric]} changes from {before} to {after} ({shift})")
-    return (
-        f"{model}, under the worst of the medium shifts: {changes[0]}, {changes[1]} and "
-        f"{changes[2]}."
-    )
+        change = f"changes from {before} to {after} ({worst[f'{metric}_shift']})"
+        changes.append(f"{NAMES[metric]} {change if before != after else f'stays at {after}'}")
+    text = f"{', '.join(changes[:-1])} and {changes[-1]}"
+    return f"{model}, under the worst of the medium shifts: {text}."
 
 
 def worst_table(summaries: dict[str, dict[str, Any]]) -> Table:

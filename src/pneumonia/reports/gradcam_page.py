@@ -27,7 +27,7 @@ from pneumonia.reports.page import (
     Table,
     write_page,
 )
-from pneumonia.reports.style import BLUE, GREEN, GREY, INK, MODEL_COLOURS, ORANGE, PURPLE
+from pneumonia.reports.style import BLUE, GREEN, GREY, INK, MODELS, ORANGE, PURPLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -174,7 +174,7 @@ def map_scores(figures: dict[str, dict[str, Any]]) -> Figure:
         for place, (name, area) in enumerate(controls.items()):
             centre = place + (number - (len(figures) - 1) / 2) * width
             label = model if place == 0 else ""
-            axis.bar(centre, values[name], width * 0.94, label=label, color=MODEL_COLOURS[model])
+            axis.bar(centre, values[name], width * 0.94, label=label, color=MODELS[model].colour)
             height = values[name]
             axis.text(centre, height + 0.01, f"{height:.2f}", ha="center", va="bottom")
             ends = (centre - width / 2, centre + width / 2)
@@ -251,7 +251,7 @@ def agreement(figures: dict[str, dict[str, Any]]) -> Figure:
     for axis, (kind, label) in zip(axes, kinds.items(), strict=True):
         for place, (model, values) in enumerate(figures.items()):
             same, different = values[f"{kind}_rank"], values[f"{kind}_pair_rank"]
-            axis.bar(place, same, 0.6, color=MODEL_COLOURS[model])
+            axis.bar(place, same, 0.6, color=MODELS[model].colour)
             axis.text(place, max(same, 0) + 0.02, f"{same:.2f}", ha="center", va="bottom")
             axis.hlines(different, place - 0.38, place + 0.38, INK, "--", linewidth=1)
         axis.set_xticks(range(len(figures)), list(figures))

@@ -251,7 +251,7 @@ def _metrics(results: Results) -> Section:
             f"Brier score, expected calibration error ({BINS} bins of equal count), calibration "
             "slope and intercept. Benefit: net benefit, on the evaluation page. (TRIPOD+AI 12e)",
             f"Threshold: {rule}, {tables.rule_in_words(rule)}, on validation images and their mild "
-            f"and medium shifts. Calibration: {method}, {tables.method_in_words(method)}, on "
+            f"and medium shifts. Calibration: {method}, {tables.METHODS[method]}, on "
             "validation images.",
             f"Intervals: 95 %, {results.params.bootstrap:,} bootstrap resamples of patients with "
             "all of their images.",

@@ -15,22 +15,11 @@ from pneumonia.reports.style import DPI
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure on a page: its PNG file, a description for readers who cannot see it, a caption."""
+    """A figure on a page."""
 
-    path: Path
-    alt: str
+    name: str  #: of its PNG file in the folder of the page, without ".png"
+    alt: str  #: a description for readers who cannot see it
     caption: str = ""
-
-    @property
-    def png(self) -> bytes:
-        """Content of the file."""
-        return self.path.read_bytes()
-
-    @property
-    def width(self) -> int:
-        """Width on the page, CSS px, at which text in the figure has its nominal size."""
-        with Image.open(self.path) as image:
-            return round(image.width * 96 / DPI)
 
 
 @dataclass(frozen=True)
@@ -72,12 +61,6 @@ class LayeredImage:
     views: list[HeatMapView]  #: by model
     outline: bytes | None = None  #: RGBA, the edge of the opacity; None where it is not known
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Width and height, px."""
-        with Image.open(io.BytesIO(self.image)) as image:
-            return image.size
-
 
 @dataclass(frozen=True)
 class Section:
@@ -107,27 +90,23 @@ def write_page(
     """Write a page. Texts are escaped; the same arguments give the same bytes.
 
     Args:
-        path: of the page.
-        title: its heading.
         lead: the first paragraph.
-        sections: in order.
         notice: a warning above the sections.
         contents: whether to list the sections of level 2 above them.
         opacity: initial opacity of the heat maps over images, 0 to 1.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pneumonia.reports"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["uri"] = lambda png: (
-        "data:image/png;base64," + base64.b64encode(png).decode()
-    )
+        loader=jinja2.PackageLoader("pneumonia.reports"), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.filters |= {
+        "read": lambda name: (path.parent / f"{name}.png").read_bytes(),
+        "size": lambda png: Image.open(io.BytesIO(png)).size,
+        "uri": lambda png: "data:image/png;base64," + base64.b64encode(png).decode(),
+    }
     page = environment.get_template("page.html.j2").render(
         title=title, lead=lead, sections=sections, notice=notice, contents=contents,
-        layered=any(section.layered for section in sections), opacity=opacity,
+        layered=any(section.layered for section in sections), opacity=opacity, dpi=DPI,
     )  # fmt: skip
     # A line does not break before a per cent sign.
     path.write_text(page.replace(" %", "\N{NO-BREAK SPACE}%"), encoding="utf-8")
@@ -140,9 +119,8 @@ def markdown(title: str, lead: str, sections: list[Section], notice: str = "") -
         parts += [f"{'#' * section.level} {section.title}", *section.paragraphs]
         if section.table:
             table = section.table
+            parts += [table.caption] if table.caption else []
             lines = [table.columns, ["---"] * len(table.columns), *table.rows]
-            if table.caption:
-                parts.append(table.caption)
             cells = ([cell.replace("|", "\\|") for cell in line] for line in lines)
             parts.append("\n".join(f"| {' | '.join(line)} |" for line in cells))
     return "\n\n".join(parts) + "\n"

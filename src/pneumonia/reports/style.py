@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 # Okabe & Ito (2008): colour-blind readers can distinguish them, and so can readers of a grey print.
-INK, BLUE, ORANGE, GREEN, PURPLE, GREY = (
-    "#1b1f24",
-    "#0072b2",
-    "#e69f00",
-    "#009e73",
-    "#cc79a7",
-    "#8c959f",
-)
+INK, BLUE, ORANGE = "#1b1f24", "#0072b2", "#e69f00"
+GREEN, PURPLE, GREY = "#009e73", "#cc79a7", "#8c959f"
 SUBTYPE_COLOURS = {"normal": BLUE, "bacteria": ORANGE, "virus": PURPLE, "unknown": GREY}
 CLASS_COLOURS = {"normal": BLUE, "pneumonia": ORANGE}
 # For areas, because orange and purple look alike in a grey print.
 SUBTYPE_HATCHES = {"normal": "", "bacteria": "////", "virus": "....", "unknown": "xxxx"}
-MODEL_COLOURS = {"scratch": ORANGE, "transfer": BLUE}
-MODEL_LINES = {"scratch": "-", "transfer": "--"}
-MODEL_MARKERS = {"scratch": "s", "transfer": "o"}
+
+
+class Look(NamedTuple):
+    """How a model is drawn, in Matplotlib's words."""
+
+    colour: str
+    line: str
+    marker: str
+
+
+MODELS = {"scratch": Look(ORANGE, "-", "s"), "transfer": Look(BLUE, "--", "o")}
+PROBE = Look(GREY, "", "D")
 # Share of the colour map "Blues" above which white text has more contrast than black text. Both
 # have at least 4.5 to 1 (WCAG 2).
 DARK = 0.715
