@@ -23,14 +23,7 @@ from pneumonia.datasets.manifest import LABELS, SPLITS, SUBTYPES, QuarantinedIma
 from pneumonia.datasets.manifest import QUARANTINE_LISTED as LISTED_IMAGES
 from pneumonia.images.decoding import read_grey
 from pneumonia.reports.page import ReportFigure, Section, Table, write_page
-from pneumonia.reports.style import (
-    CLASS_COLOURS,
-    GREY,
-    INK,
-    ORANGE,
-    SUBTYPE_COLOURS,
-    SUBTYPE_HATCHES,
-)
+from pneumonia.reports.style import CLASS_COLOURS, GREY, INK, ORANGE, SUBTYPE_LOOKS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,27 +48,22 @@ def class_names(table: pd.DataFrame) -> pd.Series:
 def balance(table: pd.DataFrame, title: str) -> Figure:
     """Rows by split and subtype, as shares with their counts; `title` names what a row is."""
     figure, axis = plt.subplots(figsize=(_WIDTH, 2.4))
-    totals = table.groupby("split").size()
-    counts = table.groupby(["split", "subtype"]).size()
+    counts = pd.crosstab(table["subtype"], table["split"]).reindex(columns=SPLITS, fill_value=0)
+    totals = counts.sum()
     left = np.zeros(len(SPLITS))
     for subtype in subtypes_of(table):
-        values = np.array([counts.get((split, subtype), 0) for split in SPLITS])
-        shares = values / [totals.get(split, 1) for split in SPLITS]
-        axis.barh(
-            SPLITS, shares, left=left, label=subtype, color=SUBTYPE_COLOURS[subtype],
-            hatch=SUBTYPE_HATCHES[subtype], edgecolor="white", height=0.72,
-        )  # fmt: skip
-        for place, (share, count) in enumerate(zip(shares, values, strict=True)):
+        shares = (counts.loc[subtype] / totals.clip(lower=1)).to_numpy()
+        axis.barh(SPLITS, shares, left=left, label=subtype, edgecolor="white", height=0.72,
+                  **SUBTYPE_LOOKS[subtype])  # fmt: skip
+        for place, (share, count) in enumerate(zip(shares, counts.loc[subtype], strict=True)):
             if share > 0.06:
                 axis.text(
                     left[place] + share / 2, place, f"{count:,}", ha="center", va="center",
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
                 )  # fmt: skip
         left += shares
-    ticks = [f"{split}\n{int(totals.get(split, 0)):,}" for split in SPLITS]
-    axis.set_yticks(range(len(SPLITS)), ticks)
-    axis.set_title(title)
-    axis.set_xlim(0, 1)
+    axis.set_yticks(range(len(SPLITS)), [f"{split}\n{totals[split]:,}" for split in SPLITS])
+    axis.set(title=title, xlim=(0, 1))
     axis.xaxis.set_major_formatter("{x:.0%}")
     axis.grid(visible=False)
     axis.invert_yaxis()
@@ -106,7 +94,7 @@ def source_files(table: pd.DataFrame) -> Figure:
             patch_artist=True, medianprops={"color": INK, "linewidth": 2},
         )  # fmt: skip
         for box, subtype in zip(boxes["boxes"], subtypes, strict=True):
-            box.set(facecolor=SUBTYPE_COLOURS[subtype], hatch=SUBTYPE_HATCHES[subtype])
+            box.set(**SUBTYPE_LOOKS[subtype])
         axis.set_title(name)
         axis.grid(axis="y", visible=False)
         axis.invert_yaxis()
@@ -115,16 +103,9 @@ def source_files(table: pd.DataFrame) -> Figure:
 
 def source_tables(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """One row per source file, one table per class, so that DVC draws each class in its colour."""
-    columns = pd.DataFrame(
-        {
-            "width": table["width"],
-            "height": table["height"],
-            "aspect": (table["width"] / table["height"]).round(4),
-            "kilobytes": table["bytes"] / 1000,
-            "subtype": table["subtype"],
-            "split": table["split"],
-        }
-    )
+    columns = table.assign(
+        aspect=(table["width"] / table["height"]).round(4), kilobytes=table["bytes"] / 1000
+    )[["width", "height", "aspect", "kilobytes", "subtype", "split"]]
     names = class_names(table)
     return {f"source_{name}": columns[names == name] for name in CLASS_COLOURS}
 
@@ -133,8 +114,7 @@ def grey_table(table: pd.DataFrame, histograms: NDArray[np.int64]) -> pd.DataFra
     """Share of the pixels of each class by grey value: columns grey, normal, pneumonia.
 
     Args:
-        table: manifest rows.
-        histograms: int64, (N, 64), of those rows.
+        histograms: int64, (N, 64), of the table's rows.
     """
     columns = {"grey": np.arange(histograms.shape[1]) * GREY_STEP}
     for name in CLASS_COLOURS:
@@ -146,15 +126,14 @@ def grey_table(table: pd.DataFrame, histograms: NDArray[np.int64]) -> pd.DataFra
 def grey_values(shares: pd.DataFrame) -> Figure:
     """Histogram of the grey values by class; `shares` from `grey_table`."""
     figure, axis = plt.subplots(figsize=(_WIDTH, 2.8))
-    for name, line in zip(CLASS_COLOURS, ("-", "--"), strict=True):
-        axis.plot(
-            shares["grey"] + GREY_STEP / 2, shares[name] * 100, line, label=name,
-            color=CLASS_COLOURS[name], linewidth=1.8,
-        )  # fmt: skip
+    middles = shares["grey"] + GREY_STEP / 2
+    percent = shares[list(CLASS_COLOURS)] * 100
+    for (name, colour), line in zip(CLASS_COLOURS.items(), ("-", "--"), strict=True):
+        axis.plot(middles, percent[name], line, label=name, color=colour, linewidth=1.8)
     # Padding and collimation are black; their peak would flatten the rest.
-    top = 115 * float(shares[list(CLASS_COLOURS)].iloc[2:-2].max().max())
+    top = 1.15 * float(percent.iloc[2:-2].max().max())
     axis.set(xlabel="grey value, 0 black", ylabel="% of pixels", xlim=(0, 256), ylim=(0, top))
-    black = shares[list(CLASS_COLOURS)].iloc[0] * 100
+    black = percent.iloc[0]
     if black.max() > top:
         peaks = " and ".join(f"{black[name]:.0f} % ({name})" for name in CLASS_COLOURS)
         axis.set_title(f"darkest bin, cut off: {peaks}", fontsize=8, fontweight="normal")
@@ -174,9 +153,8 @@ def probe_bars(probes: dict[str, Probe]) -> Figure:
     axis.axvline(0.5, color=INK, linestyle="--", linewidth=1)
     axis.text(0.5, -0.62, "chance", ha="center", va="bottom", fontsize=8)
     axis.set_yticks(range(len(probes)), list(probes))
-    axis.set(
-        xlim=(0, 1), ylim=(len(probes) - 0.5, -0.6), xlabel="AUC on test, 95 % interval by patient"
-    )
+    axis.set(xlim=(0, 1), ylim=(len(probes) - 0.5, -0.6),
+             xlabel="AUC on test, 95 % interval by patient")  # fmt: skip
     axis.grid(axis="y", visible=False)
     return figure
 
@@ -194,7 +172,7 @@ def embed(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[n
     """
     small = thumbnails.reshape(len(thumbnails), 16, 2, 16, 2).mean(axis=(2, 4))
     rows = small.reshape(len(small), -1)
-    rows = rows - rows.mean(axis=0)
+    rows -= rows.mean(axis=0)
     variances, axes = np.linalg.eigh(rows.T @ rows / len(rows))
     best = axes[:, [-1, -2]]
     # An eigenvector's sign is arbitrary; its largest entry is made positive.
@@ -210,22 +188,18 @@ def embedding(
 
     Args:
         points, shares: from `embed`.
-        names: (N,), the group of each image: its class or its split.
+        names: (N,), the class or the split of each image.
         by: "class" or "split", for the title.
     """
     figure, axis = plt.subplots(figsize=(_WIDTH, 4.2))
-    colours = names.map(_GROUP_COLOURS)
     # In the manifest's order, which is that of hashes, so that no group covers another.
-    axis.scatter(points[:, 0], points[:, 1], s=5, linewidths=0, alpha=0.45, color=colours)
-    for name, line in zip(
-        [group for group in _GROUP_COLOURS if group in set(names)], ("-", "--", ":"), strict=False
-    ):
+    axis.scatter(*points.T, s=5, linewidths=0, alpha=0.45, color=names.map(_GROUP_COLOURS))
+    groups = [group for group in _GROUP_COLOURS if group in set(names)]
+    for name, line in zip(groups, ("-", "--", ":"), strict=False):
         _outline(axis, points[(names == name).to_numpy()], points, _GROUP_COLOURS[name], line)
         axis.plot([], [], line, color=_GROUP_COLOURS[name], linewidth=1.8, label=name)
-    axis.set(
-        title=f"by {by}", xlabel=f"first component, {shares[0]:.0%} of the variance",
-        ylabel=f"second, {shares[1]:.0%}", aspect="equal",
-    )  # fmt: skip
+    axis.set(title=f"by {by}", xlabel=f"first component, {shares[0]:.0%} of the variance",
+             ylabel=f"second, {shares[1]:.0%}", aspect="equal")  # fmt: skip
     axis.legend(loc="upper right", frameon=True, edgecolor="none", framealpha=0.9)
     return figure
 
@@ -263,24 +237,20 @@ def sample_grid(table: pd.DataFrame, folder: Path, columns: int) -> Figure:
         picks = images.iloc[np.linspace(0, len(images) - 1, columns).round().astype(int)]
         for axis, image_id in zip(axes[row], picks, strict=True):
             _show(axis, read_grey(image_path(folder, image_id)))
-        name = subtype if subtype == "normal" else f"pneumonia\n{subtype}"
-        _name_row(axes[row, 0], name)
+        _name_row(axes[row, 0], subtype if subtype == "normal" else f"pneumonia\n{subtype}")
     return figure
 
 
 def mean_images(means: NDArray[np.float64]) -> Figure:
-    """The mean image of each class and their difference.
-
-    Args:
-        means: (2, S, S), normal and pneumonia.
-    """
-    figure = plt.figure(figsize=(4.6, 6.2))
-    places = figure.add_gridspec(2, 2, height_ratios=[1, 1.7])
-    for column, name in enumerate(("normal", "pneumonia")):
-        axis = figure.add_subplot(places[0, column])
-        _show(axis, means[column])
-        axis.set_title(f"mean of {name}")
-    axis = figure.add_subplot(places[1, :])
+    """The mean image of each class, and their difference, from `means`, (2, S, S)."""
+    figure, axes = plt.subplot_mosaic(
+        [["normal", "pneumonia"], ["difference", "difference"]], figsize=(_WIDTH, 6.2),
+        height_ratios=[1, 1.7],
+    )  # fmt: skip
+    for name, mean in zip(CLASS_COLOURS, means, strict=True):
+        _show(axes[name], mean)
+        axes[name].set_title(f"mean of {name}")
+    axis = axes["difference"]
     difference = means[1] - means[0]
     bound = float(np.abs(difference).max()) or 1.0
     shown = axis.imshow(difference, cmap="PuOr_r", vmin=-bound, vmax=bound)
@@ -321,30 +291,23 @@ def closest(table: pd.DataFrame, folder: Path, pairs: list[Pair], distance: int)
     figure, axes = plt.subplots(2, PAIRS, figsize=(9.2, 4.0))
     for axis in axes.flat:
         axis.set_axis_off()
-    names = class_names(table)
+    rows = table.assign(name=class_names(table))
     for column, pair in enumerate(pairs[:PAIRS]):
-        rows = (pair.first, pair.second)
-        for axis, row in zip(axes[:, column], rows, strict=True):
-            _show(axis, read_grey(image_path(folder, table["image_id"].iloc[row])))
-            title = f"{table['split'].iloc[row]}, {names.iloc[row]}"
-            axis.set_title(title, fontsize=8, fontweight="normal")
+        both = rows.iloc[[pair.first, pair.second]]
+        for axis, row in zip(axes[:, column], both.to_dict("records"), strict=True):
+            _show(axis, read_grey(image_path(folder, row["image_id"])))
+            axis.set_title(f"{row['split']}, {row['name']}", fontsize=8, fontweight="normal")
         near = "near" if pair.distance <= distance else "not near"
-        same = table["patient_id"].iloc[list(rows)].nunique() == 1
-        patients = "one patient" if same else "two patients"
-        axes[1, column].text(
-            0.5, -0.05, f"{pair.distance} bits: {near}\n{patients}",
-            fontsize=8, ha="center", va="top", transform=axes[1, column].transAxes,
-        )  # fmt: skip
+        patients = "one patient" if both["patient_id"].nunique() == 1 else "two patients"
+        axis.text(0.5, -0.05, f"{pair.distance} bits: {near}\n{patients}", fontsize=8, ha="center",
+                  va="top", transform=axis.transAxes)  # fmt: skip
     return figure
 
 
 def _grid(rows: int, columns: int) -> tuple[Figure, NDArray[np.object_]]:
-    side = 9.2 / columns
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(9.2, (side + 0.05) * rows), squeeze=False,
-        gridspec_kw={"wspace": 0.02, "hspace": 0.02},
-    )  # fmt: skip
-    return figure, axes
+    size = (9.2, (9.2 / columns + 0.05) * rows)
+    gaps = {"wspace": 0.02, "hspace": 0.02}
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, gridspec_kw=gaps)
 
 
 def _show(axis: Axes, pixels: NDArray[np.uint8] | NDArray[np.float64]) -> None:
@@ -359,9 +322,6 @@ def _name_row(axis: Axes, name: str) -> None:
     )  # fmt: skip
 
 
-_MEASURES = {"width": "width, px", "height": "height, px", "aspect": "aspect", "bytes": "bytes"}
-
-
 def write_data_page(
     folder: Path,
     audit: Audit,
@@ -371,16 +331,11 @@ def write_data_page(
 ) -> None:
     """Write `index.html` from an audit without leaks and the figures that are in `folder`."""
     sections = [
-        Section(
-            "Images",
-            figures=[ReportFigure("images", "Images of each subtype, in rows")],
-        ),
+        Section("Images", figures=[ReportFigure("images", "Images of each subtype, in rows")]),
         Section(
             "Balance",
-            [
-                "Totals are below the names of the splits. A patient with images of two subtypes "
-                "is counted in both."
-            ],
+            ["Totals are below the names of the splits. A patient with images of two subtypes is "
+             "counted in both."],
             figures=[
                 ReportFigure("balance_images", "Images by split and subtype"),
                 ReportFigure("balance_patients", "Patients by split and subtype"),
@@ -388,22 +343,28 @@ def write_data_page(
         ),
         Section("Audit", [NAIVE], _checks(audit, near, len(quarantined))),
         *([_quarantine(quarantined)] if quarantined else []),
-        _shortcuts(folder, probes),
+        Section(
+            "Shortcuts",
+            ["Each probe is a logistic regression, trained on the training images and scored on "
+             "the test images. It sees nothing that a diagnosis should be based on. Compare the "
+             "AUC of every model with these: a network can use the same shortcuts."],
+            Table(
+                ["probe", "sees", "AUC", "95 % interval"],
+                [[name, PROBES[name], f"{probe.auc:.3f}", f"{probe.low:.3f} to {probe.high:.3f}"]
+                 for name, probe in probes.items()],
+            ),
+            [ReportFigure("probes", "AUC of each probe with its interval")],
+        ),
         Section(
             "The source files",
-            [
-                "If the files of the classes differ in shape or size, a model can learn this "
-                "instead of anatomy."
-            ],
+            ["If the files of the classes differ in shape or size, a model can learn this instead "
+             "of anatomy."],
             _sources(audit),
-            [
-                ReportFigure(
-                    "source",
-                    "Width, height, aspect and file size by subtype",
-                    "Boxes contain half of the files, whiskers 95 %. Properties that are the same "
-                    "in every file are left out.",
-                )
-            ],
+            [ReportFigure(
+                "source", "Width, height, aspect and file size by subtype",
+                "Boxes contain half of the files, whiskers 95 %. Properties that are the same in "
+                "every file are left out.",
+            )],
         ),
         Section(
             "Grey values",
@@ -414,23 +375,19 @@ def write_data_page(
         ),
         Section(
             "Closest pairs",
-            [
-                f"Images are compared by perceptual hashes of {HASH_BITS} bits. Pairs that differ "
-                f"in at most {near.distance} bits are near duplicates: for example an image that "
-                "was saved again, brightened or slightly cropped. They are reported and do not "
-                "stop training, because only a person can distinguish one image saved twice from "
-                "two images of one chest. Identical images are not shown.",
-                *([] if near.pairs <= LISTED else [f"audit.json lists {LISTED} of the pairs."]),
-            ],
+            [f"Images are compared by perceptual hashes of {HASH_BITS} bits. Pairs that differ in "
+             f"at most {near.distance} bits are near duplicates: for example an image that was "
+             "saved again, brightened or slightly cropped. They are reported and do not stop "
+             "training, because only a person can distinguish one image saved twice from two "
+             "images of one chest. Identical images are not shown.",
+             *([] if near.pairs <= LISTED else [f"audit.json lists {LISTED} of the pairs."])],
             figures=[ReportFigure("near_duplicates", "The closest pairs of images")],
         ),
         Section(
             "Map of the images",
-            [
-                "Two principal components of the images at 16x16 px. Classes that are separate "
-                "here differ in exposure and framing; splits should overlap. The lines contain "
-                "half and nine tenths of the images of a group."
-            ],
+            ["Two principal components of the images at 16x16 px. Classes that are separate here "
+             "differ in exposure and framing; splits should overlap. The lines contain half and "
+             "nine tenths of the images of a group."],
             figures=[
                 ReportFigure("embedding_class", "Map of the images by class"),
                 ReportFigure("embedding_split", "Map of the images by split"),
@@ -438,13 +395,11 @@ def write_data_page(
         ),
         Section(
             "Augmentation",
-            [
-                "Random versions with the values of augment in params.yaml: position, aspect, "
-                "exposure, blur, noise, collimator blades. Images are never mirrored."
-            ],
+            ["Random versions with the values of augment in params.yaml: position, aspect, "
+             "exposure, blur, noise, collimator blades. Images are never mirrored."],
             figures=[ReportFigure("augmentation", "Images and augmented versions of them")],
         ),
-    ]
+    ]  # fmt: skip
     lead = (
         "The prepared images as the models see them, and the audit that must pass before training."
     )
@@ -488,38 +443,18 @@ def _quarantine(images: list[QuarantinedImage]) -> Section:
     )
 
 
-def _shortcuts(folder: Path, probes: dict[str, Probe]) -> Section:
-    rows = [
-        [name, PROBES[name], f"{probe.auc:.3f}", f"{probe.low:.3f} to {probe.high:.3f}"]
-        for name, probe in probes.items()
-    ]
-    return Section(
-        "Shortcuts",
-        [
-            "Each probe is a logistic regression, trained on the training images and scored on the "
-            "test images. It sees nothing that a diagnosis should be based on. Compare the AUC of "
-            "every model with these: a network can use the same shortcuts."
-        ],
-        Table(["probe", "sees", "AUC", "95 % interval"], rows),
-        [ReportFigure("probes", "AUC of each probe with its interval")],
-    )
-
-
 def _sources(audit: Audit) -> Table:
+    measures = {"width": "width, px", "height": "height, px", "aspect": "aspect", "bytes": "bytes"}
     cells = {}
     for row in audit.sizes:
         form = ",.2f" if row["measure"] == "aspect" else ",.0f"
         median, low, high = (format(row[end], form) for end in ("median", "low", "high"))
         cells[row["class"], row["measure"]] = f"{median} ({low} to {high})"
-    rows = [
-        [name, *(cells[label, measure] for label in LABELS)] for measure, name in _MEASURES.items()
-    ]
-    modes = {
-        label: ", ".join(
-            f"{row['mode']} {row['files']:,}" for row in audit.modes if row["class"] == label
-        )
+    rows = [[name, *(cells[label, key] for label in LABELS)] for key, name in measures.items()]
+    modes = [
+        [f"{row['mode']} {row['files']:,}" for row in audit.modes if row["class"] == label]
         for label in LABELS
-    }
-    rows.append(["colour mode, files", *modes.values()])
+    ]
+    rows.append(["colour mode, files", *(", ".join(files) for files in modes)])
     heads = [f"{label.lower()}: median (95 %)" for label in LABELS]
     return Table(["source file", *heads], rows)

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 # Okabe & Ito (2008): colour-blind readers can distinguish them, and so can readers of a grey print.
 INK, BLUE, ORANGE = "#1b1f24", "#0072b2", "#e69f00"
 GREEN, PURPLE, GREY = "#009e73", "#cc79a7", "#8c959f"
-SUBTYPE_COLOURS = {"normal": BLUE, "bacteria": ORANGE, "virus": PURPLE, "unknown": GREY}
 CLASS_COLOURS = {"normal": BLUE, "pneumonia": ORANGE}
-# For areas, because orange and purple look alike in a grey print.
-SUBTYPE_HATCHES = {"normal": "", "bacteria": "////", "virus": "....", "unknown": "xxxx"}
+# Hatched, because orange and purple look alike in a grey print.
+SUBTYPE_LOOKS: dict[str, dict[str, Any]] = {
+    "normal": {"facecolor": BLUE, "hatch": ""},
+    "bacteria": {"facecolor": ORANGE, "hatch": "////"},
+    "virus": {"facecolor": PURPLE, "hatch": "...."},
+    "unknown": {"facecolor": GREY, "hatch": "xxxx"},
+}
 
 
 class Look(NamedTuple):
