@@ -199,7 +199,6 @@ def _description() -> dict[str, Any]:
     """The OpenAPI description; it does not depend on the model, so a mock is enough."""
     from mlflow.pyfunc import scoring_server
 
-    from pneumonia.server.app import TITLE
     from pneumonia.server.limits import Limits
     from pneumonia.server.openapi import describe
     from pneumonia.server.routes import create_router
@@ -207,7 +206,7 @@ def _description() -> dict[str, Any]:
     app: FastAPI = scoring_server.init(MagicMock())
     service: Any = SimpleNamespace(model=SimpleNamespace(samples=()))
     app.include_router(create_router(service, Limits(), MagicMock()))
-    describe(app, TITLE)
+    describe(app)
     return app.openapi()
 
 

@@ -146,10 +146,10 @@ def test_an_image_is_enlarged_and_moved_by_keyboard(browser: Browser, images: Ma
 @pytest.mark.parametrize(
     ("hot", "words"),
     [
-        ([], "The map is nearly empty: little in this image spoke for pneumonia."),
+        ([], "The map is nearly empty: the model found little evidence of pneumonia."),
         ([(1, 1)], "The map is strongest at the centre of the image."),
         ([(0, 0), (2, 1)], "The map is strongest at the upper left and the lower centre of the "
-         "picture."),
+         "image."),
         ([(2, 2), (1, 0), (0, 1), (0, 0)], "The map is strongest at the lower right, the middle "
          "left, and the upper centre of the image."),
     ],
@@ -160,7 +160,7 @@ def test_where_the_map_is_strong_is_described(
     grid = np.full((3, 3), 0.01)
     for cell, value in zip(hot, (1.0, 0.95, 0.9, 0.85), strict=False):
         grid[cell] = value
-    found = browser.module("map.js", "where", {"grid": grid.tolist(), "scale": 1})
+    found = browser.module("map.js", "describeMap", {"grid": grid.tolist(), "scale": 1})
     assert found == words
 
 
@@ -172,7 +172,7 @@ def test_where_the_map_is_strong_is_described(
 def test_the_wait_is_what_the_server_asks_for_within_reason(
     browser: Browser, header: str | None, attempt: int, seconds: float
 ) -> None:
-    assert browser.module("send.js", "wait", header, attempt) == seconds
+    assert browser.module("send.js", "waitSeconds", header, attempt) == seconds
 
 
 def test_images_go_in_requests_of_a_few_and_end_in_a_table(
@@ -363,7 +363,7 @@ def test_the_first_stops_of_the_keyboard(browser: Browser) -> None:
     for _ in range(4):
         browser.press(Keys.TAB)
         stops.append(browser.focused().text or browser.focused().get_attribute("id"))
-    assert stops == ["Skip to the images", "Model card", "REST", "files"]
+    assert stops == ["Skip to the images", "Model card", "REST API", "files"]
     label = browser.all("label[for=files]")[0]
     assert label.value_of_css_property("outline-style") == "solid"
 

@@ -15,18 +15,10 @@ if TYPE_CHECKING:
     from pneumonia.server.shutdown import ShutdownState
 
 
-TITLE = "Pneumonia on chest X-rays"
-
-
 def create_app(
     model_uri_or_path: str, limits: Limits | None = None, state: ShutdownState | None = None
 ) -> FastAPI:
-    """The application for one model, warmed up.
-
-    Args:
-        model_uri_or_path: `models:/NAME@champion`, or the folder of a fetched model.
-        limits: by default those of the environment.
-        state: the step of the shutdown, which the server sets.
+    """The application for one model, warmed up; by default with the limits of the environment.
 
     Raises:
         InputError: an invalid limit in the environment.
@@ -56,7 +48,7 @@ def create_app(
     app.user_middleware.clear()
     app.include_router(create_router(service, limits, metrics))
     app.mount("/static", StaticFiles(directory=STATIC))
-    describe(app, TITLE)
+    describe(app)
     add_handlers(app)
     # The last one is the outermost.
     app.add_middleware(InvocationsMiddleware)
@@ -68,7 +60,7 @@ def create_app(
 
 
 def serve(model: str, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; server/shutdown.py describes the shutdown.
+    """Serve until SIGTERM or SIGINT, then shut down as server/shutdown.py describes.
 
     Raises:
         InputError: an invalid limit, no such model, or the store does not respond.

@@ -6,14 +6,13 @@ form.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -34,12 +33,10 @@ class RequestError(Exception):
     retry_after: int | None = None  #: seconds, where repeating the request later may help
 
     def response(self) -> Response:
-        """The response, JSON."""
+        """As JSON."""
         error = {"code": self.code, "field": self.field, "message": self.message}
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-        return Response(
-            json.dumps({"error": error}), self.status, headers, media_type="application/json"
-        )
+        return JSONResponse({"error": error}, self.status, headers)
 
 
 HTTP_REMEDIES = {

@@ -35,7 +35,7 @@ def read_form(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
         RequestError: 400, malformed or incomplete; 413, over `limits.images` files; 422, no file.
     """
     uploads: list[Upload] = []
-    is_complete = False
+    ends: list[bool] = []  # not empty once the form is complete
 
     def keep(part: Field | File) -> None:
         if part.field_name != FIELD.encode():
@@ -48,19 +48,17 @@ def read_form(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
             part.file_object.seek(0)
             uploads.append(Upload(_clean(part.file_name or b""), part.file_object.read()))
 
-    def end() -> None:
-        nonlocal is_complete
-        is_complete = True
-
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
     try:
-        memory_only = {"MAX_MEMORY_FILE_SIZE": inf}
-        parser = FormParser(FORM, keep, keep, end, boundary, config=memory_only)
+        parser = FormParser(
+            FORM, keep, keep, lambda: ends.append(True), boundary,
+            config={"MAX_MEMORY_FILE_SIZE": inf},
+        )  # fmt: skip
         parser.write(body)
         parser.finalize()
     except FormParserError:
-        is_complete = False
-    if not is_complete:
+        ends.clear()
+    if not ends:
         raise RequestError(
             400, "unreadable_form", "body",
             f"the form is incomplete or malformed: send {FORM} with its boundary",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from starlette.datastructures import Headers
 
 from pneumonia.server.errors import RequestError
 from pneumonia.server.limits import Limits
@@ -65,8 +66,12 @@ class GuardedModel:
         except Exception as error:
             # MLflow checks the columns against the signature; its message contains the data. Our
             # own code does not raise for a bad row.
-            is_schema = str(error).startswith("Failed to enforce schema")
-            progress.error = _wrong_columns() if is_schema else error
+            progress.error = error
+            if str(error).startswith("Failed to enforce schema"):
+                progress.error = RequestError(
+                    422, "wrong_columns", "image",
+                    "send one column, `image`, with the bytes of each image in base64",
+                )  # fmt: skip
             raise
         for row in table.to_dict("records"):
             codes = [warning["code"] for warning in row["warnings"] or ()]
@@ -101,30 +106,31 @@ class InvocationsMiddleware:
                 raise
             raise _unreadable(kind) from None
         status = messages[0]["status"] if messages else 500
-        if status < 400:
-            for message in messages:
-                await send(message)
-            return
-        raise progress.error or _translate(status, kind)
+        if progress.error:
+            raise progress.error
+        if status == 415:
+            raise RequestError(
+                415, "unsupported_media_type", "Content-Type",
+                f"send {kind} in UTF-8 and without other parameters",
+            )  # fmt: skip
+        if status >= 400:
+            raise _unreadable(kind)
+        for message in messages:
+            await send(message)
 
 
 def media_type(scope: Scope, known: Iterable[str], family: str = "") -> str:
-    """The body's media type.
-
-    Args:
-        scope: of the request.
-        known: the accepted types that an error names.
-        family: prefix of further accepted types, such as "image/"; "": none.
+    """The body's media type: one of `known`, or of `family`, a prefix such as "image/".
 
     Raises:
         RequestError: another type, or a compressed body.
     """
-    headers = dict(scope["headers"])
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+    headers = Headers(scope=scope)
+    if headers.get("content-encoding", "identity").lower() != "identity":
         raise RequestError(
             415, "unsupported_encoding", "Content-Encoding", "send the body uncompressed"
         )
-    kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower().decode("latin-1")
+    kind = headers.get("content-type", "").split(";")[0].strip().lower()
     if kind not in known and not (family and kind.startswith(family)):
         raise RequestError(
             415, "unsupported_media_type", "Content-Type", f"send one of {', '.join(known)}"
@@ -147,24 +153,8 @@ def _count_rows(data: Any) -> int:
     return max((len(column) for column in columns if getattr(column, "ndim", 0)), default=0)
 
 
-def _wrong_columns() -> RequestError:
-    return RequestError(
-        422, "wrong_columns", "image",
-        "send one column, `image`, with the bytes of each image in base64",
-    )  # fmt: skip
-
-
 def _unreadable(kind: str) -> RequestError:
     return RequestError(
         400, "unreadable_body", "body",
         f"send {FORMATS[kind]}, and in it one column, `image`, with each image in base64",
     )  # fmt: skip
-
-
-def _translate(status: int, kind: str) -> RequestError:
-    if status == 415:
-        return RequestError(
-            415, "unsupported_media_type", "Content-Type",
-            f"send {kind} in UTF-8 and without other parameters",
-        )  # fmt: skip
-    return _unreadable(kind)

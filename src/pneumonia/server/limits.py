@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from starlette.requests import ClientDisconnect, Request
 
 from pneumonia.core.errors import InputError
 from pneumonia.images.limits import MAX_PIXELS
@@ -19,23 +21,18 @@ if TYPE_CHECKING:
 RETRY_AFTER = 1  # s; an image takes a hundredth of it
 
 
-def _limit(variable: str, default: int, minimum: int = 1) -> Any:
-    metadata = {"variable": f"PNEUMONIA_{variable}", "minimum": minimum}
-    return field(default=default, metadata=metadata)
-
-
 @dataclass(frozen=True)
 class Limits:
-    """Limits on requests, each set by an environment variable."""
+    """Limits on requests: PNEUMONIA_MAX_BODY_BYTES sets `body_bytes`, and so on."""
 
-    body_bytes: int = _limit("MAX_BODY_BYTES", 32 * 2**20)  #: bytes of one request
-    pixels: int = _limit("MAX_PIXELS", MAX_PIXELS)  #: pixels of one image
-    images: int = _limit("MAX_IMAGES", 32)  #: images in one request
-    requests: int = _limit("MAX_REQUESTS", 64)  #: requests in progress
-    held_bytes: int = _limit("MAX_HELD_BYTES", 128 * 2**20)  #: bytes of all requests in progress
-    seconds: int = _limit("MAX_SECONDS", 30)  #: from the first byte of a request to its response
-    #: for so long a server that stops still serves; 0: it closes at once.
-    drain_seconds: int = _limit("DRAIN_SECONDS", 2, minimum=0)
+    body_bytes: int = 32 * 2**20  #: bytes of one request
+    pixels: int = MAX_PIXELS  #: pixels of one image
+    images: int = 32  #: images in one request
+    requests: int = 64  #: requests in progress
+    held_bytes: int = 128 * 2**20  #: bytes of all requests in progress
+    seconds: int = 30  #: from the first byte of a request to its response
+    #: for so long a server that stops still serves, by PNEUMONIA_DRAIN_SECONDS; 0: not at all.
+    drain_seconds: int = 2
 
 
 def read_limits(environment: Mapping[str, str] = os.environ) -> Limits:
@@ -46,7 +43,8 @@ def read_limits(environment: Mapping[str, str] = os.environ) -> Limits:
     """
     values: dict[str, int] = {}
     for limit in fields(Limits):
-        variable, minimum = limit.metadata["variable"], limit.metadata["minimum"]
+        prefix, minimum = ("", 0) if limit.name == "drain_seconds" else ("MAX_", 1)
+        variable = f"PNEUMONIA_{prefix}{limit.name.upper()}"
         text = environment.get(variable)
         if text is None:
             continue
@@ -81,12 +79,27 @@ class LimitsMiddleware:
                 "too many requests are in progress: repeat this one in a second", RETRY_AFTER,
             )  # fmt: skip
         self.requests += 1
-        sizes: list[int] = []  # bytes of the parts of the body
+        parts: list[bytes] = []
+        length = 0
         try:
             async with asyncio.timeout(self.limits.seconds):
-                body = await self._read(receive, sizes)
-                if body is not None:
-                    await self.app(scope, _replay(body, receive), send)
+                async for part in Request(scope, receive).stream():
+                    parts.append(part)
+                    length += len(part)
+                    self.held_bytes += len(part)
+                    self._check_length(length)
+                    self._check_held_bytes()
+                messages: list[Message] = [
+                    {"type": "http.request", "body": b"".join(parts), "more_body": False}
+                ]
+                parts.clear()
+
+                async def replay() -> Message:
+                    return messages.pop() if messages else await receive()
+
+                await self.app(scope, replay, send)
+        except ClientDisconnect:
+            pass  # before the body was complete: nobody waits for a response
         except TimeoutError:
             raise RequestError(
                 503, "timeout", "request",
@@ -95,44 +108,18 @@ class LimitsMiddleware:
             ) from None  # fmt: skip
         finally:
             self.requests -= 1
-            self.held_bytes -= sum(sizes)
-
-    async def _read(self, receive: Receive, sizes: list[int]) -> bytes | None:
-        """The whole body, or None if the client disconnected; each part's size goes to `sizes`."""
-        parts = []
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            parts.append(message.get("body", b""))
-            sizes.append(len(parts[-1]))
-            self.held_bytes += sizes[-1]
-            self._check_length(sum(sizes))
-            if self.held_bytes > self.limits.held_bytes:
-                raise RequestError(
-                    429, "too_many_bytes", "request",
-                    "too many bytes are being uploaded: repeat this request in a second",
-                    RETRY_AFTER,
-                )  # fmt: skip
-            if not message.get("more_body", False):
-                return b"".join(parts)
+            self.held_bytes -= length
 
     def _check_length(self, length: int) -> None:
-        limit = self.limits.body_bytes
-        if length > limit:
+        if length > self.limits.body_bytes:
             raise RequestError(
                 413, "body_too_large", "body",
-                f"the body is over {limit:,} bytes: send fewer or smaller images",
+                f"the body is over {self.limits.body_bytes:,} bytes: send fewer or smaller images",
             )  # fmt: skip
 
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body that was read, then the server's further messages."""
-    waiting = [body]
-
-    async def replay() -> Message:
-        if waiting:
-            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
-        return await receive()
-
-    return replay
+    def _check_held_bytes(self) -> None:
+        if self.held_bytes > self.limits.held_bytes:
+            raise RequestError(
+                429, "too_many_bytes", "request",
+                "too many bytes are being uploaded: repeat this request in a second", RETRY_AFTER,
+            )  # fmt: skip

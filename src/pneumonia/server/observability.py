@@ -18,24 +18,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Info,
-    ProcessCollector,
-    generate_latest,
-)
+import prometheus_client as prometheus
+from starlette.datastructures import MutableHeaders
 
 from pneumonia.inference.bundle import ModelBundle
 from pneumonia.server.errors import RequestError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-
-ACCESS = "pneumonia.access"
 
 
 class JsonFormatter(logging.Formatter):
@@ -47,43 +37,35 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        level = record.levelname.lower()
-        line: dict[str, object] = {"time": time, "level": level, "logger": record.name}
-        line |= {"message": record.getMessage()} | getattr(record, "fields", {})
+        line: dict[str, object] = {"time": time, "level": record.levelname.lower()}
+        line |= {"logger": record.name, "message": record.getMessage()}
+        line |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[0]:
-            line |= {
-                "exception": record.exc_info[0].__name__,
-                "at": [
-                    f"{Path(frame.filename).name}:{frame.lineno}"
-                    for frame in traceback.extract_tb(record.exc_info[2])
-                ],
-            }
+            line["exception"] = record.exc_info[0].__name__
+            frames = traceback.extract_tb(record.exc_info[2])
+            line["at"] = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
         return json.dumps(line)
 
 
-def logging_config(level: str = "INFO") -> dict[str, object]:
-    """For `logging.config.dictConfig` and uvicorn: everything as JSON lines on standard output."""
+def logging_config() -> dict[str, object]:
+    """For `logging.config.dictConfig` and uvicorn: everything as JSON lines on standard output.
+
+    `dictConfig` removes the handlers that MLflow and uvicorn gave the loggers named here.
+    """
+    lines = {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": JsonFormatter}},
-        "handlers": {
-            "lines": {
-                "class": "logging.StreamHandler",
-                "formatter": "json",
-                "stream": "ext://sys.stdout",
-            }
-        },
+        "handlers": {"lines": lines},
         "root": {"handlers": ["lines"], "level": "WARNING"},
-        # By default MLflow has a handler of its own.
         "loggers": {
-            "mlflow": {"handlers": [], "propagate": True, "level": "ERROR"},
+            "mlflow": {"propagate": True, "level": "ERROR"},
             "py.warnings": {"level": "ERROR"},
             # Its warnings quote headers of the sender.
             "python_multipart": {"level": "ERROR"},
-            "pneumonia": {"level": level},
-            "uvicorn": {"handlers": [], "propagate": True, "level": level},
-            "uvicorn.error": {"handlers": [], "propagate": True, "level": level},
+            "pneumonia": {"level": "INFO"},
+            "uvicorn": {"level": "INFO"},
         },
     }
 
@@ -96,30 +78,28 @@ class Metrics:
     """The metrics of one application, in a registry of its own."""
 
     def __init__(self, model: ModelBundle) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        info = self._make(Info, "model", "The model that is served.")
+        self._registry = prometheus.CollectorRegistry()
+        common: Any = {"namespace": "pneumonia", "registry": self._registry}
+        prometheus.ProcessCollector(registry=self._registry)
+        info = prometheus.Info("model", "The model that is served.", **common)
         graph = model.predictor.graph.sha256
         info.info({"name": model.name, "version": model.version, "graph_sha256": graph})
         route = ["route", "method"]
-        self.requests = self._make(Counter, "requests", "Responses.", [*route, "status"])
-        self.request_seconds = self._make(
-            Histogram, "request_seconds", "From first byte to response.", route, buckets=SECONDS
+        self.requests = prometheus.Counter("requests", "Responses.", [*route, "status"], **common)
+        self.request_seconds = prometheus.Histogram(
+            "request_seconds", "From first byte to response.", route, buckets=SECONDS, **common
         )
-        self.in_flight = self._make(Gauge, "requests_in_flight", "Requests in progress.")
-        self.images = self._make(
-            Counter, "images", "Images by label, or by code of the error.", ["answer"]
+        self.in_flight = prometheus.Gauge("requests_in_flight", "Requests in progress.", **common)
+        self.images = prometheus.Counter(
+            "images", "Images by label, or by code of the error.", ["answer"], **common
         )
-        self.warnings = self._make(Counter, "warnings", "Warnings about images.", ["code"])
-        self.probability = self._make(
-            Histogram, "probability", "Of pneumonia, of the images of /predict.", buckets=TENTHS
+        self.warnings = prometheus.Counter("warnings", "Warnings about images.", ["code"], **common)
+        self.probability = prometheus.Histogram(
+            "probability", "Of pneumonia, of the images of /predict.", buckets=TENTHS, **common
         )
-        self.step_seconds = self._make(
-            Histogram, "step_seconds", "Steps of predicting an image.", ["step"], buckets=SECONDS
+        self.step_seconds = prometheus.Histogram(
+            "step_seconds", "Steps of predicting an image.", ["step"], buckets=SECONDS, **common
         )
-
-    def _make(self, kind: Any, name: str, text: str, *labels: Any, **options: Any) -> Any:
-        return kind(f"pneumonia_{name}", text, *labels, registry=self._registry, **options)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -136,7 +116,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return prometheus.generate_latest(self._registry)
 
 
 NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
@@ -153,7 +133,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
-_log = logging.getLogger(ACCESS)
+_log = logging.getLogger("pneumonia.access")
 
 
 class ObservabilityMiddleware:
@@ -175,7 +155,7 @@ class ObservabilityMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": _add_headers(message["headers"], request_id)}
+                _add_headers(MutableHeaders(scope=message), request_id)
             await send(message)
 
         with self.metrics.in_flight.track_inprogress():
@@ -186,8 +166,11 @@ class ObservabilityMiddleware:
             except Exception:
                 _log.exception("unhandled exception", extra={"fields": {"request": request_id}})
                 if not status:
-                    response = internal_error(request_id).response()
-                    await response(scope, receive, send_with_headers)
+                    failure = RequestError(
+                        500, "internal_error", "request", "unhandled exception: report the id "
+                        f"{request_id} to the operator of this server",
+                    )  # fmt: skip
+                    await failure.response()(scope, receive, send_with_headers)
         self._record(scope, status, request_id, perf_counter() - start)
 
     def _record(self, scope: Scope, status: int, request_id: str, seconds: float) -> None:
@@ -198,31 +181,17 @@ class ObservabilityMiddleware:
         method = scope["method"] if route else ""
         self.metrics.requests.labels(route, method, status).inc()
         self.metrics.request_seconds.labels(route, method).observe(seconds)
-        fields = {
-            "route": route,
-            "method": method,
-            "status": status,
-            "milliseconds": round(1000 * seconds, 1),
-            "request": request_id,
-        }
+        fields = {"route": route, "method": method, "status": status}
+        fields |= {"milliseconds": round(1000 * seconds, 1), "request": request_id}
         _log.info("answered", extra={"fields": fields})
 
 
-def internal_error(request_id: str) -> RequestError:
-    """An unhandled exception; the log has it under the same id."""
-    return RequestError(
-        500, "internal_error", "request",
-        f"unhandled exception: report the id {request_id} to the operator of this server",
-    )  # fmt: skip
-
-
-def _add_headers(headers: list[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
-    present = dict(headers)
-    is_page = present.get(b"content-type", b"").startswith(b"text/html")
+def _add_headers(headers: MutableHeaders, request_id: str) -> None:
+    is_page = headers.get("content-type", "").startswith("text/html")
     added = HEADERS | {
         "Content-Security-Policy": PAGE if is_page else NO_PAGE,
-        "Cache-Control": "no-cache" if b"etag" in present else "no-store",
+        "Cache-Control": "no-cache" if "etag" in headers else "no-store",
         "X-Request-ID": request_id,
     }
-    encoded = [(name.lower().encode(), value.encode()) for name, value in added.items()]
-    return [*headers, *((name, value) for name, value in encoded if name not in present)]
+    for name, value in added.items():
+        headers.setdefault(name, value)

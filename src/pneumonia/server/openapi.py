@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel, Field
 
 from pneumonia.inference.predictor import NOTICE
@@ -110,30 +109,21 @@ class SampleRecord(BaseModel):
 
 
 BINARY = {"type": "string", "format": "binary"}
+FILES = {"type": "array", "items": BINARY, "minItems": 1}
+PREDICT_FORM = {"type": "object", "required": [FIELD], "properties": {FIELD: FILES}}
 PREDICT_BODY = {
     "required": True,
     "content": {
-        FORM: {
-            "schema": {
-                "type": "object",
-                "required": [FIELD],
-                "properties": {FIELD: {"type": "array", "items": BINARY, "minItems": 1}},
-            }
-        },
+        FORM: {"schema": PREDICT_FORM},
         **{kind: {"schema": BINARY} for kind in RAW},
     },
 }
+JSON_KEYS = ("dataframe_records", "dataframe_split", "inputs", "instances")
 INVOCATIONS_BODY = {
     "required": True,
     "content": {
         "application/json": {
-            "schema": {
-                "type": "object",
-                "oneOf": [
-                    {"required": [key]}
-                    for key in ("dataframe_records", "dataframe_split", "inputs", "instances")
-                ],
-            },
+            "schema": {"type": "object", "oneOf": [{"required": [key]} for key in JSON_KEYS]},
             "example": {"dataframe_records": [{"image": "iVBORw0KGgo..."}]},
         },
         "text/csv": {"schema": {"type": "string"}, "example": "image\niVBORw0KGgo...\n"},
@@ -164,31 +154,17 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorBody, "description": ERRORS[status]} for status in statuses}
 
 
-def describe(app: FastAPI, title: str) -> None:
-    """Give the application its description at /openapi.json, with MLflow's routes."""
-    app.router.routes = [
-        route for route in app.router.routes if getattr(route, "path", "") not in REMOVED
-    ]
-    app.title = title
+def describe(app: FastAPI) -> None:
+    """Give the application its description at /openapi.json; all routes must be there."""
+    routes = app.router.routes
+    routes[:] = [route for route in routes if getattr(route, "path", "") not in REMOVED]
+    app.title, app.description = "Pneumonia on chest X-rays", NOTICE
     try:
         app.version = version("pneumonia")
     except PackageNotFoundError:  # in a registered model, which contains only the code
         app.version = "0"
-    description: dict[str, Any] = {}
-
-    def openapi() -> dict[str, Any]:
-        if not description:
-            description.update(_openapi(app))
-        return description
-
-    app.openapi = openapi  # type: ignore[method-assign]
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    description = get_openapi(
-        title=app.title, version=app.version, description=NOTICE, routes=app.routes
-    )
-    paths = description["paths"]
+    # FastAPI keeps what it computes here, and serves it.
+    paths = app.openapi()["paths"]
     for (path, method), summary in MLFLOW_SUMMARIES.items():
         paths[path][method] |= {"summary": summary, "description": ""}
     invocations = paths["/invocations"]["post"]
@@ -197,8 +173,6 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         "One column, `image`: the bytes of an image in base64. The row of an image that cannot be "
         "read has the reason in `error`."
     )
-    responses = paths["/predict"]["post"]["responses"]
-    invocations["responses"] |= {
-        status: response for status, response in responses.items() if status != "200"
-    }
-    return description
+    errors = dict(paths["/predict"]["post"]["responses"])
+    del errors["200"]
+    invocations["responses"] |= errors

@@ -98,8 +98,5 @@ class PredictionService:
             }
             if layers:
                 layer = heat_layer(heat_map, scale, len(image.pixels))
-                row |= {
-                    "image_png": png_base64(image.pixels),
-                    "heat_layer_png": png_base64(layer),
-                }
+                row |= {"image_png": png_base64(image.pixels), "heat_layer_png": png_base64(layer)}
             return row

@@ -12,7 +12,6 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from pneumonia.inference.bundle import ModelBundle
 from pneumonia.inference.predictor import NOTICE
 from pneumonia.server import openapi
 from pneumonia.server.errors import RequestError
@@ -46,8 +45,7 @@ def create_router(service: PredictionService, limits: Limits, metrics: Metrics) 
     async def predict(
         request: Request,
         layers: Annotated[
-            bool,
-            Query(description="add the image as the model received it, and the map alone"),
+            bool, Query(description="add the image as the model received it, and the map alone")
         ] = False,
     ) -> Response:
         """Images in a form's field `files`, or one image as the body; label, calibrated probability
@@ -71,14 +69,24 @@ def create_router(service: PredictionService, limits: Limits, metrics: Metrics) 
     @router.get("/model", summary="The model and where it comes from")
     async def model_record() -> openapi.ModelRecord:
         """Name, version, hashes, threshold, metrics with intervals, data, training."""
-        return describe_model(model)
+        record, point = model.record, asdict(model.predictor.point)
+        hashes = {"graph_sha256": model.predictor.graph.sha256}
+        return openapi.ModelRecord(
+            name=model.name,
+            version=model.version,
+            source=model.source,
+            hashes=hashes | record.get("hashes", {}),
+            threshold=point.pop("threshold"),
+            calibration=point,
+            card=CARD if model.card else None,
+            notice=NOTICE,
+            **{part: record.get(part, {}) for part in ("metrics", "data", "training")},
+        )
 
     @router.get(
-        CARD,
-        summary="The model card",
-        response_class=HTMLResponse,
+        CARD, summary="The model card", response_class=HTMLResponse,
         responses=openapi.error_responses(404),
-    )
+    )  # fmt: skip
     async def card() -> HTMLResponse:
         """As an HTML page."""
         if not model.card:
@@ -89,12 +97,9 @@ def create_router(service: PredictionService, limits: Limits, metrics: Metrics) 
     async def sample_list() -> list[openapi.SampleRecord]:
         """Computed images: they show no patient."""
         return [
-            openapi.SampleRecord(
-                name=sample.name.removesuffix(".png"), label=sample.label,
-                url=f"/samples/{sample.name}",
-            )
-            for sample in model.samples
-        ]  # fmt: skip
+            openapi.SampleRecord(name=Path(name).stem, label=sample.label, url=f"/samples/{name}")
+            for name, sample in samples.items()
+        ]
 
     @router.get(
         "/samples/{name}", summary="One drawn image", response_class=Response,
@@ -120,25 +125,6 @@ def create_router(service: PredictionService, limits: Limits, metrics: Metrics) 
         return FileResponse(STATIC / "index.html")
 
     return router
-
-
-def describe_model(model: ModelBundle) -> openapi.ModelRecord:
-    """The body of /model."""
-    record, point = model.record, asdict(model.predictor.point)
-    hashes = {"graph_sha256": model.predictor.graph.sha256}
-    return openapi.ModelRecord(
-        name=model.name,
-        version=model.version,
-        source=model.source,
-        hashes=hashes | record.get("hashes", {}),
-        threshold=point.pop("threshold"),
-        calibration=point,
-        metrics=record.get("metrics", {}),
-        data=record.get("data", {}),
-        training=record.get("training", {}),
-        card=CARD if model.card else None,
-        notice=NOTICE,
-    )
 
 
 def _not_found(message: str) -> RequestError:
