@@ -13,7 +13,7 @@ from sklearn import metrics as reference
 from pneumonia.stats import bootstrap
 from pneumonia.stats.calibration import sigmoid
 from pneumonia.stats.delong import auc_interval
-from pneumonia.stats.metrics import Metrics, intervals, score, score_resamples
+from pneumonia.stats.metrics import intervals, score
 
 KEYS = [
     "auc", "average_precision", "accuracy", "balanced_accuracy", "sensitivity", "specificity",
@@ -50,14 +50,6 @@ def simulated(images: int = 120, seed: int = 0) -> tuple[NDArray[np.int64], NDAr
 
 def each_its_own(images: int) -> NDArray[np.str_]:
     return np.array([f"p{number:04d}" for number in range(images)])
-
-
-def weighted_score(
-    labels: NDArray[np.int64], probability: NDArray[np.float64], threshold: float,
-    weights: NDArray[np.generic],
-) -> Metrics:  # fmt: skip
-    metrics = score_resamples(labels, probability, threshold, weights[None].astype(np.float64))
-    return {name: float(value) for name, [value] in metrics.items()}
 
 
 @given(scored(), st.integers(0, 20))
@@ -109,7 +101,7 @@ def test_auc_is_the_share_of_pairs_in_order(data: Scored) -> None:
 @given(scored(), st.integers(0, 20))
 def test_a_whole_weight_counts_as_that_many_images(data: Scored, place: int) -> None:
     labels, probability, counts = data
-    weighted = weighted_score(labels, probability, place / 20, counts)
+    weighted = score(labels, probability, place / 20, counts.astype(np.float64))
     rows = np.repeat(np.arange(len(labels)), counts)
     repeated = score(labels[rows], probability[rows], place / 20)
     # Weights do not change the bins; see the tests of calibration.
@@ -121,7 +113,7 @@ def test_a_whole_weight_counts_as_that_many_images(data: Scored, place: int) -> 
 @given(scored())
 def test_no_weights_are_equal_weights(data: Scored) -> None:
     labels, probability, _ = data
-    alike = weighted_score(labels, probability, 0.5, np.full(len(labels), 2.5))
+    alike = score(labels, probability, 0.5, np.full(len(labels), 2.5))
     unweighted = score(labels, probability, 0.5)
     # Firth's penalty matters less with more images.
     del alike["calibration_slope"], unweighted["calibration_slope"]

@@ -163,7 +163,7 @@ def _measure(
     def resampled(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         return score_resamples(labels, probability, threshold, weights, logits)
 
-    values = score(labels, probability, threshold, logits)
+    values = score(labels, probability, threshold, ranking=logits)
     bounds = intervals(labels, probability, threshold, patients, resamples, seed, logits)
     return (
         {name: (values[name], *bounds[name]) for name in SHOWN},

@@ -83,7 +83,7 @@ def validate(predictor: Predictor, images: list[SourceImage]) -> Validation:
     labels, logits = table["label"].to_numpy(), table["logit"].to_numpy()
     probability, threshold = table["probability"].to_numpy(), predictor.point.threshold
     patients = table["patient_id"].to_numpy(str)
-    values = score(labels, probability, threshold, logits)
+    values = score(labels, probability, threshold, ranking=logits)
     bounds = intervals(labels, probability, threshold, patients, RESAMPLES, SEED, logits)
     return Validation(table, unread, {name: (values[name], *bounds[name]) for name in SHOWN})
 

@@ -16,17 +16,21 @@ CALIBRATION = ("brier", "ece", "calibration_slope", "calibration_intercept")
 
 
 def score(
-    labels: Labels, probability: Floats, threshold: float, ranking: Scores | None = None
+    labels: Labels,
+    probability: Floats,
+    threshold: float,
+    weights: Floats | None = None,
+    ranking: Scores | None = None,
 ) -> Metrics:
-    """Discrimination, decisions at the threshold, and calibration.
+    """Discrimination, decisions at the threshold, and calibration; see `score_resamples`.
 
     Both labels must be present. An image is called pneumonia if its probability is at or above the
-    threshold. Images are ranked by `ranking`, or by the probability if it is None. Better the
-    logits: in float64, probabilities of almost 1 are equal though their logits differ. The metrics
-    are described in `score_resamples`.
+    threshold. Images have equal weights if `weights`, (N,), is None. They are ranked by `ranking`,
+    or by the probability if it is None. Better the logits: in float64, probabilities of almost 1
+    are equal though their logits differ.
     """
-    weights = np.ones((1, len(labels)))
-    metrics = score_resamples(labels, probability, threshold, weights, ranking)
+    weights = np.ones(len(labels)) if weights is None else weights
+    metrics = score_resamples(labels, probability, threshold, weights[None], ranking)
     return {name: float(values[0]) for name, values in metrics.items()}
 
 
@@ -128,7 +132,7 @@ def intervals(
 
     resampled = bootstrap(statistic, labels, patients, resamples, seed)
     gaps = resampled.pop("gaps")
-    estimate = score(labels, probability, threshold, ranking)
+    estimate = score(labels, probability, threshold, ranking=ranking)
     bounds = {name: percentile_interval(values) for name, values in resampled.items()}
     bounds["ece"] = calibration.calibration_error_interval(labels, probability, gaps)
     return bounds | _without_error(estimate, bounds, labels, patients)
