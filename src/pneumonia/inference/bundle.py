@@ -36,7 +36,7 @@ REPAIR_MODEL = (
 )
 TRAININGS = ("scratch", "transfer")  # their outputs are models/NAME
 META = "registered_model_meta"
-# Artifact of the registered model, and its file below `artifacts`.
+# File of each artifact of a registered model, and its path in the folder of a fetched one.
 FILES = {
     "graph": "graph.onnx",
     "operating_point": "operating_point.json",
@@ -45,6 +45,7 @@ FILES = {
     "model_page": "model_card.html",
     "samples": "samples",
 }
+PATHS = {name: f"artifacts/{file}" for name, file in FILES.items()}
 # Artifacts that predictions and warnings depend on.
 DECISIVE = ("graph", "operating_point", "plausibility")
 ModelFiles = Mapping[str, bytes]
@@ -80,12 +81,11 @@ class ModelBundle:
 
 
 def load_model(where: str, threads: int = 0) -> ModelBundle:
-    """Load a model.
+    """Load a model for inference with so many threads; 0 means all cores.
 
     Args:
         where: `models:/NAME@champion` or `models:/NAME/VERSION`; the folder of a fetched model; or
             `scratch` or `transfer`, or such a folder, as trained here.
-        threads: for inference; 0 means all cores.
 
     Raises:
         InputError: no such model, or it is damaged, or the store does not respond.
@@ -104,21 +104,14 @@ def champion() -> str:
 def fetch_model(where: str) -> ModelFiles:
     """Read the files of a model, some megabytes: workers that get them need no access to the store.
 
-    Args:
-        where: as for `load_model`.
-
-    Returns:
-        content by path, as in the folder of a fetched model.
-
-    Raises:
-        InputError: as for `load_model`.
+    `where` and errors are as for `load_model`. The result is the content by path, as in the folder
+    of a fetched model.
     """
-    if where in TRAININGS:
-        return _read_training(Path("models", where))
-    if (Path(where) / files.RECORD).is_file():
-        return _read_training(Path(where))
-    if Path(where).is_dir():
-        return _read_fetched(where, Path(where))
+    folder = Path("models", where) if where in TRAININGS else Path(where)
+    if where in TRAININGS or (folder / files.RECORD).is_file():
+        return _read_training(folder)
+    if folder.is_dir():
+        return _read_fetched(where, folder)
     if ":" not in where:
         raise InputError(f"--model {where}: neither a folder nor models:/NAME@champion")
     from pneumonia.tracking import store
@@ -127,11 +120,11 @@ def fetch_model(where: str) -> ModelFiles:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ["MLFLOW_TRACKING_URI"] = store.uri()
     store.quieten_logging()
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as copy:
         try:
             from mlflow.artifacts import download_artifacts
 
-            fetched = download_artifacts(artifact_uri=where, dst_path=folder)
+            fetched = download_artifacts(artifact_uri=where, dst_path=copy)
         except Exception as error:
             # Each kind of store has its own exceptions: files, SQL, HTTP.
             raise store.load_error(where, error) from None
@@ -149,10 +142,9 @@ def load_files(content: ModelFiles, threads: int = 0) -> ModelBundle:
             path = Path(folder, name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(payload)
-        paths = {name: Path(folder, "artifacts", file) for name, file in FILES.items()}
-        return load_artifacts(
-            {name: str(path) for name, path in paths.items() if path.exists()}, threads
-        )
+        paths = {name: Path(folder, path) for name, path in PATHS.items()}
+        artifacts = {name: str(path) for name, path in paths.items() if path.exists()}
+        return load_artifacts(artifacts, threads)
 
 
 def load_artifacts(artifacts: Mapping[str, str], threads: int = 0) -> ModelBundle:
@@ -167,19 +159,16 @@ def load_artifacts(artifacts: Mapping[str, str], threads: int = 0) -> ModelBundl
     points = OperatingPoints.read(point_file)
     name, version = _registered(point_file)
     threads = threads or cores()
-    statistics = artifacts.get("plausibility")
     record = json.loads(_text(artifacts, "record") or "{}")
     sha256 = record.get("hashes", {}).get("graph_sha256", "")
     graph = Graph(Path(artifacts["graph"]), threads, sha256, REPAIR_MODEL)
+    path = artifacts.get("plausibility")
+    statistics = plausibility.load(Path(path)) if path else None
     return ModelBundle(
         name=name or points.better,
         version=version,
         source=points.better,
-        predictor=Predictor(
-            graph,
-            points.points[points.better],
-            plausibility.load(Path(statistics)) if statistics else None,
-        ),
+        predictor=Predictor(graph, points.points[points.better], statistics),
         record=record,
         card=_text(artifacts, "model_page"),
         samples=_samples(artifacts),
@@ -191,9 +180,9 @@ def decisive_sha256(content: ModelFiles) -> str:
     """SHA-256 of all that predictions and warnings depend on, of what `fetch_model` read."""
     hashed = hashlib.sha256()
     for name in DECISIVE:
-        path = f"artifacts/{FILES[name]}"
-        if path in content:
-            hashed.update(f"{name} {hashlib.sha256(content[path]).hexdigest()}\n".encode())
+        if PATHS[name] in content:
+            digest = hashlib.sha256(content[PATHS[name]]).hexdigest()
+            hashed.update(f"{name} {digest}\n".encode())
     return hashed.hexdigest()
 
 
@@ -207,16 +196,12 @@ def _read_training(folder: Path) -> ModelFiles:
     except KeyError:
         raise InputError(f"{folder}: `dvc repro evaluate` has not evaluated this model") from None
     except FileNotFoundError as error:
-        raise InputError(
-            f"{error.filename}: no such file; `make repro` trains the models"
-        ) from None
-    content = {
-        f"artifacts/{FILES['graph']}": graph,
-        f"artifacts/{FILES['operating_point']}": single.to_json().encode(),
-    }
+        name = error.filename
+        raise InputError(f"{name}: no such file; `make repro` trains the models") from None
+    content = {PATHS["graph"]: graph, PATHS["operating_point"]: single.to_json().encode()}
     statistics = evaluation / FILES["plausibility"]
     if statistics.is_file():
-        content[f"artifacts/{FILES['plausibility']}"] = statistics.read_bytes()
+        content[PATHS["plausibility"]] = statistics.read_bytes()
     return content
 
 
@@ -226,7 +211,7 @@ def _read_fetched(where: str, folder: Path) -> ModelFiles:
     content = {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()
     }
-    if not {f"artifacts/{FILES[name]}" for name in ("graph", "operating_point")} <= set(content):
+    if not {PATHS["graph"], PATHS["operating_point"]} <= content.keys():
         raise InputError(f"--model {where}: not a model of this project")
     return content
 
@@ -246,9 +231,7 @@ def _text(artifacts: Mapping[str, str], name: str) -> str:
 
 def _samples(artifacts: Mapping[str, str]) -> tuple[Sample, ...]:
     """The drawn images: CLASS-NUMBER.png."""
-    if "samples" not in artifacts:
-        return ()
-    paths = sorted(Path(artifacts["samples"]).glob("*.png"))
+    paths = sorted(Path(artifacts["samples"]).glob("*.png")) if "samples" in artifacts else []
     return tuple(
         Sample(path.name, path.stem.split("-")[0].upper(), path.read_bytes()) for path in paths
     )

@@ -64,7 +64,7 @@ class OperatingPoints:
             ) from None
 
     def to_json(self) -> str:
-        """The text of the file; the same for the same operating points."""
+        """The text of the file."""
         models = {name: asdict(point) for name, point in self.points.items()}
         return json.dumps({"better": self.better, "models": models}, indent=2) + "\n"
 

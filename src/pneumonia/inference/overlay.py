@@ -13,18 +13,11 @@ from PIL import Image
 # colour-blind people and in grey. Written out so that serving needs no plotting library.
 _INFERNO = np.array(
     [
-        (0, 0, 4),
-        (31, 12, 72),
-        (85, 15, 109),
-        (136, 34, 106),
-        (186, 54, 85),
-        (227, 89, 51),
-        (249, 140, 10),
-        (249, 201, 50),
-        (252, 255, 164),
+        (0, 0, 4), (31, 12, 72), (85, 15, 109), (136, 34, 106), (186, 54, 85), (227, 89, 51),
+        (249, 140, 10), (249, 201, 50), (252, 255, 164),
     ],
     dtype=np.float64,
-)
+)  # fmt: skip
 STEPS = 255  # levels of heat in a drawing, without 0
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -43,19 +36,16 @@ def colour(values: NDArray[np.floating]) -> NDArray[np.uint8]:
 def overlay(
     image: NDArray[np.uint8], heat_map: NDArray[np.float32], scale: float, opacity: float = 0.6
 ) -> NDArray[np.uint8]:
-    """Draw a class activation map over its image.
+    """Draw a class activation map over its image: uint8, (S, S, 3).
 
     The scale is fixed, and the opacity grows with the heat, so that the image stays readable where
     the map is cold.
 
     Args:
-        image: uint8, (S, S).
-        heat_map: float32, (h, w), not negative.
+        image: (S, S).
+        heat_map: (h, w), not negative.
         scale: value drawn as the hottest colour, above 0.
         opacity: of the hottest colour, 0 to 1.
-
-    Returns:
-        uint8, (S, S, 3).
     """
     heat = _levels(smooth(heat_map * np.float32(STEPS / scale), image.shape[0]))
     # The blend of every level of heat with every grey is computed once, then looked up by pixel.
@@ -65,25 +55,22 @@ def overlay(
 def heat_layer(
     heat_map: NDArray[np.float32], scale: float, side: int, cells: bool = False
 ) -> NDArray[np.uint8]:
-    """A map alone, to be laid over its image: the hotter, the less transparent.
+    """A map alone, to be laid over its image, the hotter, the less transparent: RGBA, uint8.
 
     Args:
-        heat_map: float32, (h, w), not negative.
+        heat_map: (h, w), not negative.
         scale: value drawn as the hottest colour, opaque; above 0.
         side: of the image, px.
         cells: draw the cells of the map, opaque, without smoothing.
-
-    Returns:
-        uint8, (side, side, 4), RGBA.
     """
     scaled = heat_map * np.float32(STEPS / scale)
+    alpha = levels = np.arange(STEPS + 1)
     if cells:
         grid = Image.fromarray(scaled.astype(np.float32))
         heat = np.asarray(grid.resize((side, side), Image.Resampling.NEAREST))
+        alpha = np.full_like(levels, 255)
     else:
         heat = smooth(scaled, side)
-    levels = np.arange(STEPS + 1)
-    alpha = np.full_like(levels, 255) if cells else levels
     palette = np.column_stack([colour(levels / STEPS), alpha.astype(np.uint8)])
     return palette[_levels(heat)]
 

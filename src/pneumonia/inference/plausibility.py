@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,7 @@ TURNS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
 }
 _PLACES = np.arange(SIDE**2).reshape(SIDE, SIDE)
 # Indices of a thumbnail's pixels, unchanged and corrected from each turn: (5, 1024).
-_TURNED = np.stack([_PLACES, *(correct(_PLACES) for correct in TURNS.values())]).reshape(
-    -1, SIDE**2
-)
+_TURNED = np.stack([_PLACES.ravel(), *(correct(_PLACES).ravel() for correct in TURNS.values())])
 INVERTED = "inverted"
 Shifted = Callable[..., NDArray[np.uint8]]
 # An image counts as inverted or turned if correction divides its distance by at least this factor:
@@ -116,14 +115,11 @@ class Plausibility:
             and _detail(best)[0] >= self.detail
         )
         brightness, contrast = thumbnails[0].mean(), thumbnails[0].std()
-        return PlausibilityVerdict(
-            plausible=plausible,
-            orientation=orientation if plausible else "",
-            exposed=bool(
-                self.brightness[0] <= brightness <= self.brightness[1]
-                and self.contrast[0] <= contrast <= self.contrast[1]
-            ),
+        exposed = bool(
+            self.brightness[0] <= brightness <= self.brightness[1]
+            and self.contrast[0] <= contrast <= self.contrast[1]
         )
+        return PlausibilityVerdict(plausible, orientation if plausible else "", exposed)
 
     def distances(self, thumbnails: NDArray[np.floating]) -> NDArray[np.floating]:
         """Distance of standardised thumbnails (N, 1024), (N,), in their dtype; on average 2.
@@ -133,8 +129,7 @@ class Plausibility:
         axes, weights = self._axes if thumbnails.dtype == np.float32 else self._precise_axes
         centred = thumbnails - self.mean
         squares = (centred @ axes) ** 2
-        distances: NDArray[np.floating] = squares @ weights + (centred**2).sum(1) / self.residual
-        return distances
+        return np.asarray(squares @ weights + (centred**2).sum(1) / self.residual)
 
     @cached_property
     def _precise_axes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -170,13 +165,9 @@ def load(path: Path) -> Plausibility:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a file of image statistics ({reason})") from None
     count = len(arrays["components"]) if arrays["components"].ndim else 0
-    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(names, ()) | {
-        "mean": (SIDE**2,),
-        "components": (count, SIDE**2),
-        "variances": (count,),
-        "brightness": (2,),
-        "contrast": (2,),
-    }
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(names, ())
+    shapes |= {"mean": (SIDE**2,), "components": (count, SIDE**2), "variances": (count,)}
+    shapes |= {"brightness": (2,), "contrast": (2,)}
     for name, array in arrays.items():
         if array.dtype != np.float32 or array.shape != shapes[name] or not np.isfinite(array).all():
             raise InputError(f"{path}: not a file of image statistics ({name} has the wrong form)")
@@ -186,12 +177,8 @@ def load(path: Path) -> Plausibility:
 def fit(train: NDArray[np.uint8], validation: NDArray[np.uint8], shifted: Shifted) -> Plausibility:
     """Fit the statistics to training images and the limits to validation images, without labels.
 
-    Both sets are used unchanged and under each of `SHIFTS`.
-
-    Args:
-        train: uint8, (N, S, S, 1), squares as `prepare` writes them.
-        validation: uint8, (M, S, S, 1).
-        shifted: `evaluation.shifts.shifted`.
+    Both sets, (N, S, S, 1) as `prepare` writes them, are used unchanged and under each of `SHIFTS`,
+    which `evaluation.shifts.shifted` makes.
     """
     thumbnails = _standardised(_versions(train, shifted)).astype(np.float64)
     mean = thumbnails.mean(0)
@@ -203,12 +190,8 @@ def fit(train: NDArray[np.uint8], validation: NDArray[np.uint8], shifted: Shifte
     # The sign of an eigenvector depends on the library.
     strongest = np.abs(components).argmax(1)
     components *= np.sign(components[np.arange(count), strongest])[:, None]
-    parts = {
-        "mean": mean,
-        "components": components,
-        "variances": variances,
-        "residual": max(float(spread[:-count].sum()), TINY),
-    }
+    residual = max(float(spread[:-count].sum()), TINY)
+    parts = {"mean": mean, "components": components, "variances": variances, "residual": residual}
     no_limits = dict.fromkeys(("distance", "likeness", "detail", "brightness", "contrast"), 0)
     statistics = _as_plausibility(parts | no_limits)
     ordinary = _versions(validation, shifted)
@@ -218,16 +201,14 @@ def fit(train: NDArray[np.uint8], validation: NDArray[np.uint8], shifted: Shifte
     distance = _log(statistics.distances(standard.astype(np.float64)))
     likeness = np.arctanh(np.clip(_likeness(standard, statistics.mean), -1 + TINY, 1 - TINY))
     detail = _log(_detail(standard))
-    return _as_plausibility(
-        parts
-        | {
-            "distance": np.exp(_limits(distance)[1]),
-            "likeness": np.tanh(_limits(likeness)[0]),
-            "detail": np.exp(_limits(detail)[0]),
-            "brightness": _limits(grey.mean(1)),
-            "contrast": np.exp(_limits(_log(grey.std(1)))),
-        }
-    )
+    limits = {
+        "distance": np.exp(_limits(distance)[1]),
+        "likeness": np.tanh(_limits(likeness)[0]),
+        "detail": np.exp(_limits(detail)[0]),
+        "brightness": _limits(grey.mean(1)),
+        "contrast": np.exp(_limits(_log(grey.std(1)))),
+    }
+    return _as_plausibility(parts | limits)
 
 
 def _log(values: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -252,9 +233,7 @@ def _versions(images: NDArray[np.uint8], shifted: Shifted) -> NDArray[np.float32
     """Thumbnails of images (N, S, S, 1), unchanged and under each shift: ((1 + 6) N, 32, 32)."""
     ids = [str(row) for row in range(len(images))]
     versions = [images, *(shifted(images, ids, shift, STRENGTH, seed=0) for shift in SHIFTS)]
-    return np.stack(
-        [_thumbnail(_content(image[..., 0])) for version in versions for image in version]
-    )
+    return np.stack([_thumbnail(_content(image[..., 0])) for image in chain(*versions)])
 
 
 def _content(square: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -68,11 +68,7 @@ class Prediction:
 
     def figures(self) -> dict[str, Any]:
         """Label, probability and threshold, for JSON and tables."""
-        return {
-            "label": self.label,
-            "probability": self.probability,
-            "threshold": self.threshold,
-        }
+        return {"label": self.label, "probability": self.probability, "threshold": self.threshold}
 
 
 def png_base64(pixels: NDArray[np.uint8]) -> str:
@@ -90,17 +86,9 @@ class Graph:
     def __init__(
         self, path: Path, threads: int = 0, sha256: str = "", remedy: str = files.REPAIR
     ) -> None:
-        """Load the graph.
+        """Load the graph for so many threads; 0 means all cores.
 
-        Args:
-            path: of the ONNX file.
-            threads: 0 means all cores.
-            sha256: as `expected` of `files.read_checked`.
-            remedy: as for `files.read_checked`.
-
-        Raises:
-            FileNotFoundError: no graph at `path`.
-            InputError: the file has changed since it was written.
+        `sha256` and `remedy` are for `files.read_checked`, and the errors are its own.
         """
         payload = files.read_checked(path, sha256, remedy)
         threads = threads or len(os.sched_getaffinity(0))
@@ -113,11 +101,9 @@ class Graph:
     def run(
         self, images: NDArray[np.uint8], on_one_core: bool = False
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits (N,) and class activation maps (N, h, w).
+        """Logits (N,) and class activation maps (N, h, w) of images (N, S, S, 1), N > 0.
 
-        Args:
-            images: uint8, (N, S, S, 1), N > 0.
-            on_one_core: for calls from several threads at once.
+        `on_one_core` is for calls from several threads at once.
         """
         if on_one_core:
             return _run(self._one_core, images)
@@ -158,10 +144,7 @@ class Predictor:
         self.plausibility = plausibility
 
     def predict(self, image: str | Path | bytes) -> Prediction:
-        """Predict one image.
-
-        Args:
-            image: path of a JPEG, PNG or DICOM file, or its content.
+        """Predict one image: the path of a JPEG, PNG or DICOM file, or its content.
 
         Raises:
             ImageError: it is not a usable image.

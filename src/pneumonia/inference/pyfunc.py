@@ -38,11 +38,7 @@ class PneumoniaModel(PythonModel):
     # MLflow reads type hints here as a schema and supports few; registry/registration.py has the
     # signature.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """Predict each row of the column `image`.
-
-        A row without a usable image has the reason in `error` and nulls elsewhere; the other rows
-        are predicted.
-        """
+        """Predict each row; one without a usable image has the reason in `error` and no figures."""
         values = list(pd.DataFrame(model_input)["image"])
         rows: list[dict[str, Any]] = []
         for start in range(0, len(values), BATCH):

@@ -54,16 +54,10 @@ class ImageWarning:
 def warn(
     payload: bytes, decoded: DecodedImage, plausibility: Plausibility | None
 ) -> list[ImageWarning]:
-    """Check an image; an ordinary chest X-ray gets no warning.
+    """Check an image and the file, `payload`, that it was decoded from.
 
-    Args:
-        payload: content of the file that was decoded.
-        decoded: what `images.decoding.decode` made of it.
-        plausibility: statistics of the model's training images; without them only colour, size and
-            DICOM header are checked.
-
-    Returns:
-        the most important first; each code once; no text of the sender.
+    Without statistics of the training images only colour, size and DICOM header are checked. The
+    most important warning comes first; each code comes once. An ordinary chest X-ray gets none.
     """
     verdict = plausibility.judge(decoded.pixels) if plausibility else None
     orientation = verdict.orientation if verdict else ""
