@@ -61,7 +61,9 @@ def read_knobs(params: Params, stage: str, words: list[str]) -> dict[str, str]:
     Raises:
         InputError: one line a problem: an unknown param, or a value that it cannot have.
     """
-    from pneumonia.core.config import Params, changed
+    import yaml
+
+    from pneumonia.core.config import Params, changed, read_value
 
     words = [part for word in words for part in (word.split("=", 1) if _is_key(word) else [word])]
     if len(words) % 2 or not all(map(_is_key, words[::2])):
@@ -72,24 +74,16 @@ def read_knobs(params: Params, stage: str, words: list[str]) -> dict[str, str]:
         if key.split(".")[0] not in Params.model_fields and stage != ALL:
             key = f"{stage}.{key}"
         if text:
-            values[key] = _value(text)
+            try:
+                values[key] = read_value(text)
+            except yaml.YAMLError:
+                values[key] = text  # for example a regular expression
     changed(params, values)
     return {key: _quoted(value) for key, value in values.items()}
 
 
 def _is_key(word: str) -> bool:
     return word.startswith("--")
-
-
-def _value(text: str) -> Any:
-    import yaml
-
-    from pneumonia.core.config import read_value
-
-    try:
-        return read_value(text)
-    except yaml.YAMLError:
-        return text  # for example a regular expression
 
 
 def _quoted(value: Any) -> str:

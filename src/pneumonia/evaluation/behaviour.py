@@ -47,12 +47,9 @@ LARGER = 2
 # Name of the change: shift of `evaluation.shifts`. Its severity "mild" is a difference between two
 # images that a technician would not notice.
 MILD = {
-    "turned": "rotation",
-    "exposure": "exposure",
-    "contrast": "contrast",
-    "blurred": "blur",
+    "turned": "rotation", "exposure": "exposure", "contrast": "contrast", "blurred": "blur",
     "noisy": "noise",
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,9 +69,7 @@ class BehaviourImages:
 def draw_images(size: int, patients: int = PATIENTS) -> BehaviourImages:
     """Draw the images, in seconds; the same arguments give the same bytes.
 
-    Args:
-        size: side of the square that the model sees, px.
-        patients: per class.
+    `size` is the side of the square that the model sees, px; `patients` are those of each class.
     """
     with_pneumonia = _first_images(patients, pneumonia=True)
     numbers = [*_first_images(patients, pneumonia=False), *with_pneumonia]
@@ -215,20 +210,14 @@ class CheckOutcome:
 def run_checks(
     predict: PredictImages, threshold: float, images: BehaviourImages
 ) -> list[CheckOutcome]:
-    """Run every check.
-
-    Args:
-        predict: the model.
-        threshold: probability from which an image is called pneumonia.
-        images: of the size that `predict` takes.
-    """
+    """Run every check; an image is called pneumonia from the threshold, a probability, on."""
     predictions = BehaviourPredictions(
-        labels=images.labels,
-        threshold=threshold,
-        original=predict(images.original),
-        swapped=predict(images.swapped),
-        faint=predict(images.faint),
-        changed={name: predict(squares) for name, squares in images.changed.items()},
+        images.labels,
+        threshold,
+        predict(images.original),
+        predict(images.swapped),
+        predict(images.faint),
+        {name: predict(squares) for name, squares in images.changed.items()},
     )
     return [CheckOutcome(check, check.measure(predictions)) for check in CHECKS]
 

@@ -195,7 +195,9 @@ def run(arguments: argparse.Namespace) -> int:
         print("no param differs")
     shared = same_images(first, second)
     images = [revision.predictions["image_id"].nunique() for revision in (first, second)]
-    print(f"\n{_images(images, shared)}; 95 % intervals by patient")
+    same = f"the same {images[0]} test images in both: differences are paired"
+    other = f"different test images, {images[0]} and {images[1]}: differences cannot be paired"
+    print(f"\n{same if shared else other}; 95 % intervals by patient")
     for model in MODELS:
         served = " and ".join(
             side for side, revision in (("A", first), ("B", second)) if revision.better == model
@@ -210,12 +212,6 @@ def run(arguments: argparse.Namespace) -> int:
         largest = max(first.seeds[model], second.seeds[model])
         print(f"  another seed of this training changed the validation AUC by {largest:.3f}")
     return 0
-
-
-def _images(images: list[int], shared: bool) -> str:
-    if shared:
-        return f"the same {images[0]} test images in both: differences are paired"
-    return f"different test images, {images[0]} and {images[1]}: differences cannot be paired"
 
 
 def _interval(value: tuple[float, float, float], sign: str = "") -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,19 +33,14 @@ COLUMNS = ["file", "label", "predicted", "probability", "logit"]
 RESAMPLES, SEED = 1000, 7
 
 
-@dataclass(frozen=True)
-class Validation:
-    """A model's results on images."""
+def predict(
+    predictor: Predictor, images: list[SourceImage]
+) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Predict images one by one.
 
-    #: a row for each image that could be read: file, label, patient_id, logit, probability,
-    #: predicted.
-    images: pd.DataFrame
-    unread: list[tuple[str, str]]  #: file name and reason of the others
-    metrics: dict[str, tuple[float, float, float]]  #: value and 95 % interval, by name
-
-
-def validate(predictor: Predictor, images: list[SourceImage]) -> Validation:
-    """Read images, predict them one by one, and measure.
+    Returns:
+        a row for each image that could be read: file, label, patient_id, logit, probability,
+        predicted; and file name and reason of the others.
 
     Raises:
         InputError: no image of one class could be read.
@@ -57,7 +51,6 @@ def validate(predictor: Predictor, images: list[SourceImage]) -> Validation:
     from pneumonia.datasets.manifest import reason_of
     from pneumonia.images.limits import ImageError
     from pneumonia.inference.predictor import LABELS
-    from pneumonia.stats.metrics import intervals, score
 
     rows, unread = [], []
     for image in tqdm(images, desc="validate", unit="image", mininterval=1, disable=None):
@@ -68,24 +61,26 @@ def validate(predictor: Predictor, images: list[SourceImage]) -> Validation:
             continue
         rows.append(
             {
-                "file": image.file,
-                "label": image.label,
-                "patient_id": image.patient_id,
-                "logit": prediction.logit,
-                "probability": prediction.probability,
+                "file": image.file, "label": image.label, "patient_id": image.patient_id,
+                "logit": prediction.logit, "probability": prediction.probability,
                 "predicted": LABELS.index(prediction.label),
             }
-        )
+        )  # fmt: skip
     if {row["label"] for row in rows} != {0, 1}:
         lines = [f"{file}: {reason}" for file, reason in unread]
         raise InputError("\n".join([*lines, "no image of one class could be read"]))
-    table = pd.DataFrame(rows)
+    return pd.DataFrame(rows), unread
+
+
+def measure(table: pd.DataFrame, threshold: float) -> dict[str, tuple[float, float, float]]:
+    """Value and 95 % interval of each metric of `SHOWN`."""
+    from pneumonia.stats.metrics import intervals, score
+
     labels, logits = table["label"].to_numpy(), table["logit"].to_numpy()
-    probability, threshold = table["probability"].to_numpy(), predictor.point.threshold
-    patients = table["patient_id"].to_numpy(str)
+    probability, patients = table["probability"].to_numpy(), table["patient_id"].to_numpy(str)
     values = score(labels, probability, threshold, ranking=logits)
     bounds = intervals(labels, probability, threshold, patients, RESAMPLES, SEED, logits)
-    return Validation(table, unread, {name: (values[name], *bounds[name]) for name in SHOWN})
+    return {name: (values[name], *bounds[name]) for name in SHOWN}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,18 +104,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     images = images_in(arguments.folder, "FOLDER")
     predictor = load_model(arguments.model or champion()).predictor
-    result = validate(predictor, images)
+    table, unread = predict(predictor, images)
+    metrics = measure(table, predictor.point.threshold)
     try:
-        result.images[COLUMNS].to_csv(arguments.output, index=False, lineterminator="\n")
+        table[COLUMNS].to_csv(arguments.output, index=False, lineterminator="\n")
     except OSError as error:
         raise InputError(f"--output {arguments.output}: {error.strerror}") from None
-    patients = result.images["patient_id"].nunique()
-    positive = int(result.images["label"].sum())
-    print(f"{len(result.images)} images of {patients} patients, {positive} images with pneumonia")
+    patients = table["patient_id"].nunique()
+    positive = int(table["label"].sum())
+    print(f"{len(table)} images of {patients} patients, {positive} images with pneumonia")
     print(f"threshold {predictor.point.threshold:.3f}, 95 % intervals by patient")
     for name, title in SHOWN.items():
-        value, low, high = result.metrics[name]
+        value, low, high = metrics[name]
         print(f"{title:26} {value:.3f} [{low:.3f}, {high:.3f}]")
-    for file, reason in result.unread:
+    for file, reason in unread:
         print(f"validate: {file}: {reason}", file=sys.stderr)
-    return int(bool(result.unread))
+    return int(bool(unread))

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pneumonia.inference.bundle import champion, fetch_model
     from pneumonia.scoring.images import is_url, list_images
     from pneumonia.scoring.output import remove_leftovers
-    from pneumonia.scoring.score import Job, open_job, score_here, score_on_ray
+    from pneumonia.scoring.score import SCORED, Job, open_job, score_here, score_on_ray
 
     images = list_images(arguments.input)
     where = arguments.output
@@ -92,19 +92,12 @@ def run(arguments: argparse.Namespace) -> int:
         print("\nscore: interrupted; the same command continues from here", file=sys.stderr)
         return 130  # as shells do
     remove_leftovers(output)
-    print("\n".join(_summary(total, before, counts, time.monotonic() - start)))
-    return 0
-
-
-def _summary(total: int, before: int, counts: Counter[str], seconds: float) -> list[str]:
-    from pneumonia.scoring.score import SCORED
-
-    done = counts.total()
-    lines = [f"{total:,} images" + (f", {before:,} of them scored before" if before else "")]
+    seconds, done, scored_now = time.monotonic() - start, counts.total(), counts.pop(SCORED, 0)
+    summary = f"{total:,} images" + (f", {before:,} of them scored before" if before else "")
     if done:
-        lines[0] += f"; {done:,} in {seconds:.1f} s, {done / seconds:.0f} a second"
-    errors = sorted((code, count) for code, count in counts.items() if code != SCORED)
-    if errors:
-        reasons = ", ".join(f"{count:,} {code}" for code, count in errors)
-        lines.append(f"{done - counts[SCORED]:,} could not be scored: {reasons}")
-    return lines
+        summary += f"; {done:,} in {seconds:.1f} s, {done / seconds:.0f} a second"
+    print(summary)
+    if counts:
+        reasons = ", ".join(f"{count:,} {code}" for code, count in sorted(counts.items()))
+        print(f"{done - scored_now:,} could not be scored: {reasons}")
+    return 0

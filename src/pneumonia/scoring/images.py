@@ -104,11 +104,11 @@ def read_bytes(root: str, name: str) -> bytes:
 def _local(given: str) -> tuple[str, Iterable[str] | pa.Array]:
     path = Path(given)
     if path.is_dir():
-        names = (
-            str(Path(folder, file).relative_to(path))
-            for folder, subfolders, files in os.walk(path, followlinks=True)
-            for file in _images_among(files, subfolders)
-        )
+        names = []
+        for folder, subfolders, files in os.walk(path, followlinks=True):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            images = (Path(folder, name) for name in files if _is_image(name))
+            names += [str(image.relative_to(path)) for image in images]
         return str(path.absolute()), names
     if path.suffix.lower() in LIST_SUFFIXES and path.is_file():
         return str(path.parent.absolute()), _names_in_table(given, path.read_bytes())
@@ -118,12 +118,6 @@ def _local(given: str) -> tuple[str, Iterable[str] | pa.Array]:
         matches = glob.iglob(given, recursive=True)  # noqa: PTH207 - `given` may be absolute
         return str(Path.cwd()), (match for match in matches if Path(match).is_file())
     raise InputError(f"{given}: no such folder or file")
-
-
-def _images_among(files: list[str], subfolders: list[str]) -> list[str]:
-    """The images in a folder; removes hidden folders from `subfolders`, to skip them."""
-    subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-    return [name for name in files if _is_image(name)]
 
 
 def _is_image(name: str) -> bool:
