@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion
 
 from pneumonia.core.config import GradcamReportParams
 from pneumonia.explain.checks import ORDERS, YES, MapVerdict, verdicts
@@ -74,10 +75,8 @@ def write_gradcam_page(
     """Write gradcam.html, the figures of the checks and the galleries into `folder`.
 
     Args:
-        folder: to write to.
         gradcam: the folder that the stage `gradcam_report` wrote.
         better: the better model by validation.
-        params: the block `gradcam_report`.
     """
     figures = json.loads((gradcam / "metrics.json").read_text(encoding="utf-8"))
     steps = pd.read_csv(gradcam / "randomisation.csv", keep_default_na=False)
@@ -99,30 +98,28 @@ def write_gradcam_page(
         model: verdicts(values, params.max_rank_correlation) for model, values in figures.items()
     }
     passed = ", ".join(
-        f"{model} {sum(verdict.answer == YES for verdict in found)} of {len(found)}"
-        for model, found in checks.items()
+        f"{model} {sum(verdict.answer == YES for verdict in answers)} of {len(answers)}"
+        for model, answers in checks.items()
     )
-    failed = [
-        f" The heat maps of {model} failed their check: {values['failed']}. They do not show what "
-        f"the model learnt, and {model} does not become champion."
-        for model, values in figures.items() if values["failed"]
-    ]  # fmt: skip
-    write_page(
-        folder / "gradcam.html",
-        "Grad-CAM",
+    lead = (
         "Where both models looked on images of the test split, and what their heat maps are worth. "
-        f"Checks passed: {passed}.{''.join(failed)}",
-        [
-            Section("What a heat map is", _explanation(galleries, params)),
-            *_check_sections(folder, figures, checks),
-            *_gallery_sections(galleries, better),
-            Section("Limits", LIMITS),
-            _all_metrics(figures, layers),
-        ],
-        NOTICE,
-        contents=True,
-        opacity=params.opacity,
+        f"Checks passed: {passed}."
     )
+    for model, values in figures.items():
+        if values["failed"]:
+            lead += (
+                f" The heat maps of {model} failed their check: {values['failed']}. They do not "
+                f"show what the model learnt, and {model} does not become champion."
+            )
+    sections = [
+        Section("What a heat map is", _explanation(galleries, params)),
+        *_check_sections(figures, checks),
+        *(_gallery_section(title, galleries[group], better) for group, title in GROUPS.items()),
+        Section("Limits", LIMITS),
+        _all_metrics(figures, layers),
+    ]
+    page = folder / "gradcam.html"
+    write_page(page, "Grad-CAM", lead, sections, NOTICE, contents=True, opacity=params.opacity)
 
 
 def gallery(exhibits: list[Exhibit], opacity: float) -> Figure:
@@ -132,21 +129,22 @@ def gallery(exhibits: list[Exhibit], opacity: float) -> Figure:
         axis.set_axis_off()
         axis.text(0, 0.5, "no such image", va="center")
         return figure
-    models = list(exhibits[0].explanations)
-    rows, columns = len(exhibits), 1 + 2 * len(models)
+    rows, columns = len(exhibits), 1 + 2 * len(exhibits[0].explanations)
     figure, axes = plt.subplots(rows, columns, figsize=(2.1 * columns, 2.25 * rows), squeeze=False)
     for row, exhibit in zip(axes, exhibits, strict=True):
-        title = f"image {exhibit.image_id[:8]} ({exhibit.subtype})"
-        _show(row[0], exhibit, exhibit.image, title)
-        for number, model in enumerate(models):
-            answer = exhibit.explanations[model]
-            sign = "≥" if answer.positive else "<"
-            title = f"{model}  {answer.probability:.3f} {sign} {answer.threshold:.3f}"
+        shown = [(exhibit.image, f"image {exhibit.image_id[:8]} ({exhibit.subtype})")]
+        for model, answer in exhibit.explanations.items():
             heat = overlay(exhibit.image, answer.heat_map, answer.scale, opacity)
             cells = heat_layer(answer.heat_map, answer.scale, len(exhibit.image), cells=True)
-            _show(row[1 + 2 * number], exhibit, heat, title)
-            _show(row[2 + 2 * number], exhibit, cells, f"{model}, cells")
+            shown += [(heat, f"{model}  {_decision(answer)}"), (cells, f"{model}, cells")]
+        for axis, (pixels, title) in zip(row, shown, strict=True):
+            _show(axis, exhibit, pixels, title)
     return figure
+
+
+def _decision(answer: Explanation) -> str:
+    """The probability beside the threshold, "0.913 ≥ 0.500"."""
+    return f"{answer.probability:.3f} {'≥' if answer.positive else '<'} {answer.threshold:.3f}"
 
 
 def _show(axis: Axes, exhibit: Exhibit, pixels: NDArray[np.uint8], title: str) -> None:
@@ -171,19 +169,17 @@ def map_scores(figures: dict[str, dict[str, Any]]) -> Figure:
     figure, axis = plt.subplots(figsize=(6.4, 3.0))
     width = 0.8 / len(figures)
     for number, (model, values) in enumerate(figures.items()):
-        for place, (name, area) in enumerate(controls.items()):
-            centre = place + (number - (len(figures) - 1) / 2) * width
-            label = model if place == 0 else ""
-            axis.bar(centre, values[name], width * 0.94, label=label, color=MODELS[model].colour)
-            height = values[name]
+        centres = np.arange(len(controls)) + (number - (len(figures) - 1) / 2) * width
+        heights = [values[name] for name in controls]
+        axis.bar(centres, heights, width * 0.94, label=model, color=MODELS[model].colour)
+        for centre, height in zip(centres, heights, strict=True):
             axis.text(centre, height + 0.01, f"{height:.2f}", ha="center", va="bottom")
-            ends = (centre - width / 2, centre + width / 2)
-            label = "uniform map" if number == 0 and place == 0 else ""
-            axis.hlines(values[area], *ends, INK, "--", label=label)
-            if f"other_{name}" in values:
-                first = number == 0 and name == "energy_inside"
-                label = "another image's map" if first else ""
-                axis.hlines(values[f"other_{name}"], *ends, INK, ":", label=label)
+        ends = (centres - width / 2, centres + width / 2)
+        uniform = [values[area] for area in controls.values()]
+        other = [values.get(f"other_{name}", np.nan) for name in controls]
+        labels = ("uniform map", "another image's map") if number == 0 else ("", "")
+        axis.hlines(uniform, *ends, INK, "--", label=labels[0])
+        axis.hlines(other, *ends, INK, ":", label=labels[1] if len(controls) > 1 else "")
     axis.set_xticks(range(len(controls)), [name.replace("_", " ") for name in controls])
     axis.set(title="Heat maps of test images with pneumonia", ylim=(0, 1.28), ylabel="share")
     axis.set_yticks(np.linspace(0, 1, 6))
@@ -194,24 +190,21 @@ def map_scores(figures: dict[str, dict[str, Any]]) -> Figure:
 
 def randomisation(steps: pd.DataFrame, max_rank: float) -> Figure:
     """Similarity to the trained maps after each step of the cascade, one panel per model."""
-    models = list(steps["model"].unique())
+    models = steps.groupby("model", sort=False)
     figure, axes = plt.subplots(
         1, len(models), figsize=(4.4 * len(models), 3.7), sharey=True, squeeze=False
     )
-    for axis, model in zip(axes[0], models, strict=True):
-        table = steps[steps["model"] == model].reset_index(drop=True)
+    lines = (("rank", "rank correlation", BLUE, "o"), ("ssim", "SSIM", GREEN, "s"))
+    for axis, (model, table) in zip(axes[0], models, strict=True):
         places = table["step"]
-        lines = (("rank", "rank correlation", BLUE, "o"), ("ssim", "SSIM", GREEN, "s"))
         for name, label, shade, marker in lines:
             axis.plot(places, table[name], color=shade, marker=marker, label=label)
             control = f"{label}, another image's map"
             axis.plot(places, table[f"pair_{name}"], color=shade, linestyle=":", label=control)
         axis.axhline(max_rank, color=INK, linestyle="--", linewidth=1)
-        axis.text(
-            places.max(), max_rank + 0.02, "highest allowed rank correlation", ha="right",
-            va="bottom",
-        )  # fmt: skip
-        axis.set_xticks(places, ["trained", *table["down_to"][1:]], rotation=60, ha="right")
+        text = "highest allowed rank correlation"
+        axis.text(places.max(), max_rank + 0.02, text, ha="right", va="bottom")
+        axis.set_xticks(places, ["trained", *table["down_to"].iloc[1:]], rotation=60, ha="right")
         axis.set(title=model, xlabel="weights in random order down to", ylim=(-0.02, 1.05))
     axes[0, 0].set_ylabel("similarity to the trained maps")
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -232,12 +225,9 @@ def road(figures: dict[str, dict[str, Any]]) -> Figure:
     )
     for axis, (model, values) in zip(axes[0], figures.items(), strict=True):
         for order, (label, shade, line, marker) in looks.items():
-            falls = values["road"][order]
-            shares = [int(share) for share in falls]
-            axis.plot(
-                shares, list(falls.values()), label=label, color=shade, linestyle=line,
-                marker=marker,
-            )  # fmt: skip
+            shares = [int(share) for share in values["road"][order]]
+            axis.plot(shares, list(values["road"][order].values()), label=label, color=shade,
+                      linestyle=line, marker=marker)  # fmt: skip
         axis.set(title=model, xlabel="share of the image removed, %", xticks=shares)
     axes[0, 0].set_ylabel("fall of the logit")
     axes[0, 0].legend(loc="upper left", fontsize=8)
@@ -257,17 +247,16 @@ def agreement(figures: dict[str, dict[str, Any]]) -> Figure:
         axis.set_xticks(range(len(figures)), list(figures))
         axis.set(title=label)
         axis.grid(axis="x", visible=False)
-    low = min(0.0, *(value for row in figures.values() for name, value in row.items()
-                     if name.endswith("_rank")))  # fmt: skip
-    axes[0].set(ylabel="rank correlation", ylim=(low - 0.05, 1.1))
+    lowest = pd.DataFrame(figures).filter(regex="_rank$", axis="index").to_numpy(float).min()
+    axes[0].set(ylabel="rank correlation", ylim=(min(0.0, lowest) - 0.05, 1.1))
     return figure
 
 
 def _check_sections(
-    folder: Path, figures: dict[str, dict[str, Any]], checks: dict[str, list[MapVerdict]]
+    figures: dict[str, dict[str, Any]], checks: dict[str, list[MapVerdict]]
 ) -> list[Section]:
-    def figure(title: str, name: str, alt: str, caption: str) -> Section:
-        return Section(title, figures=[ReportFigure(folder / f"{name}.png", alt, caption)], level=3)
+    def figure(title: str, *figure: str) -> Section:
+        return Section(title, figures=[ReportFigure(*figure)], level=3)
 
     first = next(iter(figures.values()))
     basis = (
@@ -312,19 +301,14 @@ def _check_sections(
     ]  # fmt: skip
 
 
-def _gallery_sections(galleries: dict[str, list[Exhibit]], better: str) -> list[Section]:
-    sections = []
-    for group, title in GROUPS.items():
-        exhibits = galleries[group]
-        if not exhibits:
-            sections.append(Section(title, [f"{better} has none on the test images."]))
-            continue
-        count = len(exhibits)
-        ranks = RANKS.get(count, [f"{number} of {count}" for number in range(1, count + 1)])
-        shown = [_layered(*pair) for pair in zip(exhibits, ranks, strict=True)]
-        text = f"By the decisions of {better}, at even steps of confidence."
-        sections.append(Section(title, [text], layered=shown))
-    return sections
+def _gallery_section(title: str, exhibits: list[Exhibit], better: str) -> Section:
+    if not exhibits:
+        return Section(title, [f"{better} has none on the test images."])
+    count = len(exhibits)
+    ranks = RANKS.get(count, [f"{number} of {count}" for number in range(1, count + 1)])
+    shown = [_layered(*pair) for pair in zip(exhibits, ranks, strict=True)]
+    text = f"By the decisions of {better}, at even steps of confidence."
+    return Section(title, [text], layered=shown)
 
 
 def _all_metrics(figures: dict[str, dict[str, Any]], layers: dict[str, list[str]]) -> Section:
@@ -351,18 +335,18 @@ def _explanation(galleries: dict[str, list[Exhibit]], params: GradcamReportParam
         model: " by ".join(map(str, answer.heat_map.shape))
         for model, answer in exhibit.explanations.items()
     }
-    others = [
-        model for model, layer in layers.items()
-        if params.method == "gradcam++" or params.flips or layer != LAST
-    ]  # fmt: skip
     served = (
         "The layer is the last one before global average pooling and one dense unit, so this is "
         "the class activation map ReLU(Σ_c w_c A_c)/(h w), which the exported graph gives in the "
         "same forward pass and the served model shows."
-        if not others
-        else "The served model shows Grad-CAM of the last activations, which is another map than "
-        f"that of {' and '.join(others)} here."
     )
+    other_method = params.method == "gradcam++" or params.flips
+    others = [model for model, layer in layers.items() if other_method or layer != LAST]
+    if others:
+        served = (
+            "The served model shows Grad-CAM of the last activations, which is another map than "
+            f"that of {' and '.join(others)} here."
+        )
     mirrored = " Each map is averaged with that of the mirrored image." if params.flips else ""
     return [
         "A heat map shows which parts of an image raised the logit, the score for pneumonia before "
@@ -380,12 +364,11 @@ def _layered(exhibit: Exhibit, rank: str) -> LayeredImage:
         f"Image {exhibit.image_id[:8]}, {exhibit.subtype}: {rank}",
         encode_png(exhibit.image[exhibit.box]),
         [_view(exhibit, model, answer) for model, answer in exhibit.explanations.items()],
-        encode_png(_edge(exhibit.mask)[exhibit.box]) if exhibit.mask is not None else None,
+        None if exhibit.mask is None else encode_png(_edge(exhibit.mask)[exhibit.box]),
     )
 
 
 def _view(exhibit: Exhibit, model: str, answer: Explanation) -> HeatMapView:
-    sign, label = ("≥", "PNEUMONIA") if answer.positive else ("<", "NORMAL")
     side = len(exhibit.image)
 
     def layer(heat_map: NDArray[np.float32], cells: bool = False) -> bytes:
@@ -394,7 +377,7 @@ def _view(exhibit: Exhibit, model: str, answer: Explanation) -> HeatMapView:
     alone = colour(np.clip(smooth(answer.heat_map, side) / answer.scale, 0, 1))
     return HeatMapView(
         model,
-        f"{answer.probability:.3f} {sign} {answer.threshold:.3f}: {label}",
+        f"{_decision(answer)}: {'PNEUMONIA' if answer.positive else 'NORMAL'}",
         layer(answer.heat_map),
         encode_png(alone[exhibit.box]),
         layer(answer.heat_map, cells=True),
@@ -404,8 +387,6 @@ def _view(exhibit: Exhibit, model: str, answer: Explanation) -> HeatMapView:
 
 def _edge(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """The edge pixels of a mask in blue, everything else transparent: RGBA."""
-    padded = np.pad(mask, 1)
-    inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     edge = np.zeros((*mask.shape, 4), np.uint8)
-    edge[mask & ~inner] = (64, 196, 255, 255)
+    edge[mask & ~binary_erosion(mask)] = (64, 196, 255, 255)
     return edge

@@ -60,42 +60,49 @@ ETHICS = {
     "table": "The user must obtain approval and consent. Names and ids in DICOM headers are not "
     "kept. (TRIPOD+AI 17)",
 }
+# Params of a training that the card names.
+SETTINGS = ("seed", "epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing",
+            "ema_decay", "balance", "precision")  # fmt: skip
+USES = [
+    ["users", "researchers, teachers and engineers who work on medical imaging"],
+    ["in scope",
+     "studies of methods with intervals; teaching; tests of software that serves models"],
+    ["out of scope",
+     "diagnosis, triage, second reading or any other part in anyone's care; adults, newborns and "
+     "other hospitals; lateral images and other examinations; other lung disease, which the model "
+     "can only label as normal or pneumonia"],
+]  # fmt: skip
 TRIPOD = [
-    ("3b", "target population, use, users", "Intended use"),
-    ("5a", "data sources", "Evaluation data, Training data"),
-    ("5b", "dates of the data", "missing: not published with the images"),
-    ("6a, 6b", "setting, eligibility", "Training data; eligibility only as far as published"),
-    ("7", "data preparation", "Training data, Model details (input)"),
-    ("8a, 8b", "outcome, its assessors", "Evaluation data; no clinical reference standard"),
-    ("10", "sample size", "all available images; the intervals show the precision"),
-    ("11", "missing data", "unreadable images stop the pipeline or are listed"),
-    ("12a", "partition of the data", "Evaluation data, Training data"),
-    ("12c", "model, training", "Model details"),
-    ("12e", "measures of performance", "Metrics"),
-    ("12f, 24", "updating, recalibration", "Calibration before and after"),
-    ("12g, 22", "how predictions are made", "Model details; the graph is registered with the card"),
-    ("13", "class imbalance", "Model details (training: balance)"),
-    ("14", "fairness", "Factors; age and sex are missing"),
-    ("15", "output, threshold", "Model details, Metrics"),
-    ("16", "training and evaluation data", "Evaluation data"),
-    ("17", "ethical approval", "Ethical considerations"),
-    ("18a, 18b, 19", "funding, interests, patient involvement", "missing: not a clinical study"),
-    ("18e, 18f", "data and code", "Model details, Evaluation data (licences)"),
-    ("20, 21", "participants, events", "Evaluation data, Training data"),
-    ("23a", "performance with intervals, subgroups", "Quantitative analyses, Subgroups"),
-    ("23b", "heterogeneity between sites", "missing: one site; Robustness is a substitute"),
-    ("25, 26", "interpretation, limits", "Caveats and recommendations"),
-    ("27a, 27b, 27c", "poor input, users, next steps", "Intended use, Caveats and recommendations"),
+    ["3b", "target population, use, users", "Intended use"],
+    ["5a", "data sources", "Evaluation data, Training data"],
+    ["5b", "dates of the data", "missing: not published with the images"],
+    ["6a, 6b", "setting, eligibility", "Training data; eligibility only as far as published"],
+    ["7", "data preparation", "Training data, Model details (input)"],
+    ["8a, 8b", "outcome, its assessors", "Evaluation data; no clinical reference standard"],
+    ["10", "sample size", "all available images; the intervals show the precision"],
+    ["11", "missing data", "unreadable images stop the pipeline or are listed"],
+    ["12a", "partition of the data", "Evaluation data, Training data"],
+    ["12c", "model, training", "Model details"],
+    ["12e", "measures of performance", "Metrics"],
+    ["12f, 24", "updating, recalibration", "Calibration before and after"],
+    ["12g, 22", "how predictions are made", "Model details; the graph is registered with the card"],
+    ["13", "class imbalance", "Model details (training: balance)"],
+    ["14", "fairness", "Factors; age and sex are missing"],
+    ["15", "output, threshold", "Model details, Metrics"],
+    ["16", "training and evaluation data", "Evaluation data"],
+    ["17", "ethical approval", "Ethical considerations"],
+    ["18a, 18b, 19", "funding, interests, patient involvement", "missing: not a clinical study"],
+    ["18e, 18f", "data and code", "Model details, Evaluation data (licences)"],
+    ["20, 21", "participants, events", "Evaluation data, Training data"],
+    ["23a", "performance with intervals, subgroups", "Quantitative analyses, Subgroups"],
+    ["23b", "heterogeneity between sites", "missing: one site; Robustness is a substitute"],
+    ["25, 26", "interpretation, limits", "Caveats and recommendations"],
+    ["27a, 27b, 27c", "poor input, users, next steps", "Intended use, Caveats and recommendations"],
 ]
 
 
 def write_model_card(folder: Path, results: Results, name: str) -> Path:
-    """Write model_card.md and model_card.html.
-
-    Args:
-        folder: to write to.
-        results: of `evaluate`.
-        name: of the registered model.
+    """Write model_card.md and model_card.html; `name` is that of the registered model.
 
     Returns:
         the path of model_card.md.
@@ -103,16 +110,20 @@ def write_model_card(folder: Path, results: Results, name: str) -> Path:
     title = f"Model card: {name} ({results.chosen})"
     sections = [
         _details(results),
-        _intended_use(),
+        Section(
+            "Intended use",
+            ["(TRIPOD+AI 3b, 27b) To show, teach and compare methods on frontal chest radiographs "
+             "of the kind that the model was trained on. This is a pipeline with honest metrics, "
+             "not a product."],
+            Table(["use", "what"], USES),
+        ),
         Section(
             "Factors",
-            [
-                _lowest_sensitivity(results),
-                "The data do not contain age, sex, symptoms, device, hospital or view, so the "
-                "performance by these is unknown. (TRIPOD+AI 14)",
-                "The effect of another machine, hospital or file is simulated: exposure, blur, "
-                "noise, JPEG, cropping and others at three strengths.",
-            ],
+            [_lowest_sensitivity(results),
+             "The data do not contain age, sex, symptoms, device, hospital or view, so the "
+             "performance by these is unknown. (TRIPOD+AI 14)",
+             "The effect of another machine, hospital or file is simulated: exposure, blur, "
+             "noise, JPEG, cropping and others at three strengths."],
         ),
         _metrics(results),
         _data(
@@ -131,33 +142,29 @@ def write_model_card(folder: Path, results: Results, name: str) -> Path:
         *_analyses(results),
         Section(
             "Ethical considerations",
-            [
-                ETHICS[results.source],
-                "A missed pneumonia can cost a child's life; a false alarm costs antibiotics, "
-                "radiation and days in hospital. The model does not know these costs unless the "
-                "rule of the threshold states them.",
-                "A probability with a heat map suggests more certainty than there is: a map shows "
-                "where a score came from, not that there is disease.",
-            ],
+            [ETHICS[results.source],
+             "A missed pneumonia can cost a child's life; a false alarm costs antibiotics, "
+             "radiation and days in hospital. The model does not know these costs unless the "
+             "rule of the threshold states them.",
+             "A probability with a heat map suggests more certainty than there is: a map shows "
+             "where a score came from, not that there is disease."],
         ),
         Section(
             "Caveats and recommendations",
-            [
-                "External validity is poor. A network with an AUC of .95 on the Kermany images "
-                "fell to .54 on 383 children of the NIH set (Xin 2021). Assume the same of this "
-                "model until it is measured. (TRIPOD+AI 26)",
-                "On held-out images of the same hospital good models hardly differ, and simple "
-                "shortcuts come close to them: compare the AUC with those of the probes.",
-                "Before any use elsewhere: evaluate the model on local images with local labels, "
-                "choose the threshold and the calibration again, and monitor both. (TRIPOD+AI 27c)",
-                "A file that is not a radiograph gets a prediction, too: only broken and blank "
-                "files are refused. (TRIPOD+AI 27a)",
-            ],
+            ["External validity is poor. A network with an AUC of .95 on the Kermany images "
+             "fell to .54 on 383 children of the NIH set (Xin 2021). Assume the same of this "
+             "model until it is measured. (TRIPOD+AI 26)",
+             "On held-out images of the same hospital good models hardly differ, and simple "
+             "shortcuts come close to them: compare the AUC with those of the probes.",
+             "Before any use elsewhere: evaluate the model on local images with local labels, "
+             "choose the threshold and the calibration again, and monitor both. (TRIPOD+AI 27c)",
+             "A file that is not a radiograph gets a prediction, too: only broken and blank "
+             "files are refused. (TRIPOD+AI 27a)"],
         ),
         Section(
             "TRIPOD+AI items",
             ["Numbers of the 2024 checklist. The list also names what is missing."],
-            Table(["item", "topic", "in this card"], [[*row] for row in TRIPOD]),
+            Table(["item", "topic", "in this card"], TRIPOD),
         ),
     ]  # fmt: skip
     (folder / NAME).write_text(markdown(title, LEAD, sections, NOTICE), encoding="utf-8")
@@ -165,7 +172,34 @@ def write_model_card(folder: Path, results: Results, name: str) -> Path:
     return folder / NAME
 
 
-def architecture(model: str, params: dict[str, Any]) -> str:
+def _details(results: Results) -> Section:
+    model = results.chosen
+    training, point = results.trainings[model], results.points[model]
+    params = training["params"]
+    rows = {
+        "model": _architecture(model, params),
+        "weights": f"{training['weights']:,} numbers",
+        "input": f"one frontal chest radiograph (JPEG, PNG or DICOM), as a grey square of "
+        f"{training['image_size']} px with 8 bits, padded without distortion",
+        "output": "calibrated probability of pneumonia; decision at the threshold; class "
+        "activation map",
+        "probability": f"sigmoid({point.slope:.3f} * logit + {point.intercept:z.3f})",
+        "threshold": f"{point.threshold:.3f}; rule {results.params.threshold}",
+        "training": ", ".join(
+            f"{name.replace('_', ' ')} {params[name]}" for name in SETTINGS if name in params
+        ) + "; AdamW, cosine schedule, augmented images",
+        "developed by": "the user of the pipeline; the code has the MIT licence",
+        "licence of the weights": _weights_licence(model, params, results.source),
+        "graph, SHA-256": results.graphs[model],
+        "images, SHA-256": training["data_digest"],
+        "version and date": "in the registry; not in the card, so that the same model has the same "
+        "card",
+    }  # fmt: skip
+    table = Table(["item", "value"], [[*pair] for pair in rows.items()])
+    return Section("Model details", ["(TRIPOD+AI 12c, 12g, 15, 22)"], table)
+
+
+def _architecture(model: str, params: dict[str, Any]) -> str:
     """The network in words, from the params of its training."""
     head = "global average pooling and one dense unit"
     if model == "scratch":
@@ -176,69 +210,13 @@ def architecture(model: str, params: dict[str, Any]) -> str:
     return f"{params['backbone']} from {params['weights']} weights, {blocks}; {head}"
 
 
-def settings(params: dict[str, Any]) -> str:
-    """The settings of a training in one line."""
-    names = ("seed", "epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing",
-             "ema_decay", "balance", "precision")  # fmt: skip
-    values = [f"{name.replace('_', ' ')} {params[name]}" for name in names if name in params]
-    return ", ".join(values) + "; AdamW, cosine schedule, augmented images"
-
-
-def weights_licence(model: str, params: dict[str, Any], source: str) -> str:
-    """The licences that apply to the weights."""
+def _weights_licence(model: str, params: dict[str, Any], source: str) -> str:
     images = f"trained on images: {LICENCES[source]}"
     if model == "scratch" or params["weights"] == "random":
         return images
     if params["backbone"] == "EfficientNetLite0" and params["weights"] == "imagenet":
         return f"backbone: EfficientNet-Lite0, ImageNet weights, Apache-2.0; {images}"
     return f"backbone: that of its {params['weights']} weights; {images}"
-
-
-def _details(results: Results) -> Section:
-    model = results.chosen
-    training, point = results.trainings[model], results.points[model]
-    rows = {
-        "model": architecture(model, training["params"]),
-        "weights": f"{training['weights']:,} numbers",
-        "input": f"one frontal chest radiograph (JPEG, PNG or DICOM), as a grey square of "
-        f"{training['image_size']} px with 8 bits, padded without distortion",
-        "output": "calibrated probability of pneumonia; decision at the threshold; class "
-        "activation map",
-        "probability": f"sigmoid({point.slope:.3f} * logit + {point.intercept:z.3f})",
-        "threshold": f"{point.threshold:.3f}; rule {results.params.threshold}",
-        "training": settings(training["params"]),
-        "developed by": "the user of the pipeline; the code has the MIT licence",
-        "licence of the weights": weights_licence(model, training["params"], results.source),
-        "graph, SHA-256": results.graphs[model],
-        "images, SHA-256": training["data_digest"],
-        "version and date": "in the registry; not in the card, so that the same model has the same "
-        "card",
-    }
-    return Section(
-        "Model details",
-        ["(TRIPOD+AI 12c, 12g, 15, 22)"],
-        Table(["item", "value"], [[*pair] for pair in rows.items()]),
-    )
-
-
-def _intended_use() -> Section:
-    rows = {
-        "users": "researchers, teachers and engineers who work on medical imaging",
-        "in scope": "studies of methods with intervals; teaching; tests of software that serves "
-        "models",
-        "out of scope": "diagnosis, triage, second reading or any other part in anyone's care; "
-        "adults, newborns and other hospitals; lateral images and other examinations; other lung "
-        "disease, which the model can only label as normal or pneumonia",
-    }
-    return Section(
-        "Intended use",
-        [
-            "(TRIPOD+AI 3b, 27b) To show, teach and compare methods on frontal chest radiographs "
-            "of the kind that the model was trained on. This is a pipeline with honest metrics, "
-            "not a product."
-        ],
-        Table(["use", "what"], [[*pair] for pair in rows.items()]),
-    )
 
 
 def _metrics(results: Results) -> Section:
@@ -260,20 +238,16 @@ def _metrics(results: Results) -> Section:
 
 
 def _data(title: str, results: Results, splits: tuple[str, ...], method: str) -> Section:
-    manifest = results.manifest
     rows = []
     for split in splits:
-        part = manifest[manifest["split"] == split]
+        part = results.manifest[results.manifest["split"] == split]
         pneumonia = int(part["label"].sum())
         subtypes = part["subtype"].value_counts().sort_index()
-        rows.append(
-            [
-                tables.SPLITS.get(split, split), f"{len(part):,}",
-                f"{part['patient_id'].nunique():,}",
-                f"{pneumonia:,} ({100 * pneumonia / len(part):.1f} %)",
-                ", ".join(f"{subtype} {count:,}" for subtype, count in subtypes.items()),
-            ]
-        )  # fmt: skip
+        rows.append([
+            tables.SPLITS.get(split, split), f"{len(part):,}", f"{part['patient_id'].nunique():,}",
+            f"{pneumonia:,} ({100 * pneumonia / len(part):.1f} %)",
+            ", ".join(f"{subtype} {count:,}" for subtype, count in subtypes.items()),
+        ])  # fmt: skip
     columns = ["split", "images", "patients", "pneumonia", "subtypes"]
     source = [SOURCES[results.source], f"Licence: {LICENCES[results.source]}."]
     return Section(title, [*source, method], Table(columns, rows))
@@ -284,44 +258,27 @@ def _analyses(results: Results) -> list[Section]:
     metrics = [[name, results.text(model, "test", metric)] for metric, name in NAMES.items()]
     caption = f"{tables.counted(results, 'test')}. {tables.INTERVALS}"
     worst = robustness.summary(results.robustness, model, "test")
+    parts: list[tuple[str, list[str], Table]] = [
+        ("Calibration before and after", [], tables.calibration_table(results, [model])),
+        ("Predictive values by prevalence", [], tables.predictive_values(results, [model])),
+        ("Subgroups",
+         ["Single attributes: each subtype of pneumonia with all normal images, and terciles of "
+          "the source file's size. Combinations of attributes are not examined; age and sex are "
+          "not in the data."],
+         tables.subgroups_table(results, [model])),
+        ("Robustness, worst cases", [tables.robustness_in_words(model, worst)],
+         tables.worst_table({model: worst})),
+        ("Comparison with the other model and with shortcuts",
+         [results.comparison["test"]["in_words"], tables.probes_in_words(results)],
+         tables.contenders_table(results)),
+    ]  # fmt: skip
     return [
         Section(
             "Quantitative analyses",
             ["(TRIPOD+AI 23a, 23b, 24) On the test images, at the threshold chosen on validation."],
             Table(["metric", "value"], metrics, caption),
         ),
-        Section(
-            "Calibration before and after",
-            table=tables.calibration_table(results, [model]),
-            level=3,
-        ),
-        Section(
-            "Predictive values by prevalence",
-            table=tables.predictive_values(results, [model]),
-            level=3,
-        ),
-        Section(
-            "Subgroups",
-            [
-                "Single attributes: each subtype of pneumonia with all normal images, and terciles "
-                "of the source file's size. Combinations of attributes are not examined; age and "
-                "sex are not in the data."
-            ],
-            tables.subgroups_table(results, [model]),
-            level=3,
-        ),
-        Section(
-            "Robustness, worst cases",
-            [tables.robustness_in_words(model, worst)],
-            tables.worst_table({model: worst}),
-            level=3,
-        ),
-        Section(
-            "Comparison with the other model and with shortcuts",
-            [results.comparison["test"]["in_words"], tables.probes_in_words(results)],
-            tables.contenders_table(results),
-            level=3,
-        ),
+        *(Section(*part, level=3) for part in parts),
     ]
 
 

@@ -34,15 +34,8 @@ NAMES = {
     "calibration_slope": "calibration slope",
     "calibration_intercept": "calibration intercept",
 }
-CURVES = (
-    "roc",
-    "precision_recall",
-    "reliability",
-    "reliability_uncalibrated",
-    "decision",
-    "scores",
-    "confusion",
-)
+CURVES = ("roc", "precision_recall", "reliability", "reliability_uncalibrated", "decision",
+          "scores", "confusion")  # fmt: skip
 _TEXT = dict.fromkeys(("image_id", "patient_id", "file", "group"), str)
 
 
@@ -92,20 +85,13 @@ class Results:
 def read_results(
     folder: Path, images: Path, models: Path, source: str, params: EvaluateParams
 ) -> Results:
-    """Read the files of `evaluate`.
-
-    Args:
-        folder: that `evaluate` wrote.
-        images: the folder of prepared images.
-        models: the folder of trained models.
-        source: the param `data.source`.
-        params: the block `evaluate`.
+    """Read what `evaluate` wrote to `folder`; `images` and `models` are the folders that it read.
 
     Raises:
         InputError: operating_point.json is missing or damaged.
     """
     points = OperatingPoints.read(folder / "operating_point.json")
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    metrics = _json(folder / "metrics.json")
     names = list(points.points)
     return Results(
         models=names,
@@ -116,7 +102,7 @@ def read_results(
             name: {split: values["uncalibrated"] for split, values in metrics[name].items()}
             for name in names
         },
-        comparison=json.loads((folder / "comparison.json").read_text(encoding="utf-8")),
+        comparison=_json(folder / "comparison.json"),
         contenders=_table(folder / "contenders.csv"),
         subgroups=_table(folder / "subgroups.csv"),
         errors=_table(folder / "errors.csv"),
@@ -127,10 +113,7 @@ def read_results(
             for curve in CURVES
         },
         histories={name: _table(models / name / "history.csv") for name in names},
-        trainings={
-            name: json.loads((models / name / "training.json").read_text(encoding="utf-8"))
-            for name in names
-        },
+        trainings={name: _json(models / name / "training.json") for name in names},
         graphs={name: sha256(models / name / "graph.onnx") for name in names},
         manifest=read_manifest(images),
         images=images,
@@ -152,3 +135,7 @@ def with_interval(value: float, low: float, high: float, digits: int = 3) -> str
 def _table(path: Path) -> pd.DataFrame:
     """Read a CSV file; only empty cells are missing, "none" is the name of a shift."""
     return pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=[""])
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
