@@ -24,8 +24,6 @@ def curves(
     Args:
         predictions: of one model and split, both classes, with label, patient_id, logit and
             probability.
-        threshold: of the model.
-        resamples, seed: of the bootstrap.
 
     Returns:
         tables by name; `low` and `high` are pointwise:

@@ -62,12 +62,9 @@ def evaluate_model(
     """Compute all results of one model from its outputs for the validation and test images.
 
     Args:
-        name: of the model.
         outputs: logits, (N,), and maps, (N, h, w).
-        rows: of the manifest, N images, of the splits in `SPLITS`.
         attributes: `subgroups.image_attributes` of those rows.
         pool: from `robustness.threshold_pool`.
-        params: threshold rule, calibration, bootstrap and seed.
     """
     logits, maps = outputs
     is_val = (rows["split"] == "val").to_numpy()
@@ -136,7 +133,6 @@ def choose_better(evaluations: dict[str, Evaluation], shifts: pd.DataFrame) -> s
 
     Args:
         evaluations: by model. The Brier score is that of unshifted validation images.
-        shifts: of the same models, from `robustness.measure`.
     """
 
     def rank(name: str) -> tuple[float, float]:
@@ -173,15 +169,7 @@ def write_files(
     comparisons: dict[str, paired.Comparison],
     probes: dict[str, dict[str, float]],
 ) -> None:
-    """Write the CSV tables, metrics.json and comparison.json.
-
-    Args:
-        folder: where to write.
-        evaluations: by model.
-        shifts: from `robustness.measure`.
-        comparisons: by split, from `compare_models`.
-        probes: from `read_audit`.
-    """
+    """Write the CSV tables, metrics.json and comparison.json."""
     aucs = {name: evaluation.intervals["test"]["auc"] for name, evaluation in evaluations.items()}
     tables = {
         "robustness": shifts,

@@ -53,11 +53,8 @@ def select_validation(
     """Select the logits of validation images from those of several splits.
 
     Args:
-        sha256: of the model's graph.
         logits: of the unshifted images, (N,).
         rows: of the manifest, of the same images.
-        shifted: of this model, perhaps with others.
-        model: its name in `shifted`.
     """
     averaged = [shift not in (UNSHIFTED, NOT_IN_MEAN) for shift, _ in shifted.conditions]
     is_val = (rows["split"] == "val").to_numpy()
@@ -74,9 +71,7 @@ def run_graph(
 
     Args:
         graph: for images of this size or smaller.
-        rows: of the manifest, validation images.
         images: uint8, (N, S, S, 1), of those rows.
-        params: number and seed of the shifted images.
     """
     sized = graph if graph.size == images.shape[1] else _DownscalingGraph(graph)
     logits = sized.run(images)[0]
@@ -137,7 +132,6 @@ def auc_difference(
         labels: (N,), 0 or 1, both present.
         patients: (N,), patient of each image.
         candidate, champion: logits, (C, N), one row per condition.
-        level: of the interval.
     """
     paired = paired_auc(labels, champion, candidate, patients)
     return AucDifference(
@@ -157,13 +151,9 @@ def compare_with_champion(
     """Compare on the unshifted images, and on the shifted ones.
 
     Args:
-        candidate: its logits.
         champion: its graph, for images of this size or smaller. If it is the candidate's own graph,
             it is not run again.
-        rows: of the manifest, validation images.
         images: uint8, (N, S, S, 1), of those rows.
-        params: number and seed of the shifted images.
-        level: of the intervals.
     """
     same = champion.sha256 == candidate.sha256
     reference = candidate if same else run_graph(champion, rows, images, params)

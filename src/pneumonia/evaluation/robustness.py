@@ -53,12 +53,10 @@ def shifted_logits(
     Every graph gets the same shifted images; each image is shifted once.
 
     Args:
-        graphs: by model.
         unshifted: by model, the logits of `images`, (N,).
         rows: of the manifest; `image_id`, `patient_id`, `split` and `label` are used.
         images: uint8, (N, S, S, 1), of those rows.
         count: number of images of each split, see `draw_images`.
-        seed: of that draw and of the shifts.
     """
     drawn = draw_images(rows, count, seed)
     images, ids = images[drawn], rows.loc[drawn, "image_id"].tolist()
@@ -118,10 +116,6 @@ def threshold_pool(shifted: ShiftedLogits, model: str) -> Pool:
 def measure(shifted: ShiftedLogits, points: dict[str, OperatingPoint]) -> pd.DataFrame:
     """Score each model on each split under each condition.
 
-    Args:
-        shifted: from `shifted_logits`.
-        points: operating point by model, the same under every condition.
-
     Returns:
         one row per model, split and condition, sorted by model and split: model, split, shift,
         strength, images, auc, sensitivity, specificity. The unshifted images come first in each
@@ -146,11 +140,6 @@ def measure(shifted: ShiftedLogits, points: dict[str, OperatingPoint]) -> pd.Dat
 
 def summary(table: pd.DataFrame, model: str, split: str) -> dict[str, Any]:
     """Summarise the rows of one model and split.
-
-    Args:
-        table: from `measure`.
-        model: one of its models.
-        split: one of its splits.
 
     Returns:
         images; `unshifted` and `mean` (over all shifts and strengths but inversion), each with auc,

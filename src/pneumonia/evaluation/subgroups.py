@@ -24,7 +24,6 @@ def image_attributes(
     """Describe images by the attributes that define the subgroups.
 
     Args:
-        rows: of the manifest.
         reference: the training images of the manifest. Their terciles are used for all images, so
             that the test images do not influence the groups.
         near_duplicates: files that the audit lists in a pair of near duplicates.
@@ -61,8 +60,6 @@ def subgroups(
     Args:
         predictions: of one model and split, as in `evaluate.Evaluation`.
         attributes: `image_attributes` of the same images.
-        threshold: of the model.
-        resamples, seed: of the bootstrap of patients.
 
     Returns:
         attribute, group, images, pneumonia, patients, and auc, auc_low, auc_high, and so on for

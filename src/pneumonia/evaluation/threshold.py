@@ -43,8 +43,6 @@ def choose_operating_point(
         logits: (N,), of the same images, unshifted; the calibration is fitted to them.
         maps: float32, (N, h, w), of the same images; those with pneumonia give the heat map scale.
         pool: the threshold is chosen on it.
-        rule: of the threshold, see `choose_logit`.
-        method: of the calibration, see `calibration.fit`.
     """
     slope, intercept = calibration.fit(method, labels, logits)
     threshold = float(sigmoid(np.array(slope * choose_logit(rule, pool) + intercept)))
@@ -67,7 +65,6 @@ def choose_logit(rule: str, pool: Pool) -> float:
 
     Args:
         rule: as above; checked in `pneumonia.core.config`.
-        pool: of the images.
 
     Returns:
         -inf (every image is called pneumonia) or inf (none is) where no threshold between two

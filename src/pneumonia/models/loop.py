@@ -154,10 +154,6 @@ def fit(
     Args:
         model: built in the scope of a strategy, whose replicas share each batch; layers in no group
             are frozen.
-        groups: what learns.
-        data: the images to train on and to validate with.
-        params: the stage's block.
-        epochs: passes over the training images.
         history: gets a row an epoch: epoch (from 1), loss, val_loss, val_auc, learning_rate. The
             rows of a checkpoint replace it first.
         checkpoint: to continue from, and to save each epoch to; None on a host that is not the

@@ -62,7 +62,6 @@ def load_network(folder: Path, weights: str = "weights.weights.h5") -> keras.Mod
     """Build the network that `training.json` in `folder` describes, with its weights.
 
     Args:
-        folder: of the trained model.
         weights: the weights file in it, the first or the second seed's.
 
     Raises:

@@ -53,9 +53,7 @@ def run_training(
     Args:
         stage: name of the run, and of the stage in dvc.yaml, which lists the code.
         network: the module `scratch` or `transfer`.
-        params: its block.
         augment: how training images change.
-        prepared: the folder of the prepared images.
         audit: the file in which `visualize` confirms that no split leaks into another.
         folder: of the model; its previous content is replaced at the end.
 

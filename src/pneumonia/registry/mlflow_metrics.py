@@ -25,8 +25,6 @@ def log_metrics(
     calibration_slope, calibration_intercept.
 
     Args:
-        model: its name.
-        point: its operating point.
         evaluation, gradcam, reports: folders of `evaluate`, `gradcam_report` and `register`.
     """
     import mlflow

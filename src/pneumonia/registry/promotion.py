@@ -91,17 +91,12 @@ def decide(
     applied again with the new champion.
 
     Args:
-        name: of the registered model.
-        version: of the candidate.
         candidate: its logits for the validation images.
         table: the manifest. The rule uses validation; the ids of the training images are logged.
         images: uint8, (N, S, S, 1), of its validation rows.
-        data_digest: of that data.
         failed_maps: why the heat maps of the version failed their check; "" if they passed.
         failed_checks: returns the failed checks of the version's behaviour. It takes seconds, so it
             is called only if the result matters.
-        rule: the block `register.promotion`.
-        params: number and seed of the shifted images.
 
     Raises:
         InputError: the champion changed `ATTEMPTS` times.
