@@ -2,9 +2,7 @@
 
 const THIN = "\u202f";
 
-export function byId(id) {
-  return document.getElementById(id);
-}
+export const byId = (id) => document.getElementById(id);
 
 /** An element with properties and children; strings become text. */
 export function make(tag, properties = {}, ...children) {
@@ -21,26 +19,20 @@ export function percent(share) {
 }
 
 /** A whole per cent. */
-export function whole(value) {
-  return `${Math.round(value)}${THIN}%`;
-}
+export const whole = (value) => `${Math.round(value)}${THIN}%`;
 
 /** "1 image", "2 images". */
-export function count(number, noun) {
-  return `${number} ${noun}${number === 1 ? "" : "s"}`;
-}
+export const count = (number, noun) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
-/** The server's message as a sentence: a capital at the beginning, a full stop at the end. */
-export function sentence(text) {
-  const stop = /[.!?]$/.test(text) ? "" : ".";
-  return text.charAt(0).toUpperCase() + text.slice(1) + stop;
-}
+/** A message of the server as a sentence: a capital at the beginning, a full stop at the end. */
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+
+/** "pneumonia-chest-xray, version 3". */
+export const modelName = ({ name, version }) => [name, version && `version ${version}`].filter(Boolean).join(", ");
 
 /** The symbol of a label: a ring for NORMAL, a full diamond for PNEUMONIA. */
 export function mark(label) {
-  const made = make("span", { className: `mark ${label.toLowerCase()}` });
-  made.setAttribute("aria-hidden", "true");
-  return made;
+  return make("span", { className: `mark ${label.toLowerCase()}`, ariaHidden: "true" });
 }
 
 /** The JSON at an address of this server; null if there is none. */

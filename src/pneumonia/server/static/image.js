@@ -1,6 +1,6 @@
 // One image: its prediction in words and on a scale, and the image with its heat map.
 
-import { byId, make, mark, percent, sentence, whole } from "./dom.js";
+import { byId, make, mark, modelName, percent, sentence, whole } from "./dom.js";
 import { describeMap, draw, drawCells, drawLegend, loadPng } from "./map.js";
 
 const ZOOMS = [1, 1.5, 2, 3, 4, 6];
@@ -58,11 +58,8 @@ function showPrediction({ name, prediction, model, notice }) {
   byId("warnings").replaceChildren(...(warnings ?? []).map((warning) => make("li", {}, sentence(warning.message))));
   byId("warnings").hidden = !warnings?.length;
   byId("prediction-notice").textContent = notice;
-  byId("fine-print").textContent = [
-    `${model.name}${model.version ? `, version ${model.version}` : ""}`,
-    `graph ${model.sha256.slice(0, 12)}`,
-    `${prediction.milliseconds.toFixed(0)} ms`,
-  ].join(" \u00b7 ");
+  byId("fine-print").textContent =
+    `${modelName(model)} \u00b7 graph ${model.sha256.slice(0, 12)} \u00b7 ${prediction.milliseconds.toFixed(0)} ms`;
   const words = describeMap(map);
   byId("map-words").textContent = words;
   byId("picture").setAttribute("aria-label", `${name} with its heat map. ${words}`);

@@ -1,5 +1,7 @@
 // Draw an image, its heat map over it, and the cells of the map.
 
+import { make } from "./dom.js";
+
 // Inferno at nine even steps, as in inference/overlay.py.
 const INFERNO = [
   [0, 0, 4], [31, 12, 72], [85, 15, 109], [136, 34, 106], [186, 54, 85],
@@ -28,7 +30,7 @@ export async function loadPng(base64) {
 
 /** The map's cells as a small canvas: colour, and an opacity that grows with the heat. */
 export function drawCells({ grid, scale }) {
-  const canvas = blank(grid[0].length, grid.length);
+  const canvas = make("canvas", { width: grid[0].length, height: grid.length });
   const values = grid.flat().map((value) => Math.min(1, value / scale));
   const pixels = values.flatMap((value) => [...inferno(value), Math.round(255 * value)]);
   const context = canvas.getContext("2d");
@@ -65,12 +67,11 @@ export function drawLegend(canvas, opacity) {
 export function describeMap({ grid, scale }) {
   const highest = Math.max(...grid.flat());
   if (highest < WEAK * scale) return "The map is nearly empty: the model found little evidence of pneumonia.";
-  const values = grid.flatMap((line, row) => line.map((value, column) => (
+  const cells = grid.flatMap((line, row) => line.map((value, column) => (
     { value, region: region((row + 0.5) / grid.length, (column + 0.5) / line.length) })));
-  const strong = values.filter(({ value }) => value >= STRONG * highest);
-  strong.sort((a, b) => b.value - a.value);
-  const regions = [...new Set(strong.map((cell) => cell.region))].slice(0, NAMED);
-  const listed = new Intl.ListFormat("en").format(regions.map((name) => `the ${name}`));
+  const strong = cells.filter(({ value }) => value >= STRONG * highest).sort((a, b) => b.value - a.value);
+  const regions = [...new Set(strong.map((cell) => `the ${cell.region}`))].slice(0, NAMED);
+  const listed = new Intl.ListFormat("en").format(regions);
   return `The map is strongest at ${listed} of the image.`;
 }
 
@@ -79,8 +80,4 @@ function region(down, across) {
   const height = ["upper", "middle", "lower"][Math.floor(3 * down)];
   const side = ["left", "centre", "right"][Math.floor(3 * across)];
   return height === "middle" && side === "centre" ? "centre" : `${height} ${side}`;
-}
-
-function blank(width, height) {
-  return Object.assign(document.createElement("canvas"), { width, height });
 }

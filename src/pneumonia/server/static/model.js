@@ -1,6 +1,6 @@
 // Facts about the model.
 
-import { byId, fetchJson, make, percent } from "./dom.js";
+import { byId, fetchJson, make, modelName, percent } from "./dom.js";
 
 // Of the test split, in the order of the model card.
 const METRICS = { auc: "AUC", sensitivity: "Sensitivity", specificity: "Specificity", brier: "Brier score" };
@@ -9,7 +9,7 @@ const METRICS = { auc: "AUC", sensitivity: "Sensitivity", specificity: "Specific
 export async function showModel() {
   const model = await fetchJson("/model");
   if (!model) return;
-  byId("model-name").textContent = `${model.name}${model.version ? `, version ${model.version}` : ""}`;
+  byId("model-name").textContent = modelName(model);
   byId("card-link").hidden = !model.card;
   const facts = { Threshold: percent(model.threshold) };
   for (const [key, title] of Object.entries(METRICS)) {

@@ -19,7 +19,7 @@ let queue = [];
 let scheduled = null; // the next frame, if there is something new to show
 
 function add(files) {
-  const added = [...files].map(({ file, name, error }) => ({ id: ++lastId, file, name, error }));
+  const added = files.map((image) => ({ id: ++lastId, ...image }));
   if (!added.length) return;
   rows.push(...added);
   [current] = added;
@@ -65,24 +65,23 @@ async function run() {
 
 function finish(batch) {
   render();
-  const [only] = batch;
-  if (batch.length === 1 && only.prediction) {
-    const { label, probability, warnings } = only.prediction;
-    const more = warnings?.length ? ` ${count(warnings.length, "warning")}.` : "";
-    announce(`${only.name}: ${label}, probability of pneumonia ${percent(probability)}.${more}`);
-  } else if (batch.length === 1) {
-    announce(`${only.name}: no prediction. ${only.error.message}`);
-  } else {
-    announce(summary());
-  }
+  announce(batch.length === 1 ? outcome(batch[0]) : summary());
+}
+
+/** What is known about an image, as a sentence. */
+function outcome(row) {
+  if (row.error) return `${row.name}: no prediction. ${row.error.message}`;
+  if (!row.prediction) return `${row.name}: waiting for its prediction.`;
+  const { label, probability } = row.prediction;
+  const text = `${row.name}: ${label}, probability of pneumonia ${percent(probability)}.`;
+  return notes(row) ? `${text} ${notes(row)}.` : text;
 }
 
 function open(row) {
   current = row;
   showTable(sorted(rows), current, open);
   showImage(row);
-  const { label, probability } = row.prediction ?? {};
-  announce(`${row.name}: ${label ? `${label}, ${percent(probability)}. ${notes(row)}` : notes(row) || "waiting"}`);
+  announce(outcome(row));
   // On a narrow screen the image is below the table: move there.
   if (getComputedStyle(byId("back")).display !== "none") byId("image-name").focus();
 }
@@ -104,23 +103,21 @@ function renderNow() {
 }
 
 /** Whether another try may help; not for an image that cannot be read. */
-function canTryAgain({ error }) {
-  return Boolean(error?.again);
-}
+const canTryAgain = ({ error }) => Boolean(error?.again);
 
 function summary() {
-  const of = (label) => rows.filter((row) => row.prediction?.label === label).length;
-  const warned = rows.filter((row) => row.prediction?.warnings?.length).length;
-  const failed = rows.filter((row) => row.error).length;
-  const parts = [count(rows.length, "image"), `${of("PNEUMONIA")} PNEUMONIA`, `${of("NORMAL")} NORMAL`];
-  if (warned) parts.push(`${warned} with warnings`);
-  if (failed) parts.push(`${failed} without a prediction`);
-  return parts.join(", ");
+  const number = (holds) => rows.filter(holds).length;
+  const labelled = (label) => `${number((row) => row.prediction?.label === label)} ${label}`;
+  const warned = number((row) => row.prediction?.warnings?.length);
+  const failed = number((row) => row.error);
+  return [
+    count(rows.length, "image"), labelled("PNEUMONIA"), labelled("NORMAL"),
+    warned && `${warned} with warnings`, failed && `${failed} without a prediction`,
+  ].filter(Boolean).join(", ");
 }
 
-function announce(text) {
-  byId("status").textContent = text;
-}
+/** Tell people who use a screen reader. */
+const announce = (text) => { byId("status").textContent = text; };
 
 function showProgress({ done, images }, text = "") {
   byId("progress").hidden = false;
@@ -131,9 +128,7 @@ function showProgress({ done, images }, text = "") {
 
 function clear() {
   work?.abort();
-  rows = [];
-  queue = [];
-  current = null;
+  [rows, queue, current] = [[], [], null];
   render();
   announce("Cleared.");
   byId("files").focus();
@@ -145,10 +140,8 @@ function prepareIntake() {
     add([...target.files].map(named));
     target.value = ""; // so that the same file can be chosen again
   });
-  document.addEventListener("paste", ({ clipboardData }) => {
-    const files = [...clipboardData.files];
-    add(files.map((file, index) => ({ file, name: `pasted ${rows.length + index + 1}: ${file.name}` })));
-  });
+  document.addEventListener("paste", ({ clipboardData: { files } }) =>
+    add([...files].map((file, index) => ({ file, name: `pasted ${rows.length + index + 1}: ${file.name}` }))));
   // The whole page accepts a drop: otherwise an image dropped beside the box would replace the page.
   const over = (isOver) => byId("drop").classList.toggle("over", isOver);
   document.addEventListener("dragover", (event) => {

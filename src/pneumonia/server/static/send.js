@@ -15,12 +15,10 @@ const UNREACHABLE = {
 };
 
 /**
- * Send images, a few at once.
+ * Send images, `{file, name}` each, a few at once.
  *
- * @param {{file: File, name: string}[]} rows one an image.
- * @param {object} handlers `prediction(row, prediction, {model, notice})` or `error(row, {code, message})` is
- *   called once for each image; `wait(seconds)` when the server is busy.
- * @param {AbortSignal} signal ends it; no handler is called for the remaining images.
+ * `handlers.prediction(row, prediction, {model, notice})` or `.error(row, {code, message})` is called once for
+ * each image, `.wait(seconds)` when the server is busy. `signal` ends it; no handler is called for the others.
  */
 export async function send(rows, handlers, signal) {
   const waiting = chunks(rows);
@@ -47,16 +45,13 @@ export function chunks(rows) {
 
 async function post(rows, handlers, signal) {
   const response = await postWithRetries(rows, handlers, signal);
-  if (response?.ok) {
-    const body = await response.json().catch(() => null);
-    if (body?.predictions?.length === rows.length) {
-      rows.forEach((row, index) => {
-        const prediction = body.predictions[index];
-        if (prediction.error) handlers.error(row, prediction.error);
-        else handlers.prediction(row, prediction, body);
-      });
-      return;
+  const body = response?.ok ? await response.json().catch(() => null) : null;
+  if (body?.predictions?.length === rows.length) {
+    for (const [index, prediction] of body.predictions.entries()) {
+      if (prediction.error) handlers.error(rows[index], prediction.error);
+      else handlers.prediction(rows[index], prediction, body);
     }
+    return;
   }
   signal.throwIfAborted();
   if (rows.length > 1) {

@@ -1,6 +1,6 @@
 // The table of the images: headings sort it, names open an image.
 
-import { byId, make, mark, percent } from "./dom.js";
+import { byId, count, make, mark, percent } from "./dom.js";
 
 const COLLATOR = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 let sort = { key: "", descending: false };
@@ -13,9 +13,8 @@ export function prepareTable(changed) {
       // The most probable images first.
       const descending = sort.key === key ? !sort.descending : key === "probability";
       sort = { key, descending };
-      for (const other of document.querySelectorAll("[data-sort]"))
-        other.closest("th").removeAttribute("aria-sort");
-      heading.closest("th").setAttribute("aria-sort", descending ? "descending" : "ascending");
+      document.querySelector("[aria-sort]")?.removeAttribute("aria-sort");
+      heading.closest("th").ariaSort = descending ? "descending" : "ascending";
       changed();
     });
   }
@@ -54,9 +53,7 @@ export function showTable(rows, current, open) {
 /** The error or the number of warnings of an image. */
 export function notes({ prediction, error }) {
   if (error) return error.message;
-  const warnings = prediction?.warnings ?? [];
-  if (!warnings.length) return "";
-  return warnings.length === 1 ? "1 warning" : `${warnings.length} warnings`;
+  return prediction?.warnings?.length ? count(prediction.warnings.length, "warning") : "";
 }
 
 function value({ name, prediction }) {
@@ -66,16 +63,11 @@ function value({ name, prediction }) {
 function line(row, current, open) {
   const name = make("button", { type: "button", className: "name", title: row.name }, row.name);
   name.dataset.id = row.id;
-  if (current) name.setAttribute("aria-current", "true");
-  name.addEventListener("click", () => open(row));
-  const made = make("tr", { className: current ? "current" : "" },
+  if (current) name.ariaCurrent = "true";
+  // The whole row is a target for the mouse; the keyboard uses the name.
+  return make("tr", { className: current ? "current" : "", onclick: () => open(row) },
     make("th", { scope: "row" }, name, make("span", { className: "notes" }, notes(row))),
     ...predicted(row));
-  // A larger target for the mouse; the keyboard uses the name.
-  made.addEventListener("click", (event) => {
-    if (event.target.closest("button") !== name) open(row);
-  });
-  return made;
 }
 
 function predicted({ prediction, error }) {
