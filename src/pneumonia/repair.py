@@ -47,20 +47,18 @@ def run(_: argparse.Namespace) -> int:
         repo = Repo()
         # The lock of `dvc repro`: an output that it is writing differs from dvc.lock.
         with repo.lock, writing(DAMAGED):
-            return _move(outputs, Path(repo.cache.local.path))
+            cache = Path(repo.cache.local.path)
+            moves = [(path, DAMAGED / path) for path in damaged_outputs(outputs, cache)]
+            for path in damaged_cache(cache):
+                moves.append((path, DAMAGED / "cache" / path.relative_to(cache)))
+            for path, target in moves:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(path, target)
+                print(f"{target}: has changed since it was written")
     except LockError:
         raise InputError("another `dvc` is running here; wait until it ends") from None
     except DvcException as error:
         raise InputError(f"DVC: {' '.join(str(error).split())}") from None
-
-
-def _move(outputs: list[tuple[Path, str]], cache: Path) -> int:
-    moves = [(path, DAMAGED / path) for path in damaged_outputs(outputs, cache)]
-    moves += [(path, DAMAGED / "cache" / path.relative_to(cache)) for path in damaged_cache(cache)]
-    for path, target in moves:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, target)
-        print(f"{target}: has changed since it was written")
     print(f"{len(moves)} files moved; `make repro` makes again what is missing")
     return 0
 

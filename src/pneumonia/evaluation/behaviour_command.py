@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         InputError: no such model, or the file cannot be written.
     """
-    from pneumonia.evaluation.behaviour import PATIENTS, check_model
+    from pneumonia.evaluation.behaviour import KINDS, PATIENTS, check_model
     from pneumonia.inference.bundle import champion, load_model
 
     where = arguments.model or champion()
@@ -43,7 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
     # Before drawing, which takes seconds.
     print(f"{title}: {2 * PATIENTS} drawn images of {predictor.graph.size} px", flush=True)
     outcomes = check_model(predictor.graph, predictor.point)
-    print(table(outcomes))
+    for kind, about in KINDS.items():
+        print(f"\n{kind}: {about}")
+        for outcome in outcomes:
+            check, verdict = outcome.check, "holds" if outcome.holds else "FAILS"
+            if check.kind == kind:
+                value = f"{outcome.value:6.3f}  {check.sign} {check.bound:<4g}"
+                print(f"  {check.name:48}{value}  {verdict}")
     if arguments.json:
         _write(arguments.json, title, predictor, outcomes)
     failing = sum(not outcome.holds for outcome in outcomes)
@@ -55,20 +61,6 @@ def run(arguments: argparse.Namespace) -> int:
         next_step += "; `make rollback` makes the previous champion champion again"
     print(f"behaviour: {failing} of {len(outcomes)} checks fail; {next_step}", file=sys.stderr)
     return 1
-
-
-def table(outcomes: list[CheckOutcome]) -> str:
-    """The outcomes by kind, one line each."""
-    from pneumonia.evaluation.behaviour import KINDS
-
-    lines = []
-    for kind, about in KINDS.items():
-        lines += ["", f"{kind}: {about}"]
-        for outcome in [outcome for outcome in outcomes if outcome.check.kind == kind]:
-            check, verdict = outcome.check, "holds" if outcome.holds else "FAILS"
-            value = f"{outcome.value:6.3f}  {check.sign} {check.bound:<4g}"
-            lines.append(f"  {check.name:48}{value}  {verdict}")
-    return "\n".join(lines)
 
 
 def _write(file: Path, title: str, predictor: Predictor, outcomes: list[CheckOutcome]) -> None:

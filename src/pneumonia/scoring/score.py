@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -129,11 +130,6 @@ class Job:
         names: list[str] = self.images.names.slice(part * self.rows, self.rows).to_pylist()
         return names
 
-    @property
-    def parts(self) -> range:
-        """Numbers of the parts."""
-        return range(-(-len(self.images.names) // self.rows))
-
 
 def open_job(job: Job) -> list[int]:
     """Begin or continue a job; return the parts that remain.
@@ -142,17 +138,13 @@ def open_job(job: Job) -> list[int]:
         InputError: the output is of something else, or cannot be written.
     """
     model = load_files(job.model, 1)
+    images = len(job.images.names)
     record = Record(
-        images=len(job.images.names),
-        names_sha256=job.images.sha256(),
-        rows=job.rows,
-        model=model.name,
-        version=model.version,
-        model_sha256=decisive_sha256(job.model),
-        maps=job.maps,
-    )
+        images, job.images.sha256(), job.rows, model.name, model.version,
+        decisive_sha256(job.model), job.maps,
+    )  # fmt: skip
     finished = open_output(job.output, record)
-    return [part for part in job.parts if part not in finished]
+    return [part for part in range(math.ceil(images / job.rows)) if part not in finished]
 
 
 def score_here(job: Job, parts: Sequence[int], threads: int) -> Iterator[Counts]:
