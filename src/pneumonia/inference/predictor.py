@@ -132,16 +132,13 @@ def _run(
     return logits, maps
 
 
+@dataclass(frozen=True, eq=False)
 class Predictor:
-    """A graph with its preprocessing, its operating point and the checks of its input."""
+    """A graph with its preprocessing and the checks of its input; all from one training."""
 
-    def __init__(
-        self, graph: Graph, point: OperatingPoint, plausibility: Plausibility | None = None
-    ) -> None:
-        """Combine them; all come from one training. Without `plausibility`, fewer warnings."""
-        self.graph = graph
-        self.point = point
-        self.plausibility = plausibility
+    graph: Graph
+    point: OperatingPoint
+    plausibility: Plausibility | None = None  #: without it, fewer warnings
 
     def predict(self, image: str | Path | bytes) -> Prediction:
         """Predict one image: the path of a JPEG, PNG or DICOM file, or its content.

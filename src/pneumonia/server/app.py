@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging.config
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
 
 from pneumonia.core.errors import InputError
-from pneumonia.server.limits import Limits, read_limits
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-    from pneumonia.server.shutdown import ShutdownState
+from pneumonia.server.errors import add_handlers
+from pneumonia.server.invocations import GuardedModel, InvocationsMiddleware
+from pneumonia.server.limits import Limits, LimitsMiddleware, read_limits
+from pneumonia.server.observability import Metrics, ObservabilityMiddleware, logging_config
+from pneumonia.server.openapi import describe
+from pneumonia.server.predict import PredictionService
+from pneumonia.server.routes import STATIC, create_router
+from pneumonia.server.shutdown import Server, ShutdownMiddleware, ShutdownState
+from pneumonia.tracking import store
 
 
 def create_app(
@@ -24,17 +31,8 @@ def create_app(
         InputError: an invalid limit in the environment.
         mlflow.exceptions.MlflowException: no such model.
     """
-    from fastapi.staticfiles import StaticFiles
+    # Slow, and it logs when it is imported: after `logging_config`.
     from mlflow.pyfunc import load_model, scoring_server
-
-    from pneumonia.server.errors import add_handlers
-    from pneumonia.server.invocations import GuardedModel, InvocationsMiddleware
-    from pneumonia.server.limits import LimitsMiddleware
-    from pneumonia.server.observability import Metrics, ObservabilityMiddleware
-    from pneumonia.server.openapi import describe
-    from pneumonia.server.predict import PredictionService
-    from pneumonia.server.routes import STATIC, create_router
-    from pneumonia.server.shutdown import ShutdownMiddleware, ShutdownState
 
     limits = limits or read_limits()
     pyfunc = load_model(model_uri_or_path)
@@ -65,14 +63,6 @@ def serve(model: str, host: str, port: int) -> None:
     Raises:
         InputError: an invalid limit, no such model, or the store does not respond.
     """
-    import logging.config
-
-    import uvicorn
-
-    from pneumonia.server.observability import logging_config
-    from pneumonia.server.shutdown import Server, ShutdownState
-    from pneumonia.tracking import store
-
     os.environ["MLFLOW_TRACKING_URI"] = store.uri()
     limits, log_config, state = read_limits(), logging_config(), ShutdownState()
     logging.config.dictConfig(log_config)

@@ -11,8 +11,8 @@ import logging
 import logging.config
 import secrets
 import traceback
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -101,12 +101,9 @@ class Metrics:
             "step_seconds", "Steps of predicting an image.", ["step"], buckets=SECONDS, **common
         )
 
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def step(self, name: str) -> AbstractContextManager[Any]:
         """Measure the time of a block."""
-        start = perf_counter()
-        yield
-        self.step_seconds.labels(name).observe(perf_counter() - start)
+        return self.step_seconds.labels(name).time()
 
     def count_image(self, answer: str, warning_codes: Iterable[str]) -> None:
         """Count an image by its label or its error's code, and its warnings."""

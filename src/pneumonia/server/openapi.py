@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, Field
 
 from pneumonia.inference.predictor import NOTICE
-from pneumonia.server.forms import FIELD, FORM
+from pneumonia.server.predict import FIELD, FORM
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

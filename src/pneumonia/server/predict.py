@@ -1,13 +1,19 @@
-"""From an uploaded image to its row in the response: decode, infer and draw, one thread a core."""
+"""From the images in a form to their rows in the response.
+
+Each is decoded, predicted and drawn in one thread of a core.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from math import inf
 from time import perf_counter
 from typing import Any
 
 import numpy as np
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
 from pneumonia.images.decoding import encode_png
 from pneumonia.images.limits import ImageError
@@ -15,14 +21,76 @@ from pneumonia.inference.bundle import ModelBundle
 from pneumonia.inference.overlay import heat_layer
 from pneumonia.inference.predictor import NOTICE, CheckedImage, png_base64
 from pneumonia.inference.warnings import image_error
-from pneumonia.server.forms import Upload
+from pneumonia.server.errors import RequestError
+from pneumonia.server.invocations import too_many_images
 from pneumonia.server.limits import Limits
 from pneumonia.server.observability import Metrics
 
-FIELDS = (
+FORM = "multipart/form-data"
+FIELD = "files"
+MAX_NAME = 255  # characters of a file name in the response
+COLUMNS = (
     "label", "probability", "threshold", "milliseconds", "warnings", "heat_map_png", "heat_map",
     "error",
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file as it was sent, and its name without folders; None without a name."""
+
+    name: str | None
+    payload: bytes
+
+
+def read_form(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
+    """The files of a multipart form's field `files`, in their order; other fields are ignored.
+
+    All in memory: nothing is written to disk. Starlette's own parser accepts incomplete forms.
+
+    Raises:
+        RequestError: 400, malformed or incomplete; 413, over `limits.images` files; 422, no file.
+    """
+    uploads: list[Upload] = []
+    ends: list[bool] = []  # not empty once the form is complete
+
+    def keep(part: Field | File) -> None:
+        if part.field_name != FIELD.encode():
+            return
+        if len(uploads) == limits.images:
+            raise too_many_images(limits)
+        if isinstance(part, Field):
+            uploads.append(Upload(None, part.value or b""))
+        else:
+            part.file_object.seek(0)
+            uploads.append(Upload(_clean(part.file_name or b""), part.file_object.read()))
+
+    boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
+    try:
+        parser = FormParser(
+            FORM, keep, keep, lambda: ends.append(True), boundary,
+            config={"MAX_MEMORY_FILE_SIZE": inf},
+        )  # fmt: skip
+        parser.write(body)
+        parser.finalize()
+    except FormParserError:
+        ends.clear()
+    if not ends:
+        raise RequestError(
+            400, "unreadable_form", "body",
+            f"the form is incomplete or malformed: send {FORM} with its boundary",
+        )  # fmt: skip
+    if not uploads:
+        raise RequestError(
+            422, "no_files", FIELD, "send at least one image in the form's field `files`"
+        )
+    return uploads
+
+
+def _clean(name: bytes) -> str | None:
+    """A file name without folders and unprintable characters."""
+    last = name.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
+    return "".join(letter for letter in last if letter.isprintable())[:MAX_NAME] or None
 
 
 class PredictionService:
@@ -71,7 +139,7 @@ class PredictionService:
     def _row(self, upload: Upload, layers: bool, alone: bool, start: float) -> dict[str, Any]:
         metrics = self._metrics
         metrics.step_seconds.labels("wait").observe(perf_counter() - start)
-        row: dict[str, Any] = {"file": upload.name, **dict.fromkeys(FIELDS)}
+        row: dict[str, Any] = {"file": upload.name, **dict.fromkeys(COLUMNS)}
         try:
             with metrics.step("decode"):
                 image = self.model.predictor.check(upload.payload, self._limits.pixels)

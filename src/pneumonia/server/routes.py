@@ -15,11 +15,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from pneumonia.inference.predictor import NOTICE
 from pneumonia.server import openapi
 from pneumonia.server.errors import RequestError
-from pneumonia.server.forms import FORM, Upload, read_form
 from pneumonia.server.invocations import media_type
 from pneumonia.server.limits import Limits
 from pneumonia.server.observability import Metrics
-from pneumonia.server.predict import PredictionService
+from pneumonia.server.predict import FORM, PredictionService, Upload, read_form
 
 STATIC = Path(str(resources.files("pneumonia.server") / "static"))
 CARD = "/model/card"

@@ -1,10 +1,9 @@
 // The page: images are chosen, sent to /predict, and their predictions shown. Nothing else is sent.
 
+import { showModel, showSamples } from "./below.js";
 import { csv, download } from "./csv.js";
 import { byId, count, percent, sentence } from "./dom.js";
 import { prepareViewer, showImage } from "./image.js";
-import { showModel } from "./model.js";
-import { showSamples } from "./samples.js";
 import { send } from "./send.js";
 import { notes, prepareTable, showTable, sorted } from "./table.js";
 
