@@ -53,18 +53,10 @@ class MaskedImages:
 
 
 def check(
-    model: ExplainedModel,
-    other_maps: NDArray[np.float32],
-    images: MaskedImages,
+    model: ExplainedModel, other_maps: NDArray[np.float32], images: MaskedImages,
     params: GradcamReportParams,
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Check a model's maps.
-
-    Args:
-        model: with its maps of the test images.
-        other_maps: the other model's maps of the same images.
-        images: of test.
-        params: the stage's block.
+) -> tuple[dict[str, Any], pd.DataFrame]:  # fmt: skip
+    """Check a model's maps of the test images; `other_maps` are the other model's of the same.
 
     Returns:
         The figures for metrics.json, and the table of `randomisation.cascade`. A `..._gain` is a
@@ -92,30 +84,21 @@ def check(
     steps = cascade(
         model.model, model.explain, checked.images, others, params.randomisations, params.seed
     )
-    figures |= {
-        "randomised_rank": highest_rank(steps),
-        "pair_rank": steps["pair_rank"].iloc[0],
-        "cascade": {
-            row["down_to"] or "trained": {
-                name: float(row[name]) for name in ("rank", "ssim", "pair_rank", "pair_ssim")
-            }
-            for _, row in steps.iterrows()
-        },
-    }
+    figures |= {"randomised_rank": highest_rank(steps), "pair_rank": steps["pair_rank"].iloc[0]}
     plain = {
         name: value if isinstance(value, dict | int) else float(value)
         for name, value in figures.items()
     }
+    similarities = steps[["rank", "ssim", "pair_rank", "pair_ssim"]]
+    by_layer = similarities.set_index(steps["down_to"].replace("", "trained")).to_dict("index")
     reason = failure(highest_rank(steps), params.max_rank_correlation)
-    return {**plain, "failed": reason}, steps
+    return {**plain, "cascade": by_layer, "failed": reason}, steps
 
 
 def failure(randomised_rank: float, max_rank: float) -> str:
     """Why maps fail the check that keeps a model from being champion; "" if they pass.
 
-    Args:
-        randomised_rank: from `randomisation.highest_rank`.
-        max_rank: the param `max_rank_correlation`.
+    `randomised_rank` is from `randomisation.highest_rank`.
     """
     if randomised_rank <= max_rank:  # False for NaN, which shows nothing either.
         return ""
@@ -156,20 +139,14 @@ def _without_centre(model: ExplainedModel, images: MaskedImages) -> dict[str, fl
         borders[row, ..., 0][box] = np.where(border_frame(*image.shape), image, 0)
     logits, _ = model.graph.run(borders)
     low, high = auc_interval(images.labels, logits, images.patients)
-    return {
-        "auc_centre_black": float(roc_auc_score(images.labels, logits)),
-        "auc_centre_black_low": low,
-        "auc_centre_black_high": high,
-    }
+    auc = float(roc_auc_score(images.labels, logits))
+    return {"auc_centre_black": auc, "auc_centre_black_low": low, "auc_centre_black_high": high}
 
 
 def _road(
-    model: ExplainedModel,
-    maps: NDArray[np.float32],
-    other_maps: NDArray[np.float32],
-    images: MaskedImages,
-    seed: int,
-) -> dict[str, Any]:
+    model: ExplainedModel, maps: NDArray[np.float32], other_maps: NDArray[np.float32],
+    images: MaskedImages, seed: int,
+) -> dict[str, Any]:  # fmt: skip
     """Falls of the logit, and how much more the map's is than that of the best other order."""
     orders = {
         "map": maps,
@@ -216,6 +193,12 @@ def verdicts(figures: dict[str, Any], max_rank: float) -> list[MapVerdict]:
         figures: from `check`.
         max_rank: the param `max_rank_correlation`.
     """
+    share = f"{100 * SHARE:.0f}"
+    falls = {order: by_share[share] for order, by_share in figures["road"].items()}
+    others = ", ".join(f"{falls[order]:.2f} ({name})" for order, name in ORDERS.items())
+    rival = max(ORDERS, key=falls.__getitem__)
+    auc, low, high = (figures[f"auc_centre_black{end}"] for end in ("", "_low", "_high"))
+    first, second = figures["val_auc"], figures["second_seed_val_auc"]
     answers = [
         MapVerdict(
             "Do the maps depend on what the network learnt?",
@@ -224,7 +207,13 @@ def verdicts(figures: dict[str, Any], max_rank: float) -> list[MapVerdict]:
             f"{figures['randomised_rank']:.2f} at any step (allowed: {max_rank:.2f}; maps of "
             f"different images: {figures['pair_rank']:.2f}).",
         ),
-        _road_verdict(figures),
+        MapVerdict(
+            f"Does the logit depend on the hottest {share} % of the image?",
+            _sign(figures, "road"),
+            f"If this part is removed, the logit falls by {falls['map']:.2f}. If as much is "
+            f"removed in another order, it falls by {others}. Difference to {ORDERS[rival]}: "
+            f"{_interval(figures, 'road')}.",
+        ),
         MapVerdict(
             "Do the maps avoid the border?",
             _sign(figures, "border"),
@@ -232,8 +221,21 @@ def verdicts(figures: dict[str, Any], max_rank: float) -> list[MapVerdict]:
             f"{_percent(figures['border_area'])} of the image; difference "
             f"{_interval(figures, 'border')}. {_percent(figures['empty'])} of the maps are empty.",
         ),
-        _centre_verdict(figures),
-        _second_seed_verdict(figures),
+        MapVerdict(
+            "Does the model need the centre of the image?",
+            YES if high < NEEDS_CENTRE else NO if low >= NEEDS_CENTRE else OPEN,
+            f"With a black centre its AUC is {auc:.2f} ({low:.2f} to {high:.2f}; required: below "
+            f"{NEEDS_CENTRE:.2f}). Such images are unlike the training images, so a low AUC can "
+            "also have other causes.",
+        ),
+        MapVerdict(
+            "Does a training with another seed look at the same places?",
+            OPEN if second < first - WORSE else _sign(figures, "second_seed"),
+            f"Maps of the two trainings correlate {figures['second_seed_rank']:.2f} on the same "
+            f"image and {figures['second_seed_pair_rank']:.2f} on different images; difference "
+            f"{_interval(figures, 'second_seed')}. AUC on validation: {first:.3f} and "
+            f"{second:.3f}.",
+        ),
         MapVerdict(
             "Are both models' maps of one image more similar than maps of different images?",
             _sign(figures, "other_model"),
@@ -257,43 +259,6 @@ def verdicts(figures: dict[str, Any], max_rank: float) -> list[MapVerdict]:
             )
         )
     return answers
-
-
-def _road_verdict(figures: dict[str, Any]) -> MapVerdict:
-    share = f"{100 * SHARE:.0f}"
-    falls = {order: by_share[share] for order, by_share in figures["road"].items()}
-    others = ", ".join(f"{falls[order]:.2f} ({name})" for order, name in ORDERS.items())
-    rival = max(ORDERS, key=falls.__getitem__)
-    return MapVerdict(
-        f"Does the logit depend on the hottest {share} % of the image?",
-        _sign(figures, "road"),
-        f"If this part is removed, the logit falls by {falls['map']:.2f}. If as much is removed in "
-        f"another order, it falls by {others}. Difference to {ORDERS[rival]}: "
-        f"{_interval(figures, 'road')}.",
-    )
-
-
-def _centre_verdict(figures: dict[str, Any]) -> MapVerdict:
-    auc, low, high = (figures[f"auc_centre_black{end}"] for end in ("", "_low", "_high"))
-    answer = YES if high < NEEDS_CENTRE else NO if low >= NEEDS_CENTRE else OPEN
-    return MapVerdict(
-        "Does the model need the centre of the image?",
-        answer,
-        f"With a black centre its AUC is {auc:.2f} ({low:.2f} to {high:.2f}; required: below "
-        f"{NEEDS_CENTRE:.2f}). Such images are unlike the training images, so a low AUC can also "
-        "have other causes.",
-    )
-
-
-def _second_seed_verdict(figures: dict[str, Any]) -> MapVerdict:
-    first, second = figures["val_auc"], figures["second_seed_val_auc"]
-    return MapVerdict(
-        "Does a training with another seed look at the same places?",
-        OPEN if second < first - WORSE else _sign(figures, "second_seed"),
-        f"Maps of the two trainings correlate {figures['second_seed_rank']:.2f} on the same image "
-        f"and {figures['second_seed_pair_rank']:.2f} on different images; difference "
-        f"{_interval(figures, 'second_seed')}. AUC on validation: {first:.3f} and {second:.3f}.",
-    )
 
 
 def _sign(figures: dict[str, Any], name: str) -> str:

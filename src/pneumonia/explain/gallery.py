@@ -66,10 +66,10 @@ def pick(predictions: pd.DataFrame, threshold: float, images: int) -> dict[str, 
     Returns:
         image_ids by group; a group without images is empty.
     """
-    decisions = (predictions["probability"] >= threshold).astype(int)
+    probability = predictions["probability"]
     # Ties, frequent at probabilities of almost 1, are ordered by image_id.
     ordered = predictions.assign(
-        decision=decisions, confidence=(predictions["probability"] - threshold).abs()
+        decision=probability >= threshold, confidence=(probability - threshold).abs()
     ).sort_values(["confidence", "image_id"], ascending=[False, True])
     picked = {}
     for group, (label, decision) in GROUPS.items():
@@ -80,28 +80,22 @@ def pick(predictions: pd.DataFrame, threshold: float, images: int) -> dict[str, 
 
 
 def exhibits(
-    images: MaskedImages,
-    models: dict[str, ExplainedModel],
-    points: dict[str, OperatingPoint],
-    predictions: pd.DataFrame,
-    better: str,
-    count: int,
-) -> dict[str, list[Exhibit]]:
+    images: MaskedImages, models: dict[str, ExplainedModel], points: dict[str, OperatingPoint],
+    predictions: pd.DataFrame, better: str, count: int,
+) -> dict[str, list[Exhibit]]:  # fmt: skip
     """The galleries by outcome.
 
     Args:
         images: of test.
-        models: by name.
-        points: by name of the model.
         predictions: predictions.csv of `evaluate`.
         better: the model whose decisions define the groups.
         count: images per group.
     """
     rows = predictions[(predictions["split"] == "test") & (predictions["model"] == better)]
-    place = {image_id: row for row, image_id in enumerate(images.table["image_id"])}
+    image_ids = images.table["image_id"].tolist()
 
     def exhibit(image_id: str) -> Exhibit:
-        row = place[image_id]
+        row = image_ids.index(image_id)
         explanations = {
             name: Explanation(
                 float(points[name].probability(model.logits[row])), points[name].threshold,
@@ -109,11 +103,10 @@ def exhibits(
             )
             for name, model in models.items()
         }  # fmt: skip
-        subtype = str(images.table["subtype"].iloc[row])
-        pixels = images.images[row, ..., 0]
         return Exhibit(
-            image_id, subtype, pixels, images.boxes[row], images.masks[row], explanations
-        )
+            image_id, str(images.table["subtype"].iloc[row]), images.images[row, ..., 0],
+            images.boxes[row], images.masks[row], explanations,
+        )  # fmt: skip
 
     picked = pick(rows, points[better].threshold, count)
     return {group: [exhibit(image_id) for image_id in ids] for group, ids in picked.items()}
@@ -124,16 +117,13 @@ def write_exhibits(path: Path, galleries: dict[str, list[Exhibit]]) -> None:
     arrays: dict[str, Any] = {}
     for group, exhibits in galleries.items():
         for number, exhibit in enumerate(exhibits):
-            key = f"{group}/{number}"
-            arrays[f"{key}/image_id"] = exhibit.image_id
-            arrays[f"{key}/subtype"] = exhibit.subtype
-            arrays[f"{key}/image"] = exhibit.image
-            arrays[f"{key}/box"] = [(side.start, side.stop) for side in exhibit.box]
-            if exhibit.mask is not None:
-                arrays[f"{key}/mask"] = exhibit.mask
-            for model, explanation in exhibit.explanations.items():
-                for name, value in vars(explanation).items():
-                    arrays[f"{key}/{model}/{name}"] = value
+            box = [(side.start, side.stop) for side in exhibit.box]
+            values = {**vars(exhibit), "box": box}
+            for model, explanation in values.pop("explanations").items():
+                values |= {f"{model}/{name}": value for name, value in vars(explanation).items()}
+            for name, value in values.items():
+                if value is not None:  # an unknown mask
+                    arrays[f"{group}/{number}/{name}"] = value
     with path.open("wb") as file:
         np.savez(file, **arrays)
 
@@ -147,14 +137,12 @@ def read_exhibits(path: Path) -> dict[str, list[Exhibit]]:
     def read(key: str) -> Exhibit:
         explanations = {
             model: Explanation(
-                probability=float(arrays[f"{key}/{model}/probability"]),
-                threshold=float(arrays[f"{key}/{model}/threshold"]),
-                heat_map=arrays[f"{key}/{model}/heat_map"],
-                against=arrays[f"{key}/{model}/against"],
-                scale=float(arrays[f"{key}/{model}/scale"]),
+                float(arrays[f"{key}/{model}/probability"]),
+                float(arrays[f"{key}/{model}/threshold"]), arrays[f"{key}/{model}/heat_map"],
+                arrays[f"{key}/{model}/against"], float(arrays[f"{key}/{model}/scale"]),
             )
             for model in models
-        }
+        }  # fmt: skip
         rows, columns = (slice(*map(int, ends)) for ends in arrays[f"{key}/box"])
         return Exhibit(
             str(arrays[f"{key}/image_id"]), str(arrays[f"{key}/subtype"]), arrays[f"{key}/image"],

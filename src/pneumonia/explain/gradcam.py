@@ -38,19 +38,15 @@ BATCH = 16
 
 
 def explainer(
-    model: keras.Model,
-    method: str = "gradcam",
-    layer: str = LAST,
-    normal: bool = False,
+    model: keras.Model, method: str = "gradcam", layer: str = LAST, normal: bool = False,
     flips: bool = False,
-) -> Explainer:
+) -> Explainer:  # fmt: skip
     """Make a function that maps images with the weights that the network has when it is called.
 
     Args:
         model: with the head of `pneumonia.models.export`.
         method: gradcam (Selvaraju et al. 2017, eq. 1 and 2), gradcam++ (Chattopadhay et al. 2018,
             eq. 19, for the exponential of the score) or hirescam (Draelos & Carin 2020, eq. 3).
-        layer: whose activations, (N, h, w, C), are used.
         normal: explain NORMAL.
         flips: average with the map of the mirrored image, mirrored back.
 
@@ -65,7 +61,6 @@ def explainer(
         last = ", ".join(names[-12:])
         raise InputError(f"{model.name}: no layer '{layer}' with a map; the last with one: {last}")
     with_logit = keras.Model(model.input, [model.get_layer(layer).output, model.output])
-    combine = _METHODS[method]
 
     @tf.function(input_signature=[tf.TensorSpec((None, *model.input.shape[1:]), tf.uint8)])
     def maps(images: tf.Tensor) -> tf.Tensor:
@@ -76,7 +71,7 @@ def explainer(
         gradient = tape.gradient(score, activations)
         if gradient is None:
             raise InputError(f"{model.name}: there are no weights before layer '{layer}'")
-        return tf.nn.relu(combine(activations, gradient))
+        return tf.nn.relu(_combine(method, activations, gradient))
 
     def explain(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         starts = range(0, len(images), BATCH)
@@ -97,31 +92,20 @@ def layers_with_maps(model: keras.Model) -> list[str]:
     return [layer.name for layer in model.layers if len(getattr(layer.output, "shape", ())) == 4]
 
 
-def _gradcam(activations: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+def _combine(method: str, activations: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    """Weight the activations (N, h, w, C) by the gradient: (N, h, w)."""
     import tensorflow as tf
 
-    weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
+    weights = gradient  # of hirescam
+    if method == "gradcam":
+        weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
+    elif method == "gradcam++":
+        # The paper's activations follow a ReLU. Of others, a negative sum would change the sign.
+        totals = tf.nn.relu(tf.reduce_sum(activations, axis=(1, 2), keepdims=True))
+        square = gradient**2
+        share = tf.math.divide_no_nan(square, 2 * square + totals * square * gradient)
+        weights = tf.reduce_sum(share * tf.nn.relu(gradient), axis=(1, 2), keepdims=True)
     return tf.reduce_sum(weights * activations, axis=-1)
-
-
-def _gradcam_plus_plus(activations: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-    import tensorflow as tf
-
-    # The paper's activations follow a ReLU. Of others, a negative sum would change the sign.
-    totals = tf.nn.relu(tf.reduce_sum(activations, axis=(1, 2), keepdims=True))
-    square = gradient**2
-    share = tf.math.divide_no_nan(square, 2 * square + totals * square * gradient)
-    weights = tf.reduce_sum(share * tf.nn.relu(gradient), axis=(1, 2), keepdims=True)
-    return tf.reduce_sum(weights * activations, axis=-1)
-
-
-def _hirescam(activations: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-    import tensorflow as tf
-
-    return tf.reduce_sum(gradient * activations, axis=-1)
-
-
-_METHODS = {"gradcam": _gradcam, "gradcam++": _gradcam_plus_plus, "hirescam": _hirescam}
 
 
 @dataclass(frozen=True)
@@ -141,12 +125,9 @@ class ExplainedModel:
 
 
 def read_explained(
-    folder: Path,
-    images: NDArray[np.uint8],
-    pneumonia: NDArray[np.uint8],
-    scale: float,
+    folder: Path, images: NDArray[np.uint8], pneumonia: NDArray[np.uint8], scale: float,
     params: GradcamReportParams,
-) -> ExplainedModel:
+) -> ExplainedModel:  # fmt: skip
     """Read a trained model and compute its maps of the test images.
 
     If the params ask for the map that the exported graph gives, it is taken from the graph, with
@@ -157,7 +138,6 @@ def read_explained(
         images: of test, uint8, (N, S, S, 1).
         pneumonia: the images of PNEUMONIA in validation, which give other maps their scale.
         scale: of the operating point.
-        params: the stage's block.
 
     Raises:
         InputError: missing files, or no such layer.
@@ -174,14 +154,8 @@ def read_explained(
     second = load_network(folder, "second_seed.weights.h5")
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     return ExplainedModel(
-        model=model,
-        graph=graph,
-        explain=explain,
-        logits=logits,
-        maps=maps,
+        model=model, graph=graph, explain=explain, logits=logits, maps=maps, scale=scale,
         against=explainer(model, method, layer, normal=True, flips=flips)(images),
         second_maps=explainer(second, method, layer, flips=flips)(images),
-        scale=scale,
-        val_auc=metrics["val_auc"],
-        second_val_auc=metrics["second_seed_val_auc"],
-    )
+        val_auc=metrics["val_auc"], second_val_auc=metrics["second_seed_val_auc"],
+    )  # fmt: skip

@@ -15,12 +15,8 @@ Box = tuple[slice, slice]  # rows and columns of the square that the image fills
 def energy_inside(heat: NDArray[np.float32], region: NDArray[np.bool_]) -> float:
     """Share of a map's sum inside a region (the energy-based pointing game, Wang et al. 2020).
 
-    Args:
-        heat: of the image's size, float32, (H, W), not negative.
-        region: bool, (H, W).
-
-    Returns:
-        0 to 1; 0 for a map that is zero everywhere.
+    It is 0 to 1, and 0 for a map that is zero everywhere. `heat` has the image's size and is not
+    negative.
     """
     total = float(heat.sum())
     return float(heat[region].sum()) / total if total > 0 else 0.0
@@ -44,11 +40,11 @@ def other_patients(patients: NDArray[np.str_]) -> NDArray[np.int64]:
 
     Control: the heat map of another patient's image contains nothing about this image.
     """
-    count = len(patients)
-    chosen = np.arange(count)
-    for row in range(count):
-        following = (row + 1 + np.arange(count - 1)) % count
-        others = following[patients[following] != patients[row]]
+    rows = np.arange(len(patients))
+    chosen = rows.copy()
+    for row, patient in enumerate(patients):
+        following = np.roll(rows, -row)
+        others = following[patients[following] != patient]
         chosen[row] = others[0] if len(others) else row
     return chosen
 
@@ -66,7 +62,6 @@ def score_maps(
         maps: float32, (N, h, w).
         other_maps: the maps of other patients' images, from `other_patients`; the control.
         masks: of the same images, bool, (side, side); None where unknown.
-        boxes: of the same images.
         side: of the squares, px.
 
     Returns:

@@ -41,36 +41,27 @@ def rank_correlation(first: Maps, second: Maps) -> NDArray[np.float64]:
         (N,), -1 to 1.
     """
     side = max(first.shape[1], second.shape[1])
-    correlations = []
-    for pair in zip(first, second, strict=True):
-        if any(np.ptp(cells) == 0 for cells in pair):
-            correlations.append(0.0)
-            continue
-        enlarged = [cells if len(cells) == side else smooth(cells, side) for cells in pair]
-        ranks = [rankdata(cells) for cells in enlarged]
-        correlations.append(float(np.corrcoef(ranks)[0, 1]))
-    return np.array(correlations)
+    correlations = np.zeros(len(first))
+    for row, pair in enumerate(zip(first, second, strict=True)):
+        if all(np.ptp(cells) != 0 for cells in pair):
+            enlarged = [cells if len(cells) == side else smooth(cells, side) for cells in pair]
+            correlations[row] = np.corrcoef([rankdata(cells) for cells in enlarged])[0, 1]
+    return correlations
 
 
 def structural_similarity(first: Maps, second: Maps) -> NDArray[np.float64]:
     """SSIM (Wang et al. 2004, eq. 13) of the enlarged maps, each scaled to its own maximum.
 
-    Args:
-        first: float32, (N, h, w).
-        second: of the same images, (N, h', w').
-
-    Returns:
-        (N,), -1 to 1.
+    The maps are float32, (N, h, w) and (N, h', w'); the result is (N,), -1 to 1.
     """
     import tensorflow as tf
 
-    enlarged = [np.stack([_scaled(cells) for cells in maps])[..., None] for maps in (first, second)]
-    return tf.image.ssim(*enlarged, max_val=1.0).numpy().astype(np.float64)
+    def enlarged(maps: Maps) -> NDArray[np.float32]:
+        large = [smooth(cells, SIDE) for cells in maps]
+        return np.stack([cells / max(float(cells.max()), TINY) for cells in large])[..., None]
 
-
-def _scaled(heat_map: NDArray[np.float32]) -> NDArray[np.float32]:
-    enlarged = smooth(heat_map, SIDE)
-    return enlarged / max(float(enlarged.max()), TINY)
+    similarity = tf.image.ssim(enlarged(first), enlarged(second), max_val=1.0)
+    return similarity.numpy().astype(np.float64)
 
 
 def uniform(maps: Maps) -> NDArray[np.bool_]:
@@ -80,13 +71,9 @@ def uniform(maps: Maps) -> NDArray[np.bool_]:
 
 
 def cascade(
-    model: keras.Model,
-    explain: Explainer,
-    images: NDArray[np.uint8],
-    others: NDArray[np.int64],
-    draws: int,
-    seed: int,
-) -> pd.DataFrame:
+    model: keras.Model, explain: Explainer, images: NDArray[np.uint8], others: NDArray[np.int64],
+    draws: int, seed: int,
+) -> pd.DataFrame:  # fmt: skip
     """Compare each image's trained map with its map after every step of the cascade.
 
     Args:
@@ -95,7 +82,6 @@ def cascade(
         images: uint8, (N, S, S, 1).
         others: for each image another patient's, from `localization.other_patients`.
         draws: number of cascades, each with another random order.
-        seed: of the random orders.
 
     Returns:
         One row per step, in order: `step`, 0 for the trained network; `down_to`, the last layer
@@ -131,11 +117,7 @@ def cascade(
 
 
 def _row(
-    step: int,
-    down_to: str,
-    before: NDArray[np.float32],
-    after: NDArray[np.float32],
-    others: NDArray[np.int64],
+    step: int, down_to: str, before: Maps, after: Maps, others: NDArray[np.int64]
 ) -> dict[str, object]:
     if not np.isfinite(after).all():
         raise InputError(f"maps with weights in random order down to '{down_to}' are not finite")

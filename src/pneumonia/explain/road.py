@@ -37,10 +37,9 @@ def removed_by(order: NDArray[np.floating], share: float) -> NDArray[np.bool_]:
 
     Equal cells are taken in the order of their places.
     """
-    first = np.argsort(-order, axis=None, kind="stable")[: round(share * order.size)]
-    removed = np.zeros(order.size, bool)
-    removed[first] = True
-    return removed.reshape(order.shape)
+    removed = np.zeros(order.shape, bool)
+    removed.flat[np.argsort(-order, axis=None, kind="stable")[: round(share * order.size)]] = True
+    return removed
 
 
 def fill(
@@ -56,14 +55,12 @@ def fill(
     Returns:
         uint8, (S, S); unchanged where nothing was removed.
     """
-    side, cells = len(image), len(removed)
-    small = np.asarray(Image.fromarray(image).resize((cells, cells), Image.Resampling.BOX), float)
+    size = image.shape
+    small = np.asarray(Image.fromarray(image).resize(removed.shape, Image.Resampling.BOX), float)
     small[removed] = _solve(small, removed)
     small[removed] += rng.normal(0, NOISE * 255, int(removed.sum()))
-    filled = Image.fromarray(small.astype(np.float32)).resize(
-        (side, side), Image.Resampling.BILINEAR
-    )
-    mask = Image.fromarray(removed).resize((side, side), Image.Resampling.NEAREST)
+    filled = Image.fromarray(small.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    mask = Image.fromarray(removed).resize(size, Image.Resampling.NEAREST)
     grey = np.clip(np.asarray(filled).round(), 0, 255).astype(np.uint8)
     return np.where(np.asarray(mask), grey, image)
 
@@ -91,15 +88,11 @@ def _solve(values: NDArray[np.float64], unknown: NDArray[np.bool_]) -> NDArray[n
 
 
 def falls(
-    logits: Logits,
-    images: NDArray[np.uint8],
-    orders: dict[str, NDArray[np.float32]],
-    seed: int,
+    logits: Logits, images: NDArray[np.uint8], orders: dict[str, NDArray[np.float32]], seed: int
 ) -> dict[str, dict[float, NDArray[np.float64]]]:
     """Fall of each image's logit when the first cells of each order are removed.
 
     Args:
-        logits: gives the logits of images.
         images: uint8, (N, S, S, 1).
         orders: by name, maps (N, h, w); their hottest cells are removed first.
         seed: of the noise in the fills.

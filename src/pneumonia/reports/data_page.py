@@ -193,7 +193,8 @@ def embedding(
     """
     figure, axis = plt.subplots(figsize=(_WIDTH, 4.2))
     # In the manifest's order, which is that of hashes, so that no group covers another.
-    axis.scatter(*points.T, s=5, linewidths=0, alpha=0.45, color=names.map(_GROUP_COLOURS))
+    x, y = points.T
+    axis.scatter(x, y, s=5, linewidths=0, alpha=0.45, color=names.map(_GROUP_COLOURS))
     groups = [group for group in _GROUP_COLOURS if group in set(names)]
     for name, line in zip(groups, ("-", "--", ":"), strict=False):
         _outline(axis, points[(names == name).to_numpy()], points, _GROUP_COLOURS[name], line)
