@@ -1,12 +1,6 @@
 """Load a model from the registry, from a folder, or from a training's output.
 
-From Python:
-
-    from pneumonia.inference.bundle import load_model
-
-    model = load_model("models:/pneumonia-chest-xray@champion")
-    prediction = model.predict("xray.jpeg")
-    print(prediction.label, prediction.probability)
+`load_model("models:/pneumonia-chest-xray@champion").predict("xray.jpeg").probability`
 """
 
 from __future__ import annotations

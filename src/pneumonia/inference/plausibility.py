@@ -114,10 +114,9 @@ class Plausibility:
             and _likeness(best, self.mean)[0] >= self.likeness
             and _detail(best)[0] >= self.detail
         )
-        brightness, contrast = thumbnails[0].mean(), thumbnails[0].std()
         exposed = bool(
-            self.brightness[0] <= brightness <= self.brightness[1]
-            and self.contrast[0] <= contrast <= self.contrast[1]
+            self.brightness[0] <= thumbnails[0].mean() <= self.brightness[1]
+            and self.contrast[0] <= thumbnails[0].std() <= self.contrast[1]
         )
         return PlausibilityVerdict(plausible, orientation if plausible else "", exposed)
 
@@ -218,8 +217,8 @@ def _log(values: NDArray[np.floating]) -> NDArray[np.floating]:
 def _limits(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """Lower and upper limit of the values of ordinary images, (2,)."""
     middle = np.median(values)
-    spread = 1.4826 * np.median(np.abs(values - middle))
-    return np.array([middle - LIMIT_DEVIATIONS * spread, middle + LIMIT_DEVIATIONS * spread])
+    margin = LIMIT_DEVIATIONS * (1.4826 * np.median(np.abs(values - middle)))
+    return np.array([middle - margin, middle + margin])
 
 
 def _as_plausibility(parts: dict[str, Any]) -> Plausibility:

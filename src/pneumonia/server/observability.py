@@ -168,9 +168,7 @@ class ObservabilityMiddleware:
                         f"{request_id} to the operator of this server",
                     )  # fmt: skip
                     await failure.response()(scope, receive, send_with_headers)
-        self._record(scope, status, request_id, perf_counter() - start)
-
-    def _record(self, scope: Scope, status: int, request_id: str, seconds: float) -> None:
+        seconds = perf_counter() - start
         # Paths that are not ours come from the sender and are not logged. A request that was
         # refused early has no route yet.
         path = scope["path"] if scope["path"] in self.paths else ""

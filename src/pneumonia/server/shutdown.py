@@ -1,8 +1,7 @@
 """A shutdown that loses no request: serve for a while, then refuse with a message, then close.
 
-uvicorn by itself closes its port and every idle connection at once. A request that is on its way
-then is reset, as is each one that a proxy in front (Docker has one) still accepts. Here a SIGTERM
-has three steps:
+uvicorn by itself closes its port and idle connections at once, which resets requests that are on
+their way, also through a proxy such as Docker's. Here a SIGTERM has three steps:
 
 1. For `Limits.drain_seconds` requests are served as before, but with `Connection: close`, so that
    clients leave their connections. /ping responds 503, so that load balancers send no more.

@@ -40,9 +40,8 @@ async function fetchSample({ name, url }) {
 function sampleButton(sample, choose) {
   const image = make("img", { src: sample.url, alt: "", loading: "lazy", width: 112, height: 112 });
   const truth = make("span", { className: "soft small" }, mark(sample.label), sample.label);
-  const button = make("button", { type: "button", className: "sample" }, image, sample.name, truth);
-  button.addEventListener("click", () => choose([sample]));
-  return make("li", {}, button);
+  const properties = { type: "button", className: "sample", onclick: () => choose([sample]) };
+  return make("li", {}, make("button", properties, image, sample.name, truth));
 }
 
 /** Fetch and show the drawn images; `add(images)` predicts the chosen ones, `announce(text)` reports a failure. */

@@ -47,8 +47,7 @@ export async function showImage(row) {
 function showPrediction({ name, prediction, model, notice }) {
   const { label, probability, threshold, warnings, heat_map: map } = prediction;
   byId("label").replaceChildren(mark(label), label);
-  byId("probability").value = String(probability);
-  byId("probability").textContent = percent(probability);
+  Object.assign(byId("probability"), { value: probability, textContent: percent(probability) });
   byId("scale-threshold").textContent = percent(threshold);
   byId("scale").style.setProperty("--probability", probability);
   byId("scale").style.setProperty("--threshold", threshold);

@@ -33,12 +33,11 @@ async function run() {
   work = new AbortController();
   const { signal } = work;
   const batch = queue.splice(0);
-  const progress = { done: 0, images: batch.length };
-  showProgress(progress);
+  let done = 0;
+  showProgress(done, batch.length);
   const settle = (row, result) => {
     Object.assign(row, result);
-    progress.done += 1;
-    showProgress(progress);
+    showProgress(++done, batch.length);
     render();
     if (row === current) showImage(row);
   };
@@ -47,7 +46,7 @@ async function run() {
     prediction: (row, prediction, { model, notice }) =>
       settle(row, { prediction: { ...prediction, heat_map_png: null }, model, notice, file: null }),
     error: (row, error) => settle(row, { error: { ...error, message: sentence(error.message) } }),
-    wait: (seconds) => showProgress(progress, `The server is busy: next try in ${Math.ceil(seconds)} s`),
+    wait: (seconds) => showProgress(done, batch.length, `The server is busy: next try in ${Math.ceil(seconds)} s`),
   };
   try {
     await send(batch, handlers, signal);
@@ -118,11 +117,10 @@ function summary() {
 /** Tell people who use a screen reader. */
 const announce = (text) => { byId("status").textContent = text; };
 
-function showProgress({ done, images }, text = "") {
+function showProgress(done, images, text = `${done} of ${count(images, "image")} predicted`) {
   byId("progress").hidden = false;
-  byId("progress-bar").max = images;
-  byId("progress-bar").value = done;
-  byId("progress-text").textContent = text || `${done} of ${count(images, "image")} predicted`;
+  Object.assign(byId("progress-bar"), { max: images, value: done });
+  byId("progress-text").textContent = text;
 }
 
 function clear() {
