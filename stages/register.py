@@ -1,8 +1,8 @@
-"""Write the reports and the model card; register the better model in MLflow; promote it by rule.
+"""Write the reports and the model card; register the better model in MLflow; apply the rule.
 
 Reads the block `register` of params.yaml and what evaluate and gradcam_report wrote; writes
-reports/register and to the MLflow store. No image is scored again, except to compare the new
-version with the champion.
+reports/register and the MLflow store. Images are scored again only to compare the new version with
+the champion.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Output folders that are complete or absent, and checksums of a training's files.
 
-A disk or a copy that changes a byte of the weights would change predictions unnoticed. So
-`training.json` holds the SHA-256 of the files beside it, and they are compared when they are read.
+If a disk or a copy changed a byte of the weights, nobody would notice that predictions change. So
+`training.json` has the SHA-256 of each file beside it. Whoever reads such a file compares it first.
 """
 
 from __future__ import annotations

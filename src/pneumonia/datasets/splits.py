@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"([0-9]{1,18})([^0-9]*)\Z")
 
 
 def in_test(patient_id: str, share: float, seed: int) -> bool:
-    """Whether a patient is held out for test; as `in_validation`, but drawn independently."""
+    """Whether a patient is held out for test; like `in_validation`, but an independent draw."""
     return _held_out(patient_id, share, f"{seed}/test")
 
 

@@ -126,13 +126,13 @@ def compare_models(
 def choose_better(evaluations: dict[str, Evaluation], shifts: pd.DataFrame) -> str:
     """Choose the model with the higher mean validation AUC under shift, then the lower Brier score.
 
-    The AUC of unshifted validation images does not decide. It saturates: on the Kermany children
-    every good model reaches .994 to .998 on held-out images, while the official test set varies
-    between .95 and .98, so the order of models would be chance. The mean over the shifts still
-    separates the models, on the same validation images.
+    The AUC of unshifted validation images does not decide, because it saturates. On held-out
+    images of the Kermany children, every good model reaches .994 to .998; on the official test set,
+    the same models reach .95 to .98. So the order of the models would be chance. The mean over the
+    shifts still separates the models, on the same validation images.
 
     Args:
-        evaluations: by model. The Brier score is that of unshifted validation images.
+        evaluations: by model. Their Brier scores are those of unshifted validation images.
     """
 
     def rank(name: str) -> tuple[float, float]:

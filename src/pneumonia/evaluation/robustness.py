@@ -1,7 +1,8 @@
 """Score models under every shift of `evaluation.shifts`.
 
-Held-out images of the same hospital do not separate good models: all reach about the same AUC, and
-differ on images of another hospital. The shifts imitate that as far as one data set can.
+Held-out images of the same hospital do not separate good models: all reach about the same AUC. On
+images of another hospital, the models differ. The shifts imitate such images as far as possible
+with one data set.
 """
 
 from __future__ import annotations

@@ -113,14 +113,14 @@ def blur(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
 
 
 def resolution(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
-    """Reduce to a share of the side, with antialiasing, and enlarge again."""
+    """Reduce the image to a share of its side, with antialiasing, and enlarge it again."""
     side = len(image)
     small = Image.fromarray(image).resize((round(amount * side),) * 2, Image.Resampling.BILINEAR)
     return np.asarray(small.resize((side, side), Image.Resampling.BICUBIC))
 
 
 def jpeg(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
-    """Write as a JPEG file of this quality, and read it."""
+    """Save the image as a JPEG file of this quality, and read it again."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, format="JPEG", quality=int(amount))
     with Image.open(file) as decoded:

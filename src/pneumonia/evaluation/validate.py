@@ -93,11 +93,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print, write; 1 if some image cannot be read, else 0.
+    """Print the metrics, write the predictions; return 1 if an image cannot be read, else 0.
 
     Raises:
-        InputError: no such folder, model or class; errors in the table; or the output cannot be
-            written.
+        InputError: the folder, the model or a class is missing; the table has errors; or the
+            output cannot be written.
     """
     from pneumonia.datasets.sources.table import images_in
     from pneumonia.inference.bundle import champion, load_model

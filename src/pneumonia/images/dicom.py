@@ -141,7 +141,7 @@ class _Reader(io.BytesIO):
 
 
 def _open(payload: bytes) -> tuple[_Reader, uid.UID]:
-    """A reader at the end of the file meta information, and the transfer syntax."""
+    """A reader, placed after the file meta information, and the transfer syntax."""
     reader = _Reader(payload)
     reader.seek(132)
     meta = read_dataset(reader, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)

@@ -64,7 +64,7 @@ BACKBONES: dict[str, Callable[..., Any]] = {"EfficientNetLite0": _efficientnet_l
 
 
 def _keras_application(name: str, rgb: keras.KerasTensor, weights: str) -> keras.KerasTensor:
-    """Append a backbone of `keras.applications` with its family's own input scaling."""
+    """Append a backbone of `keras.applications` and the input scaling that its family needs."""
     import keras
 
     applications = keras.applications

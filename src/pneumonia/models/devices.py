@@ -210,7 +210,7 @@ def broadcast(
 
 
 def wait_for_all(strategy: tf.distribute.Strategy) -> None:
-    """Return when all hosts have called this."""
+    """Wait until all hosts have called this function."""
     broadcast(strategy, [], [])
 
 

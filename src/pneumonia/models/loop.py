@@ -1,11 +1,12 @@
 """The training loop that both networks share, with its optimizer and the average of the weights.
 
-Deterministic: the order of the images and every augmentation follow from seed and step, and
-TensorFlow's operations are set to be deterministic. So the same images give the same weights, byte
-by byte, also when a training was killed and continued from its checkpoint.
+The loop is deterministic: seed and step decide the order of the images and every augmentation, and
+TensorFlow's operations are set to be deterministic. So the same images give exactly the same bytes
+of weights, even if a training was killed and continued from its checkpoint.
 
-It does not use Keras' `fit`, which cannot continue in the middle of a schedule, average batch-norm
-statistics, or give each block its own learning rate. It is as fast.
+The loop does not use Keras' `fit`, because `fit` cannot continue in the middle of a schedule,
+average batch-norm statistics, or give each block its own learning rate. The loop is as fast as
+`fit`.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ CLIP = 1.0  # largest norm of all gradients of a step together
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """Layers that learn in the same way."""
+    """Layers that learn at the same rate and from the same epoch on."""
 
     #: all their weights learn, so batch norms that stay frozen are not among them.
     layers: Sequence[keras.layers.Layer]

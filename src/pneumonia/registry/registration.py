@@ -65,7 +65,7 @@ class Candidate:
 
     @property
     def graph(self) -> Path:
-        """The exported graph."""
+        """The file of the exported graph."""
         return self.folder / "graph.onnx"
 
     @property

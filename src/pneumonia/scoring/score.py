@@ -135,7 +135,7 @@ def open_job(job: Job) -> list[int]:
     """Begin or continue a job; return the parts that remain.
 
     Raises:
-        InputError: the output is of something else, or cannot be written.
+        InputError: the output belongs to another job, or cannot be written.
     """
     model = load_files(job.model, 1)
     images = len(job.images.names)

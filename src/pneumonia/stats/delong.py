@@ -34,7 +34,10 @@ class PairedAuc:
 
     @property
     def p_value(self) -> float:
-        """Two-sided, for no difference; if the standard error is 0, 1 for equal AUCs, else 0."""
+        """Of the two-sided test for a difference.
+
+        If the standard error is 0, the value is 1 for equal AUCs and 0 for different AUCs.
+        """
         if self.standard_error == 0:
             return float(self.difference == 0)
         return math.erfc(abs(self.difference) / self.standard_error / math.sqrt(2))
