@@ -1,4 +1,4 @@
-"""Write the reports and the model card; register the better model in MLflow; apply the rule.
+"""Write the reports and model card; register the better model in MLflow; apply the promotion rule.
 
 Reads the block `register` of params.yaml and what evaluate and gradcam_report wrote; writes
 reports/register and the MLflow store. Images are scored again only to compare the new version with

@@ -1,7 +1,7 @@
 """Output folders that are complete or absent, and checksums of a training's files.
 
 If a disk or a copy changed a byte of the weights, nobody would notice that predictions change. So
-`training.json` has the SHA-256 of each file beside it. Whoever reads such a file compares it first.
+`training.json` has the SHA-256 of each file beside it. These are compared when a file is read.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def choose_better(evaluations: dict[str, Evaluation], shifts: pd.DataFrame) -> s
 
     The AUC of unshifted validation images does not decide, because it saturates. On held-out
     images of the Kermany children, every good model reaches .994 to .998; on the official test set,
-    the same models reach .95 to .98. So the order of the models would be chance. The mean over the
+    good models vary between .95 and .98. So the order of the models would be chance. The mean over the
     shifts still separates the models, on the same validation images.
 
     Args:

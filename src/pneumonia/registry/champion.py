@@ -95,7 +95,7 @@ def rollback_stack(changes: list[ChampionChange]) -> list[str]:
 
 
 def promote(client: MlflowClient, name: str, version: str) -> str:
-    """Make a version the champion without asking the rule; return a sentence on what was done.
+    """Make a version the champion, even against the rule; return a sentence on what was done.
 
     Raises:
         InputError: no such version; the message lists the existing ones.

@@ -43,7 +43,7 @@ _progress: ContextVar[_Progress] = ContextVar("progress")
 
 
 class GuardedModel:
-    """A pyfunc with what MLflow's scoring server uses of it, and with limits and metrics."""
+    """The methods of a pyfunc that MLflow's scoring server calls, with limits and metrics."""
 
     def __init__(self, model: PyFuncModel, limits: Limits, metrics: Metrics) -> None:
         self.metadata = model.metadata

@@ -34,7 +34,7 @@ class PairedAuc:
 
     @property
     def p_value(self) -> float:
-        """Of the two-sided test for a difference.
+        """The p-value of the two-sided test for a difference.
 
         If the standard error is 0, the value is 1 for equal AUCs and 0 for different AUCs.
         """
