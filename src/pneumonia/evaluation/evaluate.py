@@ -128,8 +128,8 @@ def choose_better(evaluations: dict[str, Evaluation], shifts: pd.DataFrame) -> s
 
     The AUC of unshifted validation images does not decide, because it saturates. On held-out
     images of the Kermany children, every good model reaches .994 to .998; on the official test set,
-    good models vary between .95 and .98. So the order of the models would be chance. The mean over the
-    shifts still separates the models, on the same validation images.
+    good models vary between .95 and .98. So the order of the models would be chance. The mean
+    over the shifts still separates the models, on the same validation images.
 
     Args:
         evaluations: by model. Their Brier scores are those of unshifted validation images.
