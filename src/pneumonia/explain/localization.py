@@ -50,12 +50,9 @@ def other_patients(patients: NDArray[np.str_]) -> NDArray[np.int64]:
 
 
 def score_maps(
-    maps: NDArray[np.float32],
-    other_maps: NDArray[np.float32],
-    masks: list[NDArray[np.bool_] | None],
-    boxes: list[Box],
-    side: int,
-) -> pd.DataFrame:
+    maps: NDArray[np.float32], other_maps: NDArray[np.float32],
+    masks: list[NDArray[np.bool_] | None], boxes: list[Box], side: int,
+) -> pd.DataFrame:  # fmt: skip
     """Where each map's energy lies within the image. The padding around it is left out.
 
     Args:

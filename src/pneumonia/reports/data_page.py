@@ -22,7 +22,7 @@ from pneumonia.core.config import AugmentParams
 from pneumonia.datasets.manifest import LABELS, SPLITS, SUBTYPES, QuarantinedImage, image_path
 from pneumonia.datasets.manifest import QUARANTINE_LISTED as LISTED_IMAGES
 from pneumonia.images.decoding import read_grey
-from pneumonia.reports.page import ReportFigure, Section, Table, write_page
+from pneumonia.reports.page import PageFigure, Section, Table, write_page
 from pneumonia.reports.style import CLASS_COLOURS, GREY, INK, ORANGE, SUBTYPE_LOOKS
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+DRAWS = 5  # augmented versions per image
+PAIRS = 6  # closest pairs shown
 _WIDTH = 4.6  # inches
 _GROUP_COLOURS = {**CLASS_COLOURS, "train": GREY, "val": ORANGE, "test": INK}
 
@@ -113,8 +115,7 @@ def source_tables(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def grey_table(table: pd.DataFrame, histograms: NDArray[np.int64]) -> pd.DataFrame:
     """Share of the pixels of each class by grey value: columns grey, normal, pneumonia.
 
-    Args:
-        histograms: int64, (N, 64), of the table's rows.
+    The histograms, int64, (N, 64), are those of the table's rows.
     """
     columns = {"grey": np.arange(histograms.shape[1]) * GREY_STEP}
     for name in CLASS_COLOURS:
@@ -186,10 +187,7 @@ def embedding(
 ) -> Figure:
     """Map of the images, with lines around half and around nine tenths of each group.
 
-    Args:
-        points, shares: from `embed`.
-        names: (N,), the class or the split of each image.
-        by: "class" or "split", for the title.
+    Points and shares are from `embed`; the names, (N,), are those of `by`: "class" or "split".
     """
     figure, axis = plt.subplots(figsize=(_WIDTH, 4.2))
     # In the manifest's order, which is that of hashes, so that no group covers another.
@@ -223,10 +221,6 @@ def _outline(
     axis.contour(
         *middles, density.T, levels, colors=colour, linewidths=1.8, linestyles=[line] * len(levels)
     )
-
-
-DRAWS = 5  # augmented versions per image
-PAIRS = 6  # closest pairs shown
 
 
 def sample_grid(table: pd.DataFrame, folder: Path, columns: int) -> Figure:
@@ -332,14 +326,14 @@ def write_data_page(
 ) -> None:
     """Write `index.html` from an audit without leaks and the figures that are in `folder`."""
     sections = [
-        Section("Images", figures=[ReportFigure("images", "Images of each subtype, in rows")]),
+        Section("Images", figures=[PageFigure("images", "Images of each subtype, in rows")]),
         Section(
             "Balance",
             ["Totals are below the names of the splits. A patient with images of two subtypes is "
              "counted in both."],
             figures=[
-                ReportFigure("balance_images", "Images by split and subtype"),
-                ReportFigure("balance_patients", "Patients by split and subtype"),
+                PageFigure("balance_images", "Images by split and subtype"),
+                PageFigure("balance_patients", "Patients by split and subtype"),
             ],
         ),
         Section("Audit", [NAIVE], _checks(audit, near, len(quarantined))),
@@ -354,14 +348,14 @@ def write_data_page(
                 [[name, PROBES[name], f"{probe.auc:.3f}", f"{probe.low:.3f} to {probe.high:.3f}"]
                  for name, probe in probes.items()],
             ),
-            [ReportFigure("probes", "AUC of each probe with its interval")],
+            [PageFigure("probes", "AUC of each probe with its interval")],
         ),
         Section(
             "The source files",
             ["If the files of the classes differ in shape or size, a model can learn this instead "
              "of anatomy."],
             _sources(audit),
-            [ReportFigure(
+            [PageFigure(
                 "source", "Width, height, aspect and file size by subtype",
                 "Boxes contain half of the files, whiskers 95 %. Properties that are the same in "
                 "every file are left out.",
@@ -370,8 +364,8 @@ def write_data_page(
         Section(
             "Grey values",
             figures=[
-                ReportFigure("means", "Mean image of each class and their difference"),
-                ReportFigure("grey_values", "Histogram of the grey values by class"),
+                PageFigure("means", "Mean image of each class and their difference"),
+                PageFigure("grey_values", "Histogram of the grey values by class"),
             ],
         ),
         Section(
@@ -382,7 +376,7 @@ def write_data_page(
              "training, because only a person can distinguish one image saved twice from two "
              "images of one chest. Identical images are not shown.",
              *([] if near.pairs <= LISTED else [f"audit.json lists {LISTED} of the pairs."])],
-            figures=[ReportFigure("near_duplicates", "The closest pairs of images")],
+            figures=[PageFigure("near_duplicates", "The closest pairs of images")],
         ),
         Section(
             "Map of the images",
@@ -390,15 +384,15 @@ def write_data_page(
              "differ in exposure and framing; splits should overlap. The lines contain half and "
              "nine tenths of the images of a group."],
             figures=[
-                ReportFigure("embedding_class", "Map of the images by class"),
-                ReportFigure("embedding_split", "Map of the images by split"),
+                PageFigure("embedding_class", "Map of the images by class"),
+                PageFigure("embedding_split", "Map of the images by split"),
             ],
         ),
         Section(
             "Augmentation",
             ["Random versions with the values of augment in params.yaml: position, aspect, "
              "exposure, blur, noise, collimator blades. Images are never mirrored."],
-            figures=[ReportFigure("augmentation", "Images and augmented versions of them")],
+            figures=[PageFigure("augmentation", "Images and augmented versions of them")],
         ),
     ]  # fmt: skip
     lead = (

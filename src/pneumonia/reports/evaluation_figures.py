@@ -219,10 +219,9 @@ _PANELS = {
 
 
 def metrics(intervals: pd.DataFrame) -> Figure:
-    """Metrics of both models on one split; metrics that should be low are in the lower panel.
+    """Metrics of both models; metrics that should be low are in the lower panel.
 
-    Args:
-        intervals: of one split; model, metric, value, low, high.
+    The columns of `intervals`, of one split, are model, metric, value, low, high.
     """
     heights = [len(shown) + 0.6 for shown in _PANELS.values()]
     figure, axes = plt.subplots(2, 1, figsize=(4.8, 5.9), height_ratios=heights)
@@ -241,8 +240,7 @@ def metrics(intervals: pd.DataFrame) -> Figure:
 def contenders(table: pd.DataFrame) -> Figure:
     """AUC of the models and of the shortcut probes, the best first.
 
-    Args:
-        table: name, kind ("model" or "probe"), auc, low, high.
+    The columns of `table` are name, kind ("model" or "probe"), auc, low, high.
     """
     figure, axis = plt.subplots(figsize=(5.0, 0.42 * len(table) + 1.1))
     for place, row in enumerate(table.to_dict("records")):
@@ -256,28 +254,23 @@ def contenders(table: pd.DataFrame) -> Figure:
 
 
 def subgroups(table: pd.DataFrame) -> Figure:
-    """AUC, sensitivity and specificity by subgroup.
-
-    Args:
-        table: of one split: model, attribute, group, images, and each metric with its interval.
-    """
+    """AUC, sensitivity and specificity by subgroup; `table` is that of one split."""
     groups = table.drop_duplicates(["attribute", "group"])[["attribute", "group", "images"]]
     figure, axes = plt.subplots(1, len(METRICS), figsize=(8.6, 0.5 * len(groups) + 1.3),
                                 sharex=True, sharey=True)  # fmt: skip
+    names = groups["group"].where(groups["attribute"] != "size", "size: " + groups["group"])
+    names += groups["images"].map(" ({:,})".format)
     for axis, metric in zip(axes, METRICS, strict=True):
         ends = {metric: "value", f"{metric}_low": "low", f"{metric}_high": "high"}
         models = table.groupby("model", sort=False)
         for shift, (model, rows) in zip(_SHIFTS, models, strict=True):
             _points(axis, str(model), groups.merge(rows, how="left").rename(columns=ends), shift)
         axis.set_title(NAMES[metric])
-        axis.tick_params(axis="y", length=0)
-        axis.grid(axis="y", visible=False)
+        _rows(axis, names)
     # All panels share one scale, from the lowest limit of all.
     lows = [f"{metric}_low" for metric in METRICS]
     lowest = min(0.95, float(np.nanmin(table[lows].to_numpy(dtype=float))))
     axes[0].set_xlim(1 - 1.06 * (1 - lowest), 1 + 0.06 * (1 - lowest))
-    names = groups["group"].where(groups["attribute"] != "size", "size: " + groups["group"])
-    _rows(axes[0], names + groups["images"].map(" ({:,})".format))
     _legend(figure, axes[0])
     return figure
 
@@ -288,12 +281,9 @@ def _legend(figure: Figure, axis: Axes) -> None:
 
 
 def _points(axis: Axes, model: str, rows: pd.DataFrame, first: float) -> None:
-    """Draw values with intervals, one below the other; a probe, which is no model, in grey.
+    """Draw values with intervals, one below the other, the first at this height.
 
-    Args:
-        model: "" for a probe.
-        rows: value, low, high.
-        first: height of the first row.
+    With "" as model they are those of a shortcut probe: grey, and not in the legend.
     """
     look = MODELS.get(model, PROBE)
     axis.errorbar(
@@ -317,9 +307,7 @@ def heat_table(table: pd.DataFrame, split: str) -> Figure:
     """Metrics under every shift as numbers; the darker a cell, the larger the loss.
 
     One hue of evenly falling lightness, so that grey prints and colour-blind readers show the same.
-
-    Args:
-        table: from `robustness.measure`.
+    `table` is from `robustness.measure`.
     """
     rows = table[table["split"] == split]
     models = sorted(rows["model"].unique())

@@ -17,7 +17,7 @@ from pneumonia.reports import evaluation_figures as figures
 from pneumonia.reports import evaluation_tables as tables
 from pneumonia.reports import style
 from pneumonia.reports.model_card import SOURCES
-from pneumonia.reports.page import ReportFigure, Section, Thumbnail, write_page
+from pneumonia.reports.page import PageFigure, Section, Thumbnail, write_page
 from pneumonia.reports.results import Results
 from pneumonia.stats.calibration import BINS
 
@@ -62,7 +62,7 @@ def write_evaluation_page(folder: Path, results: Results) -> None:
             ["Each subtype of pneumonia together with all normal images, and images by tercile of "
              "the source file's number of pixels. Age and sex are not in the data."],
             tables.subgroups_table(results, results.models),
-            [ReportFigure(
+            [PageFigure(
                 "subgroups",
                 "AUC, sensitivity and specificity of both models by subgroup, with intervals",
                 "In brackets: images. Squares: scratch; dots: transfer. Bars: 95 % intervals.",
@@ -78,7 +78,7 @@ def write_evaluation_page(folder: Path, results: Results) -> None:
         ),
         Section(
             "Training",
-            figures=[ReportFigure(
+            figures=[PageFigure(
                 "learning_curves", "Loss and validation AUC of both models by epoch",
                 "With averaged weights. Epoch 0 of transfer is the trained head on the frozen "
                 "backbone.",
@@ -119,7 +119,7 @@ def _result(results: Results) -> list[Section]:
             "Result",
             [SOURCES[results.source], results.comparison["test"]["in_words"], method],
             tables.metrics_table(results, "test"),
-            [ReportFigure(
+            [PageFigure(
                 "comparison", "Metrics of both models on the test images as points with intervals",
                 "Squares: scratch; dots: transfer. Bars: 95 % intervals.",
             )],
@@ -134,7 +134,7 @@ def _result(results: Results) -> list[Section]:
              "(border) or the image at 8x8 px (thumbnail).",
              tables.probes_in_words(results)],
             tables.contenders_table(results),
-            [ReportFigure(
+            [PageFigure(
                 "contenders", "AUC of models and shortcut probes on the test images with intervals"
             )],
             level=3,
@@ -154,12 +154,12 @@ def _operating_point(results: Results) -> list[Section]:
              "at or above the threshold.",
              "Probability = sigmoid(slope * logit + intercept)."],
             tables.operating_points(results),
-            [ReportFigure(
+            [PageFigure(
                 "scores", "Test images by probability and class, with the threshold of each model",
                 "Pneumonia upwards, normal downwards. The scale is the square root of the "
                 "count, so that single errors are visible.",
             ),
-             ReportFigure(
+             PageFigure(
                 "confusion", "Test images by label and decision of each model",
                 "Percentages are of the images with that label.",
             )],
@@ -171,7 +171,7 @@ def _operating_point(results: Results) -> list[Section]:
              "of 0. With a slope below 1 probabilities are too extreme, with an intercept below "
              "0 they are too high."],
             tables.calibration_table(results, results.models),
-            [ReportFigure(
+            [PageFigure(
                 "calibration",
                 "Observed share of pneumonia by probability, before and after calibration",
                 f"{BINS} bins of equal count with 95 % intervals. On the dotted line the "
@@ -193,16 +193,16 @@ def _curves(results: Results) -> Section:
         "Curves",
         [f"{tables.counted(results, 'test')}. Bands: 95 %, pointwise, by bootstrap of patients."],
         figures=[
-            ReportFigure(
+            PageFigure(
                 "roc", "ROC curves of both models on the test images, with bands",
                 "Dotted: random guess.",
             ),
-            ReportFigure(
+            PageFigure(
                 "precision_recall", "Precision by recall of both models on the test images, with "
                 "bands",
                 "Dotted: random guess, the share of pneumonia in these images.",
             ),
-            ReportFigure(
+            PageFigure(
                 "decision", "Net benefit of both models by threshold probability, with bands",
                 "Net benefit: true positives minus false positives, which are weighted by the odds "
                 "of the threshold probability (Vickers 2006), at the prevalence of these images. A "
@@ -224,7 +224,7 @@ def _robustness(
              "the image is barely readable.",
              *(tables.robustness_in_words(*pair) for pair in test.items())],
             tables.worst_table(test),
-            [ReportFigure(
+            [PageFigure(
                 "robustness",
                 "AUC, sensitivity and specificity of both models under every shift",
                 "The darker a cell, the larger the loss compared with the unshifted images; "

@@ -13,13 +13,8 @@ from pneumonia.reports.page import Table
 from pneumonia.reports.results import NAMES, Results, with_interval
 from pneumonia.stats.metrics import CALIBRATION, PREVALENCES
 
-ATTRIBUTES = {
-    "subtype": "subtype",
-    "mode": "source file",
-    "size": "size",
-    "aspect": "aspect",
-    "near_duplicate": "near duplicate",
-}
+ATTRIBUTES = {"subtype": "subtype", "mode": "source file", "size": "size", "aspect": "aspect",
+              "near_duplicate": "near duplicate"}  # fmt: skip
 SPLITS = {"test": "test", "val": "validation"}
 # How a method of `evaluate.calibration` makes probabilities from logits.
 METHODS = {
@@ -118,10 +113,8 @@ def operating_points(results: Results) -> Table:
 def calibration_table(results: Results, models: list[str]) -> Table:
     """Calibration metrics of the test images before and after calibration."""
     rows = [
-        [
-            NAMES[metric], model, f"{results.uncalibrated[model]['test'][metric]:z.3f}",
-            results.text(model, "test", metric),
-        ]
+        [NAMES[metric], model, f"{results.uncalibrated[model]['test'][metric]:z.3f}",
+         results.text(model, "test", metric)]
         for metric in CALIBRATION
         for model in models
     ]  # fmt: skip
@@ -192,10 +185,8 @@ def rule_in_words(rule: str) -> str:
     if match and match["sensitivity"]:
         return f"the highest specificity with a sensitivity of at least {match['sensitivity']}"
     if match and match["missed"]:
-        return (
-            f"the lowest cost, where a missed pneumonia costs {match['missed']} and a false alarm "
-            f"{match['alarm']}"
-        )
+        costs = f"{match['missed']} and a false alarm {match['alarm']}"
+        return f"the lowest cost, where a missed pneumonia costs {costs}"
     return "the highest sensitivity + specificity (Youden)"
 
 
@@ -226,14 +217,12 @@ def robustness_in_words(model: str, summary: dict[str, Any]) -> str:
 def worst_table(summaries: dict[str, dict[str, Any]]) -> Table:
     """The lowest values by model and strength, each with its shift."""
     rows = [
-        [model, strength]
-        + [
-            f"{worst[metric]:.3f} ({worst[f'{metric}_change']:+z.3f}, {worst[f'{metric}_shift']})"
-            for metric in METRICS
-        ]
+        [model, strength,
+         *(f"{worst[metric]:.3f} ({worst[f'{metric}_change']:+z.3f}, {worst[f'{metric}_shift']})"
+           for metric in METRICS)]
         for model, summary in summaries.items()
         for strength, worst in summary["worst"].items()
-    ]
+    ]  # fmt: skip
     return Table(["model", "strength", *(f"lowest {NAMES[metric]}" for metric in METRICS)], rows)
 
 

@@ -20,14 +20,7 @@ from pneumonia.images.decoding import encode_png
 from pneumonia.inference.overlay import colour, heat_layer, overlay, smooth
 from pneumonia.inference.predictor import NOTICE
 from pneumonia.reports import style
-from pneumonia.reports.page import (
-    HeatMapView,
-    LayeredImage,
-    ReportFigure,
-    Section,
-    Table,
-    write_page,
-)
+from pneumonia.reports.page import HeatMapView, LayeredImage, PageFigure, Section, Table, write_page
 from pneumonia.reports.style import BLUE, GREEN, GREY, INK, MODELS, ORANGE, PURPLE
 
 if TYPE_CHECKING:
@@ -59,12 +52,6 @@ LIMITS = [
     "Radiology: AI 3:e200267). The checks above examine these maps; a map that passes them is "
     "still no clinical finding.",
 ]
-GROUPS = {
-    "true_positive": "True positives",
-    "false_negative": "False negatives",
-    "false_positive": "False positives",
-    "true_negative": "True negatives",
-}
 RANKS = {1: ["most confident"], 2: ["most confident", "least confident"],
          3: ["most confident", "median", "least confident"]}  # fmt: skip
 
@@ -114,7 +101,7 @@ def write_gradcam_page(
     sections = [
         Section("What a heat map is", _explanation(galleries, params)),
         *_check_sections(figures, checks),
-        *(_gallery_section(title, galleries[group], better) for group, title in GROUPS.items()),
+        *(_gallery_section(group, exhibits, better) for group, exhibits in galleries.items()),
         Section("Limits", LIMITS),
         _all_metrics(figures, layers),
     ]
@@ -256,7 +243,7 @@ def _check_sections(
     figures: dict[str, dict[str, Any]], checks: dict[str, list[MapVerdict]]
 ) -> list[Section]:
     def figure(title: str, *figure: str) -> Section:
-        return Section(title, figures=[ReportFigure(*figure)], level=3)
+        return Section(title, figures=[PageFigure(*figure)], level=3)
 
     first = next(iter(figures.values()))
     basis = (
@@ -301,7 +288,8 @@ def _check_sections(
     ]  # fmt: skip
 
 
-def _gallery_section(title: str, exhibits: list[Exhibit], better: str) -> Section:
+def _gallery_section(group: str, exhibits: list[Exhibit], better: str) -> Section:
+    title = f"{group.capitalize().replace('_', ' ')}s"
     if not exhibits:
         return Section(title, [f"{better} has none on the test images."])
     count = len(exhibits)

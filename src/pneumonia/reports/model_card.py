@@ -223,18 +223,16 @@ def _metrics(results: Results) -> Section:
     rule, method = results.params.threshold, results.params.calibration
     return Section(
         "Metrics",
-        [
-            "Ranking: AUC and average precision. Decisions at the threshold: sensitivity, "
-            "specificity, predictive values, accuracy, F1 and Matthews correlation. Probabilities: "
-            f"Brier score, expected calibration error ({BINS} bins of equal count), calibration "
-            "slope and intercept. Benefit: net benefit, on the evaluation page. (TRIPOD+AI 12e)",
-            f"Threshold: {rule}, {tables.rule_in_words(rule)}, on validation images and their mild "
-            f"and medium shifts. Calibration: {method}, {tables.METHODS[method]}, on "
-            "validation images.",
-            f"Intervals: 95 %, {results.params.bootstrap:,} bootstrap resamples of patients with "
-            "all of their images.",
-        ],
-    )
+        ["Ranking: AUC and average precision. Decisions at the threshold: sensitivity, "
+         "specificity, predictive values, accuracy, F1 and Matthews correlation. Probabilities: "
+         f"Brier score, expected calibration error ({BINS} bins of equal count), calibration "
+         "slope and intercept. Benefit: net benefit, on the evaluation page. (TRIPOD+AI 12e)",
+         f"Threshold: {rule}, {tables.rule_in_words(rule)}, on validation images and their mild "
+         f"and medium shifts. Calibration: {method}, {tables.METHODS[method]}, on validation "
+         "images.",
+         f"Intervals: 95 %, {results.params.bootstrap:,} bootstrap resamples of patients with "
+         "all of their images."],
+    )  # fmt: skip
 
 
 def _data(title: str, results: Results, splits: tuple[str, ...], method: str) -> Section:

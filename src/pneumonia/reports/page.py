@@ -14,7 +14,7 @@ from pneumonia.reports.style import DPI
 
 
 @dataclass(frozen=True)
-class ReportFigure:
+class PageFigure:
     """A figure on a page."""
 
     name: str  #: of its PNG file in the folder of the page, without ".png"
@@ -72,21 +72,16 @@ class Section:
     title: str
     paragraphs: list[str] = field(default_factory=list)
     table: Table | None = None
-    figures: list[ReportFigure] = field(default_factory=list)
+    figures: list[PageFigure] = field(default_factory=list)
     thumbnails: list[Thumbnail] = field(default_factory=list)
     layered: list[LayeredImage] = field(default_factory=list)
     level: int = 2
 
 
 def write_page(
-    path: Path,
-    title: str,
-    lead: str,
-    sections: list[Section],
-    notice: str = "",
-    contents: bool = False,
-    opacity: float = 0.6,
-) -> None:
+    path: Path, title: str, lead: str, sections: list[Section], notice: str = "",
+    contents: bool = False, opacity: float = 0.6,
+) -> None:  # fmt: skip
     """Write a page. Texts are escaped; the same arguments give the same bytes.
 
     Args:

@@ -67,10 +67,8 @@ class Results:
 
     def interval(self, model: str, split: str, metric: str) -> tuple[float, float, float]:
         """Value and interval of a metric: value, low, high."""
-        rows = self.intervals
-        row = rows[
-            (rows["model"] == model) & (rows["split"] == split) & (rows["metric"] == metric)
-        ].iloc[0]
+        same = "model == @model and split == @split and metric == @metric"
+        row = self.intervals.query(same).iloc[0]
         return float(row["value"]), float(row["low"]), float(row["high"])
 
     def value(self, model: str, metric: str) -> float:
