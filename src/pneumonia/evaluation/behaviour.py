@@ -1,15 +1,15 @@
-"""Checks of a trained model's behaviour, on drawn images that differ in one thing alone.
+"""Check the behaviour of a trained model on pairs of drawn images with only one difference.
 
-Each check is a measure and a bound, of one of three kinds.
+Each check consists of a measure and a bound. There are three kinds of checks.
 
 - Invariance: a change that does not matter for the diagnosis should not change the prediction.
-- Direction: adding an opacity to an image raises the probability, removing it lowers it.
-- Minimum function: what everybody expects of a working model, with wide margins.
+- Direction: an added opacity should raise the probability; a removed opacity should lower it.
+- Minimum function: every working model should reach these values easily.
 
-The checks detect broken models; they do not find the best one, for which there are metrics with
-intervals. So each bound is well below what a sound model reaches, and far above chance and
-shortcuts. The images are drawn like those of the source `phantom` and decoded like any others, with
-a seed that no data set has (those count from 0), so no model was trained on them.
+The checks detect broken models. They do not find the best model; the metrics with intervals do.
+So a good model passes each bound easily, and a model that guesses or uses a shortcut fails clearly.
+The images are drawn like the images of the source `phantom`, and decoded like any others. Data sets
+have seeds from 0 upwards; these images have another seed, so no model was trained on them.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from pneumonia.stats.metrics import ranked
 
 Images = NDArray[np.uint8]
 SEED = 2**32 - 2
-PATIENTS = 40  # per class; one image is .0125 of all images, .025 of a class
+PATIENTS = 40  # per class; one image is .0125 of all images and .025 of its class
 SUBTYPES = ("bacteria", "virus")
-FAINT = 0.5  # share of the opacity
-MOVED = 0.02  # share of the side; 4 px of 224, a third of the most that augmentation moves an image
+FAINT = 0.5  # share of the opacity that remains
+MOVED = 0.02  # share of the side: 4 px of 224; augmentation moves images up to three times as far
 DIRECTIONS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 JPEG_QUALITY = 75  # the default of Pillow and of most programs
 LARGER = 2
 
-# Name of the change: shift of `evaluation.shifts`. Its severity "mild" is a difference between two
-# images that a technician would not notice.
+# Name of the change: name of a shift in `evaluation.shifts`. The strength is always "mild": a
+# technician would not notice the difference.
 MILD = {
     "turned": "rotation", "exposure": "exposure", "contrast": "contrast", "blurred": "blur",
     "noisy": "noise",
@@ -54,22 +54,22 @@ MILD = {
 
 @dataclass(frozen=True)
 class BehaviourImages:
-    """One image of each of N patients, first the normal ones, then as many with pneumonia."""
+    """One image of each of N patients: first N / 2 normal images, then N / 2 with pneumonia."""
 
     labels: NDArray[np.int64]  #: int64, (N,), 0 normal, 1 pneumonia
     original: Images  #: uint8, (N, S, S, 1)
-    #: the same patients and exposures with the other diagnosis: an opacity added to the normal
-    #: images, and removed from the others.
+    #: the same patients and exposures with the other diagnosis: the normal images get an opacity,
+    #: and the images with pneumonia lose their opacity.
     swapped: Images
-    faint: Images  #: uint8, (N / 2, S, S, 1), those with pneumonia, with `FAINT` of their opacity
-    #: by name of the change, `original` with a change that keeps the diagnosis.
+    faint: Images  #: uint8, (N / 2, S, S, 1), images with pneumonia, with a fainter opacity
+    #: the images in `original` after a change that keeps the diagnosis, by name of the change.
     changed: dict[str, Images]
 
 
 def draw_images(size: int, patients: int = PATIENTS) -> BehaviourImages:
-    """Draw the images, in seconds; the same arguments give the same bytes.
+    """Draw the images; this takes seconds. The same arguments give the same bytes.
 
-    `size` is the side of the square that the model sees, px; `patients` are those of each class.
+    `size` is the side of the model's input, in px; `patients` is the number of patients per class.
     """
     with_pneumonia = _first_images(patients, pneumonia=True)
     numbers = [*_first_images(patients, pneumonia=False), *with_pneumonia]
@@ -104,7 +104,7 @@ def draw_images(size: int, patients: int = PATIENTS) -> BehaviourImages:
 
 
 def _first_images(count: int, pneumonia: bool) -> list[int]:
-    """Number of the first image of each of the first patients with, or without, pneumonia."""
+    """Find the first `count` patients of one class; return the number of each one's first image."""
     numbers: list[int] = []
     number = 0
     while len(numbers) < count:
@@ -117,7 +117,7 @@ def _first_images(count: int, pneumonia: bool) -> list[int]:
 
 
 def _moved(images: Images) -> Images:
-    """Move squares by `MOVED` of their side; the direction alternates between four."""
+    """Move each image by `MOVED` of its side, in one of four directions in turn."""
     step = max(1, round(MOVED * images.shape[1]))
     out = np.zeros_like(images)
     for row, image in enumerate(images):
@@ -136,7 +136,7 @@ def _jpeg(image: Images) -> bytes:
 
 
 def _larger(image: Images) -> bytes:
-    """The image as a scanner with twice the resolution would write it."""
+    """Encode the image as a scanner with twice the resolution would write it."""
     height, width = image.shape
     enlarged = Image.fromarray(image).resize(
         (LARGER * width, LARGER * height), Image.Resampling.LANCZOS
@@ -145,11 +145,11 @@ def _larger(image: Images) -> bytes:
 
 
 Probabilities = NDArray[np.float64]
-# From images, uint8 (N, S, S, 1), to probabilities of pneumonia, float64 (N,).
+# A function from images, uint8 (N, S, S, 1), to probabilities of pneumonia, float64 (N,).
 PredictImages = Callable[[Images], Probabilities]
 AT_LEAST, AT_MOST = ">=", "<="
 INVARIANCE, DIRECTION, FUNCTION = "invariance", "direction", "minimum function"
-# What the values of each kind are.
+# The kinds of checks, and the meaning of their values.
 KINDS = {
     INVARIANCE: "share of the decisions that stay when the image is",
     DIRECTION: "the probability of the same image, with and without the opacity",
@@ -170,19 +170,19 @@ class BehaviourPredictions:
 
     @property
     def positive(self) -> NDArray[np.bool_]:
-        """Whether the original images are called pneumonia, (N,)."""
+        """Whether the model calls each original image pneumonia, (N,)."""
         return self.original >= self.threshold
 
 
 @dataclass(frozen=True)
 class BehaviourCheck:
-    """A check."""
+    """A check: a measure of the model's behaviour, and the bound for its value."""
 
     kind: str  #: a key of `KINDS`
-    name: str  #: what is compared
-    measure: Callable[[BehaviourPredictions], float]  #: the value of a model
+    name: str  #: the comparison in words
+    measure: Callable[[BehaviourPredictions], float]  #: computes the model's value
     sign: str  #: ">=" or "<="
-    bound: float  #: the value must be at least, or at most, this
+    bound: float  #: the lowest value allowed for ">=", the highest for "<="
 
 
 @dataclass(frozen=True)
@@ -194,12 +194,12 @@ class CheckOutcome:
 
     @property
     def holds(self) -> bool:
-        """Whether the value is within the bound; NaN is not."""
+        """Whether the value is within the bound; False for NaN."""
         at_least = self.check.sign == AT_LEAST
         return self.value >= self.check.bound if at_least else self.value <= self.check.bound
 
     def as_record(self) -> dict[str, Any]:
-        """For JSON, which has no NaN."""
+        """Return the outcome for JSON; NaN becomes None, because JSON has no NaN."""
         check, value = self.check, self.value if math.isfinite(self.value) else None
         return {
             "kind": check.kind, "check": check.name, "value": value, "sign": check.sign,
@@ -210,7 +210,7 @@ class CheckOutcome:
 def run_checks(
     predict: PredictImages, threshold: float, images: BehaviourImages
 ) -> list[CheckOutcome]:
-    """Run every check; an image is called pneumonia from the threshold, a probability, on."""
+    """Run every check; an image is called pneumonia if its probability reaches the threshold."""
     predictions = BehaviourPredictions(
         images.labels,
         threshold,
@@ -223,7 +223,7 @@ def run_checks(
 
 
 def check_model(graph: Graph, point: OperatingPoint) -> list[CheckOutcome]:
-    """Run every check of a graph at its operating point, on images of its size."""
+    """Run every check on a graph at its operating point, with images of the graph's input size."""
     return run_checks(
         lambda images: point.probability(graph.run(images)[0]),
         point.threshold,
@@ -232,7 +232,7 @@ def check_model(graph: Graph, point: OperatingPoint) -> list[CheckOutcome]:
 
 
 def failures(outcomes: Sequence[CheckOutcome]) -> list[str]:
-    """The checks that fail, one phrase each."""
+    """Describe each failed check in one phrase."""
     return [
         f"{outcome.check.name} {outcome.value:.3f}, "
         f"not {outcome.check.sign} {outcome.check.bound:g}"
@@ -242,12 +242,12 @@ def failures(outcomes: Sequence[CheckOutcome]) -> list[str]:
 
 
 def failed_checks(graph: Graph, point: OperatingPoint) -> list[str]:
-    """`failures` of `check_model`."""
+    """Run every check on a graph, and describe each failed check in one phrase."""
     return failures(check_model(graph, point))
 
 
 def _stays(change: str) -> Callable[[BehaviourPredictions], float]:
-    """Share of the images whose decision a change does not alter."""
+    """Return a measure: the share of the images with the same decision after the change."""
 
     def measure(model: BehaviourPredictions) -> float:
         return float(np.mean((model.changed[change] >= model.threshold) == model.positive))
@@ -256,19 +256,19 @@ def _stays(change: str) -> Callable[[BehaviourPredictions], float]:
 
 
 def _largest_change(model: BehaviourPredictions) -> float:
-    """Mean absolute difference in probability under a change; the largest of the changes."""
+    """Mean absolute difference in probability after a change; the largest over all changes."""
     means = [np.mean(np.abs(changed - model.original)) for changed in model.changed.values()]
-    return float(np.max(means))  # unlike `max`, NaN if one of them is
+    return float(np.max(means))  # NaN if one mean is NaN, unlike `max`
 
 
 def _rises(model: BehaviourPredictions) -> float:
-    """Share of the normal images whose probability rises with an opacity."""
+    """Share of the normal images whose probability rises when an opacity is added."""
     normal = model.labels == 0
     return float(np.mean(model.swapped[normal] > model.original[normal]))
 
 
 def _falls(model: BehaviourPredictions) -> float:
-    """Share of the images with pneumonia whose probability falls without the opacity."""
+    """Share of the images with pneumonia whose probability falls when the opacity is removed."""
     pneumonia = model.labels == 1
     return float(np.mean(model.swapped[pneumonia] < model.original[pneumonia]))
 
@@ -291,17 +291,17 @@ def _specificity(model: BehaviourPredictions) -> float:
     return float(np.mean(~model.positive[model.labels == 0]))
 
 
-# How the bounds were chosen. First the worst value of the four networks that `make repro` trains:
-# scratch, transfer and the second seed of each. These models are sound and must pass, as must other
-# sound models: by chance, a share of 80 images, or of the 40 of a class, varies by .03 to .08.
-# - Decisions that stay: .925. Random: .5. A model that sees only the border: .72 under exposure; a
+# How the bounds were chosen. The first value of each line is the worst of four good networks that
+# `make repro` trains: scratch, transfer and the second seed of each. All good models must pass. By
+# chance, a share of 80 images, or of the 40 images of a class, varies by .03 to .08.
+# - Same decision: .925. Random model: .5. A model that sees only the border: .72 under exposure. A
 #   model that sees only the finest detail: .69 blurred, .61 as a JPEG file, .55 turned.
 # - Mean change: .046. Random: .36; only the border: .25; only the mean grey: .14.
-# - Opacity added, erased: .975. Random: .5; only the mean grey: .38 and .25, because a normal image
-#   loses as much air, blurred: only a model that sees the opacity itself separates the two.
+# - Opacity added, removed: .975. Random: .5; only the mean grey: .38 and .25. A normal image loses
+#   as much air, blurred, so only a model that sees the opacity itself separates the two classes.
 # - Opacity doubled: .23. A model that sees anything else: .02 or less.
-# - AUC .87, sensitivity .90, specificity .68. Random: AUC .5; sensitivity and specificity add up to
-#   1, so that almost always one of them fails.
+# - AUC .87, sensitivity .90, specificity .68. Random model: the AUC is .5, and sensitivity and
+#   specificity add up to 1, so one of the two fails almost always.
 CHECKS = (
     BehaviourCheck(INVARIANCE, "moved by 2 % of its side", _stays("moved"), AT_LEAST, 0.85),
     BehaviourCheck(INVARIANCE, "turned by 2 degrees", _stays("turned"), AT_LEAST, 0.85),

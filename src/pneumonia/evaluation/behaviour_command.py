@@ -1,4 +1,4 @@
-"""`pneumonia behaviour`."""
+"""The command `pneumonia behaviour`: check the behaviour of a model on drawn images."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check, print, write; 1 if a check fails, else 0.
+    """Run the checks, print and write the outcomes; return 1 if a check fails, else 0.
 
     Raises:
-        InputError: no such model, or the file cannot be written.
+        InputError: the model does not exist, or the file cannot be written.
     """
     from pneumonia.evaluation.behaviour import KINDS, PATIENTS, check_model
     from pneumonia.inference.bundle import champion, load_model
@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     version = f", version {model.version}" if model.version else ""
     title = f"{where}{version}, {model.source}"
     predictor = model.predictor
-    # Before drawing, which takes seconds.
+    # Check this before the images are drawn, because drawing takes seconds.
     print(f"{title}: {2 * PATIENTS} drawn images of {predictor.graph.size} px", flush=True)
     outcomes = check_model(predictor.graph, predictor.point)
     for kind, about in KINDS.items():
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _write(file: Path, title: str, predictor: Predictor, outcomes: list[CheckOutcome]) -> None:
-    """Write the outcomes as JSON, atomically."""
+    """Write the outcomes to a JSON file, atomically."""
     from pneumonia.core.files import write_json
     from pneumonia.evaluation.behaviour import PATIENTS
 

@@ -1,7 +1,7 @@
-"""`pneumonia compare`: params and metrics of two revisions, and whether they differ beyond chance.
+"""The command `pneumonia compare`: compare the params and metrics of two revisions.
 
-A revision is a commit, a branch, a tag, an experiment of DVC, or the workspace. Files come from
-DVC's cache; nothing is checked out.
+It shows which metrics differ by more than chance. A revision is a commit, branch, tag, experiment
+of DVC, or the workspace. The files come from DVC's cache; nothing is checked out.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ RESAMPLES, SEED = 2000, 7
 
 @dataclass(frozen=True)
 class Revision:
-    """Outputs of the pipeline at a revision."""
+    """The pipeline's outputs at one revision."""
 
     name: str  #: as given on the command line
     params: dict[str, Any]  #: values of params.yaml, by dotted name
-    predictions: pd.DataFrame  #: rows of `evaluate` for the test images, sorted by image_id
-    thresholds: dict[str, float]  #: by model
-    better: str  #: the model that is served
-    #: by model, difference in validation AUC between two seeds of the training.
+    predictions: pd.DataFrame  #: for the test images, from `evaluate`; sorted by image_id
+    thresholds: dict[str, float]  #: decision threshold by model
+    better: str  #: name of the model that is served
+    #: difference in validation AUC between two training seeds, by model.
     seeds: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Change:
-    """A metric in both revisions, and its difference."""
+    """The values of a metric in both revisions, and their difference."""
 
-    metric: str  #: its name
-    #: first, second: value, low, high.
+    metric: str  #: name of the metric
+    #: the metric in each revision: value, low, high.
     first: tuple[float, float, float]
     second: tuple[float, float, float]
-    difference: tuple[float, float, float]  #: second minus first: value, low, high
+    difference: tuple[float, float, float]  #: second revision minus first: value, low, high
 
     @property
     def beyond_noise(self) -> bool:
@@ -67,7 +67,7 @@ def read_revision(name: str) -> Revision:
     """Read a revision's files.
 
     Raises:
-        InputError: no such revision, or its outputs are neither in the cache nor on a remote.
+        InputError: the revision does not exist, or its outputs are in no cache and on no remote.
     """
     import pandas as pd
     import yaml
@@ -112,14 +112,14 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def changed_params(first: Revision, second: Revision) -> list[tuple[str, Any, Any]]:
-    """Name and both values of each param that differs; None for a param that is missing."""
+    """List the params that differ: name and both values; the value None for a missing param."""
     names = sorted(first.params.keys() | second.params.keys())
     pairs = [(name, first.params.get(name), second.params.get(name)) for name in names]
     return [(name, a, b) for name, a, b in pairs if a != b]
 
 
 def same_images(first: Revision, second: Revision) -> bool:
-    """Whether both were tested on the same images with the same labels."""
+    """Whether both revisions were tested on the same images with the same labels."""
     columns = ["image_id", "label", "patient_id", "model"]
     tables = [
         revision.predictions[columns].sort_values(["model", "image_id"], ignore_index=True)
@@ -131,10 +131,10 @@ def same_images(first: Revision, second: Revision) -> bool:
 def changes(
     first: Revision, second: Revision, model: str, resamples: int = RESAMPLES, seed: int = SEED
 ) -> list[Change]:
-    """Each metric of `SHOWN` of a model in both revisions, with a bootstrap of patients.
+    """Compare each metric in `SHOWN` of one model between two revisions; bootstrap the patients.
 
-    With the same images, both use the same resamples, so that the difficulty of the images cancels
-    out; otherwise the resamples are independent.
+    If both revisions have the same images, they use the same resamples, so difficult images affect
+    both equally. Otherwise the resamples are independent.
     """
     from pneumonia.stats.bootstrap import percentile_interval
 
@@ -151,7 +151,7 @@ def changes(
 def _measure(
     revision: Revision, model: str, resamples: int, seed: int
 ) -> tuple[dict[str, tuple[float, float, float]], dict[str, NDArray[np.float64]]]:
-    """Value, low and high of each metric, and its values in the resamples."""
+    """Return value, low and high of each metric, and the metric's values in the resamples."""
     from pneumonia.stats.bootstrap import bootstrap
     from pneumonia.stats.metrics import intervals, score, score_resamples
 
@@ -180,10 +180,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print both side by side; 0.
+    """Print both revisions side by side; return 0.
 
     Raises:
-        InputError: no such revision, or it has no outputs.
+        InputError: a revision does not exist, or has no outputs.
     """
     first, second = read_revision(arguments.first), read_revision(arguments.second)
     print(f"A = {first.name}, B = {second.name}\n")

@@ -1,4 +1,4 @@
-"""Curves of one model on one split: small tables with 95 % bands by the bootstrap of patients."""
+"""Compute a model's curves on one split: small tables with 95 % bands (bootstrap of patients)."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def curves(
     """Compute all curves.
 
     Args:
-        predictions: of one model and split, both classes, with label, patient_id, logit and
-            probability.
+        predictions: one model's predictions for one split with both classes. Columns: label,
+            patient_id, logit, probability.
 
     Returns:
-        tables by name; `low` and `high` are pointwise:
+        tables by name. `low` and `high` hold for each point alone, not for the whole curve.
 
-        - roc: fpr, tpr, low, high; the highest sensitivity at a false positive rate of at most fpr.
-        - precision_recall: recall, precision, low, high; at the highest threshold with that recall.
+        - roc: fpr, tpr, low, high. tpr is the highest sensitivity whose false positive rate <= fpr.
+        - precision_recall: recall, precision, low, high. At the highest threshold with this recall.
         - reliability: see `reliability`.
         - decision: threshold, net_benefit, low, high, treat_all, treat_none (Vickers & Elkin 2006,
-          Medical Decision Making 26:565): TP / N - FP / N * t / (1 - t), where an image is called
-          pneumonia at a probability of t or more. Per image, at the prevalence of the split.
-        - scores: probability (middle of a bin), normal, pneumonia (numbers of images).
+          Medical Decision Making 26:565). Net benefit per image is TP / N - FP / N * t / (1 - t)
+          if images with a probability >= t are called pneumonia, at the split's prevalence.
+        - scores: probability (middle of the bin), normal, pneumonia (numbers of images).
         - confusion: actual, predicted; one row per image, NORMAL or PNEUMONIA.
     """
     labels = predictions["label"].to_numpy()
@@ -77,11 +77,11 @@ def curves(
 
 
 def reliability(predictions: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
-    """Compare predicted with observed frequencies in `calibration.bins`; arguments as for `curves`.
+    """Compare predicted with observed frequencies by bin; the arguments are those of `curves`.
 
     Returns:
-        bin, images, probability (mean), observed (share of pneumonia), low, high. A bin with one
-        class has one class in every resample, so it gets the limit of `bound_without_exception`.
+        table: bin, images, probability (mean), observed (share of pneumonia), low, high. If a bin
+        has only one class, so has every resample, and the limit is from `bound_without_exception`.
     """
     labels = predictions["label"].to_numpy()
     grouped = predictions.groupby(calibration.bins(predictions["probability"].to_numpy()))
@@ -112,18 +112,18 @@ def reliability(predictions: pd.DataFrame, resamples: int, seed: int) -> pd.Data
 def ranked_curves(
     labels: NDArray[np.int64], ranking: NDArray[np.floating], weights: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """True positive rates at `FALSE_POSITIVE_RATES` and precisions at `RECALLS`.
+    """Compute true positive rates at `FALSE_POSITIVE_RATES`, and precisions at `RECALLS`.
 
     Args:
         labels: (N,), 0 or 1.
-        ranking: (N,), higher for 1; no threshold separates images of equal values.
-        weights: (B, N), each row with images of both classes.
+        ranking: (N,), a score that is higher for label 1. No threshold separates equal scores.
+        weights: (B, N), one row per resample; each row has images of both classes.
 
     Returns:
-        (B, 101), (B, 100), each 0 to 1.
+        true positive rates, (B, 101), and precisions, (B, 100), all from 0 to 1.
     """
     order = np.argsort(-ranking, kind="stable")
-    # Last image of each group of ties; the padding in front is the threshold above all images.
+    # Last image of each group of equal scores. The padding in front: a threshold above all images.
     ends = np.flatnonzero(np.diff(ranking[order], append=-np.inf))
     ordered = weights[:, order]
     hits = np.pad((ordered * (labels[order] == 1)).cumsum(axis=1)[:, ends], ((0, 0), (1, 0)))
@@ -139,7 +139,7 @@ def ranked_curves(
 def net_benefit(
     labels: NDArray[np.int64], probability: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Net benefit at `DECISION_THRESHOLDS`, (B, 50); `weights` (B, N), the others (N,)."""
+    """Compute the net benefit at `DECISION_THRESHOLDS`, (B, 50), with `weights`, (B, N)."""
     called = probability[:, None] >= DECISION_THRESHOLDS
     hits, alarms = (weights @ (called & (labels == label)[:, None]) for label in (1, 0))
     costs = alarms * DECISION_THRESHOLDS / (1 - DECISION_THRESHOLDS)

@@ -1,7 +1,7 @@
 """Score both models on validation and test images, choose the better one, write all tables.
 
-Operating point and choice depend on validation images alone; the test images only report. Called by
-stages/evaluate.py, which also makes the shifted images (`robustness`).
+The validation images alone decide the operating point and the better model; the test images only
+give figures. stages/evaluate.py calls this module, and makes the shifted images (`robustness`).
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class Evaluation:
     predictions: pd.DataFrame
     point: OperatingPoint  #: chosen on validation
     metrics: dict[str, Metrics]  #: by split, see `metrics.score_resamples`
-    #: 95 %, by split and metric, by the bootstrap of patients; and `auc_delong`.
+    #: 95 % intervals by split and metric (bootstrap of patients), and `auc_delong`.
     intervals: dict[str, dict[str, Interval]]
-    #: by split, the metrics `CALIBRATION` of the plain sigmoid of the logit.
+    #: the metrics in `CALIBRATION` before calibration (probability = sigmoid of logit), by split.
     uncalibrated: dict[str, Metrics]
-    subgroups: pd.DataFrame  #: of both splits, `subgroups.subgroups` with a column split in front
-    errors: pd.DataFrame  #: of the test images, see `subgroups.error_rates`
-    confident_errors: pd.DataFrame  #: of the test images, see `subgroups.confident_errors`
-    #: of the test images, by name, see `curves.curves`; `reliability_uncalibrated` is of the plain
-    #: sigmoid of the logit.
+    subgroups: pd.DataFrame  #: see `subgroups.subgroups`; the first column is the split
+    errors: pd.DataFrame  #: on the test images, see `subgroups.error_rates`
+    confident_errors: pd.DataFrame  #: on the test images, see `subgroups.confident_errors`
+    #: tables of `curves.curves` for the test images, by name. `reliability_uncalibrated` is the
+    #: table before calibration.
     curves: dict[str, pd.DataFrame]
 
 
@@ -63,8 +63,8 @@ def evaluate_model(
 
     Args:
         outputs: logits, (N,), and maps, (N, h, w).
-        attributes: `subgroups.image_attributes` of those rows.
-        pool: from `robustness.threshold_pool`.
+        attributes: the result of `subgroups.image_attributes` for `rows`.
+        pool: the result of `robustness.threshold_pool`.
     """
     logits, maps = outputs
     is_val = (rows["split"] == "val").to_numpy()
@@ -124,15 +124,15 @@ def compare_models(
 
 
 def choose_better(evaluations: dict[str, Evaluation], shifts: pd.DataFrame) -> str:
-    """Choose the model with the higher mean validation AUC under shift, then the lower Brier score.
+    """Choose the model with the higher mean validation AUC under shift; if equal, by Brier score.
 
-    The AUC of unshifted validation images does not decide, because it saturates. On held-out
-    images of the Kermany children, every good model reaches .994 to .998; on the official test set,
-    good models vary between .95 and .98. So the order of the models would be chance. The mean
-    over the shifts still separates the models, on the same validation images.
+    The AUC on unshifted validation images does not decide, because all good models are near 1. On
+    held-out images of the Kermany children, they reach .994 to .998; on the official test set, .95
+    to .98. So chance would decide the order of the models. The mean AUC over the shifts still
+    separates the models, on the same validation images.
 
     Args:
-        evaluations: by model. Their Brier scores are those of unshifted validation images.
+        evaluations: by model. The Brier score on unshifted validation images is used; lower wins.
     """
 
     def rank(name: str) -> tuple[float, float]:
@@ -143,13 +143,13 @@ def choose_better(evaluations: dict[str, Evaluation], shifts: pd.DataFrame) -> s
 
 
 def read_audit(path: Path) -> dict[str, Any]:
-    """Read what the evaluation uses of audit.json, which `visualize` wrote.
+    """Read from audit.json, which `visualize` wrote, the parts that the evaluation uses.
 
     Returns:
-        `probes`: by name, auc, low, high; `near_duplicates`: set of the files of all listed pairs.
+        `probes`: auc, low, high, by name; `near_duplicates`: set of the files in all listed pairs.
 
     Raises:
-        InputError: there is no such file.
+        InputError: the file does not exist.
     """
     try:
         audit = json.loads(path.read_text(encoding="utf-8"))
@@ -200,10 +200,10 @@ def write_files(
 def _metrics_by_split(
     evaluations: dict[str, Evaluation], shifts: pd.DataFrame
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """By model, split and metric; interval bounds as `auc_low` and `auc_high`.
+    """Collect the metrics by model, split and metric; bounds are named `auc_low` and `auc_high`.
 
-    Under `uncalibrated` the metrics before calibration; under `robustness` `robustness.summary`.
-    The predictive values at other prevalences are only in intervals.csv.
+    `uncalibrated` has the metrics before calibration; `robustness` has `robustness.summary`.
+    Predictive values at other prevalences are only in intervals.csv.
     """
     content: dict[str, dict[str, dict[str, Any]]] = {}
     for name, evaluation in evaluations.items():
@@ -221,7 +221,7 @@ def _metrics_by_split(
 
 
 def _intervals_table(evaluations: dict[str, Evaluation]) -> pd.DataFrame:
-    """One row per metric: model, split, metric, value, low, high."""
+    """Make a table with one row per metric: model, split, metric, value, low, high."""
     return pd.DataFrame(
         [
             (name, split, metric, evaluation.metrics[split][metric.removesuffix("_delong")], *pair)
