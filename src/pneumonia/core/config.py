@@ -21,7 +21,7 @@ from pneumonia.core.errors import InputError
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's loader, but 1e-3 is a number, as in YAML 1.2 and for DVC."""
+    """PyYAML's loader with one change: 1e-3 is a number, as in YAML 1.2 and for DVC."""
 
 
 _Loader.add_implicit_resolver(
@@ -42,7 +42,7 @@ def load(path: Path, schema: type[B]) -> B:
     """Read a YAML file and check it.
 
     Raises:
-        InputError: one line a problem: file and line, key, what is wrong, and a similar known key.
+        InputError: each problem is one line: file, line number, key, reason and a similar key.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -67,14 +67,14 @@ def read_value(text: str) -> Any:
 
 
 def changed(block: B, values: Mapping[str, Any]) -> B:
-    """Replace values of a checked block, by dotted key; raises as `load`, without file and line."""
+    """Replace values of a checked block, by dotted key; errors as in `load`, but without file."""
     tree = block.model_dump()
     for key, value in values.items():
         *parents, last = key.split(".")
         place = tree
         for parent in parents:
             if not isinstance(place.get(parent), dict):
-                place[parent] = {}  # not a block: the check below reports it by its key
+                place[parent] = {}  # there is no such block: the check below reports the key
             place = place[parent]
         place[last] = value
     schema = type(block)
@@ -85,7 +85,7 @@ def changed(block: B, values: Mapping[str, Any]) -> B:
 
 
 def line(path: Path, keys: list[str]) -> int:
-    """The line, counted from 1, of the deepest of `keys` that a YAML file has."""
+    """The line number, from 1, of a key in a YAML file, or of its nearest parent in the file."""
     return _line(yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader), keys)
 
 
@@ -108,7 +108,7 @@ def _problems(schema: type[Block], error: ValidationError) -> Iterator[tuple[lis
 def _known_keys(schema: type[BaseModel], keys: list[str]) -> list[str]:
     kind: Any = schema
     for key in keys:
-        # The key of a block, or a name that the user chose, in a mapping to blocks of one type.
+        # `key` names a param of a block; in a `dict` of blocks, it is a name that the user chose.
         kind = get_args(kind)[1] if get_origin(kind) is dict else kind.model_fields[key].annotation
     return list(kind.model_fields)
 
@@ -154,7 +154,7 @@ class MedmnistParams(Block):
 
 
 def _with_patient(pattern: str) -> str:
-    """Refuse anything but a regular expression with a group `patient`, or "" for none."""
+    """Accept only a regular expression with a group `patient`, or "" for no pattern."""
     try:
         groups = re.compile(pattern).groupindex
     except re.error as error:
@@ -169,7 +169,7 @@ def _with_patient(pattern: str) -> str:
 class DataParams(Block):
     """Where the images come from."""
 
-    # Each is a module in pneumonia.datasets.sources.
+    # Each source is a module in pneumonia.datasets.sources.
     source: Literal["phantom", "folder", "kaggle", "medmnist", "table"]
     path: str = Field(min_length=1)
     patient_pattern: Annotated[str, AfterValidator(_with_patient)]
@@ -179,7 +179,7 @@ class DataParams(Block):
 
 
 class PrepareParams(Block):
-    """Decoding and splitting."""
+    """How images are decoded and split."""
 
     size: int = Field(ge=32, le=1024)
     on_bad_image: Literal["fail", "quarantine"]
@@ -215,7 +215,7 @@ class AugmentParams(Block):
 
 
 class TrainingParams(Block):
-    """What the trainings of both networks have in common."""
+    """The params that the trainings of both networks have in common."""
 
     seed: Seed
     batch_size: int = Field(ge=1, le=1024)
@@ -249,7 +249,7 @@ class TransferParams(TrainingParams):
 
 
 def _threshold_rule(rule: str) -> str:
-    """Refuse anything but a rule, a sensitivity outside (0, 1], and a cost of 0."""
+    """Accept only a known rule, with a sensitivity in (0, 1] or costs above 0."""
     match = THRESHOLD_RULE.fullmatch(rule)
     if not match:
         raise PydanticCustomError(
@@ -263,7 +263,7 @@ def _threshold_rule(rule: str) -> str:
 
 
 class EvaluateParams(Block):
-    """Scoring on validation and test."""
+    """How models are scored on validation and test."""
 
     threshold: Annotated[str, AfterValidator(_threshold_rule)]
     calibration: Literal["platt", "temperature", "none"]
@@ -309,14 +309,14 @@ class RegisterParams(Block):
 
 
 class EngineParams(Block):
-    """Where stages run. It does not change their outputs, so no stage depends on it."""
+    """Where stages run. This does not change their outputs, so no stage depends on this block."""
 
     prepare: Literal["local", "ray"]
     ray_address: str = Field(min_length=1)
 
 
 with warnings.catch_warnings():
-    # The stage `register` has the name of a method of abstract classes, which nothing here calls.
+    # `register` is also a method of abstract classes; no code here calls that method.
     warnings.filterwarnings("ignore", message='Field name "register"')
 
     class Params(Block):
@@ -336,5 +336,5 @@ with warnings.catch_warnings():
 
 
 def load_params(path: Path) -> Params:
-    """Read and check a params file; raises as `load`."""
+    """Read and check a params file; it raises the same errors as `load`."""
     return load(path, Params)

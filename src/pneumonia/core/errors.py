@@ -12,7 +12,7 @@ from pathlib import Path
 AGAIN = "run the same command again"
 _FULL = f"free some space and {AGAIN}"
 _CLOSED = f"give this user the permission and {AGAIN}"
-# By the text of the message, because HDF5 and databases do not pass on the error number.
+# The keys are error texts, because HDF5 and databases do not pass on the error number.
 _REMEDIES = {
     os.strerror(errno.ENOSPC): ("disk full while writing", _FULL),
     os.strerror(errno.EDQUOT): ("disk quota used up while writing", _FULL),
@@ -26,19 +26,19 @@ _REMEDIES = {
 
 
 class InputError(Exception):
-    """Bad input: a file, a param, a data set. The text is for the user, one line a problem."""
+    """A bad file, param or data set. The message is for the user and has one line per problem."""
 
 
 def refuse(problems: Collection[str]) -> None:
-    """Raise an InputError of these lines, if there are any."""
+    """Raise an InputError with these lines, if there are any."""
     if problems:
         raise InputError("\n".join(problems))
 
 
 def disk_trouble(error: BaseException, place: Path | None = None) -> str:
-    """Explain an error in one line if a full or write-protected disk caused it; otherwise "".
+    """Explain in one line an error that a full or write-protected disk caused; otherwise "".
 
-    The causes of the error are searched, too. `place` was written, if the error names no file.
+    The causes of the error are searched, too. If the error names no file, the line names `place`.
     """
     visited: set[int] = set()
     cause: BaseException | None = error
@@ -46,10 +46,10 @@ def disk_trouble(error: BaseException, place: Path | None = None) -> str:
         visited.add(id(cause))
         for text, (problem, remedy) in _REMEDIES.items():
             if re.search(re.escape(text), str(cause), re.IGNORECASE):
-                # A copy has two file names; the second is the one written.
+                # The error of a copy has two file names; the program was writing the second.
                 names = (getattr(cause, name, None) for name in ("filename2", "filename"))
                 file = next(filter(None, names), place)
-                # Without a file: "disk full: ...".
+                # If no file is known, the line is "disk full: ...".
                 line = f"{problem} {file}" if file else problem.removesuffix(" while writing")
                 return f"{line.removesuffix(' at')}: {remedy}"
         cause = _cause(cause)
@@ -59,8 +59,8 @@ def disk_trouble(error: BaseException, place: Path | None = None) -> str:
 def _cause(error: BaseException) -> BaseException | None:
     """The exception that led to an error.
 
-    A built-in error that is raised while a disk error is handled is a bug in the handler and does
-    not count, except OSError and RuntimeError (h5py raises the latter).
+    If a handler of a disk error raises another built-in error, that handler has a bug, and its
+    error has no cause here. The exceptions are OSError and RuntimeError, which h5py raises.
     """
     if error.__cause__ or error.__suppress_context__:
         return error.__cause__
@@ -70,13 +70,13 @@ def _cause(error: BaseException) -> BaseException | None:
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Turn the error of a full or write-protected disk within the block into an InputError."""
+    """Turn an error of a full or write-protected disk, raised in the block, into an InputError."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        # Each library has its own type: OSError, h5py's, Pillow's, pandas', a worker's.
+        # Each library raises its own type of error: h5py, Pillow, pandas, the workers.
         line = disk_trouble(error, place)
         if not line:
             raise

@@ -1,7 +1,7 @@
 """Output folders that are complete or absent, and checksums of a training's files.
 
 If a disk or a copy changed a byte of the weights, nobody would notice that predictions change. So
-`training.json` has the SHA-256 of each file beside it. These are compared when a file is read.
+`training.json` has the SHA-256 of each file beside it. Reading a file compares the two.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ REPAIR = "`make repair` moves damaged outputs away, then `dvc repro` makes them 
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
+    """The SHA-256 of a file's content, in hexadecimal digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def hashes(files: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 by file name, for `training.json`."""
+    """The SHA-256 of each file, by file name, for `training.json`."""
     return {file.name: sha256(file) for file in files}
 
 
@@ -34,7 +34,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Read `training.json` of a training's folder.
 
     Raises:
-        InputError: it is missing, unreadable or damaged.
+        InputError: the file is missing, unreadable or damaged.
     """
     path = folder / RECORD
     try:
@@ -50,11 +50,11 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def read_checked(path: Path, expected: str = "", remedy: str = REPAIR) -> bytes:
-    """Read a file and compare its SHA-256.
+    """Read a file and compare its SHA-256 with the expected one.
 
     Args:
-        expected: if empty, the SHA-256 in the `training.json` beside the file; a file in a folder
-            without `training.json` is read without a check.
+        expected: the SHA-256. If it is empty, the SHA-256 comes from the `training.json` beside
+            the file. Without a `training.json` there is no check.
         remedy: what the error message tells the user to do.
 
     Raises:
@@ -73,10 +73,10 @@ def read_checked(path: Path, expected: str = "", remedy: str = REPAIR) -> bytes:
 
 @contextmanager
 def replaced(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder, which replaces `folder` when the block ends without an error.
+    """Yield an empty new folder; it replaces `folder` when the block ends without an error.
 
-    Until then `folder` keeps its previous content, so a stage that fails loses nothing (the outputs
-    are `persist: true` in `dvc.yaml` for the same reason).
+    Until then `folder` keeps its previous content. So a stage that fails loses nothing. The outputs
+    are `persist: true` in `dvc.yaml` for the same reason.
 
     Raises:
         InputError: the disk beside `folder` is full or not writable.
@@ -102,5 +102,5 @@ def replaced(folder: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON; equal values give equal bytes."""
+    """Write a value as JSON; equal values give equal bytes."""
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")

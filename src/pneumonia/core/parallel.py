@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 
 
 def cores(quota: Path = QUOTA) -> int:
-    """Cores that this process may use: by affinity and the container's quota, rounded up, >= 1."""
+    """How many cores the CPU affinity and the container's quota allow; rounded up, at least 1."""
     allowed = len(os.sched_getaffinity(0))
     try:
         share, period = quota.read_text(encoding="utf-8").split()
@@ -33,23 +33,23 @@ def cores(quota: Path = QUOTA) -> int:
 def each(
     address: str, make: Callable[[], Callable[[Task], Result]], tasks: Iterable[Task]
 ) -> Iterator[Result]:
-    """Do tasks on the cores of a Ray cluster; yields the results in the order they finish.
+    """Do tasks on the cores of a Ray cluster; yield each result as soon as it is ready.
 
-    If a node dies, its tasks run again on another node, some of them for the second time, so a task
-    that writes files must write the same ones again. This package is sent to the nodes; the
-    libraries that it imports must be installed there in the same versions.
+    If a node fails, its tasks run again on another node. So a task may run twice, and must then
+    write the same files again. This package is sent to the nodes. The libraries that the package
+    imports must be installed on the nodes, in the same versions.
 
     Args:
         address: auto (the cluster of this machine), HOST:PORT, or local (a new cluster on this
             machine, for this call).
-        make: called once in every worker; returns the function that does a task. It is pickled, and
-            so are tasks and results.
-        tasks: of some seconds each.
+        make: a function that every worker calls once; it returns the function that does a task.
+            `make`, tasks and results are pickled.
+        tasks: the tasks; each should take some seconds.
 
     Raises:
         InputError: Ray is not installed, or no cluster answers.
     """
-    # Ray sends no usage statistics; it reads this variable when it is imported.
+    # Stop Ray from sending usage statistics. Ray reads this variable when it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -78,7 +78,7 @@ def each(
         ray.data.DataContext.get_current().enable_progress_bars = False
         available = int(ray.cluster_resources().get("CPU", 1))
         workers = max(1, min(len(rows), available))
-        # One block a task: a block is what Ray gives to a worker, and repeats.
+        # Ray gives whole blocks to a worker, and repeats whole blocks. So each task is one block.
         results = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _Worker,
             fn_constructor_args=(pickle.dumps(make),),
@@ -93,7 +93,7 @@ def each(
 
 
 class _Worker:
-    """Ray Data creates one in each worker process and calls it with blocks of one task."""
+    """Does the tasks of one worker process; Ray Data creates it and calls it for each task."""
 
     def __init__(self, make: bytes) -> None:
         self._work = pickle.loads(make)()  # nosec B301 # from our own driver

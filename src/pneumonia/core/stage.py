@@ -17,7 +17,7 @@ CODE = ("src", "stages")
 
 
 def run(name: str, description: str | None, main: Callable[[Params], None]) -> None:
-    """Parse the command line, check `params.yaml` and call `main` with it.
+    """Parse the command line, check `params.yaml` and call `main` with the params.
 
     An `InputError`, or an error of a full or write-protected disk, ends the process with status 1
     and a message on standard error. Any other exception is a bug and keeps its stack trace.
@@ -46,11 +46,11 @@ def run(name: str, description: str | None, main: Callable[[Params], None]) -> N
 
 
 def sources(name: str) -> list[Path]:
-    """The files that decide what a stage computes, apart from params and data, sorted.
+    """A sorted list of the files, except params and data, that a stage's outputs depend on.
 
-    These are the stage's code and `requirements.txt`, from its dependencies in `dvc.yaml` (a test
-    compares those with its imports). A folder stands for all Python files below it. The paths are
-    relative to the repository's root, where this must run.
+    They are the stage's code and `requirements.txt`. The list comes from `deps` in `dvc.yaml`; a
+    test compares `deps` with the stage's imports. A folder stands for all Python files below it.
+    The paths are relative to the repository's root, which must be the current folder.
     """
     stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     files: set[Path] = set()
