@@ -1,6 +1,6 @@
 """What every room and every stage needs: errors, params, files, processor cores, the command line.
 
-Imports no other room. `config` has the schema of `params.yaml`, `errors` the errors that a user
-reads as one line, `files` atomic outputs and checksums, `parallel` cores and Ray, and `stage` what
-the files in `stages/` share. Begin with `stage`.
+It imports no other room. `config` has the schema of `params.yaml`; `errors` has the errors that a
+user reads as one line; `files` has atomic outputs and checksums; `parallel` has cores and Ray;
+`stage` has the code that the files in `stages/` share. Begin with `stage`.
 """

@@ -1,7 +1,7 @@
 """YAML files checked against a schema, and the schema of `params.yaml`.
 
-Every stage checks the whole file first. `params.yaml` explains each param; here are the types and
-the ranges.
+Every stage checks the whole file first. `params.yaml` explains each param; this module has the
+types and the ranges.
 """
 
 from __future__ import annotations

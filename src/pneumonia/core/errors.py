@@ -1,4 +1,4 @@
-"""Errors that a user reads as one line, not as a stack trace: bad input, and a disk that fails."""
+"""Errors that a user reads as one line, not as a stack trace: bad input and disk errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output folders that are complete or absent, and checksums of a training's files.
+"""Output folders that are either complete or absent, and checksums of a training's files.
 
 If a disk or a copy changed a byte of the weights, nobody would notice that predictions change. So
 `training.json` has the SHA-256 of each file beside it. Reading a file compares the two.

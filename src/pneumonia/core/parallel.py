@@ -1,4 +1,4 @@
-"""Processor cores of this process, and tasks on the cores of a Ray cluster."""
+"""The number of cores that this process may use, and tasks on the cores of a Ray cluster."""
 
 from __future__ import annotations
 

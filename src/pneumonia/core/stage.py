@@ -1,4 +1,4 @@
-"""What the files in `stages/` share: the command line, params, errors and the list of sources."""
+"""Code that all files in `stages/` share: command line, params, errors and list of sources."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """From the bytes of an image file to the grey square that every model sees.
 
-Imports `core`. `decoding.decode` is the one entry: JPEG, PNG and DICOM files, in the stages, the
-server and batch scoring alike. `limits` refuses files that would cost too much memory or time,
-before a pixel is decoded. `dicom` is imported for DICOM files alone. Begin with `decoding`.
+It imports `core`. The stages, the server and batch scoring all call `decoding.decode` for JPEG, PNG
+and DICOM files. `limits` refuses files that would need too much memory or time, before a pixel is
+decoded. `dicom` is imported only for DICOM files. Begin with `decoding`.
 """

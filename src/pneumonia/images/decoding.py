@@ -22,16 +22,16 @@ from pneumonia.images.limits import MAX_PIXELS, ImageError
 
 FORMATS = ("JPEG", "PNG")
 SUFFIXES = (".jpeg", ".jpg", ".png")
-# JPEG's scaled decoding leaves at least this many pixels for one of the square. Its effect is then
-# smaller than the difference between two common resampling filters (benchmarks/decoding.py).
+# Scaled JPEG decoding keeps at least this many pixels, along each side, for one pixel of the square.
+# Then it changes less than another common resampling filter would (benchmarks/decoding.py).
 DRAFT_MARGIN = 2
-STRIP_PIXELS = 2**20  # converted at a time, so that colour needs no second copy of the image
+STRIP_PIXELS = 2**20  # pixels converted at a time: a full-size copy would take too much memory
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "F")
-SAMPLE = 64  # px, side of the grid on which colour is measured
-# Of 255, in Cb or Cr (ITU-R 601). In grey images stored as colour the difference is 0, at any JPEG
-# quality.
+SAMPLE = 64  # px, side of the small copy on which colour is measured
+# The least difference of a coloured pixel in Cb or Cr (ITU-R 601), of 255. In grey images that are
+# stored as colour the difference is 0 at any JPEG quality.
 CHROMA = 12
-# EXIF 2.32, tag 0x0112: how a viewer turns the stored pixels.
+# How a viewer must turn the stored pixels, by EXIF orientation (EXIF 2.32, tag 0x0112).
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -48,32 +48,32 @@ class DecodedImage:
     """An image as the models see it, and properties of its file."""
 
     pixels: NDArray[np.uint8]  #: uint8, (size, size), 0 black to 255 white
-    #: width, height: of the image in the file as displayed, px.
+    #: width, height: size of the image in the file, px, after the EXIF rotation.
     width: int
     height: int
-    #: Pillow's colour mode of the file, for example "L" or "RGB"; for DICOM the photometric
-    #: interpretation.
+    #: Pillow's name of the file's colour mode, for example "L" or "RGB"; for a DICOM file its
+    #: photometric interpretation.
     mode: str
-    #: share of the area whose colour differs from the median colour, 0 to 1; 0 for a grey image,
-    #: also when it is stored as colour or has one tint all over.
+    #: share of the area whose colour differs from the median colour, 0 to 1. The share is 0 for a
+    #: grey image, even if the file stores it as colour or gives it one tint everywhere.
     colour: float = 0.0
 
 
 def decode(payload: bytes, size: int, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     """Decode a JPEG, PNG or DICOM file into a grey square.
 
-    Colour becomes luma (ITU-R 601), a 16-bit PNG keeps its high byte, transparent parts become
-    black, and EXIF orientation is applied; for DICOM see `dicom.read_dicom`. The image is resized
-    with antialiasing (Lanczos) and padded with black to a square. It is not stretched: in the
+    Colour becomes luma (ITU-R 601). A 16-bit PNG keeps its high byte. Transparent parts become
+    black. EXIF orientation is applied. For DICOM see `dicom.read_dicom`. The image is resized with
+    antialiasing (Lanczos) and padded with black to a square. It is not stretched, because in the
     Kermany data set the aspect ratio predicts the label.
 
     Args:
-        payload: the whole file.
+        payload: all bytes of the file.
         size: side of the square, px.
-        max_pixels: limit for the image in the file; never above 40 million.
+        max_pixels: the most pixels that the image in the file may have; at most 40 million.
 
     Raises:
-        ImageError: empty, another format, truncated, corrupt, or beyond the limits of `limits`.
+        ImageError: the file is empty, of another format, damaged, or exceeds the module `limits`.
     """
     limits.check_bytes(payload)
     if payload[128:132] == b"DICM":
@@ -87,7 +87,7 @@ def decode(payload: bytes, size: int, max_pixels: int = MAX_PIXELS) -> DecodedIm
         return DecodedImage(_padded(grey, size), width, height, mode)
     try:
         with warnings.catch_warnings():
-            # Pillow warns about sizes and metadata; what matters is an ImageError instead.
+            # Pillow warns about sizes and metadata. Important problems raise an ImageError.
             warnings.simplefilter("ignore")
             return _decode_with_pillow(payload, size, max_pixels)
     except UnidentifiedImageError:
@@ -109,7 +109,7 @@ def square_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
-    """Read a prepared image: uint8, (S, S)."""
+    """Read a prepared image as an array: uint8, (S, S)."""
     with Image.open(path) as image:
         return np.asarray(image, dtype=np.uint8)
 
@@ -117,9 +117,9 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
 def encode_png(pixels: NDArray[np.uint8], strategy: int = zlib.Z_FILTERED) -> bytes:
     """Encode grey (H, W), RGB (H, W, 3) or RGBA (H, W, 4), uint8, as PNG without metadata.
 
-    With the strategy `zlib.Z_RLE`, X-rays become 1 % smaller in half the time. The default is that
-    of Pillow, because the image_id of a phantom image is a hash of these bytes, and other ids would
-    change the order of the images in training.
+    With the strategy `zlib.Z_RLE`, X-rays become 1 % smaller in half the time. The default is
+    Pillow's strategy, because the image_id of a phantom image is a hash of these bytes. Other ids
+    would change the order of the images in training.
     """
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", compress_level=4, compress_type=strategy)
@@ -133,7 +133,7 @@ def _decode_with_pillow(payload: bytes, size: int, max_pixels: int) -> DecodedIm
     limits.check_size(width, height, max_pixels)
     limits.check_scans(payload, width * height)
     inner = inner_size(width, height, size)
-    # The box leaves out the fraction of a pixel by which scaled decoding rounds up.
+    # Scaled decoding rounds the size up; the box leaves out this fraction of a pixel.
     drafted = image.draft(None, (DRAFT_MARGIN * inner[0], DRAFT_MARGIN * inner[1]))
     box = drafted[1] if drafted else None
     image.load()
@@ -148,7 +148,7 @@ def _decode_with_pillow(payload: bytes, size: int, max_pixels: int) -> DecodedIm
 
 
 def _colour(image: Image.Image) -> float:
-    """The share of a loaded image that is coloured; see `DecodedImage.colour`."""
+    """Measure the coloured share of a loaded image; see `DecodedImage.colour`."""
     if image.mode in GREY_MODES:
         return 0.0
     sample = image.resize((SAMPLE, SAMPLE), Image.Resampling.NEAREST)
@@ -185,13 +185,13 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def inner_size(width: int, height: int, size: int) -> tuple[int, int]:
-    """Width and height of an image within its square, px: the longer side fills the square."""
+    """Width and height, px, of an image whose longer side fills a square of `size` px."""
     side = max(width, height)
     return max(1, round(width * size / side)), max(1, round(height * size / side))
 
 
 def image_box(width: int, height: int, size: int) -> tuple[slice, slice]:
-    """Rows and columns that an image of `width` by `height` px fills in a square of `size` px."""
+    """Rows and columns of a square of `size` px that an image of `width` x `height` px fills."""
     across, down = inner_size(width, height, size)
     top, left = (size - down) // 2, (size - across) // 2
     return slice(top, top + down), slice(left, left + across)

@@ -1,7 +1,7 @@
-"""DICOM: one radiograph (CR, DX, RG) as the grey image that its file means to show.
+"""Decode a DICOM radiograph (CR, DX, RG) into grey values, as a DICOM viewer would show it.
 
 Only the tags listed here are read. None of them names a patient; the date of birth is not read.
-Chapters are those of DICOM PS3.3, 2024.
+Chapter numbers such as C.11.2 refer to DICOM PS3.3, 2024.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from pneumonia.images import limits
 from pneumonia.images.limits import MAX_PIXELS, ImageError
 
 MODALITIES = ("CR", "DX", "RG")
-# pydicom parses data elements in Python, with two or three reads each; a file has some hundreds.
+# pydicom reads two or three times for each data element; a file has some hundred elements.
 MAX_READS = 20_000
-MAX_ELEMENT = 2**20  # bytes of one read, except the pixels
-MAX_SEQUENCE = 400 * 2**10  # bytes of a sequence of lookup tables; one of 16 bits has 2**17
-MAX_VALUE = 2**10  # bytes of the other tags; a long list would take seconds to parse
-MAX_TILES = 1_024  # of a JPEG 2000 image; each needs memory before it is decoded
+MAX_ELEMENT = 2**20  # bytes in one read, except for the pixels
+MAX_SEQUENCE = 400 * 2**10  # bytes in a sequence of lookup tables; a 16-bit table has 2**17 bytes
+MAX_VALUE = 2**10  # bytes in any other tag; a long list would take seconds to parse
+MAX_TILES = 1_024  # tiles in a JPEG 2000 image; each tile needs memory before it is decoded
 STRIP_PIXELS = 2**20  # pixels looked up at a time
 
 PIXEL_DATA = Tag("PixelData")
 CHARACTER_SET = Tag("SpecificCharacterSet")  # pydicom always reads it
 TABLES = (Tag("ModalityLUTSequence"), Tag("VOILUTSequence"))
-UNDEFINED = 2**32 - 1  # as the length of an element
+UNDEFINED = 2**32 - 1  # this length of an element means that its length is not given
 TAGS: list[BaseTag | int] = [
     Tag(keyword) for keyword in (
         "Modality", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows",
@@ -51,8 +51,8 @@ TAGS: list[BaseTag | int] = [
 NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
 JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
 JPEG_2000 = (uid.JPEG2000, uid.JPEG2000Lossless)
-# Without JPEG-LS, because its decoder CharLS never returns from some damaged streams, and without
-# deflated files, because their size has no limit.
+# JPEG-LS is missing, because its decoder CharLS never returns from some damaged streams. Deflated
+# files are missing, because their size has no limit.
 TRANSFER_SYNTAXES = (*NATIVE, *JPEG, *JPEG_2000, uid.RLELossless)
 
 START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # ITU-T T.81, table B.1
@@ -62,32 +62,32 @@ VIEW_TAGS: list[BaseTag | int] = [
     Tag(keyword)
     for keyword in ("BodyPartExamined", "PatientAge", "ViewCodeSequence", "ViewPosition")
 ]
-# C.8.11.5, and values that are common though not in the standard; decubitus views are frontal.
+# Values of C.8.11.5 and other common values. Decubitus views are not here: they are frontal.
 LATERAL_POSITIONS = ("LL", "RL", "LLO", "RLO", "LAT", "LATERAL")
-# PS3.16, CID 4010: right, left and unspecified lateral, in SNOMED CT and in SNOMED RT.
+# Right, left and unspecified lateral view, in SNOMED CT and in SNOMED RT (PS3.16, CID 4010).
 LATERAL_CODES = ("399198007", "399173006", "399067008", "R-10232", "R-10236", "R-102CD")
 CHEST_PARTS = ("CHEST", "THORAX", "LUNG", "RIB", "STERNUM", "HEART")
-YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1}  # PS3.5, 6.2, VR AS
+YEARS = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1}  # units of age (PS3.5, 6.2, AS)
 
 
 @dataclass(frozen=True)
 class DicomView:
-    """The view, body part and age in a DICOM header; the defaults where it has none."""
+    """The view, body part and age in a DICOM header; a missing value leaves its default."""
 
     lateral: bool = False  #: whether the view is lateral or oblique
     chest: bool | None = None  #: whether the body part is the chest; None if no body part is given
-    age: float | None = None  #: of the patient, years
+    age: float | None = None  #: the patient's age, years
 
 
 def read_dicom(payload: bytes, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], str]:
-    """Decode a DICOM file (PS3.10, with preamble) of one radiograph, at most 64 MiB.
+    """Decode a DICOM file (PS3.10, with preamble) of one radiograph; at most 64 MiB.
 
     Returns:
-        uint8, (Rows, Columns), 0 black to 255 white; and the photometric interpretation.
+        The pixels, uint8, (Rows, Columns), 0 black to 255 white; the photometric interpretation.
 
     Raises:
-        ImageError: not a radiograph, several frames or samples a pixel, an unsupported transfer
-            syntax, beyond the limits, truncated or corrupt.
+        ImageError: the file is no radiograph, has several frames or colours, has an unsupported
+            transfer syntax, exceeds the limits, or is damaged.
     """
     try:
         with warnings.catch_warnings():
@@ -101,7 +101,7 @@ def read_dicom(payload: bytes, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np
 
 
 def read_view(payload: bytes) -> DicomView:
-    """Read the header of a DICOM file of at most 64 MiB; a damaged one gives the defaults."""
+    """Read the header of a DICOM file of at most 64 MiB; a damaged file gives the defaults."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -121,7 +121,7 @@ def read_view(payload: bytes) -> DicomView:
 
 
 class _Reader(io.BytesIO):
-    """A file that limits the number and the length of reads, and so the cost of parsing."""
+    """A file that limits the number and the length of reads, to limit the time for parsing."""
 
     def __init__(self, payload: bytes) -> None:
         super().__init__(payload)
@@ -129,7 +129,7 @@ class _Reader(io.BytesIO):
         self.longest = MAX_ELEMENT
 
     def read(self, size: int | None = -1) -> bytes:
-        """Read as a file does; raises ImageError beyond the limits."""
+        """Read like any file; raise an ImageError if a limit is exceeded."""
         self.reads += 1
         if self.reads > MAX_READS:
             raise ImageError("a DICOM of too many data elements", "too_complex")
@@ -141,7 +141,7 @@ class _Reader(io.BytesIO):
 
 
 def _open(payload: bytes) -> tuple[_Reader, uid.UID]:
-    """A reader, placed after the file meta information, and the transfer syntax."""
+    """Read the file meta information; return the reader, now after it, and the transfer syntax."""
     reader = _Reader(payload)
     reader.seek(132)
     meta = read_dataset(reader, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
@@ -179,9 +179,9 @@ def _read_dicom(payload: bytes, max_pixels: int) -> tuple[NDArray[np.uint8], str
 
 
 def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-    """Whether the header ends here; refuses elements that would be slow to parse."""
+    """Whether the header ends at this tag; refuse an element that would be slow to parse."""
     if tag in TABLES:
-        refused = MAX_SEQUENCE < length < UNDEFINED  # one of undefined length is read in parts
+        refused = MAX_SEQUENCE < length < UNDEFINED  # undefined length: pydicom reads it in parts
     else:
         refused = length > MAX_VALUE and (tag in TAGS or tag == CHARACTER_SET)
     if refused:
@@ -190,7 +190,7 @@ def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
 
 
 def _check(image: Dataset, syntax: uid.UID, max_pixels: int) -> None:
-    """Refuse by the header anything but a single grey radiograph."""
+    """Read the header, and refuse a file that is not a single grey radiograph."""
     modality = image.get("Modality") or "missing"
     if modality not in MODALITIES:
         raise ImageError(f"DICOM modality {modality}, not CR, DX or RG", "not_a_radiograph")
@@ -231,7 +231,7 @@ def _codes(image: Dataset, data: bytes, syntax: uid.UID) -> NDArray[Any]:
         pixels = imagecodecs.dicomrle_decode(data, kind, out=needed)
         return np.frombuffer(pixels, kind, math.prod(shape)).reshape(shape)
     if syntax in JPEG_2000:
-        # Some files wrap the codestream in a JP2 file.
+        # In some files the codestream is inside a JP2 file.
         data = data[max(0, data.find(CODESTREAM)) :]
         _check_stream(_jpeg_2000_header(data), shape)
         decoded = imagecodecs.jpeg2k_decode(data, numthreads=1)
@@ -281,23 +281,23 @@ def _check_stream(declared: tuple[int, int, int], shape: tuple[int, int]) -> Non
         )
 
 
-# pydicom.pixels has apply_modality_lut and apply_voi_lut. They are not used because they work on
-# whole images in float64, apply a rescale only if both of its tags are present, take tables without
-# checks, and do not know padding.
+# pydicom.pixels has apply_modality_lut and apply_voi_lut. We do not use them: they work on whole
+# images in float64, apply a rescale only if both of its tags are present, do not check tables, and
+# do not handle padding.
 def _grey(image: Dataset, codes: NDArray[Any], encapsulated: bool) -> NDArray[np.uint8]:
-    """Grey values of stored pixels: computed once for every bit pattern, then looked up.
+    """Turn stored pixels into grey: compute the grey of every bit pattern once, then look it up.
 
-    Modality table or rescale (C.11.1), then the first VOI table, or else the first window (C.11.2).
-    Without either, the range of the pixels in use, or the range of Bits Stored if all are equal.
-    MONOCHROME1 is inverted. Pixel padding (C.7.5.1.1.2) is black.
+    First comes the modality table or rescale (C.11.1), then the first VOI table, or else the first
+    window (C.11.2). Without both, black to white is the range of the pixels; if all are equal, the
+    range of Bits Stored. MONOCHROME1 is inverted. Pixel padding (C.7.5.1.1.2) is black.
 
     Raises:
-        ImageError: an invalid window or table.
+        ImageError: a window or a table is not valid.
     """
     patterns = np.arange(2**image.BitsAllocated)
     signed = image.get("PixelRepresentation") == 1
     top = 2**image.BitsStored - 1
-    # Lossy compression may exceed Bits Stored. Uncompressed pixels may hold other data above it.
+    # Lossy values may be too large for Bits Stored. Uncompressed ones may have other data above.
     stored = np.minimum(patterns, top) if encapsulated and not signed else patterns & top
     if signed:
         stored = np.where(stored > top // 2, stored - (top + 1), stored)
@@ -323,7 +323,7 @@ def _grey(image: Dataset, codes: NDArray[Any], encapsulated: bool) -> NDArray[np
 
 
 def _strips(pixels: NDArray[Any]) -> list[NDArray[Any]]:
-    """Views of some rows each, because NumPy turns what it looks up into 64-bit indices."""
+    """Divide the pixels into strips: for a look-up, NumPy makes a 64-bit copy of its indices."""
     rows = max(1, STRIP_PIXELS // pixels.shape[1])
     return [pixels[top : top + rows] for top in range(0, len(pixels), rows)]
 
@@ -352,7 +352,7 @@ def _apply_modality(image: Dataset, stored: NDArray[np.int_]) -> NDArray[np.floa
 
 
 def _apply_voi(image: Dataset, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Grey, 0 to 1 within the window; None if the file has neither a table nor a window."""
+    """Grey values, 0 to 1 in the window; None if the file has neither a table nor a window."""
     if image.get("VOILUTSequence"):
         entries, bits = _apply_table(image.VOILUTSequence[0], values)
         return entries / (2**bits - 1)
@@ -366,10 +366,10 @@ def _apply_voi(image: Dataset, values: NDArray[np.float64]) -> NDArray[np.float6
     if width <= 0 or (function == "LINEAR" and width < 1):
         raise ImageError(f"DICOM Window Width {width:g}")
     if function == "SIGMOID":
-        # C.11.2.1.3.1, 1 / (1 + exp(-4 x / w)), written so that it does not overflow.
+        # C.11.2.1.3.1: 1 / (1 + exp(-4 x / w)); in this form the formula cannot overflow.
         return np.asarray(0.5 + 0.5 * np.tanh(2 * (values - center) / width), np.float64)
     if function == "LINEAR":
-        # C.11.2.1.2.1
+        # The standard shifts a linear window by half a value (C.11.2.1.2.1).
         center, width = center - 0.5, width - 1
     if width == 0:
         return (values > center).astype(np.float64)
@@ -377,7 +377,7 @@ def _apply_voi(image: Dataset, values: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def _apply_table(item: Dataset, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], int]:
-    """Look values up in a table (C.11.1.1 and C.11.2.1.1); also the bits of its entries."""
+    """Look values up in a table (C.11.1.1, C.11.2.1.1); return the entries and their bits."""
     count, first, bits = (int(part) for part in item.LUTDescriptor)
     count = count or 2**16
     if not 8 <= bits <= 16:
@@ -397,7 +397,7 @@ def _apply_table(item: Dataset, values: NDArray[np.float64]) -> tuple[NDArray[np
 
 
 def _first_number(image: Dataset, keyword: str, absent: float) -> float:
-    """The first value of an element; refuses infinity and NaN."""
+    """The first value of an element; refuse infinity and NaN."""
     value = image.get(keyword)
     if isinstance(value, MutableSequence):
         value = value[0] if value else None

@@ -1,7 +1,7 @@
-"""Limits of an image file, checked before any of its pixels are decoded.
+"""Limits for image files; the program checks them before it decodes any pixel.
 
-Within these limits a file takes less than 512 MiB of memory, whatever it declares, and about two
-seconds; a JPEG 2000 file with 40 megapixels of noise takes ten seconds.
+A file within these limits needs less than 512 MiB of memory, whatever its header says, and about
+two seconds. Only a JPEG 2000 file with 40 megapixels of noise takes ten seconds.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ from collections.abc import Iterator
 
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 40_000_000  # the largest detectors give about 20 million
-MAX_RATIO = 20  # longer side to shorter
+MAX_RATIO = 20  # longer side divided by shorter side
 MIN_SIDE = 16  # px; a smaller image shows nothing
-MAX_SCANS = 100  # of a progressive JPEG; encoders write about ten
-# Every scan visits all pixels again: at 40 megapixels this allows 25 scans.
+MAX_SCANS = 100  # scans in a progressive JPEG; encoders write about ten
+# Every scan goes through all pixels again. An image of 40 megapixels may have 25 scans.
 MAX_SCANNED_PIXELS = 1_000_000_000
-# JPEG segments, bytes between them, or PNG chunks; Pillow reads them one by one. A PNG of 64 MiB in
-# IDAT chunks of 8 KiB has 8,192.
+# The most JPEG segments, bytes between segments, or PNG chunks: Pillow reads them one by one. A PNG
+# of 64 MiB in chunks of 8 KiB has 8,192 chunks.
 MAX_SEGMENTS = 20_000
 
 START_OF_SCAN = 0xDA
 END_OF_IMAGE = 0xD9
 _WITHOUT_LENGTH = (0x01, 0xD8)
-# In entropy-coded data a stuffed zero or a restart marker follows 0xFF (ITU-T T.81, B.1.1.2).
+# Skip 0xFF in compressed data: there a 0 or a restart marker follows it (ITU-T T.81, B.1.1.2).
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])", re.DOTALL)
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
 
 
 class ImageError(ValueError):
-    """The bytes are not a usable image; one line says why, without the name of the file.
+    """The bytes are not a usable image; the message gives the reason in one line, without a name.
 
     Attributes:
         code: the kind of reason: corrupt_image, empty_file, not_an_image, not_a_radiograph,
             too_complex, too_elongated, too_large, too_small or unsupported_dicom. If the code
-            begins with "too", the reason repeats nothing of the file but numbers.
+            begins with "too", the only content of the file in the message is numbers.
     """
 
     def __init__(self, reason: str, code: str = "corrupt_image") -> None:
@@ -54,7 +54,7 @@ def check_bytes(payload: bytes) -> None:
 
 
 def check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
-    """Check the declared size of an image, px.
+    """Check the width and height that a file declares, px.
 
     Raises:
         ImageError: over `max_pixels` or 40 megapixels, a side under 16 px, or longer than 20:1.
@@ -70,11 +70,11 @@ def check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
 
 
 def check_segments(payload: bytes) -> None:
-    """Refuse a JPEG or PNG file that Pillow would parse for minutes; other files pass.
+    """Refuse a JPEG or PNG file that Pillow would parse for minutes; accept other files.
 
     Raises:
-        ImageError: over 20,000 chunks of a PNG; or, before the first scan of a JPEG, over 20,000
-            segments or bytes between segments.
+        ImageError: a PNG has over 20,000 chunks; or a JPEG has, before its first scan, over 20,000
+            segments or over 20,000 bytes between segments.
     """
     if payload.startswith(_PNG):
         position = len(_PNG)
@@ -99,7 +99,7 @@ def check_segments(payload: bytes) -> None:
 
 
 def check_scans(payload: bytes, pixels: int) -> None:
-    """Refuse a JPEG whose scans, of so many pixels each, would take too long; other files pass.
+    """Refuse a JPEG whose scans, each of `pixels` pixels, would take too long; accept other files.
 
     Raises:
         ImageError: over 100 scans, over 1,000 million pixels in all scans, or over 20,000 segments.
@@ -113,12 +113,12 @@ def check_scans(payload: bytes, pixels: int) -> None:
 
 
 def jpeg_segments(payload: bytes) -> Iterator[tuple[int, int]]:
-    """Yield each marker of a JPEG file up to end of image, with the offset of the byte after it.
+    """Yield each marker of a JPEG file, with the position of the next byte, until end of image.
 
-    Like libjpeg, skips bytes that are not a marker (ITU-T T.81, annex B).
+    Bytes that are not a marker are skipped, as in libjpeg (ITU-T T.81, annex B).
 
     Raises:
-        ImageError: over 20,000 segments.
+        ImageError: the file has over 20,000 segments.
     """
     position = 2
     for _ in range(MAX_SEGMENTS):
