@@ -1,13 +1,13 @@
-"""Test whether a candidate is not worse than the champion: the promotion rule.
+"""Test whether a candidate is not worse than the champion; the promotion rule uses this test.
 
-Two tests of non-inferiority on the validation images: unshifted, and in the mean over the shifts of
-`evaluation.shifts`. In each, the two-sided interval at `level` of the difference in AUC, candidate
-minus champion, must lie at `-margin` or above. It is paired by image and clustered by patient
-(`stats.delong`). Both tests must pass, so the level needs no correction for two tests (Berger 1982,
-Technometrics 24:295).
+There are two tests on the validation images: one on unshifted images, and one on the mean over the
+shifts of `evaluation.shifts`. Each test computes the difference in AUC (candidate minus champion)
+and its two-sided interval at `level`, paired by image and clustered by patient (`stats.delong`). A
+test passes if the whole interval is at `-margin` or above. Both tests must pass, so `level` needs
+no correction for two tests (Berger 1982, Technometrics 24:295).
 
-The unshifted images alone decide too little: the AUC of good models saturates, and the interval of
-two models without error is [0, 0].
+The unshifted images alone are not enough, because all good models have an AUC near 1 on them. If
+two models make no error, the interval is [0, 0].
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ Logits = NDArray[np.float32]
 class ValidationLogits:
     """Logits of a graph for the validation images."""
 
-    sha256: str  #: of the graph
-    unshifted: Logits  #: of all validation images, (N,)
-    #: of those that robustness is measured on, (C, n), one row per shift and strength that counts
-    #: in the mean.
+    sha256: str  #: hash of the graph
+    unshifted: Logits  #: for all validation images, (N,)
+    #: for the images on which robustness is measured, (C, n). Each shift and strength that counts
+    #: in the mean has one row.
     shifted: Logits
 
 
 def select_validation(
     sha256: str, logits: Logits, rows: pd.DataFrame, shifted: ShiftedLogits, model: str
 ) -> ValidationLogits:
-    """Select the logits of validation images from those of several splits.
+    """Select the logits of the validation images from the logits of several splits.
 
     Args:
-        logits: of the unshifted images, (N,).
-        rows: of the manifest, of the same images.
+        logits: logits of the unshifted images, (N,).
+        rows: the manifest's rows for the same images.
     """
     averaged = [shift not in (UNSHIFTED, NOT_IN_MEAN) for shift, _ in shifted.conditions]
     is_val = (rows["split"] == "val").to_numpy()
@@ -70,8 +70,8 @@ def run_graph(
     """Run a graph on validation images, unshifted and shifted.
 
     Args:
-        graph: for images of this size or smaller.
-        images: uint8, (N, S, S, 1), of those rows.
+        graph: its input size is the size of `images` or smaller.
+        images: uint8, (N, S, S, 1), the images of `rows`.
     """
     sized = graph if graph.size == images.shape[1] else _DownscalingGraph(graph)
     logits = sized.run(images)[0]
@@ -93,7 +93,7 @@ def write_logits(path: Path, logits: dict[str, ValidationLogits]) -> None:
 
 
 def read_logits(path: Path, model: str) -> ValidationLogits:
-    """Read the logits of one model from a file of `write_logits`."""
+    """Read the logits of one model from a file that `write_logits` wrote."""
     with np.load(path) as arrays:
         return ValidationLogits(
             str(arrays[f"{model}.sha256"]),
@@ -106,15 +106,15 @@ def read_logits(path: Path, model: str) -> ValidationLogits:
 class AucDifference:
     """The difference in AUC between a candidate and the champion."""
 
-    #: images, patients, conditions: their numbers; the AUCs are means over the conditions.
+    #: number of images, patients and conditions; the AUCs are means over the conditions.
     images: int
     patients: int
     conditions: int
-    #: candidate, champion: AUC, 0 to 1.
+    #: AUC of each model, 0 to 1.
     candidate: float
     champion: float
     difference: float  #: candidate minus champion
-    #: low, high: interval of the difference.
+    #: the bounds of the interval of the difference.
     low: float
     high: float
 
@@ -131,7 +131,7 @@ def auc_difference(
     Args:
         labels: (N,), 0 or 1, both present.
         patients: (N,), patient of each image.
-        candidate, champion: logits, (C, N), one row per condition.
+        candidate, champion: logits of each model, (C, N), one row per condition.
     """
     paired = paired_auc(labels, champion, candidate, patients)
     return AucDifference(
@@ -148,12 +148,12 @@ def compare_with_champion(
     params: EvaluateParams,
     level: float,
 ) -> tuple[AucDifference, AucDifference]:
-    """Compare on the unshifted images, and on the shifted ones.
+    """Compare candidate and champion, first on the unshifted images, then on the shifted images.
 
     Args:
-        champion: its graph, for images of this size or smaller. If it is the candidate's own graph,
-            it is not run again.
-        images: uint8, (N, S, S, 1), of those rows.
+        champion: the champion's graph; its input size is the size of `images` or smaller. If
+            candidate and champion have the same graph, it is not run again.
+        images: uint8, (N, S, S, 1), the images of `rows`.
     """
     same = champion.sha256 == candidate.sha256
     reference = candidate if same else run_graph(champion, rows, images, params)
@@ -170,12 +170,12 @@ def compare_with_champion(
 
 
 def not_worse(differences: Sequence[AucDifference], params: PromotionParams) -> bool:
-    """Whether every test of non-inferiority passes."""
+    """Whether the candidate passes every test of non-inferiority."""
     return all(difference.low >= -params.margin for difference in differences)
 
 
 class _DownscalingGraph(Graph):
-    """A graph for smaller images; it reduces larger ones as the served model would."""
+    """A graph that first reduces larger images to its input size, as the served model would."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph, self.sha256, self.size = graph, graph.sha256, graph.size
@@ -183,6 +183,6 @@ class _DownscalingGraph(Graph):
     def run(
         self, images: NDArray[np.uint8], on_one_core: bool = False
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """As `Graph.run`, for images of any size."""
+        """Do the same as `Graph.run`, for images of any size."""
         squares = [decode(encode_png(image[..., 0]), self.size).pixels for image in images]
         return self._graph.run(np.stack(squares)[..., None], on_one_core)

@@ -1,8 +1,8 @@
 """Score models under every shift of `evaluation.shifts`.
 
-Held-out images of the same hospital do not separate good models: all reach about the same AUC. On
-images of another hospital, the models differ. The shifts imitate such images as far as possible
-with one data set.
+On held-out images of the same hospital, all good models reach about the same AUC, so they cannot be
+compared. On images of another hospital, the models differ. The shifts imitate such images as well
+as one data set allows.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pneumonia.stats.metrics import ranked
 
 METRICS = ("auc", "sensitivity", "specificity")
 UNSHIFTED = "none"
-# Counts among the worst cases, but not in the mean that models are chosen by: whoever reads an
-# inverted image should correct it, and chance results with it would outweigh all other shifts.
+# Inversion counts for the worst case, but not for the mean that chooses the model. A reader should
+# correct an inverted image, and random results on such images would outweigh all other shifts.
 NOT_IN_MEAN = "inversion"
-# Ordinary differences between two images or two hospitals. Strong shifts are the limit of what is
-# readable; a threshold adapted to them would be worse for ordinary images.
+# Ordinary differences between two images or two hospitals. Strong shifts are left out: the images
+# are hardly readable, and a threshold adapted to them would be worse for ordinary images.
 POOLED = ("mild", "medium")
 
 
@@ -35,10 +35,10 @@ POOLED = ("mild", "medium")
 class ShiftedLogits:
     """Logits of images, unshifted and under each shift at each strength."""
 
-    rows: pd.DataFrame  #: of the manifest, the n images that `draw_images` chose
-    #: C pairs of shift and strength; the first is unshifted, "none" and "none".
+    rows: pd.DataFrame  #: the manifest's rows for the n images that `draw_images` chose
+    #: C pairs of shift and strength; the first pair is ("none", "none"), for unshifted images.
     conditions: list[tuple[str, str]]
-    logits: dict[str, NDArray[np.float32]]  #: by model, float32, (C, n)
+    logits: dict[str, NDArray[np.float32]]  #: float32, (C, n), by model
 
 
 def shifted_logits(
@@ -54,17 +54,17 @@ def shifted_logits(
     Every graph gets the same shifted images; each image is shifted once.
 
     Args:
-        unshifted: by model, the logits of `images`, (N,).
-        rows: of the manifest; `image_id`, `patient_id`, `split` and `label` are used.
-        images: uint8, (N, S, S, 1), of those rows.
-        count: number of images of each split, see `draw_images`.
+        unshifted: the logits of `images`, (N,), by model.
+        rows: the manifest's rows, with `image_id`, `patient_id`, `split` and `label`.
+        images: uint8, (N, S, S, 1), the images of `rows`.
+        count: number of images per split, see `draw_images`.
     """
     drawn = draw_images(rows, count, seed)
     images, ids = images[drawn], rows.loc[drawn, "image_id"].tolist()
     conditions = [(shift, strength) for shift, spec in SHIFTS.items() for strength in spec.amounts]
     logits = {model: [unshifted[model][drawn]] for model in graphs}
-    # One condition after another: ONNX Runtime uses all cores and takes ten times as long as the
-    # shifts.
+    # Run one condition after another. ONNX Runtime uses all cores already, and the shifts take only
+    # a tenth of its time.
     for shift, strength in tqdm(conditions, desc="shifts", unit="shift", disable=None):
         changed = shifted(images, ids, shift, strength, seed)
         for model, graph in graphs.items():
@@ -79,11 +79,11 @@ def shifted_logits(
 def draw_images(rows: pd.DataFrame, count: int, seed: int) -> NDArray[np.bool_]:
     """Choose the images to shift: about `count` of each split, or all of a smaller split.
 
-    Whole patients are drawn at random, for each label until its share is reached; the last patient
-    may exceed it.
+    For each label, whole patients are drawn at random until the label has its share of the images.
+    The last patient may exceed the share.
 
     Returns:
-        (N,), whether each row is drawn.
+        a mask, (N,): True for each row that is drawn.
     """
     drawn = np.zeros(len(rows), np.bool_)
     for _, split in rows.groupby("split"):
@@ -99,10 +99,10 @@ def draw_images(rows: pd.DataFrame, count: int, seed: int) -> NDArray[np.bool_]:
 
 
 def threshold_pool(shifted: ShiftedLogits, model: str) -> Pool:
-    """Collect the validation images that the threshold of a model is chosen on.
+    """Collect the validation images on which a model's threshold is chosen.
 
-    They are the unshifted images and those under every shift but inversion at the strengths
-    `POOLED`. Each version has the same weight; those of one image sum to 1.
+    These are the unshifted images, and their versions under every shift except inversion, at the
+    strengths in `POOLED`. All versions of an image have the same weight; the weights sum to 1.
     """
     pooled = [
         shift != NOT_IN_MEAN and strength in (UNSHIFTED, *POOLED)
@@ -118,9 +118,9 @@ def measure(shifted: ShiftedLogits, points: dict[str, OperatingPoint]) -> pd.Dat
     """Score each model on each split under each condition.
 
     Returns:
-        one row per model, split and condition, sorted by model and split: model, split, shift,
-        strength, images, auc, sensitivity, specificity. The unshifted images come first in each
-        group, with shift and strength "none".
+        a table with one row per model, split and condition, sorted by model and split: model,
+        split, shift, strength, images, auc, sensitivity, specificity. In each group, the row of the
+        unshifted images is first; its shift and strength are "none".
     """
     results: list[tuple[object, ...]] = []
     for index, (shift, strength) in enumerate(shifted.conditions):
@@ -143,10 +143,10 @@ def summary(table: pd.DataFrame, model: str, split: str) -> dict[str, Any]:
     """Summarise the rows of one model and split.
 
     Returns:
-        images; `unshifted` and `mean` (over all shifts and strengths but inversion), each with auc,
-        sensitivity and specificity; and `worst`, by strength: the lowest of each of the three, as
-        `auc_shift` the shift where it occurs (the first of equals), and as `auc_change` its
-        difference from unshifted, below 0 for a loss.
+        `images`, `unshifted`, `mean` and `worst`. `unshifted` and `mean` (over all shifts except
+        inversion, at all strengths) have auc, sensitivity and specificity. `worst` has, by
+        strength, the lowest value of each metric; also, for example, `auc_shift`, the first shift
+        with this value, and `auc_change`, its difference from unshifted (below 0 for a loss).
     """
     rows = table[(table["model"] == model) & (table["split"] == split)]
     is_unshifted = rows["shift"] == UNSHIFTED

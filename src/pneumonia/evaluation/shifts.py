@@ -1,14 +1,14 @@
 """Change images as another machine, hospital or file format would, at three fixed strengths.
 
-Training draws the amount of an augmentation at random. A shift has one amount per strength, and
-only its direction is drawn, so that all models are measured on the same changed images. The design
-follows ImageNet-C (Hendrycks & Dietterich 2019), with changes that X-rays have.
+An augmentation in training has a random amount. A shift has one fixed amount per strength, and only
+its direction is random, from a seed. So all models are measured on the same changed images. The
+design follows ImageNet-C (Hendrycks & Dietterich 2019), with changes that occur in X-rays.
 
 - mild: a technician would not notice the difference;
 - medium: an ordinary difference between two hospitals;
 - strong: the worst image that a reader would still accept.
 
-Inversion is only strong: an image is inverted or it is not.
+Inversion has only the strength "strong", because an image is either inverted or not.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from PIL import Image
 
 Pixels = NDArray[np.uint8]
 STRENGTHS = ("mild", "medium", "strong")
-# A row or column without a pixel above this grey value is padding: `decode` pads with 0, and JPEG
-# adds some ringing.
+# If no pixel of a row or column is above this grey value, the row or column is padding. `decode`
+# pads with 0, but JPEG changes the zeros near an edge slightly.
 BLACK = 8
 
 
@@ -33,10 +33,10 @@ BLACK = 8
 class Shift:
     """One kind of change."""
 
-    #: (image, amount, random generator) to the changed image, both uint8, (S, S).
+    #: a function (image, amount, random generator) -> changed image; both images uint8, (S, S).
     change: Callable[[Pixels, float, np.random.Generator], Pixels]
-    unit: str  #: of the amounts
-    amounts: dict[str, float]  #: by strength
+    unit: str  #: unit of the amounts
+    amounts: dict[str, float]  #: the amount for each strength
     why: str  #: the cause of the change, and the reason for the amounts
 
 
@@ -49,21 +49,21 @@ def shifted(
 ) -> NDArray[np.uint8]:
     """Apply one shift to images.
 
-    The direction depends only on the seed, the shift, the strength and the image's id, so an image
-    is changed in the same way whichever images come with it.
+    The direction depends only on the seed, the shift, the strength and the image's id. So the other
+    images in the call do not affect how an image is changed.
 
     Args:
         images: uint8, (N, S, S, 1); not modified.
-        image_ids: N of them.
+        image_ids: the ids of the N images.
         shift: a key of `SHIFTS`.
-        strength: one of `STRENGTHS` that this shift has.
-        seed: not negative.
+        strength: one of the strengths in `STRENGTHS` that this shift has.
+        seed: an integer, not negative.
 
     Returns:
-        uint8, (N, S, S, 1), a new array.
+        the changed images, uint8, (N, S, S, 1), a new array.
 
     Raises:
-        KeyError: no such shift, or not at this strength.
+        KeyError: the shift does not exist, or does not have this strength.
     """
     spec = SHIFTS[shift]
     amount = spec.amounts[strength]
@@ -81,19 +81,19 @@ def exposure(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
 
 
 def gamma(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
-    """Raise the grey value, 0 to 1, to the power exp(amount) or exp(-amount)."""
+    """Raise each grey value (from 0 to 1) to the power exp(amount) or exp(-amount)."""
     power = np.exp(_direction(rng) * amount)
     return _change_content(image, lambda grey: 255 * (grey / 255) ** power)
 
 
 def contrast(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
-    """Multiply the distance from the mean grey value by exp(amount) or exp(-amount)."""
+    """Multiply each pixel's distance from the mean grey value by exp(amount) or exp(-amount)."""
     factor = np.exp(_direction(rng) * amount)
     return _change_content(image, lambda grey: (grey - grey.mean()) * factor + grey.mean())
 
 
 def noise(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
-    """Add white Gaussian noise; its standard deviation is a share of the grey range."""
+    """Add white Gaussian noise; the standard deviation is `amount` times the grey range."""
     return _change_content(
         image, lambda grey: grey + amount * 255 * rng.standard_normal(grey.shape)
     )
@@ -105,7 +105,7 @@ def inversion(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
 
 
 def blur(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
-    """Apply a Gaussian filter; its standard deviation is a share of the side."""
+    """Apply a Gaussian filter; the standard deviation is `amount` times the side of the image."""
     from scipy.ndimage import gaussian_filter
 
     grey = image.astype(np.float32)
@@ -120,7 +120,7 @@ def resolution(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels
 
 
 def jpeg(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
-    """Save the image as a JPEG file of this quality, and read it again."""
+    """Save the image as a JPEG file with the quality `amount`, and read it again."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, format="JPEG", quality=int(amount))
     with Image.open(file) as decoded:
@@ -128,12 +128,12 @@ def jpeg(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
 
 
 def zoom(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
-    """Enlarge (cropping the border) or reduce (a black border) about the centre by 1 + amount."""
+    """Enlarge and crop the image, or reduce it with a black border, centred, by 1 + `amount`."""
     return _affine(image, np.eye(2) * (1 + amount) ** _direction(rng))
 
 
 def rotation(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
-    """Rotate about the centre by an angle in degrees; the corners become black."""
+    """Rotate the image about its centre by `amount` degrees; the corners become black."""
     angle = np.deg2rad(_direction(rng) * amount)
     return _affine(
         image, np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -141,7 +141,7 @@ def rotation(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
 
 
 def collimator(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
-    """Make the border black: each blade covers 0.5 to 1 times `amount` of the height or width."""
+    """Make the border black; on each side, 0.5 to 1 times `amount` of the height or width."""
     rows, columns = _content(image)
     height, width = rows.stop - rows.start, columns.stop - columns.start
     top, bottom = np.rint(rng.uniform(0.5, 1, 2) * amount * height).astype(int)
@@ -244,7 +244,7 @@ def _direction(rng: np.random.Generator) -> int:
 
 
 def _content(square: Pixels) -> tuple[slice, slice]:
-    """Rows and columns of the X-ray without the black padding that `decode` adds."""
+    """Find the rows and columns of the X-ray, without the black padding that `decode` adds."""
     bright = square > BLACK
     rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
     if not len(rows):
@@ -266,7 +266,7 @@ def _as_pixels(values: NDArray[np.floating]) -> Pixels:
 
 
 def _affine(image: Pixels, enlarge: NDArray[np.float64]) -> Pixels:
-    """Move each point p, relative to the centre, to `enlarge` p; the rest becomes black."""
+    """Move each point p (relative to the centre) to `enlarge` times p; empty pixels are black."""
     back = np.linalg.inv(enlarge)
     centre = np.full(2, len(image) / 2)
     offset = centre - back @ centre

@@ -1,4 +1,4 @@
-"""Metrics and errors of a model by subgroup of images."""
+"""Compute a model's metrics and errors for subgroups of the images."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def image_attributes(
     """Describe images by the attributes that define the subgroups.
 
     Args:
-        reference: the training images of the manifest. Their terciles are used for all images, so
-            that the test images do not influence the groups.
+        reference: the manifest's rows for the training images. Their terciles are used for all
+            images, so the test images do not influence the groups.
         near_duplicates: files that the audit lists in a pair of near duplicates.
 
     Returns:
-        with the index of `rows`, as text: subtype; mode, "grey" or "RGB" (any colour); size
-        (pixels of the source) and aspect (width by height), by tercile "low", "middle", "high";
-        near_duplicate, "yes" or "no".
+        a table with the index of `rows` and text columns: subtype; mode, "grey" or "RGB" (any
+        colour); the terciles "low", "middle" or "high" of size (pixels of the source) and aspect
+        (width by height); near_duplicate, "yes" or "no".
     """
 
     def tercile(measure: Callable[[pd.DataFrame], pd.Series[float]]) -> NDArray[np.str_]:
@@ -55,15 +55,15 @@ def image_attributes(
 def subgroups(
     predictions: pd.DataFrame, attributes: pd.DataFrame, threshold: float, resamples: int, seed: int
 ) -> pd.DataFrame:
-    """Metrics by subtype of pneumonia, each with all normal images, and by tercile of size.
+    """Compute metrics by subtype of pneumonia (with all normal images), and by tercile of size.
 
     Args:
-        predictions: of one model and split, as in `evaluate.Evaluation`.
-        attributes: `image_attributes` of the same images.
+        predictions: one model's predictions for one split, as in `evaluate.Evaluation`.
+        attributes: the result of `image_attributes` for the same images.
 
     Returns:
-        attribute, group, images, pneumonia, patients, and auc, auc_low, auc_high, and so on for
-        `METRICS`; NaN where a group lacks the images that a metric needs.
+        table: attribute, group, images, pneumonia, patients, auc, auc_low, auc_high, and the same
+        for all `METRICS`. A value is NaN if the group lacks the images that the metric needs.
     """
     subtype, size = attributes["subtype"].to_numpy(), attributes["size"].to_numpy()
     normal = predictions["label"].to_numpy() == 0
@@ -85,13 +85,13 @@ def subgroups(
 def error_rates(
     predictions: pd.DataFrame, attributes: pd.DataFrame, threshold: float, resamples: int, seed: int
 ) -> pd.DataFrame:
-    """Error rates by attribute; for each attribute, every image is in one group.
+    """Compute error rates by attribute; for each attribute, every image is in one group.
 
-    Args: as for `subgroups`.
+    The arguments are the same as for `subgroups`.
 
     Returns:
-        attribute, group, images, patients, missed, false_alarms, rate (of both errors, per image),
-        low, high (95 %, bootstrap of patients).
+        table: attribute, group, images, patients, missed, false_alarms, rate (share of images with
+        either error), low, high (95 % interval by the bootstrap of patients).
     """
     results = []
     called = predictions["probability"] >= threshold
@@ -117,15 +117,15 @@ def error_rates(
 def confident_errors(
     predictions: pd.DataFrame, rows: pd.DataFrame, attributes: pd.DataFrame, threshold: float
 ) -> pd.DataFrame:
-    """List the misclassified images, the most confident first, at most `LISTED_ERRORS`.
+    """List at most `LISTED_ERRORS` misclassified images, the most confident errors first.
 
     Args:
-        predictions, attributes, threshold: as for `subgroups`.
-        rows: of the manifest, of the same images.
+        predictions, attributes, threshold: the same as for `subgroups`.
+        rows: the manifest's rows for the same images.
 
     Returns:
-        image_id, file, patient_id, error ("missed" or "false alarm"), probability, logit, and the
-        columns of `attributes`. Confidence is the distance of the probability from the label.
+        table: image_id, file, patient_id, error ("missed" or "false alarm"), probability, logit,
+        and the columns of `attributes`. Confidence: distance of the probability from the label.
     """
     called = (predictions["probability"] >= threshold).to_numpy()
     label = predictions["label"].to_numpy()
@@ -133,7 +133,7 @@ def confident_errors(
         error=np.where(label == 1, "missed", "false alarm"), file=rows["file"].to_numpy()
     )
     table = table.join(attributes.set_axis(table.index))[called != (label == 1)]
-    # Equal probabilities are ordered by the logit, equal logits by id.
+    # Equal probabilities are ordered by logit, and equal logits by id.
     sign = np.where(table["error"] == "missed", -1, 1)
     table = table.assign(
         distance=(table["probability"] - (sign < 0)).abs(), signed_logit=sign * table["logit"]
@@ -147,9 +147,9 @@ def confident_errors(
 def share_interval(
     hits: NDArray[np.bool_], patients: NDArray[np.str_], resamples: int, seed: int
 ) -> Interval:
-    """95 % interval of the share of `hits`, (N,), by the bootstrap of patients.
+    """Compute the 95 % interval of the share of True in `hits`, (N,), by the bootstrap of patients.
 
-    A share of 0 or 1 gets the limit of `bound_without_exception` for the number of patients.
+    If the share is 0 or 1, `bound_without_exception` gives the limit for the number of patients.
     """
     bound = bound_without_exception(len(np.unique(patients)))
     if hits.all() or not hits.any():

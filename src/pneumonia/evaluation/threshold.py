@@ -16,14 +16,14 @@ from pneumonia.stats.calibration import sigmoid
 
 @dataclass(frozen=True)
 class Pool:
-    """Scored images that the threshold is chosen on, see `robustness.threshold_pool`.
+    """Scored images on which the threshold is chosen, see `robustness.threshold_pool`.
 
-    A model separates the validation images of one hospital almost without error, so every threshold
-    in a wide gap between the classes is equally good. The pool also holds shifted versions of these
-    images. Their errors lie in the gap and decide between the thresholds.
+    A model makes almost no errors on the validation images of one hospital. Between the logits of
+    the two classes is a wide gap, and all thresholds in the gap are equally good. So the pool also
+    has shifted versions of these images. The model's errors on them decide between the thresholds.
     """
 
-    labels: NDArray[np.int64]  #: (N,), 0 or 1; both present
+    labels: NDArray[np.int64]  #: (N,), 0 or 1, both present
     logits: NDArray[np.floating]  #: (N,)
     weights: NDArray[np.float64]  #: (N,), above 0, the weight of each version
 
@@ -40,9 +40,9 @@ def choose_operating_point(
 
     Args:
         labels: (N,), 0 or 1, both present, of the validation images.
-        logits: (N,), of the same images, unshifted; the calibration is fitted to them.
-        maps: float32, (N, h, w), of the same images; those with pneumonia give the heat map scale.
-        pool: the threshold is chosen on it.
+        logits: (N,), of the same images, unshifted; the calibration is fitted to these logits.
+        maps: float32, (N, h, w), of the same images. Maps of pneumonia give the heat map scale.
+        pool: the images on which the threshold is chosen.
     """
     slope, intercept = calibration.fit(method, labels, logits)
     threshold = float(sigmoid(np.array(slope * choose_logit(rule, pool) + intercept)))
@@ -50,30 +50,30 @@ def choose_operating_point(
 
 
 def choose_logit(rule: str, pool: Pool) -> float:
-    """Choose the logit from which an image is called pneumonia.
+    """Choose the lowest logit at which an image is called pneumonia.
 
     Rules:
 
     - youden: the highest J = sensitivity + specificity - 1 (Youden 1950).
-    - sensitivity>=x: the highest specificity with a sensitivity of at least x; of equals, the
-      higher sensitivity.
-    - cost c:d: the lowest cost, where a missed pneumonia costs c and a false alarm d, at the
-      prevalence of the pool.
+    - sensitivity>=x: the highest specificity with a sensitivity of at least x. If two thresholds
+      have the same specificity, the higher sensitivity decides.
+    - cost c:d: the lowest total cost, if a missed pneumonia costs c and a false alarm costs d, at
+      the pool's prevalence.
 
-    No threshold separates images of equal logits. Of equally good thresholds, the middle of the
-    widest gap between two images is taken.
+    No threshold separates images with equal logits. If several thresholds are equally good, the
+    function takes the middle of the widest gap between two images.
 
     Args:
-        rule: as above; checked in `pneumonia.core.config`.
+        rule: one of the rules above; `pneumonia.core.config` has checked its syntax.
 
     Returns:
-        -inf (every image is called pneumonia) or inf (none is) where no threshold between two
-        images is as good.
+        the logit. If no threshold between two images is as good, -inf (every image is called
+        pneumonia) or inf (no image is).
     """
     order = np.argsort(pool.logits, kind="stable")
     logits, labels = pool.logits[order].astype(np.float64), pool.labels[order]
     weights = pool.weights[order]
-    # Threshold k lies between the sorted images k - 1 and k: images from k on are called pneumonia.
+    # Threshold k is between the sorted images k - 1 and k. Images from k on are called pneumonia.
     missed = np.concatenate([[0], np.cumsum(weights * (labels == 1))])
     cleared = np.concatenate([[0], np.cumsum(weights * (labels == 0))])
     ill, well = missed[-1], cleared[-1]
@@ -91,7 +91,7 @@ def choose_logit(rule: str, pool: Pool) -> float:
         possible &= _best(-cost / cost.max(), possible)
     else:
         possible &= _best(sensitivity + specificity, possible)
-    # The two ends are not gaps between images; they are taken only if nothing else is as good.
+    # The two ends are not gaps between images. An end is taken only if no gap is as good.
     gap = np.where(np.isfinite(high - low), high - low, 0.0)
     widest = int(np.argmax(np.where(possible, gap, -1.0)))
     return float((low[widest] + high[widest]) / 2)

@@ -1,4 +1,4 @@
-"""`pneumonia validate`: measure a model on a folder of labelled images; nothing is trained."""
+"""The command `pneumonia validate`: measure a model on a folder of labelled images, no training."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def predict(
     """Predict images one by one.
 
     Returns:
-        a row for each image that could be read: file, label, patient_id, logit, probability,
-        predicted; and file name and reason of the others.
+        a table with one row for each image that could be read: file, label, patient_id, logit,
+        probability, predicted; and a list of the other images: file name and reason.
 
     Raises:
-        InputError: no image of one class could be read.
+        InputError: for at least one class, no image could be read.
     """
     import pandas as pd
     from tqdm import tqdm
@@ -73,7 +73,7 @@ def predict(
 
 
 def measure(table: pd.DataFrame, threshold: float) -> dict[str, tuple[float, float, float]]:
-    """Value and 95 % interval of each metric of `SHOWN`."""
+    """Compute the value and the 95 % interval of each metric in `SHOWN`."""
     from pneumonia.stats.metrics import intervals, score
 
     labels, logits = table["label"].to_numpy(), table["logit"].to_numpy()

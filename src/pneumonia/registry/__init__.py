@@ -1,7 +1,7 @@
 """The MLflow model registry: register the chosen model, and decide which version is the champion.
 
-Begin with stages/register.py, which calls in this order: `log_metrics` (figures into the runs of
-both trainings), `registration` (a new version with its files and tags), `promotion` (the rule that
-makes it champion or challenger). `champion` holds the aliases, their history, and the commands
-`promote`, `rollback` and `history`. May import every room below, `reports` included.
+Begin with stages/register.py. It calls, in this order: `log_metrics` (logs figures to the runs of
+both trainings), `registration` (makes a new version with files and tags) and `promotion` (the rule
+makes the version champion or challenger). `champion` has the aliases, their history, and the code
+of `promote`, `rollback` and `history`. This room may import every room below, also `reports`.
 """

@@ -1,9 +1,9 @@
 """The aliases `champion` and `challenger` of the registered model, and the history of champions.
 
-The alias decides which version is the champion. Each change is also recorded as a tag of the
-registered model: `champion.<UTC time>` with version, reason and user. MLflow has neither locks nor
-transactions, so the alias is set first. A change that the history lacks is added when the champion
-is next read: the process died in between, or somebody set the alias in MLflow's web page.
+The alias decides which version is the champion. Each change is also recorded in a tag of the
+registered model: `champion.<UTC time>` with version, reason and user. MLflow has no locks and no
+transactions, so the alias is set first. If the process dies before the tag is written, or somebody
+sets the alias in MLflow's web page, the history lacks the change. The next read adds it.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ CHANGE_TAG = "champion."
 
 @dataclass(frozen=True)
 class ChampionChange:
-    """A change of champion."""
+    """One change of the champion."""
 
-    version: str  #: the new champion
-    #: "rule" (it passed the promotion rule), "first" (there was no champion), "promote" or
-    #: "rollback" (the commands), "external" (the alias was set outside this code).
+    version: str  #: version of the new champion
+    #: "rule" (the version passed the promotion rule), "first" (there was no champion), "promote" or
+    #: "rollback" (the commands), "external" (other software set the alias).
     why: str
-    who: str  #: name of the user on that machine; "" without one
-    when: str  #: UTC, ISO 8601
+    who: str  #: the user's name on the machine; "" if there is no name
+    when: str  #: time in UTC, ISO 8601
 
 
 def champion(client: MlflowClient, name: str) -> str | None:
-    """The version that is champion; None if there is none, or if its version was deleted.
+    """Return the champion's version; None if there is no champion, or its version was deleted.
 
-    Completes the history, and removes the alias `challenger` from the champion.
+    The function also completes the history, and removes the alias `challenger` from the champion.
     """
     model = _model(client, name)
-    # Aliases are text over HTTP, numbers in a database.
+    # MLflow returns the version as text over HTTP, and as a number from a database.
     version = str(model.aliases.get(CHAMPION)) if model else ""
     if model is None or version not in versions(client, name):
         return None
@@ -59,7 +59,7 @@ def champion(client: MlflowClient, name: str) -> str | None:
 
 
 def make_champion(client: MlflowClient, name: str, version: str, why: str) -> None:
-    """Set the alias to a version, and record the change; `why` as in `ChampionChange`."""
+    """Make a version the champion, and record the change; for `why`, see `ChampionChange`."""
     retry_on_conflict(client.set_registered_model_alias, name, CHAMPION, version)
     _record(client, name, version, why)
     model = _model(client, name)
@@ -68,22 +68,22 @@ def make_champion(client: MlflowClient, name: str, version: str, why: str) -> No
 
 
 def history(client: MlflowClient, name: str) -> list[ChampionChange]:
-    """All changes of champion, the earliest first; [] if there is no such model."""
+    """List all changes of the champion, the earliest first; [] if the model does not exist."""
     model = _model(client, name)
     return _changes(model) if model else []
 
 
 def versions(client: MlflowClient, name: str) -> list[str]:
-    """The existing versions in order."""
+    """List the existing versions in order."""
     registered = client.search_model_versions(f"name = '{name}'")
     return sorted((str(version.version) for version in registered), key=int)
 
 
 def rollback_stack(changes: list[ChampionChange]) -> list[str]:
-    """The versions that rollbacks return to, the last one first; the present champion is last.
+    """List the versions to which rollbacks return, the oldest first; the present champion is last.
 
-    A rollback removes what came after the version that it returned to, so two rollbacks in a row go
-    two versions back.
+    A rollback removes the versions after its target from the list. So two rollbacks, one after the
+    other, go two versions back.
     """
     stack: list[str] = []
     for change in changes:
@@ -95,10 +95,10 @@ def rollback_stack(changes: list[ChampionChange]) -> list[str]:
 
 
 def promote(client: MlflowClient, name: str, version: str) -> str:
-    """Make a version the champion, even against the rule; return a sentence on what was done.
+    """Make a version the champion, even against the rule; return a sentence for the user.
 
     Raises:
-        InputError: no such version; the message lists the existing ones.
+        InputError: the version does not exist; the message lists the existing versions.
     """
     existing = versions(client, name)
     if version not in existing:
@@ -111,12 +111,12 @@ def promote(client: MlflowClient, name: str, version: str) -> str:
 
 
 def rollback(client: MlflowClient, name: str) -> str:
-    """Make the previous champion champion again; return a sentence on what was done.
+    """Make the previous champion the champion again; return a sentence for the user.
 
     Deleted versions are skipped.
 
     Raises:
-        InputError: there is no champion, or no previous one; the message says what to do.
+        InputError: there is no champion or no previous champion; the message says what to do.
     """
     present, existing = champion(client, name), versions(client, name)
     stack = [version for version in rollback_stack(history(client, name)) if version in existing]
@@ -161,7 +161,7 @@ def _changes(model: RegisteredModel) -> list[ChampionChange]:
 def _record(client: MlflowClient, name: str, version: str, why: str) -> None:
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     change = ChampionChange(version, why, _user(), now)
-    # The time makes the key unique among processes; MLflow allows no "+" in it.
+    # The time makes the key unique among processes. MLflow does not allow "+" in a key.
     key = CHANGE_TAG + now.replace("+00:00", "Z")
     client.set_registered_model_tag(name, key, json.dumps(asdict(change)))
 
@@ -169,5 +169,5 @@ def _record(client: MlflowClient, name: str, version: str, why: str) -> None:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (OSError, KeyError):  # a container whose user has no name
+    except (OSError, KeyError):  # in a container, the user may have no name
         return os.environ.get("USER", "")

@@ -1,4 +1,4 @@
-"""`pneumonia promote`, `pneumonia rollback` and `pneumonia history`."""
+"""The commands `pneumonia promote`, `pneumonia rollback` and `pneumonia history`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do what the verb says, and print the result; 0.
+    """Promote, roll back or show the history; print the result and return 0.
 
     Raises:
-        InputError: no such version, no previous champion, or the store does not respond.
+        InputError: the version or previous champion is missing, or the store does not respond.
     """
     from pneumonia.core.config import load_params
     from pneumonia.registry import champion
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         elif arguments.verb == "rollback":
             print(champion.rollback(client, name))
         else:
-            champion.champion(client, name)  # completes the history
+            champion.champion(client, name)  # this call completes the history
             events = champion.history(client, name)
             for event in events:
                 when = f"{event.when[:19]}Z"

@@ -1,7 +1,7 @@
-"""Log what evaluate, gradcam_report and register wrote to the MLflow run of a training.
+"""Log the results of evaluate, gradcam_report and register to the MLflow run of a training.
 
-If a trained model is evaluated again under another rule, its run gets the new figures, and MLflow
-keeps the old ones as earlier points of the same metrics.
+If a trained model is evaluated again with another rule, the new figures go to the same run. MLflow
+keeps the old figures as earlier points of the same metrics.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pneumonia.tracking.runs import flatten
 def log_metrics(
     model: str, point: OperatingPoint, evaluation: Path, gradcam: Path, reports: Path
 ) -> None:
-    """Log the metrics of a model to the open run, and the three folders as artifacts.
+    """Log a model's metrics to the open run, and the three folders as artifacts.
 
-    Metrics: test_auc, test_auc_low, val_brier, ... Validation under shift: val_shift_mean_auc,
-    val_shift_mild_worst_auc, ... Heat maps: gradcam_energy_inside, ... Operating point: threshold,
-    calibration_slope, calibration_intercept.
+    Examples: test_auc, test_auc_low, val_brier. For validation under shift: val_shift_mean_auc,
+    val_shift_mild_worst_auc. For heat maps: gradcam_energy_inside. For the operating point:
+    threshold, calibration_slope, calibration_intercept.
 
     Args:
-        evaluation, gradcam, reports: folders of `evaluate`, `gradcam_report` and `register`.
+        evaluation, gradcam, reports: output folders of `evaluate`, `gradcam_report`, `register`.
     """
     import mlflow
 
@@ -41,7 +41,7 @@ def log_metrics(
         | {
             name.replace(".", "_"): float(value)
             for name, value in flatten(maps, "gradcam_").items()
-            # The steps of the cascade have names of layers; they stay in the artifacts.
+            # The steps of the cascade are named by layer. They are only in the artifacts.
             if isinstance(value, (int, float)) and not name.startswith("gradcam_cascade.")
         }
     )
@@ -55,11 +55,11 @@ def _evaluation_metrics(folder: Path, model: str) -> dict[str, float]:
     table = pd.read_csv(folder / "intervals.csv", float_precision="round_trip")
     for row in table[table["model"] == model].to_dict("records"):
         metric = f"{row['split']}_{row['metric']}"
-        # auc_delong is another interval of the same auc.
+        # auc_delong is another interval for the same AUC.
         if row["metric"] != "auc_delong":
             values[metric] = row["value"]
         values |= {f"{metric}_low": row["low"], f"{metric}_high": row["high"]}
-    # The training already logged `val_auc` by epoch, from the same images.
+    # The training already logged `val_auc` for each epoch, on the same images.
     values.pop("val_auc", None)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     robustness = metrics[model]["val"]["robustness"]

@@ -1,17 +1,16 @@
 """Decide by rule which version is the champion, on validation images.
 
-The rule: a new version is compared with the champion on the current validation images. It becomes
-`champion` if it is shown to be not worse (`evaluation.noninferiority`), otherwise `challenger`.
+The rule compares a new version with the champion on the current validation images. If a test shows
+that the version is not worse (`evaluation.noninferiority`), it becomes `champion`, otherwise
+`challenger`. The champion's graph always runs again, because its stored figures may come from other
+images. If the data was split differently before, the champion was trained on some of these images
+and looks better than it is. Then it is only harder to replace; the decision states the number of
+such images. If the champion takes smaller images, they are reduced as its served model does. If it
+takes larger images, there is no comparison (enlarged images are blurred) and it stays champion.
 
-The champion's graph is always run again, because its stored figures may come from other images. If
-the data was split differently then, the champion was trained on some of these images and looks
-better than it is. This can only keep it champion; the decision states the number of such images. If
-the champion takes smaller images, they are reduced as by its served model. If it takes larger ones,
-enlarged images would be blurred, so there is no comparison and it stays champion.
-
-A version whose heat maps failed their check becomes `challenger` at best, also the first version.
-The same holds for a version that fails a check of its behaviour (`evaluation.behaviour`), if
-`register.promotion.require_behaviour` is true.
+If the heat maps of a version failed their check, the version becomes `challenger`, never champion,
+even if it is the first version. If `register.promotion.require_behaviour` is true, the same is the
+case for a version that fails a check of its behaviour (`evaluation.behaviour`).
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-# Artifact of the run of a version: the ids of its training images.
+# Artifact of a version's run: the ids of the images on which the version was trained.
 TRAINING_IDS = "data/training_image_ids.txt"
 ATTEMPTS = 5
 
@@ -53,21 +52,21 @@ ATTEMPTS = 5
 class Decision:
     """The outcome of the rule for a version."""
 
-    version: str  #: the candidate
-    #: margin, level: of the rule.
+    version: str  #: version of the candidate
+    #: the margin and level in the rule's params.
     margin: float
     level: float
-    alias: str  #: the new one, "champion" or "challenger"; "" if nothing was changed
-    reason: str  #: one clause
-    against: str = ""  #: the champion that it was compared with; "" without one
-    #: unshifted, shifted: the two comparisons; None without a comparison.
+    alias: str  #: the new alias, "champion" or "challenger"; "" if nothing was changed
+    reason: str  #: the reason for the decision, one clause
+    against: str = ""  #: version of the champion in the comparison; "" without a champion
+    #: the comparisons on unshifted and on shifted images; None without a comparison.
     unshifted: AucDifference | None = None
     shifted: AucDifference | None = None
-    #: how many of the validation images the champion was trained on; None if its run does not say.
+    #: number of validation images on which the champion was trained; None if its run has no list.
     trained_on: int | None = None
     #: whether the champion was trained on the current data; None without a comparison.
     same_data: bool | None = None
-    #: of its behaviour, one clause each, if they kept it from being champion.
+    #: the failed checks of behaviour that prevented a promotion, one clause each.
     failed_checks: tuple[str, ...] = ()
 
 
@@ -85,18 +84,18 @@ def decide(
 ) -> Decision:
     """Make a registered version champion or challenger; its run must be open.
 
-    The decision is logged to the run as promotion.json and set as tags of the version, then the
-    alias is set. A version that was champion before is left as it is: a better one came after it,
-    or somebody rolled it back. If another process changes the champion meanwhile, the rule is
-    applied again with the new champion.
+    The decision is logged to the run as promotion.json and written to tags of the version. Then the
+    alias is set. A version that was champion before does not change, because a better version
+    replaced it or somebody rolled it back. If another process changes the champion at the same
+    time, the rule is applied again with the new champion.
 
     Args:
-        candidate: its logits for the validation images.
-        table: the manifest. The rule uses validation; the ids of the training images are logged.
-        images: uint8, (N, S, S, 1), of its validation rows.
+        candidate: the candidate's logits for the validation images.
+        table: the manifest. The rule uses validation rows; the ids of training images are logged.
+        images: uint8, (N, S, S, 1), the images of the validation rows.
         failed_maps: why the heat maps of the version failed their check; "" if they passed.
-        failed_checks: returns the failed checks of the version's behaviour. It takes seconds, so it
-            is called only if the result matters.
+        failed_checks: a function that returns the failed checks of the version's behaviour. It
+            takes seconds, so it is called only if the result matters.
 
     Raises:
         InputError: the champion changed `ATTEMPTS` times.
@@ -126,7 +125,7 @@ def decide(
 
 
 def sentence(name: str, decision: Decision) -> str:
-    """A decision in one line."""
+    """Describe a decision in one line."""
     alias = decision.alias or "alias not changed"
     return f"version {decision.version} of '{name}', {alias}: {decision.reason}"
 
@@ -184,13 +183,13 @@ def _apply_rule(
 
 
 def _hold_back(decision: Decision, why: str) -> Decision:
-    """Turn a decision for champion into challenger, for another reason than the rule."""
+    """Change a decision from champion to challenger, for a reason that is not in the rule."""
     reason = f"{decision.reason}; but {why}; `make promote VERSION={decision.version}` overrides"
     return replace(decision, alias=champion.CHALLENGER, reason=reason)
 
 
 def _was_champion(client: MlflowClient, name: str, version: str, present: str) -> bool:
-    """Whether this model, with whatever serving code, was champion before and no longer is."""
+    """Whether this model, with any serving code, was champion before and is not champion now."""
 
     def model(version: str) -> tuple[str | None, ...]:
         tags = client.get_model_version(name, version).tags
@@ -206,12 +205,12 @@ def _was_champion(client: MlflowClient, name: str, version: str, present: str) -
 def _fetch(
     client: MlflowClient, name: str, version: str
 ) -> tuple[Graph | None, set[str] | None, str]:
-    """Fetch the graph of a version, the ids of its training images, and the digest of its data.
+    """Fetch a version's graph, the ids of its training images, and the digest of its data.
 
-    Graph and ids are None if the version lacks them, because other code registered it.
+    The graph or the ids are None if the version lacks them, because other code registered it.
 
     Raises:
-        InputError: its graph is not the one that was registered.
+        InputError: the stored graph is not the graph that was registered.
     """
     import mlflow
 
@@ -227,7 +226,7 @@ def _fetch(
             raise
         except Exception:
             # Each kind of artifact store has its own exception for a missing file, and ONNX Runtime
-            # has one for an invalid graph. The next line raises if the store itself is down.
+            # has another for an invalid graph. If the store does not respond, the next line raises.
             client.get_model_version(name, version)
         try:
             file = client.download_artifacts(registered.run_id, TRAINING_IDS, folder)
@@ -238,7 +237,7 @@ def _fetch(
 
 
 def _carry_out(client: MlflowClient, name: str, decision: Decision) -> None:
-    """Log the decision, set the tags of the version, then the alias."""
+    """Log the decision, set the version's tags, and then set the alias."""
     import mlflow
 
     if not decision.alias:

@@ -1,6 +1,6 @@
-"""Register a trained and evaluated model as a version of the registered model, with files and tags.
+"""Register a trained and evaluated model as a new version in MLflow, with files and tags.
 
-`inference.bundle` reads these files again.
+`inference.bundle` reads these files later.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
 FINGERPRINT = "fingerprint"
 PACKAGE = Path(pneumonia.__file__).parent
-# Imports of the served model; it gets the versions that the pipeline ran with.
+# Libraries that the served model imports, in the same versions as in the pipeline.
 REQUIREMENTS = (
     "mlflow-skinny", "fastapi", "uvicorn", "httptools", "imagecodecs", "numpy", "onnxruntime",
     "pandas", "pillow", "prometheus-client", "pydicom", "python-multipart", "pyyaml",
 )  # fmt: skip
-# Metrics of the run that a version has as tags.
+# Metrics of the run that become tags of the version.
 KEY_METRICS = (
     "val_auc", "val_brier", "val_sensitivity", "val_specificity", "val_shift_mean_auc",
     "test_auc", "test_brier", "test_sensitivity", "test_specificity",
 )  # fmt: skip
-# Sample images of the served model. The drawn data sets have other seeds: they count from 0.
+# Seed of the served model's sample images. The drawn data sets have other seeds, from 0 upwards.
 SAMPLES_SEED = 2**32 - 1
 SAMPLES_PER_CLASS = 3
 
@@ -55,11 +55,11 @@ class Candidate:
     """A trained and evaluated model."""
 
     source: str  #: "scratch" or "transfer"
-    folder: Path  #: of the trained model: weights, exported graph, record
-    graph_sha256: str  #: of the graph that was evaluated
-    point: OperatingPoint  #: its operating point
-    #: the folder that `evaluate` wrote; its metrics with intervals and the statistics of the images
-    #: go with the version.
+    folder: Path  #: folder of the trained model: weights, exported graph, record
+    graph_sha256: str  #: hash of the graph that was evaluated
+    point: OperatingPoint  #: the model's operating point
+    #: the folder that `evaluate` wrote; the version gets the metrics with intervals and the
+    #: statistics of the images.
     evaluation: Path
     card: Path  #: the folder with model_card.md and model_card.html
 
@@ -80,17 +80,17 @@ class Candidate:
 
 
 def register(name: str, candidate: Candidate) -> str:
-    """Register a candidate under `name`; its run must be open. Return the version.
+    """Register a candidate under `name`, and return the version. The candidate's run must be open.
 
-    A model is registered once: the same graph, operating point, image statistics and data, served
-    by the same code and libraries, have the same fingerprint. A version gets all its tags in the
-    call that creates it, so no version lacks them. They do not depend on time or place, so
-    registering again does not change them.
+    A model is registered once. Its fingerprint is a hash of graph, operating point, image
+    statistics, data, serving code and libraries. The call that creates a version also sets all its
+    tags, so no version lacks tags. The tags do not depend on time or place, so another registration
+    does not change them.
 
-    If two processes create the same version at once, the lower number stays. Both processes see it,
-    because the store counts up. Files that a killed process logged without a version are registered
-    and not logged again. A version whose graph is damaged in the store is deleted with its files,
-    and registered again.
+    If two processes create the same version at once, the lower number stays; both processes see
+    both numbers. If a killed process logged files without a version, the files are registered and
+    not logged again. If the graph of a version is damaged in the store, the version and its files
+    are deleted, and the model is registered again.
     """
     import mlflow
 
@@ -115,7 +115,7 @@ def register(name: str, candidate: Candidate) -> str:
 
 
 def write_artifacts(candidate: Candidate, folder: Path) -> dict[str, str]:
-    """Write new files of a version to `folder`; return the paths of all its files, by artifact."""
+    """Write a version's new files to `folder`; return the paths of all its files by artifact."""
     points = OperatingPoints(candidate.source, {candidate.source: candidate.point})
     points.write(folder / "operating_point.json")
     files.write_json(folder / "record.json", _record(candidate))
@@ -148,11 +148,11 @@ def _record(candidate: Candidate) -> dict[str, Any]:
 
 
 def _metrics(candidate: Candidate) -> dict[str, dict[str, dict[str, float | None]]]:
-    """Value and interval by split and metric."""
+    """Return the value and the interval of each metric, by split and metric."""
     table = pd.read_csv(candidate.evaluation / "intervals.csv", float_precision="round_trip")
     metrics: dict[str, dict[str, dict[str, float | None]]] = {}
     for row in table[table["model"] == candidate.source].to_dict("records"):
-        # JSON has no NaN.
+        # JSON has no NaN, so NaN becomes None.
         metrics.setdefault(row["split"], {})[row["metric"]] = {
             key: None if math.isnan(row[key]) else row[key] for key in ("value", "low", "high")
         }
@@ -161,14 +161,14 @@ def _metrics(candidate: Candidate) -> dict[str, dict[str, dict[str, float | None
 
 @cache
 def _samples() -> dict[str, bytes]:
-    """Drawn images of both classes, PNG, by file name: CLASS-NUMBER.png."""
+    """Draw images of both classes; return PNG files by file name, CLASS-NUMBER.png."""
     samples: dict[str, bytes] = {}
     counts = dict.fromkeys(LABELS, 0)
     index = 0
     while min(counts.values()) < SAMPLES_PER_CLASS:
         patient = phantom.patient_of(index)
         label = LABELS[int(phantom.diagnosis_of(SAMPLES_SEED, patient).subtype != "normal")]
-        # One image per patient.
+        # Use one image per patient.
         if counts[label] < SAMPLES_PER_CLASS and phantom.patient_of(index - 1) != patient:
             counts[label] += 1
             image = phantom.draw(SAMPLES_SEED, index)
@@ -193,7 +193,7 @@ def _delete_if_damaged(client: MlflowClient, name: str, known: str, sha256: str)
         if files.sha256(Path(fetched)) == sha256:
             return
     print(f"{name} version {known}: its graph is damaged in the store; it is registered again")
-    # "models:/m-..."; otherwise `_find_logged_model` would find it.
+    # Delete the files ("models:/m-...") too; otherwise `_find_logged_model` would find them.
     source = client.get_model_version(name, known).source
     _delete(client, name, known)
     client.delete_logged_model(source.rpartition("/")[2])
@@ -205,13 +205,13 @@ def _delete(client: MlflowClient, name: str, version: str) -> None:
     try:
         client.delete_model_version(name, version)
     except MlflowException as error:
-        # Another process may have deleted it.
+        # Another process may have deleted the version.
         if not is_missing(error):
             raise
 
 
 def _tags(candidate: Candidate) -> dict[str, str]:
-    """Tags of a version: its origin and its key metrics."""
+    """Make the tags of a version: its origin and its main metrics."""
     import mlflow
 
     record = candidate.training
@@ -236,7 +236,7 @@ def _requirements() -> list[str]:
 
 
 def _code_sha256() -> str:
-    """SHA-256 of the package that goes with the model, names and contents."""
+    """Hash the files (names and contents) of the package that is stored with the model."""
     hashed = hashlib.sha256()
     sources = (file for file in PACKAGE.rglob("*") if file.is_file() and file.suffix != ".pyc")
     for file in sorted(sources):
@@ -245,7 +245,7 @@ def _code_sha256() -> str:
 
 
 def _find_logged_model(fingerprint: str) -> str | None:
-    """The id of a completely logged model with these files, if the store has one."""
+    """Find a completely logged model with these files; return its id, or None."""
     import mlflow
 
     models = mlflow.search_logged_models(
@@ -253,13 +253,13 @@ def _find_logged_model(fingerprint: str) -> str | None:
         filter_string=f"tags.{FINGERPRINT} = '{fingerprint}'",
         output_format="list",
     )
-    # The filter cannot have the status: databases store it as a number, so MLflow 3.17 finds
-    # nothing on SQLite and fails on PostgreSQL.
+    # The filter cannot contain the status. Databases store the status as a number, so MLflow 3.17
+    # finds nothing on SQLite and fails on PostgreSQL.
     return next((str(model.model_id) for model in models if model.status == "READY"), None)
 
 
 def _log_model(candidate: Candidate, fingerprint: str) -> str:
-    """Log the files of the model to the open run; return the id that MLflow gives them."""
+    """Log the model's files to the open run; return the id that MLflow gives the logged model."""
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Array, ColSpec, DataType, Object, Property, Schema
@@ -278,7 +278,7 @@ def _log_model(candidate: Candidate, fingerprint: str) -> str:
         "notice": DataType.string,
     }
     with TemporaryDirectory() as folder, warnings.catch_warnings():
-        # MLflow asks for type hints on `predict`; they would be a second signature.
+        # MLflow warns that `predict` has no type hints, but hints would be a second signature.
         warnings.filterwarnings("ignore", message="(?s).*type hint")
         info = mlflow.pyfunc.log_model(
             name="model",
