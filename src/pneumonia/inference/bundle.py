@@ -30,7 +30,7 @@ REPAIR_MODEL = (
 )
 TRAININGS = ("scratch", "transfer")  # their outputs are models/NAME
 META = "registered_model_meta"
-# File of each artifact of a registered model, and its path in the folder of a fetched one.
+# The file name of each artifact; `PATHS` has its path in the folder of a fetched model.
 FILES = {
     "graph": "graph.onnx",
     "operating_point": "operating_point.json",
@@ -40,14 +40,14 @@ FILES = {
     "samples": "samples",
 }
 PATHS = {name: f"artifacts/{file}" for name, file in FILES.items()}
-# Artifacts that predictions and warnings depend on.
+# The artifacts that predictions and warnings depend on.
 DECISIVE = ("graph", "operating_point", "plausibility")
 ModelFiles = Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A drawn image to try: file name, label, bytes (PNG)."""
+    """A computed drawing to try the model on: its file name, its label and its PNG bytes."""
 
     name: str
     label: str
@@ -58,16 +58,16 @@ class Sample:
 class ModelBundle:
     """A model that is ready to predict."""
 
-    #: name, version: as registered; without a registry the training's name and "".
+    #: name and version in the registry; without a registry, the training's name and "".
     name: str
     version: str
     source: str  #: "scratch" or "transfer"
-    predictor: Predictor  #: graph, preprocessing, operating point and statistics for the warnings
-    #: hashes, data, params and metrics, as registry/registration.py wrote them.
+    predictor: Predictor  #: the graph, preprocessing, operating point and statistics
+    #: the hashes, data, params and metrics that registry/registration.py wrote.
     record: dict[str, Any]
-    card: str  #: the model card, HTML; "" without one
-    samples: tuple[Sample, ...]  #: drawn images
-    pool: ThreadPoolExecutor = field(repr=False)  #: threads for work on single images, one a core
+    card: str  #: the model card as HTML; "" if there is none
+    samples: tuple[Sample, ...]  #: the drawings to try the model on
+    pool: ThreadPoolExecutor = field(repr=False)  #: one thread per core, for single images
 
     def predict(self, image: str | Path | bytes) -> Prediction:
         """Predict one image; see `Predictor.predict`."""
@@ -75,20 +75,20 @@ class ModelBundle:
 
 
 def load_model(where: str, threads: int = 0) -> ModelBundle:
-    """Load a model for inference with so many threads; 0 means all cores.
+    """Load a model for inference on this number of `threads`; 0 means all cores.
 
     Args:
-        where: `models:/NAME@champion` or `models:/NAME/VERSION`; the folder of a fetched model; or
-            `scratch` or `transfer`, or such a folder, as trained here.
+        where: `models:/NAME@champion` or `models:/NAME/VERSION`; or the folder of a fetched model;
+            or `scratch`, `transfer` or the folder of such a training.
 
     Raises:
-        InputError: no such model, or it is damaged, or the store does not respond.
+        InputError: the model does not exist or is damaged, or the store does not respond.
     """
     return load_files(fetch_model(where), threads)
 
 
 def champion() -> str:
-    """URI of the champion of params.yaml."""
+    """The URI of the champion of the registered model that params.yaml names."""
     from pneumonia.core.config import load_params
 
     name = load_params(Path("params.yaml")).register.registered_model
@@ -96,10 +96,10 @@ def champion() -> str:
 
 
 def fetch_model(where: str) -> ModelFiles:
-    """Read the files of a model, some megabytes: workers that get them need no access to the store.
+    """Read a model's files (some megabytes), so that workers can get them without the store.
 
-    `where` and errors are as for `load_model`. The result is the content by path, as in the folder
-    of a fetched model.
+    `where` and the errors are the same as for `load_model`. The result maps each path in the folder
+    of a fetched model to the file's content.
     """
     folder = Path("models", where) if where in TRAININGS else Path(where)
     if where in TRAININGS or (folder / files.RECORD).is_file():
@@ -126,7 +126,7 @@ def fetch_model(where: str) -> ModelFiles:
 
 
 def load_files(content: ModelFiles, threads: int = 0) -> ModelBundle:
-    """A model from what `fetch_model` read.
+    """Make a model from the files that `fetch_model` read.
 
     Raises:
         InputError: the model is damaged.
@@ -142,12 +142,12 @@ def load_files(content: ModelFiles, threads: int = 0) -> ModelBundle:
 
 
 def load_artifacts(artifacts: Mapping[str, str], threads: int = 0) -> ModelBundle:
-    """A model from paths by artifact name, as MLflow gives them to a pyfunc.
+    """Make a model from file paths by artifact name, as MLflow gives them to a pyfunc.
 
     Only the graph and the operating point are required.
 
     Raises:
-        InputError: a file is damaged, or the graph is not the one that was registered.
+        InputError: a file is damaged, or the graph differs from the registered graph.
     """
     point_file = Path(artifacts["operating_point"])
     points = OperatingPoints.read(point_file)
@@ -171,7 +171,7 @@ def load_artifacts(artifacts: Mapping[str, str], threads: int = 0) -> ModelBundl
 
 
 def decisive_sha256(content: ModelFiles) -> str:
-    """SHA-256 of all that predictions and warnings depend on, of what `fetch_model` read."""
+    """The SHA-256 of the files from `fetch_model` that predictions and warnings depend on."""
     hashed = hashlib.sha256()
     for name in DECISIVE:
         if PATHS[name] in content:
@@ -181,7 +181,7 @@ def decisive_sha256(content: ModelFiles) -> str:
 
 
 def _read_training(folder: Path) -> ModelFiles:
-    """What was trained in `folder`, models/NAME, with its operating point from reports/evaluate."""
+    """Read the graph in `folder`, models/NAME, and its operating point in reports/evaluate."""
     evaluation = folder.parent.parent / "reports" / "evaluate"
     points = OperatingPoints.read(evaluation / FILES["operating_point"])
     try:
@@ -200,7 +200,7 @@ def _read_training(folder: Path) -> ModelFiles:
 
 
 def _read_fetched(where: str, folder: Path) -> ModelFiles:
-    """What lies in the folder of a fetched model, but for its code."""
+    """Read all files in the folder of a fetched model, except its code."""
     paths = [folder / META, *(folder / "artifacts").rglob("*")]
     content = {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()
@@ -211,7 +211,7 @@ def _read_fetched(where: str, folder: Path) -> ModelFiles:
 
 
 def _registered(artifact: Path) -> tuple[str, str]:
-    """Name and version, which MLflow writes beside a model fetched from the registry."""
+    """Read the name and version that MLflow writes beside a model from the registry."""
     for folder in artifact.parents:
         if (folder / META).is_file():
             meta = yaml.safe_load((folder / META).read_text(encoding="utf-8"))
@@ -224,7 +224,7 @@ def _text(artifacts: Mapping[str, str], name: str) -> str:
 
 
 def _samples(artifacts: Mapping[str, str]) -> tuple[Sample, ...]:
-    """The drawn images: CLASS-NUMBER.png."""
+    """Read the drawings; their files are named CLASS-NUMBER.png."""
     paths = sorted(Path(artifacts["samples"]).glob("*.png")) if "samples" in artifacts else []
     return tuple(
         Sample(path.name, path.stem.split("-")[0].upper(), path.read_bytes()) for path in paths

@@ -1,4 +1,4 @@
-"""What is chosen on validation and goes with a model: calibration, threshold, heat map scale."""
+"""A model's values that are chosen on validation: calibration, threshold and heat map scale."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class OperatingPoint:
     """How a graph's outputs become a prediction.
 
     Raises:
-        ValueError: a slope that is not above 0 would reverse the model's ranking of images.
+        ValueError: the slope is not above 0; it would reverse the model's ranking of images.
     """
 
     slope: float  #: probability = sigmoid(slope * logit + intercept), above 0
     intercept: float  #: see `slope`
-    threshold: float  #: probability from which an image is labelled PNEUMONIA, 0 to 1
-    #: activation, in logits, that is drawn as the hottest colour; the same for every image, so that
-    #: a weak map looks weak.
+    threshold: float  #: lowest probability that is labelled PNEUMONIA, 0 to 1
+    #: heat map value (in logits) drawn as the hottest colour. It is the same for all images, so
+    #: that a weak map looks weak.
     map_scale: float
 
     def __post_init__(self) -> None:
@@ -33,16 +33,16 @@ class OperatingPoint:
             raise ValueError(f"the calibration's slope is {self.slope:g}, not above 0")
 
     def probability(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Calibrated probability of pneumonia, float64, 0 to 1, of the shape of `logits`."""
+        """The calibrated probability of pneumonia: float64, 0 to 1, same shape as `logits`."""
         return sigmoid(self.slope * logits.astype(np.float64) + self.intercept)
 
 
 @dataclass(frozen=True)
 class OperatingPoints:
-    """The content of operating_point.json, both of `evaluate` and of a registered model."""
+    """The content of operating_point.json, from `evaluate` or from a registered model."""
 
-    better: str  #: name of the better model by validation; of a registered model its own
-    #: by name of the model: "scratch", "transfer", or one of them.
+    better: str  #: the better model on validation; in a registered model, its name
+    #: one operating point per model; the keys are "scratch" and "transfer", or one of these.
     points: dict[str, OperatingPoint]
 
     @classmethod
@@ -50,7 +50,7 @@ class OperatingPoints:
         """Read the file.
 
         Raises:
-            InputError: it is missing or damaged.
+            InputError: the file is missing or damaged.
         """
         try:
             content = json.loads(path.read_bytes())

@@ -1,6 +1,6 @@
 """From an image to a prediction, for reports, scoring and the server.
 
-Needs ONNX Runtime, NumPy, Pillow and, for DICOM, pydicom and imagecodecs; no TensorFlow.
+It needs ONNX Runtime, NumPy, Pillow and, for DICOM, pydicom and imagecodecs, but no TensorFlow.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class CheckedImage:
     """A decoded image."""
 
     pixels: NDArray[np.uint8]  #: the grey square that the graph receives, uint8, (S, S)
-    warnings: list[ImageWarning]  #: reasons to doubt a prediction for it
+    warnings: list[ImageWarning]  #: reasons to doubt a prediction for this image
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,20 @@ class Prediction:
     """The prediction for one image."""
 
     label: str  #: NORMAL or PNEUMONIA, by the threshold
-    probability: float  #: of pneumonia, calibrated on validation, 0 to 1
-    threshold: float  #: probability from which the label is PNEUMONIA, 0 to 1
-    logit: float  #: output of the graph
+    probability: float  #: calibrated probability of pneumonia, 0 to 1
+    threshold: float  #: lowest probability that is labelled PNEUMONIA, 0 to 1
+    logit: float  #: the first output of the graph
     image: NDArray[np.uint8]  #: the grey square that the graph received, uint8, (S, S)
     heat_map: NDArray[np.float32]  #: class activation map, float32, (h, w), not negative, in logits
     map_scale: float  #: value of `heat_map` drawn as the hottest colour
     warnings: list[ImageWarning]  #: reasons to doubt the prediction
 
     def overlay(self, opacity: float = 0.6) -> NDArray[np.uint8]:
-        """The heat map drawn over the image, uint8, (S, S, 3); `opacity` of the hottest colour."""
+        """Draw the heat map over the image, uint8, (S, S, 3); the hottest has `opacity`."""
         return overlay(self.image, self.heat_map, self.map_scale, opacity)
 
     def overlay_png(self) -> str:
-        """The overlay as PNG in base64, for JSON."""
+        """The overlay as a PNG in base64, for JSON."""
         return png_base64(self.overlay())
 
     def figures(self) -> dict[str, Any]:
@@ -72,23 +72,23 @@ class Prediction:
 
 
 def png_base64(pixels: NDArray[np.uint8]) -> str:
-    """Pixels as for `encode_png_fast` as PNG in base64, for JSON."""
+    """Encode pixels by `encode_png_fast` as a PNG in base64, for JSON."""
     return base64.b64encode(encode_png_fast(pixels)).decode()
 
 
 class Graph:
-    """An exported graph in ONNX Runtime, loaded once and safe to call from several threads.
+    """An exported graph in ONNX Runtime; it is loaded once, and several threads may call it.
 
-    A single image uses all cores. Several images run in parallel, each on one core: on two cores a
-    batch of eight is a quarter slower, because its layers do not fit into a core's cache.
+    A single image uses all cores. Several images run in parallel, each on one core. As one batch,
+    eight images are a quarter slower on two cores, as their layers do not fit into the cache.
     """
 
     def __init__(
         self, path: Path, threads: int = 0, sha256: str = "", remedy: str = files.REPAIR
     ) -> None:
-        """Load the graph for so many threads; 0 means all cores.
+        """Load the graph for this number of threads; 0 means all cores.
 
-        `sha256` and `remedy` are for `files.read_checked`, and the errors are its own.
+        `files.read_checked` gets `sha256` and `remedy`, and raises the errors.
         """
         payload = files.read_checked(path, sha256, remedy)
         threads = threads or len(os.sched_getaffinity(0))
@@ -101,9 +101,9 @@ class Graph:
     def run(
         self, images: NDArray[np.uint8], on_one_core: bool = False
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits (N,) and class activation maps (N, h, w) of images (N, S, S, 1), N > 0.
+        """Compute logits (N,) and class activation maps (N, h, w) of images (N, S, S, 1), N > 0.
 
-        `on_one_core` is for calls from several threads at once.
+        Set `on_one_core` where several threads call at the same time.
         """
         if on_one_core:
             return _run(self._one_core, images)
@@ -115,7 +115,7 @@ class Graph:
 
 
 def _session(payload: bytes, threads: int) -> InferenceSession:
-    # No telemetry; the variable is read when the library is loaded.
+    # This turns telemetry off. The library reads the variable when it is loaded.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
@@ -134,23 +134,23 @@ def _run(
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A graph with its preprocessing and the checks of its input; all from one training."""
+    """A graph, its preprocessing and the checks of its input, all from one training."""
 
     graph: Graph
     point: OperatingPoint
-    plausibility: Plausibility | None = None  #: without it, fewer warnings
+    plausibility: Plausibility | None = None  #: if None, there are fewer warnings
 
     def predict(self, image: str | Path | bytes) -> Prediction:
-        """Predict one image: the path of a JPEG, PNG or DICOM file, or its content.
+        """Predict one image, given as the path or the content of a JPEG, PNG or DICOM file.
 
         Raises:
-            ImageError: it is not a usable image.
+            ImageError: the file is not a usable image.
             OSError: the file cannot be read.
         """
         return self.predict_batch([image])[0]
 
     def predict_batch(self, images: Sequence[str | Path | bytes]) -> list[Prediction]:
-        """Predict several images in one call of the graph; arguments and errors as `predict`."""
+        """Predict several images in one call of the graph; `predict` names the errors."""
         if not images:
             return []
         checked = [
@@ -164,7 +164,7 @@ class Predictor:
         """Decode a JPEG, PNG or DICOM file and look for reasons to doubt a prediction.
 
         Raises:
-            ImageError: it is not a usable image, or has more than `max_pixels`.
+            ImageError: the file is not a usable image, or has more than `max_pixels` pixels.
         """
         decoded = decode(payload, self.graph.size, max_pixels)
         return CheckedImage(decoded.pixels, warn(payload, decoded, self.plausibility))
@@ -172,7 +172,7 @@ class Predictor:
     def interpret(
         self, image: CheckedImage, logit: np.float32, heat_map: NDArray[np.float32]
     ) -> Prediction:
-        """The prediction for one image from the outputs of the graph for it."""
+        """Make the prediction for one image from the outputs of the graph."""
         probability = float(self.point.probability(np.asarray(logit)))
         return Prediction(
             label=LABELS[int(probability >= self.point.threshold)],

@@ -1,7 +1,7 @@
-"""The registered model as MLflow logs and serves it: models-from-code, no pickle, no TensorFlow.
+"""The registered model as MLflow logs and serves it: as code, without pickle or TensorFlow.
 
 Input: a column `image` with the content of JPEG, PNG or DICOM files (base64 in JSON and CSV).
-Output: one row an image.
+Output: a table with one row per image.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from pneumonia.inference.bundle import load_artifacts
 from pneumonia.inference.predictor import NOTICE, CheckedImage
 from pneumonia.inference.warnings import image_error
 
-BATCH = 32  # images that are decoded and in memory at once
+BATCH = 32  # number of decoded images in memory at the same time
 COLUMNS = ("label", "probability", "threshold", "heat_map_png", "heat_map", "warnings")
 
 
 class PneumoniaModel(PythonModel):
-    """Graph, preprocessing and operating point behind MLflow's `predict`."""
+    """A model with the `predict` method that MLflow calls."""
 
     max_pixels = MAX_PIXELS
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Load the model's files, once a process."""
+        """Load the model's files; MLflow calls this once per process."""
         self.bundle = load_artifacts(context.artifacts)
 
-    # MLflow reads type hints here as a schema and supports few; registry/registration.py has the
-    # signature.
+    # MLflow reads type hints here as a schema and supports only a few, so there are none. The
+    # signature is in registry/registration.py.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """Predict each row; one without a usable image has the reason in `error` and no figures."""
+        """Predict each row; if its image is not usable, `error` has the reason, and no figures."""
         values = list(pd.DataFrame(model_input)["image"])
         rows: list[dict[str, Any]] = []
         for start in range(0, len(values), BATCH):
             rows += self._predict_batch(values[start : start + BATCH])
-        # As objects: otherwise the nulls of a failed row would become NaN, which is not JSON.
+        # With dtype object, the nulls of a failed row do not become NaN, which is not JSON.
         return pd.DataFrame(rows, dtype=object)
 
     def _predict_batch(self, values: Sequence[Any]) -> list[dict[str, Any]]:
@@ -59,7 +59,7 @@ class PneumoniaModel(PythonModel):
         ]
 
     def _check(self, value: Any) -> CheckedImage | str:
-        """An image, or why it is not usable."""
+        """Return the checked image, or the reason why it is not usable."""
         try:
             return self.bundle.predictor.check(_decode_base64(value), self.max_pixels)
         except ImageError as error:
@@ -84,14 +84,14 @@ class PneumoniaModel(PythonModel):
 
 
 def _decode_base64(value: Any) -> bytes:
-    """The content of the file.
+    """Return the bytes of the image file, decoded where the value is base64.
 
-    MLflow decodes base64 in `dataframe_*` requests; in `inputs` and `instances` and in CSV the text
-    arrives as it was sent, as string or as bytes. No image file is valid base64: JPEG and PNG begin
-    with bytes outside ASCII, and the tags of DICOM with control characters.
+    MLflow decodes base64 in `dataframe_*` requests. In `inputs`, in `instances` and in CSV, MLflow
+    leaves the text as it was sent. No image file is valid base64: JPEG and PNG begin with bytes
+    outside ASCII, and the tags of DICOM begin with control characters.
 
     Raises:
-        ImageError: neither bytes nor text.
+        ImageError: the value is neither bytes nor text.
     """
     if isinstance(value, str):
         value = value.encode()

@@ -1,6 +1,6 @@
-"""What the sender of an image is told about it: warnings, and the reason why it is not usable.
+"""Messages to the sender of an image: warnings, or the reason why the image is not usable.
 
-The prediction is given nevertheless. docs/explanation/warnings.md has the limits of the checks.
+A warning does not stop the prediction. docs/explanation/warnings.md has the limits of the checks.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pneumonia.images.decoding import DecodedImage
 from pneumonia.images.limits import ImageError
 from pneumonia.inference.plausibility import INVERTED, Plausibility
 
-# Share of coloured pixels. The grey images of the Kermany set have none, also when stored in
-# colour; photographs have at least .16, X-rays with a coloured arrow or letter less than this.
+# Share of coloured pixels above which an image counts as coloured. Grey images of the Kermany set
+# have 0, and X-rays with a coloured arrow or letter have less than this; photographs have >= .16.
 COLOURED = 0.05
 ADULT = 18  # years
 
@@ -32,9 +32,9 @@ REMEDIES = {
 
 
 def image_error(error: ImageError) -> dict[str, str]:
-    """Code and message for an image that is not usable.
+    """Return the code and the message for an image that is not usable.
 
-    The text of the error may quote the file; it is passed on only where it consists of numbers.
+    An error's text may quote the file. Only `too_...` errors show their text, which is numbers.
     """
     remedy = REMEDIES[error.code]
     message = f"{error}: {remedy}" if error.code.startswith("too_") else remedy
@@ -48,7 +48,7 @@ class ImageWarning:
     #: for programs: colour_photograph, not_a_chest_xray, inverted, turned, too_small, exposure,
     #: lateral or adult.
     code: str
-    message: str  #: for people: what is wrong and what to do
+    message: str  #: text for people: the problem and what to do
 
 
 def warn(
@@ -56,14 +56,14 @@ def warn(
 ) -> list[ImageWarning]:
     """Check an image and the file, `payload`, that it was decoded from.
 
-    Without statistics of the training images only colour, size and DICOM header are checked. The
-    most important warning comes first; each code comes once. An ordinary chest X-ray gets none.
+    Without statistics of the training images, only colour, size and DICOM header are checked. The
+    most important warning comes first, and no code is repeated. An ordinary chest X-ray gets none.
     """
     verdict = plausibility.judge(decoded.pixels) if plausibility else None
     orientation = verdict.orientation if verdict else ""
     view = None
     if payload[128:132] == b"DICM":
-        # Half a second of imports that only DICOM needs.
+        # Only DICOM needs this import, which takes half a second.
         from pneumonia.images.dicom import read_view
 
         view = read_view(payload)
@@ -98,7 +98,7 @@ def warn(
             "original.",
         ),
         (
-            # It is enlarged to the model's square, so it shows less detail.
+            # The image is enlarged to the model's square, so it shows less detail.
             max(decoded.width, decoded.height) < side, "too_small",
             f"The image has {decoded.width}x{decoded.height} px; the model uses {side} px. Fine "
             "signs of disease may be lost. Send the image at its original size.",

@@ -25,13 +25,13 @@ from pneumonia.tracking import store
 def create_app(
     model_uri_or_path: str, limits: Limits | None = None, state: ShutdownState | None = None
 ) -> FastAPI:
-    """The application for one model, warmed up; by default with the limits of the environment.
+    """Make the application for one model and warm it up; `limits` default to the environment.
 
     Raises:
-        InputError: an invalid limit in the environment.
-        mlflow.exceptions.MlflowException: no such model.
+        InputError: a limit in the environment is not valid.
+        mlflow.exceptions.MlflowException: the model does not exist.
     """
-    # Slow, and it logs when it is imported: after `logging_config`.
+    # This import is slow, and it logs, so it must come after `logging_config`.
     from mlflow.pyfunc import load_model, scoring_server
 
     limits = limits or read_limits()
@@ -42,13 +42,13 @@ def create_app(
     service = PredictionService(registered.bundle, limits, metrics)
     service.warm_up()
     app: FastAPI = scoring_server.init(GuardedModel(pyfunc, limits, metrics))
-    # MLflow's middleware is a time limit with its own error; ours is in `LimitsMiddleware`.
+    # MLflow's only middleware is a time limit; `LimitsMiddleware` has our own time limit.
     app.user_middleware.clear()
     app.include_router(create_router(service, limits, metrics))
     app.mount("/static", StaticFiles(directory=STATIC))
     describe(app)
     add_handlers(app)
-    # The last one is the outermost.
+    # The middleware that is added last is the outermost.
     app.add_middleware(InvocationsMiddleware)
     app.add_middleware(ShutdownMiddleware, state=state or ShutdownState())
     app.add_middleware(LimitsMiddleware, limits=limits)
@@ -61,7 +61,7 @@ def serve(model: str, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT, then shut down as server/shutdown.py describes.
 
     Raises:
-        InputError: an invalid limit, no such model, or the store does not respond.
+        InputError: a limit is not valid, there is no such model, or the store does not respond.
     """
     os.environ["MLFLOW_TRACKING_URI"] = store.uri()
     limits, log_config, state = read_limits(), logging_config(), ShutdownState()
@@ -78,6 +78,6 @@ def serve(model: str, host: str, port: int) -> None:
         app, host=host, port=port, access_log=False, server_header=False, date_header=False,
         log_config=log_config, timeout_graceful_shutdown=limits.seconds,
     )  # fmt: skip
-    # uvicorn raises the signal again when it is done.
+    # uvicorn raises the signal again after the shutdown.
     with suppress(KeyboardInterrupt):
         Server(config, state, limits.drain_seconds).run()

@@ -1,4 +1,4 @@
-"""`pneumonia serve`."""
+"""The command `pneumonia serve`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until a signal stops the server; 0.
+    """Serve until a signal stops the server; return 0.
 
     Raises:
-        InputError: as `serve` does, or there is no params.yaml where no model is named.
+        InputError: `serve` raised it, or there is neither `--model` nor params.yaml.
     """
-    # Each core answers images in a thread of its own, so NumPy's own threads would compete with
-    # them. NumPy reads the variable once, when it is imported.
+    # The server already uses one thread per core, and NumPy's threads would compete with these.
+    # NumPy reads the variable once, when it is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

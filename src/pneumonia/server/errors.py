@@ -1,7 +1,7 @@
-"""Errors of requests: one line that names the field and the remedy.
+"""Error responses to requests: one line that names the field and the remedy.
 
-Never a stack trace, a path, or what was sent. Errors that FastAPI and Starlette raise get the same
-form.
+A response never contains a stack trace, a path or the sent data. Errors that FastAPI and Starlette
+raise get the same form.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ ROUTES = "see /openapi.json for the routes"
 class RequestError(Exception):
     """A request that gets an error as its response."""
 
-    status: int  #: of HTTP
-    code: str  #: for programs
-    field: str  #: what to change: a header, a parameter, a field of the form, or "body"
-    message: str  #: for people, one line
-    retry_after: int | None = None  #: seconds, where repeating the request later may help
+    status: int  #: HTTP status
+    code: str  #: text for programs
+    field: str  #: part to change: a header, a parameter, a field of the form, or "body"
+    message: str  #: text for people, one line
+    retry_after: int | None = None  #: seconds after which a repetition may help
 
     def response(self) -> Response:
-        """As JSON."""
+        """The error as a JSON response."""
         error = {"code": self.code, "field": self.field, "message": self.message}
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         return JSONResponse({"error": error}, self.status, headers)
@@ -46,7 +46,7 @@ HTTP_REMEDIES = {
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Register the handlers of all errors that are raised within the routes."""
+    """Register the handlers for all errors that routes raise."""
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
@@ -58,7 +58,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid_parameter(request: Request, error: RequestValidationError) -> Response:
-        # Pydantic's message may quote what was sent; the name of the field is ours.
+        # Pydantic's message may quote the sent data, so only the name of the field is used.
         field = str(error.errors()[0]["loc"][-1])
         message = f"`{field}` has an invalid value: see /openapi.json"
         return RequestError(422, "invalid_value", field, message).response()

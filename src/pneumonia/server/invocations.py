@@ -1,7 +1,7 @@
 """MLflow's /invocations with our limits and errors.
 
-A valid request gets MLflow's own response, byte for byte. For an invalid one MLflow would return
-the body, or paths and a stack trace; here it gets one line.
+A valid request gets exactly MLflow's response. To an invalid request, MLflow alone would return the
+body, or paths and a stack trace; this module returns one line.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FORMATS = {
 
 @dataclass
 class _Progress:
-    """How far MLflow has come with a request: its handler runs in another task."""
+    """MLflow's progress with a request, shared because MLflow's handler runs in another task."""
 
     reached_model: bool = False
     error: Exception | None = None
@@ -52,10 +52,10 @@ class GuardedModel:
         self._metrics = metrics
 
     def predict(self, data: Any, params: Any = None) -> pd.DataFrame:
-        """Predict; the model has no `params`, so they are ignored and not logged.
+        """Predict; `params` are ignored and not logged, because the model has none.
 
         Raises:
-            RequestError: too many rows, or no column `image`.
+            RequestError: there are too many rows, or there is no column `image`.
         """
         progress = _progress.get()
         progress.reached_model = True
@@ -64,8 +64,8 @@ class GuardedModel:
                 raise too_many_images(self._limits)
             table = self._model.predict(data)
         except Exception as error:
-            # MLflow checks the columns against the signature; its message contains the data. Our
-            # own code does not raise for a bad row.
+            # MLflow compares the columns with the signature, and its error message contains the
+            # data. Our own code does not raise an error for a bad row.
             progress.error = error
             if str(error).startswith("Failed to enforce schema"):
                 progress.error = RequestError(
@@ -86,7 +86,7 @@ class InvocationsMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond, or raise a `RequestError`: 400, 413, 415 or 422."""
+        """Respond, or raise a `RequestError` with status 400, 413, 415 or 422."""
         if scope["type"] != "http" or (scope["method"], scope["path"]) != ("POST", PATH):
             await self.app(scope, receive, send)
             return
@@ -101,7 +101,7 @@ class InvocationsMiddleware:
         try:
             await self.app(scope, receive, collect)
         except Exception:
-            # MLflow handles what the model raises, but not every error of reading a body.
+            # MLflow handles errors of the model, but not all errors of reading a body.
             if progress.reached_model:
                 raise
             raise _unreadable(kind) from None
@@ -120,10 +120,10 @@ class InvocationsMiddleware:
 
 
 def media_type(scope: Scope, known: Iterable[str], family: str = "") -> str:
-    """The body's media type: one of `known`, or of `family`, a prefix such as "image/".
+    """The body's media type: one of `known`, or one that begins with `family`, such as "image/".
 
     Raises:
-        RequestError: another type, or a compressed body.
+        RequestError: the body has another type or is compressed.
     """
     headers = Headers(scope=scope)
     if headers.get("content-encoding", "identity").lower() != "identity":
@@ -139,7 +139,7 @@ def media_type(scope: Scope, known: Iterable[str], family: str = "") -> str:
 
 
 def too_many_images(limits: Limits) -> RequestError:
-    """More images in one request than the limit."""
+    """The error for a request with more images than the limit."""
     return RequestError(
         413, "too_many_images", "files",
         f"at most {limits.images} images a request: use several requests",
@@ -147,7 +147,7 @@ def too_many_images(limits: Limits) -> RequestError:
 
 
 def _count_rows(data: Any) -> int:
-    """Rows of a table, or of the arrays that MLflow makes of `inputs` and `instances`."""
+    """Count rows of a table, or of the arrays that MLflow makes from `inputs` and `instances`."""
     columns = data.values() if isinstance(data, dict) else [data]
     # A single value is an array without dimensions.
     return max((len(column) for column in columns if getattr(column, "ndim", 0)), default=0)

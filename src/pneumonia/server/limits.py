@@ -18,28 +18,28 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-RETRY_AFTER = 1  # s; an image takes a hundredth of it
+RETRY_AFTER = 1  # seconds; an image takes a hundredth of this time
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits on requests: PNEUMONIA_MAX_BODY_BYTES sets `body_bytes`, and so on."""
+    """Limits on requests; PNEUMONIA_MAX_BODY_BYTES sets `body_bytes`, and so on."""
 
     body_bytes: int = 32 * 2**20  #: bytes of one request
     pixels: int = MAX_PIXELS  #: pixels of one image
     images: int = 32  #: images in one request
     requests: int = 64  #: requests in progress
     held_bytes: int = 128 * 2**20  #: bytes of all requests in progress
-    seconds: int = 30  #: from the first byte of a request to its response
-    #: for so long a server that stops still serves, by PNEUMONIA_DRAIN_SECONDS; 0: not at all.
+    seconds: int = 30  #: time from the first byte of a request to its response
+    #: a stopping server serves for this time, 0 for none; PNEUMONIA_DRAIN_SECONDS sets it.
     drain_seconds: int = 2
 
 
 def read_limits(environment: Mapping[str, str] = os.environ) -> Limits:
-    """The limits of the environment.
+    """Read the limits from the environment.
 
     Raises:
-        InputError: one of them is not a whole number, or below its minimum.
+        InputError: a limit is not a whole number, or is below its minimum.
     """
     values: dict[str, int] = {}
     for limit in fields(Limits):
@@ -55,23 +55,23 @@ def read_limits(environment: Mapping[str, str] = os.environ) -> Limits:
 
 
 class LimitsMiddleware:
-    """ASGI middleware that lets in a POST only within the limits.
+    """ASGI middleware that accepts a POST request only within the limits.
 
-    It reads the body, so that the application gets it complete or not at all, and in time.
+    It reads the whole body within the time limit, or the application gets no request.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self.app = app
         self.limits = limits
-        self.requests = 0  # in progress
-        self.held_bytes = 0  # of their bodies
+        self.requests = 0  # number of requests in progress
+        self.held_bytes = 0  # bytes of the bodies of these requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or raise a `RequestError`: 413, 429 or 503."""
+        """Accept a request, or raise a `RequestError` with status 413, 429 or 503."""
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        # uvicorn refuses a length that is not a number.
+        # The length is a number, because uvicorn refuses other lengths.
         self._check_length(int(dict(scope["headers"]).get(b"content-length", b"0")))
         if self.requests >= self.limits.requests:
             raise RequestError(
@@ -99,7 +99,7 @@ class LimitsMiddleware:
 
                 await self.app(scope, replay, send)
         except ClientDisconnect:
-            pass  # before the body was complete: nobody waits for a response
+            pass  # the client left before the body was complete and waits for no response
         except TimeoutError:
             raise RequestError(
                 503, "timeout", "request",

@@ -1,7 +1,7 @@
-"""Logs, metrics and response headers: what each request has in common.
+"""Logs, metrics and response headers for all requests.
 
-Logs are JSON lines about a request and its outcome, without what was sent. Metrics are for
-Prometheus.
+The logs are JSON lines about each request and its result, without the sent data. The metrics are
+for Prometheus.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON line a record: time, level, logger, message, and `extra={"fields": {...}}`.
+    """One JSON line per record: time, level, logger, message, and `extra={"fields": {...}}`.
 
-    Of an exception, its type and where it was raised; its message might contain what was sent.
+    An exception gives its type and place. Its message is left out: it may contain sent data.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Make the line."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, object] = {"time": time, "level": record.levelname.lower()}
         line |= {"logger": record.name, "message": record.getMessage()}
@@ -48,9 +48,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def logging_config() -> dict[str, object]:
-    """For `logging.config.dictConfig` and uvicorn: everything as JSON lines on standard output.
+    """Make the settings for `dictConfig` and uvicorn: write all logs as JSON to standard output.
 
-    `dictConfig` removes the handlers that MLflow and uvicorn gave the loggers named here.
+    `dictConfig` removes the handlers that MLflow and uvicorn added to the loggers below.
     """
     lines = {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stdout"}
     return {
@@ -62,7 +62,7 @@ def logging_config() -> dict[str, object]:
         "loggers": {
             "mlflow": {"propagate": True, "level": "ERROR"},
             "py.warnings": {"level": "ERROR"},
-            # Its warnings quote headers of the sender.
+            # The warnings of this library quote headers of the sender.
             "python_multipart": {"level": "ERROR"},
             "pneumonia": {"level": "INFO"},
             "uvicorn": {"level": "INFO"},
@@ -75,7 +75,7 @@ TENTHS = tuple(step / 10 for step in range(1, 11))
 
 
 class Metrics:
-    """The metrics of one application, in a registry of its own."""
+    """The metrics of one application; each application has its own registry."""
 
     def __init__(self, model: ModelBundle) -> None:
         self._registry = prometheus.CollectorRegistry()
@@ -102,11 +102,11 @@ class Metrics:
         )
 
     def step(self, name: str) -> AbstractContextManager[Any]:
-        """Measure the time of a block."""
+        """Measure the time of a `with` block."""
         return self.step_seconds.labels(name).time()
 
     def count_image(self, answer: str, warning_codes: Iterable[str]) -> None:
-        """Count an image by its label or its error's code, and its warnings."""
+        """Count an image by its label or its error code, and count its warnings."""
         self.images.labels(answer).inc()
         for code in warning_codes:
             self.warnings.labels(code).inc()
@@ -117,7 +117,7 @@ class Metrics:
 
 
 NO_PAGE = "default-src 'none'; frame-ancestors 'none'"
-# A page may load only files of this server; images also as data.
+# A page may load only files of this server; images may also be data URLs.
 PAGE = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
     "connect-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -134,7 +134,7 @@ _log = logging.getLogger("pneumonia.access")
 
 
 class ObservabilityMiddleware:
-    """ASGI middleware, the outermost: log, count, add headers, turn exceptions into responses."""
+    """The outermost ASGI middleware: log, count, add headers, and answer all exceptions."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, paths: frozenset[str]) -> None:
         self.app = app
@@ -142,7 +142,7 @@ class ObservabilityMiddleware:
         self.paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to a request, whatever is raised."""
+        """Respond to a request, also after any exception."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -169,8 +169,8 @@ class ObservabilityMiddleware:
                     )  # fmt: skip
                     await failure.response()(scope, receive, send_with_headers)
         seconds = perf_counter() - start
-        # Paths that are not ours come from the sender and are not logged. A request that was
-        # refused early has no route yet.
+        # Only known paths are logged, because the sender chooses all other paths. A request that
+        # was refused early has no route yet.
         path = scope["path"] if scope["path"] in self.paths else ""
         route = getattr(scope.get("route"), "path", path)
         method = scope["method"] if route else ""

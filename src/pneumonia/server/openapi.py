@@ -19,7 +19,7 @@ RAW = ("image/jpeg", "image/png", "application/dicom", "application/octet-stream
 
 
 class ErrorDetail(BaseModel):
-    """Why a request was refused."""
+    """The reason why a request was refused."""
 
     code: str = Field(description="for programs")
     field: str = Field(description="what to change: a header, a parameter, a field, or body")
@@ -47,7 +47,7 @@ class HeatMap(BaseModel):
 
 
 class ImagePrediction(BaseModel):
-    """The prediction for one image, or `file` and `error` alone; the other fields are null then."""
+    """The prediction for one image; after an error, only `file` and `error` are not null."""
 
     file: str | None = Field(description="the name that was sent with the image")
     label: Label | None
@@ -83,7 +83,7 @@ class PredictResponse(BaseModel):
 
 
 class ModelRecord(BaseModel):
-    """The model and where it comes from; null or empty where it was registered without."""
+    """The model and its origin; a field is null or empty if the registry has no value for it."""
 
     name: str
     version: str
@@ -101,7 +101,7 @@ class ModelRecord(BaseModel):
 
 
 class SampleRecord(BaseModel):
-    """A drawn image to try."""
+    """A computed drawing to try the model on."""
 
     name: str
     label: str = Field(description="NORMAL or PNEUMONIA")
@@ -138,7 +138,7 @@ ERRORS = {
     429: "Too many requests or bytes in progress; see Retry-After.",
     503: "No response in time, or the server is stopping; see Retry-After.",
 }
-# Of MLflow's routes.
+# Summaries of the routes that MLflow adds.
 MLFLOW_SUMMARIES = {
     ("/invocations", "post"): "Predict a table of images, as MLflow's clients send it",
     ("/ping", "get"): "Whether the server is ready",
@@ -150,20 +150,20 @@ REMOVED = ("/docs", "/docs/oauth2-redirect", "/redoc")
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors of a route, for its description."""
+    """The error responses of a route, for its OpenAPI description."""
     return {status: {"model": ErrorBody, "description": ERRORS[status]} for status in statuses}
 
 
 def describe(app: FastAPI) -> None:
-    """Give the application its description at /openapi.json; all routes must be there."""
+    """Give the application its description at /openapi.json; call this after all routes exist."""
     routes = app.router.routes
     routes[:] = [route for route in routes if getattr(route, "path", "") not in REMOVED]
     app.title, app.description = "Pneumonia on chest X-rays", NOTICE
     try:
         app.version = version("pneumonia")
-    except PackageNotFoundError:  # in a registered model, which contains only the code
+    except PackageNotFoundError:  # a registered model contains only the code
         app.version = "0"
-    # FastAPI keeps what it computes here, and serves it.
+    # FastAPI keeps the result of this call, and later serves it.
     paths = app.openapi()["paths"]
     for (path, method), summary in MLFLOW_SUMMARIES.items():
         paths[path][method] |= {"summary": summary, "description": ""}

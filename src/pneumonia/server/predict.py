@@ -1,6 +1,6 @@
-"""From the images in a form to their rows in the response.
+"""Turn the images of a request into the rows of the response.
 
-Each is decoded, predicted and drawn in one thread of a core.
+One thread decodes an image, predicts it and draws its heat map.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pneumonia.server.observability import Metrics
 
 FORM = "multipart/form-data"
 FIELD = "files"
-MAX_NAME = 255  # characters of a file name in the response
+MAX_NAME = 255  # most characters of a file name in the response
 COLUMNS = (
     "label", "probability", "threshold", "milliseconds", "warnings", "heat_map_png", "heat_map",
     "error",
@@ -37,22 +37,22 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Upload:
-    """A file as it was sent, and its name without folders; None without a name."""
+    """A sent file, and its name without folders; the name is None if none was sent."""
 
     name: str | None
     payload: bytes
 
 
 def read_form(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
-    """The files of a multipart form's field `files`, in their order; other fields are ignored.
+    """Read the field `files` of a multipart form, in order; other fields are ignored.
 
-    All in memory: nothing is written to disk. Starlette's own parser accepts incomplete forms.
+    Nothing is written to disk. Starlette's parser is not used, as it accepts incomplete forms.
 
     Raises:
-        RequestError: 400, malformed or incomplete; 413, over `limits.images` files; 422, no file.
+        RequestError: status 400, bad form; 413, more than `limits.images` files; 422, no file.
     """
     uploads: list[Upload] = []
-    ends: list[bool] = []  # not empty once the form is complete
+    ends: list[bool] = []  # gets an element when the form is complete
 
     def keep(part: Field | File) -> None:
         if part.field_name != FIELD.encode():
@@ -88,23 +88,23 @@ def read_form(body: bytes, content_type: str, limits: Limits) -> list[Upload]:
 
 
 def _clean(name: bytes) -> str | None:
-    """A file name without folders and unprintable characters."""
+    """Remove folders and unprintable characters from a file name."""
     last = name.decode("utf-8", "replace").replace("\\", "/").rpartition("/")[2]
     return "".join(letter for letter in last if letter.isprintable())[:MAX_NAME] or None
 
 
 class PredictionService:
-    """Predicts the images of all requests, for one event loop.
+    """Predict the images of all requests; a service belongs to one event loop.
 
-    Images that arrive at the same time, in one request or in several, are processed in parallel,
-    each on one core; no image waits until a batch is full. A single image uses all cores.
+    A single image uses all cores. Images that arrive at the same time are processed in parallel,
+    each on one core. No image waits until a batch is full.
     """
 
     def __init__(self, model: ModelBundle, limits: Limits, metrics: Metrics) -> None:
         self.model = model
         self._limits = limits
         self._metrics = metrics
-        self._in_progress = 0  # images
+        self._in_progress = 0  # number of images
         sha256 = model.predictor.graph.sha256
         self._common = {
             "model": {"name": model.name, "version": model.version, "sha256": sha256},
@@ -113,7 +113,7 @@ class PredictionService:
 
     def warm_up(self) -> None:
         """Predict once on all cores and once on one, so that no request waits for imports."""
-        import pneumonia.images.dicom  # noqa: F401 - half a second
+        import pneumonia.images.dicom  # noqa: F401 - takes half a second
 
         predictor = self.model.predictor
         size = predictor.graph.size
@@ -122,7 +122,7 @@ class PredictionService:
             self._predict_image(image, True, alone)
 
     async def predict(self, uploads: list[Upload], layers: bool) -> dict[str, Any]:
-        """The body of the response: a prediction or an error for each image, in their order."""
+        """Make the response's body: a prediction or an error per image, in the same order."""
         rows = await asyncio.gather(*(self._submit(upload, layers) for upload in uploads))
         return self._common | {"predictions": rows}
 

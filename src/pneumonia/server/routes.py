@@ -1,4 +1,4 @@
-"""The application's own routes; /invocations, /ping, /health and /version are MLflow's."""
+"""Our own routes; MLflow adds the routes /invocations, /ping, /health and /version."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from pneumonia.server.predict import FORM, PredictionService, Upload, read_form
 
 STATIC = Path(str(resources.files("pneumonia.server") / "static"))
 CARD = "/model/card"
-# The card is a page of its own, with its style in it and without scripts.
+# The card is a separate page that contains its own styles and no scripts.
 CARD_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"
 
 
 def create_router(service: PredictionService, limits: Limits, metrics: Metrics) -> APIRouter:
-    """All routes, for one model."""
+    """Make all routes for one model."""
     router = APIRouter()
     model = service.model
     samples = {sample.name: sample for sample in model.samples}
@@ -47,13 +47,13 @@ def create_router(service: PredictionService, limits: Limits, metrics: Metrics) 
             bool, Query(description="add the image as the model received it, and the map alone")
         ] = False,
     ) -> Response:
-        """Images in a form's field `files`, or one image as the body; label, calibrated probability
-        and heat map for each.
+        """Send images in the form field `files`, or one image as the body. Each image gets a label,
+        a calibrated probability and a heat map.
 
-        An image of a form that cannot be read has the reason in `error`; the others are predicted.
-        As the body, it gets status 422.
+        If an image of a form cannot be read, its `error` has the reason, and the other images are
+        predicted. If the body is one image that cannot be read, the status is 422.
         """
-        # Any image type is accepted: the content decides.
+        # Any image type is accepted here, because only the content is decisive.
         kind = media_type(request.scope, (FORM, *openapi.RAW), family="image/")
         body = await request.body()
         if kind == FORM:
@@ -67,7 +67,7 @@ def create_router(service: PredictionService, limits: Limits, metrics: Metrics) 
 
     @router.get("/model", summary="The model and where it comes from")
     async def model_record() -> openapi.ModelRecord:
-        """Name, version, hashes, threshold, metrics with intervals, data, training."""
+        """The name, version, hashes, threshold, metrics with intervals, data and training."""
         record, point = model.record, asdict(model.predictor.point)
         hashes = {"graph_sha256": model.predictor.graph.sha256}
         return openapi.ModelRecord(
@@ -87,14 +87,14 @@ def create_router(service: PredictionService, limits: Limits, metrics: Metrics) 
         responses=openapi.error_responses(404),
     )  # fmt: skip
     async def card() -> HTMLResponse:
-        """As an HTML page."""
+        """The model card as an HTML page."""
         if not model.card:
             raise _not_found("this model was registered without a model card")
         return HTMLResponse(model.card, headers={"Content-Security-Policy": CARD_POLICY})
 
     @router.get("/samples/", summary="Drawn images to try")
     async def sample_list() -> list[openapi.SampleRecord]:
-        """Computed images: they show no patient."""
+        """The list of the drawings; they are computed and show no patient."""
         return [
             openapi.SampleRecord(name=Path(name).stem, label=sample.label, url=f"/samples/{name}")
             for name, sample in samples.items()
@@ -105,7 +105,7 @@ def create_router(service: PredictionService, limits: Limits, metrics: Metrics) 
         responses={200: {"content": {"image/png": {}}}, **openapi.error_responses(404)},
     )  # fmt: skip
     async def sample(name: str) -> Response:
-        """A PNG."""
+        """The drawing as a PNG."""
         if name not in samples:
             raise _not_found("see /samples/ for the list")
         return Response(samples[name].payload, media_type="image/png")
@@ -115,7 +115,7 @@ def create_router(service: PredictionService, limits: Limits, metrics: Metrics) 
         responses={200: {"content": {"text/plain": {}}}},
     )  # fmt: skip
     async def metrics_text() -> Response:
-        """In Prometheus' text format."""
+        """The metrics in Prometheus' text format."""
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @router.get("/", include_in_schema=False)

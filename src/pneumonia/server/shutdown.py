@@ -1,14 +1,14 @@
 """A shutdown that loses no request: serve for a while, then refuse with a message, then close.
 
-uvicorn by itself closes its port and idle connections at once, which resets requests that are on
-their way, also through a proxy such as Docker's. Here a SIGTERM has three steps:
+uvicorn alone closes its port and idle connections at once. Requests that are on their way are then
+reset, also behind a proxy such as Docker's. Here, a SIGTERM starts three steps:
 
-1. For `Limits.drain_seconds` requests are served as before, but with `Connection: close`, so that
-   clients leave their connections. /ping responds 503, so that load balancers send no more.
-2. For `REFUSING` seconds requests get 503 with Retry-After.
+1. For `Limits.drain_seconds`, requests are served as before, but with `Connection: close`, so that
+   clients close their connections. /ping responds 503, so that load balancers send no requests.
+2. For `REFUSING` seconds, requests get 503 with Retry-After.
 3. uvicorn closes the port and finishes the requests in progress.
 
-SIGINT, from a keyboard, goes to the third step at once; a SIGINT during a shutdown ends it.
+A SIGINT, from a keyboard, starts the third step at once. A SIGINT during a shutdown ends it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-REFUSING = 1  # s; enough for a client that repeats its request to get the 503
-RETRY_AFTER = 5  # s; by then the port is closed, or another process serves
+REFUSING = 1  # seconds; in this time a client that repeats its request gets the 503
+RETRY_AFTER = 5  # seconds; then the port is closed, or another process serves
 PROBES = ("/ping", "/health")
 
 
 @dataclass
 class ShutdownState:
-    """The step of the shutdown: the server sets it, the application reads it."""
+    """The step of the shutdown; the server sets this state, and the application reads it."""
 
     draining: bool = False  #: probes get 503
     refusing: bool = False  #: all requests get 503
@@ -46,8 +46,8 @@ class ShutdownState:
 class ShutdownMiddleware:
     """ASGI middleware that refuses requests according to the step of the shutdown.
 
-    It is inside `LimitsMiddleware`, which reads the body: a connection that is closed before its
-    body is read would be reset, and the response lost.
+    It is inside `LimitsMiddleware`, which reads the body first. A connection that is closed before
+    the body is read would be reset, and the client would not get the response.
     """
 
     def __init__(self, app: ASGIApp, state: ShutdownState) -> None:
@@ -55,7 +55,7 @@ class ShutdownMiddleware:
         self.state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or raise a `RequestError`: 503."""
+        """Accept a request, or raise a `RequestError` with status 503."""
         if scope["type"] == "http" and (
             self.state.refusing or (self.state.draining and scope["path"] in PROBES)
         ):
@@ -67,7 +67,7 @@ class ShutdownMiddleware:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server with the three steps."""
+    """uvicorn's server with the three steps of the shutdown."""
 
     def __init__(self, config: uvicorn.Config, state: ShutdownState, drain_seconds: int) -> None:
         super().__init__(config)
@@ -76,7 +76,7 @@ class Server(uvicorn.Server):
         self._by_keyboard = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Handle a signal."""
+        """Handle a signal, and note whether it came from the keyboard."""
         self._by_keyboard = self._by_keyboard or sig == signal.SIGINT
         super().handle_exit(sig, frame)
 
