@@ -1,7 +1,7 @@
-"""Score both exported graphs on validation and test images and under shifts.
+"""Score both exported graphs on validation and test images, unshifted and shifted.
 
-Reads the block `evaluate` of params.yaml; writes reports/evaluate. Chooses the operating points and
-the better model on the validation images; the test images only report.
+This stage reads the block `evaluate` of params.yaml and writes reports/evaluate. The validation
+images decide the operating points and the better model; the test images only give figures.
 """
 
 from pathlib import Path
@@ -54,7 +54,7 @@ def main(params: Params) -> None:
             for name, graph in graphs.items()
         }
         noninferiority.write_logits(folder / "validation_logits.npz", validation_logits)
-        # Rows are sorted by a hash, so the first images of a split are a random sample.
+        # The rows are sorted by a hash, so the first images of a split are a random sample.
         sample = load_images(DATA, train.head(plausibility.IMAGES))
         validation = images[(rows["split"] == "val").to_numpy()][: plausibility.IMAGES]
         plausibility.fit(sample, validation, shifted).save(folder / "plausibility.npz")

@@ -1,8 +1,8 @@
 """Compute the heat maps of both models on images chosen by a rule, and check the maps.
 
-Reads the block `gradcam_report` of params.yaml; writes reports/gradcam_report, from which register
-makes a page. Where the maps of a model do not depend on its weights, metrics.json says so in
-`failed`, and register does not make the model champion.
+This stage reads the block `gradcam_report` of params.yaml and writes reports/gradcam_report; the
+stage `register` makes a page from it. If a model's maps do not depend on the model's weights,
+`failed` in metrics.json says so, and `register` does not make the model champion.
 """
 
 from pathlib import Path

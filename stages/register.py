@@ -1,8 +1,8 @@
 """Write the reports and model card; register the better model in MLflow; apply the promotion rule.
 
-Reads the block `register` of params.yaml and what evaluate and gradcam_report wrote; writes
-reports/register and the MLflow store. Images are scored again only to compare the new version with
-the champion.
+This stage reads the block `register` of params.yaml and the outputs of evaluate and gradcam_report.
+It writes reports/register and to the MLflow store. It scores images again only to compare the new
+version with the champion.
 """
 
 import json
@@ -18,7 +18,7 @@ EVALUATION, GRADCAM = Path("reports/evaluate"), Path("reports/gradcam_report")
 
 
 def main(params: Params) -> None:
-    """Write reports/register; log the figures to the runs of both trainings; register, promote."""
+    """Write reports/register, log figures to both trainings' runs, register, and apply the rule."""
     from pneumonia.datasets.manifest import digest, load_images, read_manifest
     from pneumonia.evaluation import behaviour
     from pneumonia.evaluation.noninferiority import read_logits
@@ -52,7 +52,7 @@ def main(params: Params) -> None:
         for model, model_point in chosen.points.items():
             with runs.open_run(MODELS / model, table):
                 log_metrics(model, model_point, EVALUATION, GRADCAM, REPORT)
-        # Tags and artifacts of the version go to the run of its model.
+        # The version's tags and artifacts go to the run of its model.
         with runs.open_run(folder, table):
             version = registration.register(block.registered_model, candidate)
             decision = promotion.decide(

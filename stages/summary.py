@@ -1,6 +1,6 @@
-"""Print the test metrics of both models, and what to do next; `make repro` ends with it.
+"""Print the test metrics of both models and the next steps; `make repro` runs this script last.
 
-Not a stage. It uses the standard library alone, so that `make repro` is quick if nothing changed.
+It is not a stage. It uses only the standard library, so `make repro` is quick if nothing changed.
 """
 
 import json
@@ -11,7 +11,7 @@ METRICS = ("auc", "accuracy", "sensitivity", "specificity", "brier")
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table of metrics and the next steps."""
     metrics = json.loads(Path("reports/evaluate/metrics.json").read_text(encoding="utf-8"))
     points = json.loads(Path("reports/evaluate/operating_point.json").read_text(encoding="utf-8"))
     print("\ntest images, 95 % intervals by patient")

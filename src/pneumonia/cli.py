@@ -1,7 +1,7 @@
 """The command line: `pneumonia VERB --help`, or `python -m pneumonia VERB --help`.
 
-A verb's module is imported only when it is called, so that help is quick, and so that the Docker
-image, which has the libraries of the server alone, can run `pneumonia serve`.
+A verb's module is imported only when the verb is called. So the help is quick, and the Docker image
+can run `pneumonia serve` although it has only the server's libraries.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any, NamedTuple
 import pneumonia
 from pneumonia.core.errors import InputError, disk_trouble
 
-INTERRUPTED = 130  # the exit status that shells give to SIGINT
+INTERRUPTED = 130  # the exit status that shells use for SIGINT
 
 
 class Verb(NamedTuple):
-    """A verb; its module has DESCRIPTION, `run`, and `add_arguments` if there are own arguments."""
+    """A verb. Its module has DESCRIPTION, `run`, and, for own arguments, `add_arguments`."""
 
     module: str
     help: str
-    shared: str = ""  # the option of `SHARED` that it has
-    own: bool = True  # whether it has arguments of its own
+    shared: str = ""  # the option in `SHARED` that the verb has
+    own: bool = True  # whether the verb has own arguments
 
 
 SHARED: dict[str, dict[str, Any]] = {
@@ -60,14 +60,14 @@ VERBS = {
 AMERICAN = {"behavior": "behaviour"}
 SHELLS = ("bash", "zsh", "tcsh")
 COMPLETION = "--print-completion"
-FILES = ("FILE", "FOLDER", "INPUT")  # what shells complete by the names of files
+FILES = ("FILE", "FOLDER", "INPUT")  # for these arguments, shells complete file names
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line, `sys.argv` by default; return the exit status.
+    """Run the command line (default: `sys.argv`); return the exit status.
 
-    Bad input and a disk that is full or closed are one line each on standard error, and status 1;
-    Ctrl-C is status 130. Any other exception is a bug and keeps its trace.
+    For bad input, a full disk or a closed output, print one line to standard error and return 1.
+    After Ctrl-C, return 130. Any other exception is a bug, and Python prints its traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     words[:1] = [AMERICAN.get(word, word) for word in words[:1]]
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser(loaded: Collection[str]) -> argparse.ArgumentParser:
-    """The parser of all verbs; those in `loaded` are imported and have their arguments."""
+    """Build the parser for all verbs; only verbs in `loaded` are imported and get arguments."""
     parser = argparse.ArgumentParser(
         prog="pneumonia",
         allow_abbrev=False,
@@ -128,7 +128,7 @@ def build_parser(loaded: Collection[str]) -> argparse.ArgumentParser:
 
 
 class _PrintCompletion(argparse.Action):
-    """Print a shell's completion script, made by shtab, and exit."""
+    """Print the completion script for a shell (shtab makes the script), and exit."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: Any = None

@@ -1,7 +1,7 @@
-"""`pneumonia run`, which the entry points of MLproject call: a stage and those before it, or all.
+"""The command `pneumonia run`: run all stages, or one stage and all stages before it.
 
-Without values it is `dvc repro`. With values it is an experiment, `dvc exp run -S`, so that DVC
-keeps the params of a result with the result. Values are checked before anything is changed or run.
+The entry points of MLproject call it. Without values, it runs `dvc repro`. With values, it runs an
+experiment (`dvc exp run -S`), so DVC stores params and result together. It checks values first.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DESCRIPTION = """Run a stage and those before it, as far as something changed.
 
 KEY is a param of the stage's block in params.yaml, or BLOCK.PARAM. With values,
 the run is an experiment of DVC. An empty VALUE means the value in params.yaml."""
-ALL = "main"  # MLflow's name for the entry point that it runs by default
+ALL = "main"  # MLflow's name for the default entry point
 STAGES = (
     "prepare", "visualize", "train_scratch", "train_transfer", "evaluate", "gradcam_report",
     "register",
@@ -31,7 +31,7 @@ STAGES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `pneumonia run`; the caller adds the other words as `knobs`."""
+    """Add the arguments of `pneumonia run`; the caller stores all other words as `knobs`."""
     parser.usage = "%(prog)s [-h] STAGE [--KEY VALUE]..."
     parser.add_argument(
         "stage", choices=[ALL, *STAGES], metavar="STAGE", help=f"{', '.join(STAGES)}; {ALL}: all"
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run DVC; its exit status.
+    """Run DVC; return the exit status of DVC.
 
     Raises:
         InputError: see `read_knobs`.
@@ -51,15 +51,15 @@ def run(arguments: argparse.Namespace) -> int:
     command = ["exp", "run"] if values else ["repro"]
     command += [part for key, value in values.items() for part in ("-S", f"{key}={value}")]
     command += [] if stage == ALL else [stage]
-    # The DVC of this environment.
+    # Use the DVC of this Python environment.
     return subprocess.run([sys.executable, "-m", "dvc", *command], check=False).returncode
 
 
 def read_knobs(params: Params, stage: str, words: list[str]) -> dict[str, str]:
-    """Read `--KEY VALUE` or `--KEY=VALUE`; return values by dotted key, as `dvc exp run -S` wants.
+    """Read `--KEY VALUE` or `--KEY=VALUE`; return values by dotted key, for `dvc exp run -S`.
 
     Raises:
-        InputError: one line a problem: an unknown param, or a value that it cannot have.
+        InputError: a param is unknown, or its value is not allowed; one line for each problem.
     """
     import yaml
 
@@ -87,7 +87,7 @@ def _is_key(word: str) -> bool:
 
 
 def _quoted(value: Any) -> str:
-    """A value for Hydra, in whose grammar most characters but letters and digits have a meaning."""
+    """Quote a value for Hydra, because most characters except letters and digits are special."""
     if isinstance(value, str):
         return '"{}"'.format(value.replace('"', r"\""))
     return json.dumps(value)

@@ -1,8 +1,8 @@
-"""`pneumonia repair`: move damaged outputs away, so that `dvc repro` makes them again.
+"""The command `pneumonia repair`: move damaged outputs away, so that `dvc repro` makes them again.
 
-DVC trusts the names of the files in its cache, which are their hashes, and dvc.lock for the outputs
-that it linked from there. So a byte that a disk changed returns with every checkout, and even after
-a stage has run again.
+A file in DVC's cache has its hash as its name. DVC trusts this name, and trusts dvc.lock for
+outputs that are links to the cache. So if a disk damages a byte, the damage returns with every
+checkout, even after a stage has run again.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ changed by hand or did not commit. `dvc repro` makes again what is missing.
 Reads all outputs and the whole cache; deletes nothing.
 """
 DAMAGED = Path("build/damaged")
-# Name of a file in the cache; two more digits are the name of its folder.
+# Name of a file in the cache: the hash without its first two digits, which name the folder.
 _CACHED = re.compile(r"[0-9a-f]{30}(\.dir)?")
 
 
 def run(_: argparse.Namespace) -> int:
-    """Move what is damaged, and print one line a file; 0.
+    """Move damaged files away, print one line for each file, and return 0.
 
     Raises:
-        InputError: there is no DVC repository or no dvc.lock here; another process uses it; or a
-            file cannot be read or moved.
+        InputError: this folder has no DVC repository or no dvc.lock; another process uses the
+            repository; or a file cannot be read or moved.
     """
     from dvc.exceptions import DvcException
     from dvc.lock import LockError
@@ -45,7 +45,7 @@ def run(_: argparse.Namespace) -> int:
     outputs = locked_outputs(Path("dvc.lock"))
     try:
         repo = Repo()
-        # The lock of `dvc repro`: an output that it is writing differs from dvc.lock.
+        # Take the lock of `dvc repro`, because an output that is being written is not damaged.
         with repo.lock, writing(DAMAGED):
             cache = Path(repo.cache.local.path)
             moves = [(path, DAMAGED / path) for path in damaged_outputs(outputs, cache)]
@@ -64,10 +64,10 @@ def run(_: argparse.Namespace) -> int:
 
 
 def locked_outputs(lock: Path) -> list[tuple[Path, str]]:
-    """Outputs in dvc.lock, those within its folder, with their MD5.
+    """List the outputs in dvc.lock that are within its folder, with their MD5.
 
     Raises:
-        InputError: no such file, or it is not a dvc.lock.
+        InputError: the file does not exist, or it is not a dvc.lock.
     """
     try:
         stages: dict[str, Any] = yaml.safe_load(lock.read_text(encoding="utf-8"))["stages"]
@@ -82,19 +82,19 @@ def locked_outputs(lock: Path) -> list[tuple[Path, str]]:
 
 
 def damaged_outputs(outputs: Iterable[tuple[Path, str]], cache: Path) -> list[Path]:
-    """Outputs whose MD5 has changed; of a folder, the files in it."""
+    """List the outputs whose MD5 has changed; if an output is a folder, its changed files."""
     files = (file for path, md5 in outputs for file in _files(path, md5, cache))
     return [path for path, md5 in files if path.is_file() and _md5(path) != md5]
 
 
 def damaged_cache(cache: Path) -> list[Path]:
-    """Files of DVC's cache whose MD5 is not the one in their name."""
+    """List the files in DVC's cache whose MD5 differs from their name."""
     files = (file for file in sorted(cache.glob("??/*")) if _CACHED.fullmatch(file.name))
     return [file for file in files if _md5(file) != file.parent.name + file.name.split(".")[0]]
 
 
 def _files(path: Path, md5: str, cache: Path) -> Iterator[tuple[Path, str]]:
-    """The files of an output with their MD5; none for a folder whose list is missing or damaged."""
+    """List an output's files with their MD5; no files if a folder's list is missing or damaged."""
     if not md5.endswith(".dir"):
         yield path, md5
         return

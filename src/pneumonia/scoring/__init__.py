@@ -1,6 +1,6 @@
-"""Scoring of many images: `pneumonia score`, on this machine's cores or on a Ray cluster.
+"""Score many images (`pneumonia score`), on this machine's cores or on a Ray cluster.
 
-Begin with `score.py`, which goes from images to part files of a Parquet data set. `images.py` lists
-images and reads them, `output.py` writes the data set, `command.py` is the command line. May import
-from all rooms but cli, server and search.
+Begin with `score.py`: it scores images and writes part files of a Parquet data set. `images.py`
+lists and reads images, `output.py` writes the data set, and `command.py` is the command line. This
+room may import from all rooms except cli, server and search.
 """

@@ -1,4 +1,4 @@
-"""`pneumonia score`."""
+"""The command `pneumonia score`."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Score; 0 even if single images cannot be scored, 130 if Ctrl-C interrupts.
+    """Score the images; return 0, also if single images cannot be scored, or 130 after Ctrl-C.
 
     Raises:
-        InputError: no such images, model or cluster; or the output is of something else.
+        InputError: images, model or cluster do not exist, or the output belongs to another job.
     """
     for option, least in (("rows", 1), ("threads", 0)):
         if getattr(arguments, option) < least:
             raise InputError(f"--{option}: should be at least {least}")
-    # Each core scores images in a thread of its own, so NumPy's own threads would compete with
-    # them. NumPy reads the variable once, when it is imported.
+    # Each core scores images in one thread. NumPy's own threads would compete with these threads.
+    # NumPy reads the variable only when it is imported.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from tqdm import tqdm
 
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--output {where}: {reason}") from None
     except KeyboardInterrupt:
         print("\nscore: interrupted; the same command continues from here", file=sys.stderr)
-        return 130  # as shells do
+        return 130  # the status that shells use
     remove_leftovers(output)
     seconds, done, scored_now = time.monotonic() - start, counts.total(), counts.pop(SCORED, 0)
     summary = f"{total:,} images" + (f", {before:,} of them scored before" if before else "")

@@ -28,17 +28,17 @@ COLUMN = "file"
 
 @dataclass(frozen=True)
 class ImageList:
-    """Images by name."""
+    """A list of image names, and the folder or URL that contains the images."""
 
-    #: folder or URL that the names are relative to; absolute, so that it means the same to every
-    #: process.
+    #: absolute path of the folder, or its URL; the names are relative to it. Absolute, so that all
+    #: processes find the same folder.
     root: str
-    #: one an image, in the order of the rows; sorted if listed from a folder. Arrow holds millions
-    #: of names in little more memory than their characters.
+    #: one name per image, in the order of the rows; names from a folder are sorted. Arrow needs
+    #: little more memory than the characters, even for millions of names.
     names: pa.LargeStringArray
 
     def sha256(self) -> str:
-        """SHA-256 of the names and their order, without the root and the content of the files."""
+        """Hash the names in their order; the root and the files' content are not in the hash."""
         hashed = hashlib.sha256()
         for name in self.names:
             hashed.update(name.as_py().encode() + b"\0")
@@ -46,15 +46,15 @@ class ImageList:
 
 
 def list_images(given: str) -> ImageList:
-    """List the images in a folder, pattern, table or file, local or a URL.
+    """List the images of a folder, pattern, table or file; `given` is a local path or a URL.
 
-    - a folder: all JPEG, PNG and DICOM files in and below it, by suffix, without hidden ones;
+    - a folder: all JPEG, PNG and DICOM files (by suffix) in it and its subfolders, except hidden;
     - a pattern with `*`, `?`, `[...]` or `**`: every file that matches;
-    - `.csv` or `.parquet`: the column `file`, names relative to the folder of the table;
-    - any other file: that image.
+    - `.csv` or `.parquet`: names in the column `file`, relative to the folder of the table;
+    - any other file: this one image.
 
     Raises:
-        InputError: it does not exist or contains no image, or the table has no column `file`.
+        InputError: `given` does not exist or has no image, or the table has no column `file`.
     """
     import pyarrow as pa
 
@@ -67,15 +67,15 @@ def list_images(given: str) -> ImageList:
 
 
 def is_url(name: str) -> bool:
-    """Whether a name is a URL for fsspec, such as s3://bucket/folder."""
+    """Whether a name is a URL for fsspec, for example s3://bucket/folder."""
     return "://" in name
 
 
 def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
-    """The file system of a URL, and the path in it.
+    """Return the file system of a URL, and the path in this file system.
 
     Raises:
-        InputError: unknown kind of storage, or its library is not installed.
+        InputError: the kind of storage is unknown, or its library is not installed.
     """
     from fsspec.core import url_to_fs
 
@@ -87,16 +87,16 @@ def filesystem(url: str) -> tuple[AbstractFileSystem, str]:
 
 
 def read_bytes(root: str, name: str) -> bytes:
-    """The content of an image; of a file over the limit, only one byte more than the limit.
+    """Read an image file; if the file is larger than the limit, read only one byte over the limit.
 
     Raises:
-        OSError: it cannot be read; storage libraries may raise other exceptions.
+        OSError: the file cannot be read; storage libraries may raise other exceptions.
     """
     if is_url(name) or (is_url(root) and not name.startswith("/")):
         system, path = filesystem(name if is_url(name) else f"{root.rstrip('/')}/{name}")
         return bytes(system.cat_file(path, end=MAX_BYTES + 1))
     with open(os.path.join(root, name), "rb") as file:  # noqa: PTH118, PTH123 - for every image
-        # Reading up to the limit would allocate that much memory for every image.
+        # A read with the limit as size would allocate so much memory for every image.
         size = os.fstat(file.fileno()).st_size
         return file.read(min(size, MAX_BYTES) + 1)
 
@@ -137,7 +137,7 @@ def _remote(given: str) -> tuple[str, Iterable[str] | pa.Array]:
             return parent, [given.rpartition("/")[2]]
         files = system.find(path)
     except Exception as error:
-        # Storage libraries have their own exceptions.
+        # Storage libraries raise their own exceptions.
         raise InputError(f"{given}: {_reason(error)}") from None
     start = path.rstrip("/") + "/"
     names = (file.removeprefix(start) for file in files)
@@ -145,7 +145,7 @@ def _remote(given: str) -> tuple[str, Iterable[str] | pa.Array]:
 
 
 def _names_in_table(given: str, table: bytes) -> pa.Array:
-    """The column `file` of a table."""
+    """Return the column `file` of a table."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

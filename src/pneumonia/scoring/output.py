@@ -1,8 +1,8 @@
-"""The Parquet data set of scores: part files, and a record of the images and model they belong to.
+"""Write the scores as a Parquet data set: part files, and a record of the images and the model.
 
-The number of a part determines its images, and a part is written atomically. So a part that exists
-is finished, and a part that two workers write is the same file twice. Readers of Parquet ignore
-file names that begin with "." or "_".
+The number of a part determines its images, and a part is written atomically. So an existing part is
+always finished. If two workers write the same part, both write the same file. Parquet readers
+ignore file names that begin with "." or "_".
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ _PART = re.compile(r"part-(\d{6,})\.parquet")
 
 @dataclass(frozen=True)
 class Record:
-    """The images, model and options that all parts of a data set have in common."""
+    """The images, model and options that are the same for all parts of a data set."""
 
-    #: images, names_sha256: number of images, and hash of their names in order.
+    #: number of images, and hash of their names in order.
     images: int
     names_sha256: str
-    rows: int  #: images in a part
-    #: model, version: as registered.
+    rows: int  #: number of images in a part
+    #: name and version of the registered model.
     model: str
     version: str
-    model_sha256: str  #: of graph, operating point and statistics for the warnings
+    model_sha256: str  #: hash of graph, operating point and statistics for the warnings
     maps: bool  #: whether the rows contain class activation maps
 
 
 def part_name(number: int) -> str:
-    """File name of a part; the first is 0."""
+    """Return the file name of a part; the first part has the number 0."""
     return f"part-{number:06d}.parquet"
 
 
 def open_output(where: str, record: Record) -> set[int]:
-    """Begin or continue a data set in a folder or at a URL; return the parts that are finished.
+    """Begin or continue a data set in a folder or at a URL; return the finished parts' numbers.
 
     Raises:
-        InputError: the folder holds something else, or cannot be written to.
+        InputError: the folder contains other data, or it is not possible to write to it.
     """
     try:
         files = set(_names(where))
@@ -67,7 +67,7 @@ def open_output(where: str, record: Record) -> set[int]:
     except InputError:
         raise
     except Exception as error:
-        # Storage libraries have their own exceptions.
+        # Storage libraries raise their own exceptions.
         raise InputError(f"--output {where}: {getattr(error, 'strerror', '') or error}") from None
     _require_same(where, existing, record)
     return {int(match[1]) for name in files if (match := _PART.fullmatch(name))}
@@ -77,7 +77,7 @@ def write_part(where: str, number: int, table: pa.Table) -> None:
     """Write a part atomically.
 
     Raises:
-        OSError: it cannot be written; storage libraries may raise other exceptions.
+        OSError: the part cannot be written; storage libraries may raise other exceptions.
     """
     import pyarrow.parquet as pq
 
@@ -87,7 +87,7 @@ def write_part(where: str, number: int, table: pa.Table) -> None:
 
 
 def remove_leftovers(where: str) -> None:
-    """Remove temporary files of killed workers; call it when no worker is left."""
+    """Remove the temporary files of killed workers; no worker may be running."""
     if not is_url(where):
         for file in Path(where).glob(f".*{WRITING}"):
             file.unlink(missing_ok=True)
@@ -128,7 +128,7 @@ def _read(where: str, name: str) -> bytes:
 
 def _write(where: str, name: str, payload: bytes) -> None:
     if is_url(where):
-        # Object stores write atomically.
+        # Object stores write files atomically.
         system, path = filesystem(f"{where}/{name}")
         system.pipe_file(path, payload)
         return

@@ -1,4 +1,4 @@
-"""Score many images, in threads on this machine or on a Ray cluster, into part files."""
+"""Score many images, in threads or on a Ray cluster, and write the scores to part files."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 Result = TypeVar("Result")
 Counts = Counter[str]
-SCORED = "scored"  # in the counts, beside the codes of errors
-CONCURRENT_PARTS = 2  # on one machine; memory holds their rows
+SCORED = "scored"  # a key of the counts; the other keys are codes of errors
+CONCURRENT_PARTS = 2  # on one machine; their rows are in memory
 GROUP = 16  # images that a thread reads before it scores them
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores images, each on one core; several threads may share it."""
+    """Scores each image on one core; several threads may share one scorer."""
 
     model: ModelBundle  #: the model
-    root: str  #: folder or URL that the names of the images are relative to
+    root: str  #: folder or URL; the names of the images are relative to it
     maps: bool = False  #: whether rows contain the class activation maps
 
     def rows(self, names: Sequence[str]) -> list[Row]:
-        """Score some images; the row of an image that fails has the reason.
+        """Score some images; if an image fails, its row has the reason.
 
-        All images are read and checked before the graph runs on the first: alternating between the
-        two steps would replace the content of the core's caches with every image.
+        First all images are read and checked, then the graph runs on all of them. If the two steps
+        alternated, each image would replace the content of the core's caches.
         """
         images = [_attempt(name, partial(self._read, name)) for name in names]
         return [
@@ -60,7 +60,7 @@ class Scorer:
         return row | ({"map": heat_map.tolist()} if self.maps else {})
 
     def table(self, rows: Iterable[Row]) -> pa.Table:
-        """Rows as a table with the columns and types of `schema`."""
+        """Make a table from the rows, with the columns and types of `schema`."""
         import pyarrow as pa
 
         model = self.model
@@ -74,24 +74,24 @@ class Scorer:
 
 
 def schema(maps: bool) -> pa.Schema:
-    """The columns of the data set.
+    """Return the columns of the data set.
 
-    For an image that was scored, `error` and `error_message` are null; for an image that was not,
-    `probability`, `label`, `warnings` and `map` are.
+    If an image was scored, `error` and `error_message` are null. If it was not scored,
+    `probability`, `label`, `warnings` and `map` are null.
     """
     import pyarrow as pa
 
     columns = [
         pa.field("file", pa.string(), nullable=False),
-        pa.field("probability", pa.float64()),  # of pneumonia, calibrated, 0 to 1
+        pa.field("probability", pa.float64()),  # calibrated, of pneumonia, 0 to 1
         pa.field("label", pa.string()),  # NORMAL or PNEUMONIA, by the threshold
         pa.field("threshold", pa.float64(), nullable=False),
         pa.field("warnings", pa.list_(pa.string())),  # codes of inference.warnings
-        pa.field("error", pa.string()),  # a code
+        pa.field("error", pa.string()),  # code of the error
         pa.field("error_message", pa.string()),
         pa.field("model", pa.string(), nullable=False),
         pa.field("version", pa.string(), nullable=False),
-        pa.field("model_sha256", pa.string(), nullable=False),  # of the graph
+        pa.field("model_sha256", pa.string(), nullable=False),  # hash of the graph
     ]
     if maps:
         columns.append(pa.field("map", pa.list_(pa.list_(pa.float32()))))
@@ -99,7 +99,7 @@ def schema(maps: bool) -> pa.Schema:
 
 
 def _attempt(name: str, step: Callable[[], Result]) -> Result | Row:
-    """The result of a step of scoring an image, or the row with the reason why it failed."""
+    """Run one step for one image; return its result, or a row with the reason of the failure."""
     try:
         return step()
     except ImageError as error:
@@ -110,29 +110,29 @@ def _attempt(name: str, step: Callable[[], Result]) -> Result | Row:
     except OSError as error:
         code, message = "unreadable_file", error.strerror or type(error).__name__
     except Exception as error:
-        # Storage libraries have their own exceptions, and one image must not stop millions.
+        # Storage libraries raise their own exceptions, and one bad image must not stop the job.
         code, message = "unexpected", f"{type(error).__name__}: {error}"
     return {"file": name, "error": code, "error_message": message}
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to score, and where to write it."""
+    """The images to score, the model, and the place for the output."""
 
     images: ImageList  #: all images
-    model: ModelFiles  #: the model's files, as from `fetch_model`
-    output: str  #: folder, absolute, or URL
-    rows: int  #: images in a part
+    model: ModelFiles  #: the model's files, from `fetch_model`
+    output: str  #: absolute path of a folder, or URL
+    rows: int  #: number of images in a part
     maps: bool  #: whether rows contain the class activation maps
 
     def names(self, part: int) -> list[str]:
-        """The images of a part."""
+        """Return the names of the images in a part."""
         names: list[str] = self.images.names.slice(part * self.rows, self.rows).to_pylist()
         return names
 
 
 def open_job(job: Job) -> list[int]:
-    """Begin or continue a job; return the parts that remain.
+    """Begin or continue a job; return the numbers of the parts that are not finished.
 
     Raises:
         InputError: the output belongs to another job, or cannot be written.
@@ -148,10 +148,10 @@ def open_job(job: Job) -> list[int]:
 
 
 def score_here(job: Job, parts: Sequence[int], threads: int) -> Iterator[Counts]:
-    """Score parts in threads; while one holds Python's lock, others decode and run the graph.
+    """Score parts in threads; while one thread has Python's lock, others decode or run the graph.
 
     Yields:
-        counts of newly scored images and of errors by code.
+        numbers of newly scored images, and of errors by code.
 
     Raises:
         OSError: a part cannot be written.
@@ -180,13 +180,13 @@ def _finish(job: Job, scorer: Scorer, part: int, rows: Iterator[Row]) -> Iterato
 
 
 def score_on_ray(job: Job, parts: Sequence[int], address: str) -> Iterator[Counts]:
-    """Score parts on a Ray cluster, each on one core, by workers that load the model once.
+    """Score each part on one core of a Ray cluster; each worker loads the model only once.
 
     Yields:
-        counts of newly scored images and of errors by code, when a part is written.
+        numbers of newly scored images, and of errors by code, after each written part.
 
     Raises:
-        InputError: Ray is not installed, or there is no such cluster.
+        InputError: Ray is not installed, or the cluster does not exist.
     """
     from pneumonia.core.parallel import each
 
