@@ -66,8 +66,8 @@ FILES = ("FILE", "FOLDER", "INPUT")  # for these arguments, shells complete file
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: `sys.argv`); return the exit status.
 
-    For bad input, a full disk or a closed output, print one line to standard error and return 1.
-    After Ctrl-C, return 130. Any other exception is a bug, and Python prints its traceback.
+    For bad input and for a full or write-protected disk, print the problem to standard error and
+    return 1. After Ctrl-C, return 130. Any other exception is a bug; Python prints its traceback.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     words[:1] = [AMERICAN.get(word, word) for word in words[:1]]

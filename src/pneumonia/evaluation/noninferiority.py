@@ -152,7 +152,7 @@ def compare_with_champion(
 
     Args:
         champion: the champion's graph; its input size is the size of `images` or smaller. If
-            candidate and champion have the same graph, it is not run again.
+            candidate and champion have the same graph, the graph is not run again.
         images: uint8, (N, S, S, 1), the images of `rows`.
     """
     same = champion.sha256 == candidate.sha256

@@ -1,8 +1,8 @@
 """Score models under every shift of `evaluation.shifts`.
 
-On held-out images of the same hospital, all good models reach about the same AUC, so they cannot be
-compared. On images of another hospital, the models differ. The shifts imitate such images as well
-as one data set allows.
+On held-out images of the same hospital, all good models reach about the same AUC, so these images
+do not show which model is better. On images of another hospital, the models differ. The shifts
+imitate images of another hospital as well as one data set allows.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def threshold_pool(shifted: ShiftedLogits, model: str) -> Pool:
     """Collect the validation images on which a model's threshold is chosen.
 
     These are the unshifted images, and their versions under every shift except inversion, at the
-    strengths in `POOLED`. All versions of an image have the same weight; the weights sum to 1.
+    strengths in `POOLED`. The versions of one image have equal weights with the sum 1.
     """
     pooled = [
         shift != NOT_IN_MEAN and strength in (UNSHIFTED, *POOLED)

@@ -91,7 +91,7 @@ def error_rates(
 
     Returns:
         table: attribute, group, images, patients, missed, false_alarms, rate (share of images with
-        either error), low, high (95 % interval by the bootstrap of patients).
+        one of the two errors), low, high (95 % interval by the bootstrap of patients).
     """
     results = []
     called = predictions["probability"] >= threshold
@@ -154,7 +154,7 @@ def share_interval(
     bound = bound_without_exception(len(np.unique(patients)))
     if hits.all() or not hits.any():
         return (bound, 1.0) if hits.all() else (0.0, 1 - bound)
-    one_class = np.zeros(len(hits), np.int64)  # a resample need not contain two classes
+    one_class = np.zeros(len(hits), np.int64)  # so resamples with only one class are allowed
     drawn = bootstrap(
         lambda weights: {"share": weights @ hits / weights.sum(axis=1)},
         one_class, patients, resamples, seed,

@@ -4,7 +4,7 @@ The rule compares a new version with the champion on the current validation imag
 that the version is not worse (`evaluation.noninferiority`), it becomes `champion`, otherwise
 `challenger`. The champion's graph always runs again, because its stored figures may come from other
 images. If the data was split differently before, the champion was trained on some of these images
-and looks better than it is. Then it is only harder to replace; the decision states the number of
+and looks better than it is. Then it is only harder to replace it; the decision has the number of
 such images. If the champion takes smaller images, they are reduced as its served model does. If it
 takes larger images, there is no comparison (enlarged images are blurred) and it stays champion.
 
@@ -82,7 +82,7 @@ def decide(
     rule: PromotionParams,
     params: EvaluateParams,
 ) -> Decision:
-    """Make a registered version champion or challenger; its run must be open.
+    """Make a registered version champion or challenger; the run of this version must be open.
 
     The decision is logged to the run as promotion.json and written to tags of the version. Then the
     alias is set. A version that was champion before does not change, because a better version
