@@ -1,6 +1,6 @@
-"""The data page of `visualize`: its charts, the tables that DVC plots, figures of images, the page.
+"""The data page of `visualize`: charts, figures with images, and the tables that DVC plots.
 
-No chart is wider than a column of the page, so that its text is readable on a telephone.
+No chart is wider than a column of the page, so that its text is readable on a phone.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 
 DRAWS = 5  # augmented versions per image
-PAIRS = 6  # closest pairs shown
-_WIDTH = 4.6  # inches
+PAIRS = 6  # number of closest pairs shown
+_WIDTH = 4.6  # width of a chart, inches
 _GROUP_COLOURS = {**CLASS_COLOURS, "train": GREY, "val": ORANGE, "test": INK}
 
 
@@ -48,7 +48,7 @@ def class_names(table: pd.DataFrame) -> pd.Series:
 
 
 def balance(table: pd.DataFrame, title: str) -> Figure:
-    """Rows by split and subtype, as shares with their counts; `title` names what a row is."""
+    """Bars with the share and count of each subtype by split; `title` says what is counted."""
     figure, axis = plt.subplots(figsize=(_WIDTH, 2.4))
     counts = pd.crosstab(table["subtype"], table["split"]).reindex(columns=SPLITS, fill_value=0)
     totals = counts.sum()
@@ -75,14 +75,14 @@ def balance(table: pd.DataFrame, title: str) -> Figure:
 
 
 def source_files(table: pd.DataFrame) -> Figure:
-    """Size, aspect and bytes of the source files by subtype, where files differ in them."""
+    """Box plots of the source files' size, aspect and bytes by subtype, if these values vary."""
     measures = {
         "width, px": table["width"],
         "height, px": table["height"],
         "aspect, width / height": table["width"] / table["height"],
         "file size, kB": table["bytes"] / 1000,
     }
-    # A box without extent looks like an error of the figure.
+    # If all values are equal, the box is only a line and looks like an error.
     varying = {name: column for name, column in measures.items() if column.nunique() > 1}
     shown = varying or measures
     subtypes = subtypes_of(table)
@@ -104,7 +104,7 @@ def source_files(table: pd.DataFrame) -> Figure:
 
 
 def source_tables(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """One row per source file, one table per class, so that DVC draws each class in its colour."""
+    """One table per class, one row per source file. DVC then draws each class in its own colour."""
     columns = table.assign(
         aspect=(table["width"] / table["height"]).round(4), kilobytes=table["bytes"] / 1000
     )[["width", "height", "aspect", "kilobytes", "subtype", "split"]]
@@ -113,9 +113,9 @@ def source_tables(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def grey_table(table: pd.DataFrame, histograms: NDArray[np.int64]) -> pd.DataFrame:
-    """Share of the pixels of each class by grey value: columns grey, normal, pneumonia.
+    """Each class's share of pixels by grey value. The columns are grey, normal and pneumonia.
 
-    The histograms, int64, (N, 64), are those of the table's rows.
+    `histograms`, int64, (N, 64), has one row for each row of `table`.
     """
     columns = {"grey": np.arange(histograms.shape[1]) * GREY_STEP}
     for name in CLASS_COLOURS:
@@ -125,13 +125,13 @@ def grey_table(table: pd.DataFrame, histograms: NDArray[np.int64]) -> pd.DataFra
 
 
 def grey_values(shares: pd.DataFrame) -> Figure:
-    """Histogram of the grey values by class; `shares` from `grey_table`."""
+    """Histogram of the grey values by class; `shares` is the result of `grey_table`."""
     figure, axis = plt.subplots(figsize=(_WIDTH, 2.8))
     middles = shares["grey"] + GREY_STEP / 2
     percent = shares[list(CLASS_COLOURS)] * 100
     for (name, colour), line in zip(CLASS_COLOURS.items(), ("-", "--"), strict=True):
         axis.plot(middles, percent[name], line, label=name, color=colour, linewidth=1.8)
-    # Padding and collimation are black; their peak would flatten the rest.
+    # Padding and collimation are black. Their high peak would make the other values look flat.
     top = 1.15 * float(percent.iloc[2:-2].max().max())
     axis.set(xlabel="grey value, 0 black", ylabel="% of pixels", xlim=(0, 256), ylim=(0, top))
     black = percent.iloc[0]
@@ -143,7 +143,7 @@ def grey_values(shares: pd.DataFrame) -> Figure:
 
 
 def probe_bars(probes: dict[str, Probe]) -> Figure:
-    """AUC of each probe with its interval, and the line of chance."""
+    """Bars with the AUC and interval of each probe; a line marks the AUC of a random guess."""
     figure, axis = plt.subplots(figsize=(_WIDTH, 0.62 * len(probes) + 1))
     for place, probe in enumerate(probes.values()):
         axis.barh(place, probe.auc, height=0.56, color="#b9c4cf", edgecolor=INK, linewidth=0.8)
@@ -163,20 +163,20 @@ def probe_bars(probes: dict[str, Probe]) -> Figure:
 def embed(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """First two principal components of the images at 16x16 px.
 
-    Not t-SNE: principal components are the same on every run, and distances keep their meaning.
+    Unlike t-SNE, this gives the same result on every run, and distances keep their meaning.
 
     Args:
         thumbnails: uint8, (N, 32, 32).
 
     Returns:
-        (N, 2), in standard deviations, and each component's share of the variance, (2,).
+        The points, (N, 2), in standard deviations, and each component's share of variance, (2,).
     """
     small = thumbnails.reshape(len(thumbnails), 16, 2, 16, 2).mean(axis=(2, 4))
     rows = small.reshape(len(small), -1)
     rows -= rows.mean(axis=0)
     variances, axes = np.linalg.eigh(rows.T @ rows / len(rows))
     best = axes[:, [-1, -2]]
-    # An eigenvector's sign is arbitrary; its largest entry is made positive.
+    # An eigenvector's sign is arbitrary, so make its largest entry positive.
     best *= np.sign(best[np.abs(best).argmax(axis=0), [0, 1]])
     points = rows @ best
     return points / np.maximum(points.std(axis=0), 1e-9), variances[[-1, -2]] / variances.sum()
@@ -185,12 +185,12 @@ def embed(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[n
 def embedding(
     points: NDArray[np.float64], shares: NDArray[np.float64], names: pd.Series, by: str
 ) -> Figure:
-    """Map of the images, with lines around half and around nine tenths of each group.
+    """Map of the images. Two lines per group contain half and nine tenths of its points.
 
-    Points and shares are from `embed`; the names, (N,), are those of `by`: "class" or "split".
+    Points and shares are from `embed`. `names`, (N,), are classes or splits; `by` says which.
     """
     figure, axis = plt.subplots(figsize=(_WIDTH, 4.2))
-    # In the manifest's order, which is that of hashes, so that no group covers another.
+    # The manifest is sorted by hash. Points in this order are mixed, so no group covers another.
     x, y = points.T
     axis.scatter(x, y, s=5, linewidths=0, alpha=0.45, color=names.map(_GROUP_COLOURS))
     groups = [group for group in _GROUP_COLOURS if group in set(names)]
@@ -206,17 +206,17 @@ def embedding(
 def _outline(
     axis: Axes, group: NDArray[np.float64], points: NDArray[np.float64], colour: str, line: str
 ) -> None:
-    """Draw lines around the densest places that hold half, and nine tenths, of the group."""
+    """Draw lines around the densest areas that contain half and nine tenths of the group."""
     limits = [(low - 1, high + 1) for low, high in zip(points.min(0), points.max(0), strict=True)]
     counts, across, up = np.histogram2d(group[:, 0], group[:, 1], bins=90, range=limits)
-    # Scott's rule for two dimensions, in bins.
+    # The width of the blur in bins, by Scott's rule for two dimensions.
     widths = len(group) ** (-1 / 6) * group.std(axis=0) / [across[1] - across[0], up[1] - up[0]]
     density = gaussian_filter(counts, np.maximum(widths, 1))
     ranked = np.sort(density, axis=None)[::-1]
     shares = np.cumsum(ranked) / ranked.sum()
     levels = sorted({float(ranked[np.searchsorted(shares, share)]) for share in (0.5, 0.9)})
     middles = [(edges[1:] + edges[:-1]) / 2 for edges in (across, up)]
-    # White below the colour, so that the line is visible on the points.
+    # The white line below the coloured line keeps the outline visible on the points.
     axis.contour(*middles, density.T, levels, colors="white", linewidths=3.4)
     axis.contour(
         *middles, density.T, levels, colors=colour, linewidths=1.8, linestyles=[line] * len(levels)
@@ -224,7 +224,7 @@ def _outline(
 
 
 def sample_grid(table: pd.DataFrame, folder: Path, columns: int) -> Figure:
-    """One row per subtype, with images of different patients, evenly from the manifest."""
+    """One row per subtype. Its images are of different patients, at even steps of the manifest."""
     subtypes = subtypes_of(table)
     figure, axes = _grid(len(subtypes), columns)
     for row, subtype in enumerate(subtypes):
@@ -249,7 +249,7 @@ def mean_images(means: NDArray[np.float64]) -> Figure:
     difference = means[1] - means[0]
     bound = float(np.abs(difference).max()) or 1.0
     shown = axis.imshow(difference, cmap="PuOr_r", vmin=-bound, vmax=bound)
-    # Both ends of the scale look dark in a grey print; lines distinguish them, dashed below zero.
+    # In a grey print, both ends of the scale look dark. Therefore lines below zero are dashed.
     levels = bound * np.array([-0.66, -0.33, 0.33, 0.66])
     axis.contour(difference, levels, colors="black", linewidths=0.7)
     figure.colorbar(shown, ax=axis, label="grey values; dashed lines: darker")
@@ -259,7 +259,7 @@ def mean_images(means: NDArray[np.float64]) -> Figure:
 
 
 def augmentation(table: pd.DataFrame, folder: Path, params: AugmentParams, seed: int) -> Figure:
-    """An image of each subtype, and augmented versions of it."""
+    """One image of each subtype, and augmented versions of this image."""
     from pneumonia.models.augmentation import augment
     from pneumonia.models.devices import quiet
 
@@ -324,7 +324,7 @@ def write_data_page(
     probes: dict[str, Probe],
     quarantined: list[QuarantinedImage],
 ) -> None:
-    """Write `index.html` from an audit without leaks and the figures that are in `folder`."""
+    """Write `index.html` from an audit without leaks and from the figures in `folder`."""
     sections = [
         Section("Images", figures=[PageFigure("images", "Images of each subtype, in rows")]),
         Section(

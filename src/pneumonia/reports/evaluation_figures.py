@@ -1,7 +1,7 @@
 """The figures of the evaluation page: curves, points with intervals, and losses under shift.
 
-Curves are drawn from the tables of `evaluation.curves`, which `dvc plots` draws too. Bands and bars
-are pointwise 95 % intervals by the bootstrap of patients.
+The curves use the tables of `evaluation.curves`; `dvc plots` draws the same tables. Bands and bars
+are 95 % intervals, one for each point, from a bootstrap of patients.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 _TICKS = np.array([1, 5, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000])
 _PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
-_SHIFTS = (-0.15, 0.15)  # of the points of both models, so that none covers another
-# Axes of shares.
+_SHIFTS = (-0.15, 0.15)  # vertical offset of each model's points, so that they do not overlap
+# Settings of axes that show shares from 0 to 1.
 _UNIT: dict[str, Any] = {"xlim": (-0.02, 1.02), "ylim": (-0.02, 1.02), "aspect": "equal"}
 
 
 def roc(results: Results) -> Figure:
-    """ROC curves with bands, and the operating points."""
+    """ROC curves with interval bands, and the operating point of each model."""
     figure, axis = plt.subplots(figsize=(4.6, 4.6))
     axis.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
     for model, rows in results.curves["roc"].items():
-        # At 0 the curve rises from the corner to its first point.
+        # Begin the curve in the corner, at (0, 0).
         start = pd.DataFrame({"fpr": [0.0], "tpr": [0.0], "low": [0.0], "high": [0.0]})
         label = f"{model}  {results.text(model, 'test', 'auc')}"
         _banded(axis, model, pd.concat([start, rows]), ("fpr", "tpr"), label)
@@ -51,7 +51,7 @@ def roc(results: Results) -> Figure:
 
 
 def precision_recall(results: Results) -> Figure:
-    """Precision by recall with bands, the operating points, and the precision of a random guess."""
+    """Precision by recall with bands, the operating points, and a random guess as a dotted line."""
     figure, axis = plt.subplots(figsize=(4.6, 4.6))
     actual = results.curves["confusion"][results.models[0]]["actual"]
     axis.axhline((actual == "PNEUMONIA").mean(), color=GREY, linewidth=1, linestyle=":")
@@ -85,9 +85,9 @@ def calibration(results: Results) -> Figure:
 
 
 def scores(results: Results) -> Figure:
-    """Images by probability, pneumonia upwards and normal downwards, one panel per model.
+    """Histograms of the probability, pneumonia upwards and normal downwards, a panel per model.
 
-    Heights are the square root of the count, so that a single error is visible.
+    The height of a bar is the square root of its count, so that a single error is visible.
     """
     curves = results.curves["scores"]
     figure, axes = plt.subplots(1, len(curves), figsize=(3.75 * len(curves), 3.3), squeeze=False)
@@ -138,7 +138,7 @@ def decision(results: Results) -> Figure:
 
 
 def confusion(decisions: dict[str, pd.DataFrame]) -> Figure:
-    """Test images by label and decision; the colour is the share of the label."""
+    """Counts of test images by label and decision; the colour is the share within the label."""
     figure, axes = plt.subplots(1, len(decisions), figsize=(2.5 * len(decisions), 2.5))
     for axis, (model, rows) in zip(np.atleast_1d(axes), decisions.items(), strict=True):
         table = pd.crosstab(rows["actual"], rows["predicted"])
@@ -154,7 +154,7 @@ def confusion(decisions: dict[str, pd.DataFrame]) -> Figure:
 
 
 def _cells(axis: Axes, shades: NDArray[np.float64], texts: list[str], size: int) -> None:
-    """Write texts in the cells of an image, whose shades are 0 to 1, and hide its frame."""
+    """Write a text in each cell of an image and hide the frame; cells have shades of 0 to 1."""
     for ((row, column), shade), text in zip(np.ndenumerate(shades), texts, strict=True):
         axis.text(column, row, text, ha="center", va="center", fontsize=size,
                   color="white" if shade > DARK else "black")  # fmt: skip
@@ -166,7 +166,7 @@ def _cells(axis: Axes, shades: NDArray[np.float64], texts: list[str], size: int)
 def learning_curves(histories: dict[str, pd.DataFrame]) -> Figure:
     """Loss and validation AUC of each model by epoch; a ring marks its best epoch.
 
-    Validation uses the averaged weights. The weights of the last epoch are kept.
+    The validation values are of the averaged weights. The model keeps the last epoch's weights.
     """
     figure, axes = plt.subplots(1, 2, figsize=(8.6, 3.1))
     for model, history in histories.items():
@@ -206,7 +206,7 @@ def _signed_root(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _lengths(rows: pd.DataFrame, column: str) -> NDArray[np.float64]:
-    """Lengths of the bars below and above the values of a column: (2, N)."""
+    """The lengths of the error bars below and above the values of a column, shape (2, N)."""
     lengths = [rows[column] - rows["low"], rows["high"] - rows[column]]
     return np.maximum(np.array(lengths, float), 0)
 
@@ -219,9 +219,9 @@ _PANELS = {
 
 
 def metrics(intervals: pd.DataFrame) -> Figure:
-    """Metrics of both models; metrics that should be low are in the lower panel.
+    """Metrics of both models. The lower panel has the metrics for which lower is better.
 
-    The columns of `intervals`, of one split, are model, metric, value, low, high.
+    `intervals` has the rows of one split; its columns are model, metric, value, low, high.
     """
     heights = [len(shown) + 0.6 for shown in _PANELS.values()]
     figure, axes = plt.subplots(2, 1, figsize=(4.8, 5.9), height_ratios=heights)
@@ -254,7 +254,7 @@ def contenders(table: pd.DataFrame) -> Figure:
 
 
 def subgroups(table: pd.DataFrame) -> Figure:
-    """AUC, sensitivity and specificity by subgroup; `table` is that of one split."""
+    """AUC, sensitivity and specificity by subgroup; `table` has the rows of one split."""
     groups = table.drop_duplicates(["attribute", "group"])[["attribute", "group", "images"]]
     figure, axes = plt.subplots(1, len(METRICS), figsize=(8.6, 0.5 * len(groups) + 1.3),
                                 sharex=True, sharey=True)  # fmt: skip
@@ -267,7 +267,7 @@ def subgroups(table: pd.DataFrame) -> Figure:
             _points(axis, str(model), groups.merge(rows, how="left").rename(columns=ends), shift)
         axis.set_title(NAMES[metric])
         _rows(axis, names)
-    # All panels share one scale, from the lowest limit of all.
+    # All panels share one scale, which begins just below the lowest interval.
     lows = [f"{metric}_low" for metric in METRICS]
     lowest = min(0.95, float(np.nanmin(table[lows].to_numpy(dtype=float))))
     axes[0].set_xlim(1 - 1.06 * (1 - lowest), 1 + 0.06 * (1 - lowest))
@@ -281,9 +281,9 @@ def _legend(figure: Figure, axis: Axes) -> None:
 
 
 def _points(axis: Axes, model: str, rows: pd.DataFrame, first: float) -> None:
-    """Draw values with intervals, one below the other, the first at this height.
+    """Draw values with intervals, one below the other; `first` is the height of the first one.
 
-    With "" as model they are those of a shortcut probe: grey, and not in the legend.
+    If `model` is "", the values belong to a shortcut probe: grey, and not in the legend.
     """
     look = MODELS.get(model, PROBE)
     axis.errorbar(
@@ -300,13 +300,13 @@ def _rows(axis: Axes, names: Sequence[str] | pd.Series) -> None:
     axis.tick_params(axis="y", length=0)
 
 
-WORST_SHOWN = 0.3  # loss with the darkest colour
+WORST_SHOWN = 0.3  # losses of this size or more have the darkest colour
 
 
 def heat_table(table: pd.DataFrame, split: str) -> Figure:
     """Metrics under every shift as numbers; the darker a cell, the larger the loss.
 
-    One hue of evenly falling lightness, so that grey prints and colour-blind readers show the same.
+    One hue from light to dark is also clear in a grey print and to colour-blind readers.
     `table` is from `robustness.measure`.
     """
     rows = table[table["split"] == split]
@@ -331,7 +331,7 @@ def heat_table(table: pd.DataFrame, split: str) -> Figure:
         axis.set_xticks(range(len(models)), models)
     names = ["unshifted" if shift == UNSHIFTED else strength for shift, strength in labels]
     axes[0].set_yticks(range(len(labels)), names)
-    # The name of a shift, once, left of its strengths.
+    # Write the name of each shift once, to the left of its strengths.
     for start, end in zip(starts, [*starts[1:], len(labels)], strict=True):
         axes[0].annotate(
             labels[start][0], (0, (start + end - 1) / 2), xycoords=("axes fraction", "data"),

@@ -1,4 +1,4 @@
-"""The evaluation page: both models compared, from the files of `evaluate`."""
+"""The evaluation page compares both models. Its numbers come from the files of `evaluate`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from pneumonia.stats.calibration import BINS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN = 12  # errors per model
-SIDE = 192  # of their images, px
+SHOWN = 12  # number of errors shown per model
+SIDE = 192  # width and height of the images of errors, px
 LIMITS = [
     "The data contain no age, sex, device or hospital, so subgroups of these cannot be examined. "
     "All images of a data set come from one source, so nothing here shows how a model performs "
@@ -90,7 +90,7 @@ def write_evaluation_page(folder: Path, results: Results) -> None:
 
 
 def _figures(results: Results) -> dict[str, Figure]:
-    """The figures, by the name of the file."""
+    """The figures of the page; the keys are the file names without `.png`."""
     return {
         "roc": figures.roc(results),
         "precision_recall": figures.precision_recall(results),
@@ -245,7 +245,7 @@ def _robustness(
 
 
 def error_sections(results: Results) -> list[Section]:
-    """Error rates by attribute, and the most confident errors with their images."""
+    """The sections with error rates by attribute, and with images of the most confident errors."""
     sections = [
         Section(
             "Errors",

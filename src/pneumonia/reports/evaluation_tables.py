@@ -16,7 +16,7 @@ from pneumonia.stats.metrics import CALIBRATION, PREVALENCES
 ATTRIBUTES = {"subtype": "subtype", "mode": "source file", "size": "size", "aspect": "aspect",
               "near_duplicate": "near duplicate"}  # fmt: skip
 SPLITS = {"test": "test", "val": "validation"}
-# How a method of `evaluate.calibration` makes probabilities from logits.
+# Each method of `evaluate.calibration` in words: how it turns logits into probabilities.
 METHODS = {
     "platt": "slope and intercept of the logit (Platt scaling)",
     "temperature": "slope of the logit (temperature scaling)",
@@ -35,7 +35,7 @@ def metrics_table(results: Results, split: str) -> Table:
 
 
 def predictive_values(results: Results, models: list[str]) -> Table:
-    """Predictive values at the prevalence of test and at `metrics.PREVALENCES`."""
+    """Predictive values at the prevalence in the test images and at `metrics.PREVALENCES`."""
     prevalence = results.manifest.loc[results.manifest["split"] == "test", "label"].mean()
     shares = [(f"{100 * prevalence:.1f} % (these images)", "")]
     shares += [(f"{share} %", f"_at_{share}") for share in reversed(PREVALENCES)]
@@ -49,7 +49,7 @@ def predictive_values(results: Results, models: list[str]) -> Table:
 
 
 def contenders_table(results: Results) -> Table:
-    """Models and shortcut probes by AUC on test."""
+    """Models and shortcut probes with their AUC on the test images."""
     rows = [
         [row["name"], row["kind"], with_interval(row["auc"], row["low"], row["high"])]
         for row in results.contenders.to_dict("records")
@@ -58,7 +58,7 @@ def contenders_table(results: Results) -> Table:
 
 
 def probes_in_words(results: Results) -> str:
-    """How the best shortcut probe compares with the models."""
+    """A text that compares the best shortcut probe with the models."""
     table = results.contenders
     probes = table[table["kind"] == "probe"]
     if probes.empty:
@@ -102,7 +102,7 @@ def comparison_table(results: Results) -> Table:
 
 
 def operating_points(results: Results) -> Table:
-    """Threshold and calibration by model."""
+    """The threshold and the calibration of each model."""
     rows = [
         [model, f"{point.threshold:.3f}", f"{point.slope:.3f}", f"{point.intercept:z.3f}"]
         for model, point in results.points.items()
@@ -111,7 +111,7 @@ def operating_points(results: Results) -> Table:
 
 
 def calibration_table(results: Results, models: list[str]) -> Table:
-    """Calibration metrics of the test images before and after calibration."""
+    """Calibration metrics on the test images, before and after calibration."""
     rows = [
         [NAMES[metric], model, f"{results.uncalibrated[model]['test'][metric]:z.3f}",
          results.text(model, "test", metric)]
@@ -122,7 +122,7 @@ def calibration_table(results: Results, models: list[str]) -> Table:
 
 
 def subgroups_table(results: Results, models: list[str]) -> Table:
-    """Metrics of the test images by subtype of pneumonia and by tercile of size."""
+    """Metrics on the test images by subtype of pneumonia and by tercile of size."""
     table = results.subgroups[results.subgroups["split"] == "test"]
     metrics = ("auc", "sensitivity", "specificity", "brier")
     rows = [
@@ -139,7 +139,7 @@ def subgroups_table(results: Results, models: list[str]) -> Table:
 
 
 def errors_table(results: Results) -> Table:
-    """Error rates by attribute of the image, one column per model."""
+    """Error rates on the test images by attribute of the image, one column per model."""
     groups = {
         (str(attribute), str(group)): rows.set_index("model").loc[results.models]
         for (attribute, group), rows in results.errors.groupby(["attribute", "group"])
@@ -166,12 +166,12 @@ def errors_table(results: Results) -> Table:
 
 
 def group_name(attribute: str, group: str) -> str:
-    """A subgroup as text, "size: low"."""
+    """The name of a subgroup, for example "size: low"."""
     return f"{ATTRIBUTES[attribute]}: {group}"
 
 
 def counted(results: Results, split: str) -> str:
-    """The size of a split, "131 test images of 90 patients, 67 with pneumonia"."""
+    """The size of a split in words: "131 test images of 90 patients, 67 with pneumonia"."""
     rows = results.manifest[results.manifest["split"] == split]
     return (
         f"{len(rows):,} {SPLITS.get(split, split)} images of {rows['patient_id'].nunique():,} "
@@ -180,7 +180,7 @@ def counted(results: Results, split: str) -> str:
 
 
 def rule_in_words(rule: str) -> str:
-    """What a rule of `evaluate.threshold` optimises."""
+    """The aim of a rule of `evaluate.threshold`, in words."""
     match = THRESHOLD_RULE.fullmatch(rule)
     if match and match["sensitivity"]:
         return f"the highest specificity with a sensitivity of at least {match['sensitivity']}"
@@ -191,19 +191,19 @@ def rule_in_words(rule: str) -> str:
 
 
 def p_text(value: float) -> str:
-    """A p value as text, "0.012"."""
+    """A p value as text, for example "0.012"."""
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def probability_text(value: float) -> str:
-    """A probability as text; one that only rounds to 0 or 1 is not written as 0 or 1."""
+    """A probability as text. "0.000" means exactly 0, and "1.000" means exactly 1."""
     if 0 < value < 0.0005:
         return "< 0.001"
     return "> 0.999" if 0.9995 <= value < 1 else f"{value:.3f}"
 
 
 def robustness_in_words(model: str, summary: dict[str, Any]) -> str:
-    """The losses under the worst medium shifts as a sentence, from `robustness.summary`."""
+    """A sentence about the losses under the worst medium shifts; `summary` is from `robustness`."""
     worst = summary["worst"]["medium"]
     changes = []
     for metric in METRICS:
@@ -215,7 +215,7 @@ def robustness_in_words(model: str, summary: dict[str, Any]) -> str:
 
 
 def worst_table(summaries: dict[str, dict[str, Any]]) -> Table:
-    """The lowest values by model and strength, each with its shift."""
+    """The lowest value of each metric by model and strength, with the shift that caused it."""
     rows = [
         [model, strength,
          *(f"{worst[metric]:.3f} ({worst[f'{metric}_change']:+z.3f}, {worst[f'{metric}_shift']})"
@@ -227,7 +227,7 @@ def worst_table(summaries: dict[str, dict[str, Any]]) -> Table:
 
 
 def mean_table(validation: dict[str, dict[str, Any]], test: dict[str, dict[str, Any]]) -> Table:
-    """Means over all shifts but inversion, by split and model."""
+    """The mean of each metric over all shifts except inversion, by split and model."""
     rows = [
         [split, model, f"{summary['images']:,}"]
         + [f"{summary['mean'][metric]:.3f}" for metric in METRICS]
@@ -239,7 +239,7 @@ def mean_table(validation: dict[str, dict[str, Any]], test: dict[str, dict[str, 
 
 
 def suite_table() -> Table:
-    """The shifts with their amounts and reasons."""
+    """The table of all shifts with their amounts and reasons."""
     rows = [
         [name, *(f"{shift.amounts[strength]:g}" if strength in shift.amounts else ""
                  for strength in STRENGTHS), shift.unit, shift.why]

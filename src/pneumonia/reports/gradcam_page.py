@@ -1,4 +1,4 @@
-"""The Grad-CAM page: galleries of heat maps, and what the maps are worth."""
+"""The Grad-CAM page: galleries of heat maps, and the results of checks of the maps."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def write_gradcam_page(
 
     Args:
         gradcam: the folder that the stage `gradcam_report` wrote.
-        better: the better model by validation.
+        better: the name of the better model on validation.
     """
     figures = json.loads((gradcam / "metrics.json").read_text(encoding="utf-8"))
     steps = pd.read_csv(gradcam / "randomisation.csv", keep_default_na=False)
@@ -130,7 +130,7 @@ def gallery(exhibits: list[Exhibit], opacity: float) -> Figure:
 
 
 def _decision(answer: Explanation) -> str:
-    """The probability beside the threshold, "0.913 ≥ 0.500"."""
+    """The probability and the threshold as text: "0.913 ≥ 0.500"."""
     return f"{answer.probability:.3f} {'≥' if answer.positive else '<'} {answer.threshold:.3f}"
 
 
@@ -139,16 +139,16 @@ def _show(axis: Axes, exhibit: Exhibit, pixels: NDArray[np.uint8], title: str) -
     axis.set_axis_off()
     axis.set_title(title, fontsize=8, fontweight="normal")
     if exhibit.mask is not None:
-        # White below blue, visible on the image and on the map.
+        # The white line below the blue line keeps the edge visible on the image and on the map.
         mask = exhibit.mask[exhibit.box]
         axis.contour(mask, [0.5], colors="white", linewidths=1.6)
         axis.contour(mask, [0.5], colors=BLUE, linewidths=0.8)
 
 
 def map_scores(figures: dict[str, dict[str, Any]]) -> Figure:
-    """Where the energy of the maps lies, bars by model.
+    """Bars by model: the share of the maps' energy in each region, and the pointing game.
 
-    Dashed: a uniform map. Dotted: another image's map.
+    A dashed line is the value of a uniform map, a dotted line the value of another image's map.
     """
     controls = {"border_energy": "border_area"}
     if "energy_inside" in next(iter(figures.values())):
@@ -176,7 +176,7 @@ def map_scores(figures: dict[str, dict[str, Any]]) -> Figure:
 
 
 def randomisation(steps: pd.DataFrame, max_rank: float) -> Figure:
-    """Similarity to the trained maps after each step of the cascade, one panel per model."""
+    """Similarity to the trained model's maps after each step of the cascade, a panel per model."""
     models = steps.groupby("model", sort=False)
     figure, axes = plt.subplots(
         1, len(models), figsize=(4.4 * len(models), 3.7), sharey=True, squeeze=False
@@ -200,7 +200,7 @@ def randomisation(steps: pd.DataFrame, max_rank: float) -> Figure:
 
 
 def road(figures: dict[str, dict[str, Any]]) -> Figure:
-    """Fall of the logit by the share of the image removed, one panel per model."""
+    """Fall of the logit by the share of the image that was removed, one panel per model."""
     looks = {
         "map": ("the image's map", BLUE, "-", "o"),
         "other_image": (ORDERS["other_image"], PURPLE, "-.", "D"),
@@ -222,7 +222,7 @@ def road(figures: dict[str, dict[str, Any]]) -> Figure:
 
 
 def agreement(figures: dict[str, dict[str, Any]]) -> Figure:
-    """Rank correlation with the maps of another network, on the same and on different images."""
+    """Rank correlation with another network's maps of the same images and of different images."""
     kinds = {"second_seed": "another seed", "other_model": "the other model"}
     figure, axes = plt.subplots(1, 2, figsize=(6.4, 2.5), sharey=True)
     for axis, (kind, label) in zip(axes, kinds.items(), strict=True):
@@ -374,7 +374,7 @@ def _view(exhibit: Exhibit, model: str, answer: Explanation) -> HeatMapView:
 
 
 def _edge(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The edge pixels of a mask in blue, everything else transparent: RGBA."""
+    """An RGBA image: the edge pixels of a mask are blue, all other pixels are transparent."""
     edge = np.zeros((*mask.shape, 4), np.uint8)
     edge[mask & ~binary_erosion(mask)] = (64, 196, 255, 255)
     return edge

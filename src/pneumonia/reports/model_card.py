@@ -1,8 +1,8 @@
 """The model card of the model that goes to the registry.
 
-Sections as in Mitchell et al. 2019 (Model Cards for Model Reporting, FAT* '19). Items of TRIPOD+AI
-(Collins et al. 2024, BMJ 385:e078378) are named where they apply, and listed at the end. All
-numbers come from the files of `evaluate`; nothing depends on the time or the machine.
+The sections follow Mitchell et al. 2019 (Model Cards for Model Reporting, FAT* '19). The card names
+the items of TRIPOD+AI (Collins et al. 2024, BMJ 385:e078378) where they apply, and lists them at
+the end. All numbers come from the files of `evaluate`; nothing depends on the time or the machine.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CHILDREN = (
     "institutional review board. The images carry no names; do not try to identify anybody. "
     "(TRIPOD+AI 17)"
 )
-# By `data.source`: what the images are, their licence, and what is known of consent.
+# Texts for each `data.source`: a description of the images, their licence, and the ethics.
 SOURCES = {
     "phantom": "Images drawn by the program. They show that the pipeline works, and nothing about "
     "patients.",
@@ -60,7 +60,7 @@ ETHICS = {
     "table": "The user must obtain approval and consent. Names and ids in DICOM headers are not "
     "kept. (TRIPOD+AI 17)",
 }
-# Params of a training that the card names.
+# The training params that the card lists.
 SETTINGS = ("seed", "epochs", "batch_size", "learning_rate", "weight_decay", "label_smoothing",
             "ema_decay", "balance", "precision")  # fmt: skip
 USES = [
@@ -102,10 +102,10 @@ TRIPOD = [
 
 
 def write_model_card(folder: Path, results: Results, name: str) -> Path:
-    """Write model_card.md and model_card.html; `name` is that of the registered model.
+    """Write model_card.md and model_card.html; `name` is the registered model's name.
 
     Returns:
-        the path of model_card.md.
+        The path of model_card.md.
     """
     title = f"Model card: {name} ({results.chosen})"
     sections = [
@@ -200,7 +200,7 @@ def _details(results: Results) -> Section:
 
 
 def _architecture(model: str, params: dict[str, Any]) -> str:
-    """The network in words, from the params of its training."""
+    """The network in words, from its training params."""
     head = "global average pooling and one dense unit"
     if model == "scratch":
         widths = ", ".join(str(width) for width in params["widths"])

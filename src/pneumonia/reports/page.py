@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: no scripts from elsewhere, all images embedded."""
+"""HTML pages that need no other files: each page contains its scripts and images."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pneumonia.reports.style import DPI
 class PageFigure:
     """A figure on a page."""
 
-    name: str  #: of its PNG file in the folder of the page, without ".png"
-    alt: str  #: a description for readers who cannot see it
+    name: str  #: name of its PNG file in the folder of the page, without ".png"
+    alt: str  #: a description for readers who cannot see the figure
     caption: str = ""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: column names, rows of text whose first cell names the row, a caption."""
+    """A table with column names, rows and a caption; the first cell of a row is its name."""
 
     columns: list[str]
     rows: list[list[str]]
@@ -42,24 +42,24 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class HeatMapView:
-    """A model's heat map of an image, in several forms, all PNG."""
+    """One model's heat map of one image in several forms; each form is a PNG."""
 
-    title: str  #: above the map
-    line: str  #: below the map
-    heat: bytes  #: RGBA, to lay over the image
+    title: str  #: the text above the map
+    line: str  #: the text below the map
+    heat: bytes  #: the map in RGBA, to be shown on top of the image
     alone: bytes  #: the map without the image
-    cells: bytes  #: the map's own grid
-    against: bytes | None = None  #: RGBA, the map for the other class; None: not shown
+    cells: bytes  #: the cells of the map, not smoothed
+    against: bytes | None = None  #: map for the other class, RGBA; None: not shown
 
 
 @dataclass(frozen=True)
 class LayeredImage:
-    """An image with layers that the page's controls show and hide; all PNG, of one size."""
+    """An image with layers, all PNGs of one size. Controls on the page show and hide the layers."""
 
-    title: str  #: names the image
-    image: bytes  #: grey
-    views: list[HeatMapView]  #: by model
-    outline: bytes | None = None  #: RGBA, the edge of the opacity; None where it is not known
+    title: str  #: name of the image
+    image: bytes  #: the grey image
+    views: list[HeatMapView]  #: one view per model
+    outline: bytes | None = None  #: the edge of the opacity, RGBA; None if not known
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,13 @@ def write_page(
     path: Path, title: str, lead: str, sections: list[Section], notice: str = "",
     contents: bool = False, opacity: float = 0.6,
 ) -> None:  # fmt: skip
-    """Write a page. Texts are escaped; the same arguments give the same bytes.
+    """Write an HTML page. Texts are escaped; the same arguments give the same bytes.
 
     Args:
         lead: the first paragraph.
         notice: a warning above the sections.
         contents: whether to list the sections of level 2 above them.
-        opacity: initial opacity of the heat maps over images, 0 to 1.
+        opacity: opacity of the heat maps when the page opens, 0 to 1.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pneumonia.reports"), autoescape=True, trim_blocks=True,
@@ -103,7 +103,7 @@ def write_page(
         title=title, lead=lead, sections=sections, notice=notice, contents=contents,
         layered=any(section.layered for section in sections), opacity=opacity, dpi=DPI,
     )  # fmt: skip
-    # A line does not break before a per cent sign.
+    # The no-break space keeps a number and its per cent sign on one line.
     path.write_text(page.replace(" %", "\N{NO-BREAK SPACE}%"), encoding="utf-8")
 
 

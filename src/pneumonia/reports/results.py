@@ -1,6 +1,6 @@
 """The results of `evaluate`, read from its files, for the evaluation page and the model card.
 
-So every number in a report is in a file, and a report can be made again without scoring.
+Every number in a report is therefore also in a file. No image is scored to write a report again.
 """
 
 from __future__ import annotations
@@ -41,49 +41,49 @@ _TEXT = dict.fromkeys(("image_id", "patient_id", "file", "group"), str)
 
 @dataclass(frozen=True)
 class Results:
-    """The results of `evaluate`, and what was evaluated."""
+    """The results of `evaluate`, and information about its models and images."""
 
-    models: list[str]  #: names in the order of presentation
-    chosen: str  #: the better model by validation
-    points: dict[str, OperatingPoint]  #: by model, the operating point
+    models: list[str]  #: model names, in the order of the reports
+    chosen: str  #: name of the better model on validation
+    points: dict[str, OperatingPoint]  #: the operating point of each model
     intervals: pd.DataFrame  #: one row per model, split and metric: value, low, high
-    #: by model and split, calibration metrics of the sigmoid of the logit.
+    #: by model and split: the calibration metrics before calibration (sigmoid of the logit).
     uncalibrated: dict[str, dict[str, dict[str, float]]]
-    comparison: dict[str, Any]  #: by split, from comparison.json
-    #: contenders, subgroups, errors, confident_errors, robustness: the tables of these names.
+    comparison: dict[str, Any]  #: the content of comparison.json, by split
+    #: The next five fields are the CSV tables with the same names.
     contenders: pd.DataFrame
     subgroups: pd.DataFrame
     errors: pd.DataFrame
     confident_errors: pd.DataFrame
     robustness: pd.DataFrame
-    curves: dict[str, dict[str, pd.DataFrame]]  #: by name and model, of the test images
-    histories: dict[str, pd.DataFrame]  #: by model, the training's history.csv
-    trainings: dict[str, dict[str, Any]]  #: by model, the training's training.json
-    graphs: dict[str, str]  #: by model, SHA-256 of the exported graph
-    manifest: pd.DataFrame  #: of all images
+    curves: dict[str, dict[str, pd.DataFrame]]  #: tables of the test images, by curve and model
+    histories: dict[str, pd.DataFrame]  #: the history.csv of each model's training
+    trainings: dict[str, dict[str, Any]]  #: the training.json of each model
+    graphs: dict[str, str]  #: SHA-256 of each model's exported graph
+    manifest: pd.DataFrame  #: the manifest of all images
     images: Path  #: the folder of prepared images
-    source: str  #: the param `data.source`
-    params: EvaluateParams  #: the block `evaluate`
+    source: str  #: the value of the param `data.source`
+    params: EvaluateParams  #: the block `evaluate` of the params
 
     def interval(self, model: str, split: str, metric: str) -> tuple[float, float, float]:
-        """Value and interval of a metric: value, low, high."""
+        """A metric and the limits of its interval: value, low, high."""
         same = "model == @model and split == @split and metric == @metric"
         row = self.intervals.query(same).iloc[0]
         return float(row["value"]), float(row["low"]), float(row["high"])
 
     def value(self, model: str, metric: str) -> float:
-        """A metric on the test images."""
+        """The value of a metric on the test images."""
         return self.interval(model, "test", metric)[0]
 
     def text(self, model: str, split: str, metric: str) -> str:
-        """A metric as text, "0.990 [0.981, 0.997]"."""
+        """A metric with its interval as text, for example "0.990 [0.981, 0.997]"."""
         return with_interval(*self.interval(model, split, metric))
 
 
 def read_results(
     folder: Path, images: Path, models: Path, source: str, params: EvaluateParams
 ) -> Results:
-    """Read what `evaluate` wrote to `folder`; `images` and `models` are the folders that it read.
+    """Read the files of `evaluate` from `folder`; `images` and `models` are its input folders.
 
     Raises:
         InputError: operating_point.json is missing or damaged.
@@ -121,17 +121,17 @@ def read_results(
 
 
 def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
-    """A value with its 95 % interval, "0.990 [0.981, 0.997]"; "-" for NaN."""
+    """A value with its 95 % interval as text: "0.990 [0.981, 0.997]"; "-" if the value is NaN."""
     if pd.isna(value):
         return "-"
     if pd.isna(low) or pd.isna(high):
         return f"{value:z.{digits}f}"
-    # With a no-break space a narrow column does not split the interval over two lines.
+    # The no-break space keeps the interval on one line in a narrow column.
     return f"{value:z.{digits}f} [{low:z.{digits}f},\N{NO-BREAK SPACE}{high:z.{digits}f}]"
 
 
 def _table(path: Path) -> pd.DataFrame:
-    """Read a CSV file; only empty cells are missing, "none" is the name of a shift."""
+    """Read a CSV file. Only empty cells are missing values; "none" is the name of a shift."""
     return pd.read_csv(path, dtype=_TEXT, keep_default_na=False, na_values=[""])
 
 

@@ -1,4 +1,4 @@
-"""The style of all figures. The same numbers give the same bytes."""
+"""The style of all figures. The same numbers give a file with the same bytes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# Okabe & Ito (2008): colour-blind readers can distinguish them, and so can readers of a grey print.
+# Colour-blind readers can distinguish these colours (Okabe & Ito 2008).
 INK, BLUE, ORANGE = "#1b1f24", "#0072b2", "#e69f00"
 GREEN, PURPLE, GREY = "#009e73", "#cc79a7", "#8c959f"
 CLASS_COLOURS = {"normal": BLUE, "pneumonia": ORANGE}
-# Hatched, because orange and purple look alike in a grey print.
+# Subtypes also have a hatch, because orange and purple look alike in a grey print.
 SUBTYPE_LOOKS: dict[str, dict[str, Any]] = {
     "normal": {"facecolor": BLUE, "hatch": ""},
     "bacteria": {"facecolor": ORANGE, "hatch": "////"},
@@ -23,7 +23,7 @@ SUBTYPE_LOOKS: dict[str, dict[str, Any]] = {
 
 
 class Look(NamedTuple):
-    """How a model is drawn, in Matplotlib's words."""
+    """The look of a model in figures; the values are Matplotlib's codes."""
 
     colour: str
     line: str
@@ -32,8 +32,8 @@ class Look(NamedTuple):
 
 MODELS = {"scratch": Look(ORANGE, "-", "s"), "transfer": Look(BLUE, "--", "o")}
 PROBE = Look(GREY, "", "D")
-# Share of the colour map "Blues" above which white text has more contrast than black text. Both
-# have at least 4.5 to 1 (WCAG 2).
+# A shade of the colour map "Blues", 0 to 1. Above it, white text has more contrast than black text.
+# The better of the two has a contrast of at least 4.5 to 1 (WCAG 2).
 DARK = 0.715
 DPI = 150
 _RC: dict[Any, Any] = {
@@ -59,7 +59,7 @@ _RC: dict[Any, Any] = {
 
 
 def apply() -> None:
-    """Set the style. Figures are drawn to files, never to a screen."""
+    """Set the style of all figures. Figures are saved as files and never shown on a screen."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -67,7 +67,7 @@ def apply() -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG without Matplotlib's version in it."""
+    """Write a figure as PNG and close it. The file does not contain Matplotlib's version."""
     import matplotlib.pyplot as plt
 
     figure.savefig(path, metadata={"Software": None})
