@@ -1,16 +1,16 @@
 """Augmentation: random changes of a training image, drawn again at every step.
 
-They imitate what can happen to an X-ray between the patient and the file: positioning (rotation,
-zoom, shift), file format (aspect), exposure (contrast, brightness, gamma), sharpness (blur),
-quantum noise, and the blades of the collimator. There is no mirroring: a mirrored chest has its
-heart on the wrong side.
+The changes imitate differences between real X-rays: positioning (rotation, zoom, shift), file
+format (aspect), exposure (contrast, brightness, gamma), sharpness (blur), quantum noise, and the
+blades of the collimator. Images are not mirrored: in a mirrored chest, the heart is on the wrong
+side.
 
-The aspect matters most on the Kermany set. Many copies of it were squeezed into squares, NORMAL
-images from 1.25 to 1 and PNEUMONIA images from 1.51 to 1, so a network that may rely on proportions
-reads the label from them.
+The aspect matters most on the Kermany set. Many images in copies of it were squeezed into squares,
+NORMAL images from 1.25 to 1 and PNEUMONIA images from 1.51 to 1. Without changes of the aspect, a
+network can read the label from the proportions.
 
-A new operation is a function in `OPERATIONS`, the names of its random numbers at the end of
-`DRAWS`, and a param in `AugmentParams` and params.yaml.
+To add an operation, write a function and list it in `OPERATIONS`, add the names of its random
+numbers at the end of `DRAWS`, and add a param to `AugmentParams` and params.yaml.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ def augment(
 ) -> tf.Tensor:
     """Change each image of a batch in its own way.
 
-    Every draw is stateless (Salmon et al. 2011): seed and position in the batch alone decide how an
-    image changes, on any number of threads, devices and hosts, and after a training is resumed. A
-    part of a batch changes as it does in the whole batch, but for the rounding of about one grey
-    value in a million.
+    Every draw is stateless (Salmon et al. 2011): only the seed and the position in the batch decide
+    how an image changes. The number of threads, devices and hosts does not matter, nor a stop in
+    the training. An image changes in a part of a batch as in the whole batch, except for rounding
+    (about one grey value in a million).
 
     Args:
         images: uint8, (N, S, S, 1).
         params: how far each change may go.
-        seed: int32, (2,).
-        offset: position in the batch, from 0, of the first of `images`.
-        batch_size: images in the batch, where `images` are a part of it; 0: they are the batch.
+        seed: the seed of all draws, int32, (2,).
+        offset: the position of the first image in the batch, from 0.
+        batch_size: the size of the batch if `images` is a part of it; 0 if it is a whole batch.
 
     Returns:
         uint8, (N, S, S, 1).
@@ -71,19 +71,19 @@ def augment(
     for operation in OPERATIONS:
         changed = operation(changed, draws, params)
     changed = tf.cast(tf.round(tf.clip_by_value(changed, 0, 1) * 255), tf.uint8)
-    # Some images stay as they are: unchanged images are what the network will see in use.
+    # Some images stay unchanged, because the network will see unchanged images in use.
     return tf.where(_per_image(draws["plain"]) < 2 * params.plain - 1, images, changed)
 
 
 def _move(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
-    """Rotate, zoom, stretch and shift; what comes in from outside is black."""
+    """Rotate, zoom, stretch and shift; the area outside the source image is black."""
     import tensorflow as tf
 
     side = images.shape[1]
     angle = draws["rotation"] * (params.rotation * math.pi / 180)
     zoom = 1 + draws["zoom"] * params.zoom
     aspect = tf.exp(draws["aspect"] * params.aspect / 2)
-    # From output to source pixels, about the centre: scale, rotate, shift.
+    # The matrix maps output pixels to source pixels, about the centre: scale, rotate, shift.
     width, height = zoom * aspect, zoom / aspect
     cos, sin = tf.cos(angle), tf.sin(angle)
     centre = (side - 1) / 2
@@ -98,7 +98,7 @@ def _move(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
 
 
 def _blur(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
-    """Blur or sharpen. (Moving an image blurs it: unchanged images must not be the sharpest.)"""
+    """Blur or sharpen. (`_move` blurs images; without this, unchanged images are the sharpest.)"""
     import tensorflow as tf
 
     if not params.blur:
@@ -111,7 +111,7 @@ def _blur(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
 def _gamma(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
     import tensorflow as tf
 
-    # Sharpening can give negative values, whose power is not a number.
+    # Sharpening can give negative values, and a power of a negative value is NaN.
     return tf.pow(tf.maximum(images, 0.0), _per_image(tf.exp(draws["gamma"] * params.gamma)))
 
 
@@ -126,12 +126,12 @@ def _brightness(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Te
 
 
 def _noise(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
-    """Add noise of a strength from 0 to the limit, so that clean images occur in training, too."""
+    """Add noise with a strength from 0 to the limit, so some training images have almost none."""
     return images + _per_image(abs(draws["noise"]) * params.noise) * draws["normal"]
 
 
 def _collimate(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Tensor:
-    """Blacken the edges of half of the images: each blade covers up to the limit, or nothing."""
+    """Blacken the edges of about half of the images. A blade covers nothing or up to the limit."""
     import tensorflow as tf
 
     if not params.collimator:
@@ -151,20 +151,20 @@ def _collimate(images: tf.Tensor, draws: Draws, params: AugmentParams) -> tf.Ten
     return images * visible("blade_left", "blade_right")[:, None, :, None]
 
 
-# In the order in which they are applied: float32 images (N, S, S, 1), 0 to 1, in and out.
+# The order in which operations are applied. Input and output: float32 (N, S, S, 1), 0 to 1.
 OPERATIONS: list[Operation] = [_move, _blur, _gamma, _contrast, _brightness, _noise, _collimate]
 
 
 def _per_image(values: tf.Tensor) -> tf.Tensor:
-    """From (N,) to (N, 1, 1, 1)."""
+    """Reshape (N,) to (N, 1, 1, 1)."""
     return values[:, None, None, None]
 
 
 def _normal(shape: tf.Tensor, seed: tf.Tensor, start: int) -> tf.Tensor:
-    """The numbers of `tf.random.stateless_normal` from number `start` on, without those before.
+    """Draw the numbers of `tf.random.stateless_normal`, but only from number `start` on.
 
-    Philox makes four numbers of each value of its counter (Salmon et al. 2011, table 2), so a host
-    need not draw the noise of the other hosts to get its own.
+    The Philox generator makes four numbers from each value of its counter (Salmon et al. 2011,
+    table 2). So a host can draw the noise of its own images without the noise of the other hosts.
     """
     import tensorflow as tf
 
@@ -178,7 +178,7 @@ def _normal(shape: tf.Tensor, seed: tf.Tensor, start: int) -> tf.Tensor:
 
 
 def _gaussian(side: int) -> NDArray[np.float32]:
-    """A kernel (7, 7, 1, 1) whose standard deviation is 1.5 px of 224, at least half a pixel."""
+    """A blur kernel (7, 7, 1, 1); the standard deviation is 1.5 px of 224, at least 0.5 px."""
     deviation = max(0.5, 1.5 * side / 224)
     profile = np.exp(-(np.arange(-3, 4) ** 2) / (2 * deviation**2))
     kernel = np.outer(profile, profile) / profile.sum() ** 2

@@ -1,8 +1,8 @@
-"""The backbones of the transfer network: how to build one, where it ends, what its blocks are.
+"""The backbones of the transfer network: how to build and shorten them, and find their blocks.
 
 To add a backbone, write a function like `_efficientnet_lite0` and list it in `BACKBONES`. The
 classification networks of `keras.applications` need no function: their names work as they are.
-Blocks and strides are read from the graph, so they need nothing for a new backbone.
+This module reads blocks and strides from the graph, so a new backbone needs no code for them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 def append_backbone(name: str, image: keras.KerasTensor, weights: str) -> keras.KerasTensor:
     """Append a backbone to an image, uint8 (N, S, S, 1); return its last activations (N, h, w, C).
 
-    It becomes part of one flat graph: Keras 3 cannot reach the activations of a nested model.
+    The backbone becomes part of a flat graph: Keras 3 cannot reach activations in a nested model.
 
     Raises:
-        InputError: no such backbone, or weights that are missing or do not fit.
+        InputError: the backbone is unknown, or its weights are missing or do not fit.
     """
     from keras import layers
 
@@ -58,8 +58,8 @@ def _efficientnet_lite0(
     return features
 
 
-# Functions of the image, uint8 (N, S, S, 1), the same in RGB, float (N, S, S, 3), 0 to 255, and the
-# param `weights`; they scale the RGB image as they need, and return the last activations.
+# Each function gets the image, uint8 (N, S, S, 1), the same image in RGB, float (N, S, S, 3), 0 to
+# 255, and the param `weights`. It scales the RGB image as needed, and returns the last activations.
 BACKBONES: dict[str, Callable[..., Any]] = {"EfficientNetLite0": _efficientnet_lite0}
 
 
@@ -75,7 +75,7 @@ def _keras_application(name: str, rgb: keras.KerasTensor, weights: str) -> keras
         for function in vars(module)
         if inspect.isfunction(getattr(applications, function, None))
     }
-    # These two have no module of their own name.
+    # The module of these two functions has another name.
     families |= dict.fromkeys(("MobileNetV3Small", "MobileNetV3Large"), applications.mobilenet_v3)
     if name not in families:
         known = ", ".join([*BACKBONES, *sorted(families)])
@@ -87,17 +87,17 @@ def _keras_application(name: str, rgb: keras.KerasTensor, weights: str) -> keras
             include_top=False, weights=pretrained, input_tensor=scaled
         )
     except Exception as error:
-        # Keras reports a failed download, a wrong file and a wrong shape by different exceptions.
+        # Keras raises different exceptions for a failed download, a wrong file and a wrong shape.
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"train_transfer: {name} with weights '{weights}': {reason}") from None
     return backbone.output
 
 
 def ungrouped(model: keras.Model) -> keras.Model:
-    """The same network with depthwise convolutions in place of convolutions in as many groups.
+    """Replace convolutions that have one group per channel by equal depthwise convolutions.
 
-    ConvNeXt has such convolutions. Keras compiles them with XLA, which can neither be exported nor
-    run on oneDNN.
+    ConvNeXt has such grouped convolutions. Keras compiles them with XLA, and compiled operations
+    can neither be exported nor run on oneDNN.
     """
     import keras
     from keras import layers
@@ -117,7 +117,7 @@ def ungrouped(model: keras.Model) -> keras.Model:
     for new, old in zip(replaced.layers, model.layers, strict=True):
         weights = old.get_weights()
         if is_grouped(old):
-            # (h, w, 1, channel) to (h, w, channel, 1).
+            # Transpose (h, w, 1, channel) to (h, w, channel, 1).
             weights[0] = weights[0].transpose(0, 1, 3, 2)
         new.set_weights(weights)
     return replaced
@@ -126,11 +126,11 @@ def ungrouped(model: keras.Model) -> keras.Model:
 def last_at_stride(
     image: keras.KerasTensor, output: keras.KerasTensor, stride: int
 ) -> keras.KerasTensor:
-    """The last activations up to `output`, (N, h, w, C), whose cells cover at most `stride` px.
+    """Find the last activations up to `output`, (N, h, w, C), with cells of at most `stride` px.
 
-    The side of a cell is rounded to a power of two, as some families do not pad. Of these
-    activations it takes the last place where the graph is narrowest: one tensor goes on, or as few
-    as anywhere among them. Padding for a convolution that is left out does not count.
+    The side of a cell is rounded to a power of two, because some families do not pad. Among the
+    activations with the largest such cells, the result is the last of those where the graph is
+    narrowest. It is not a padding layer, because the convolution after the padding is left out.
     """
     import keras
 
@@ -153,21 +153,21 @@ def last_at_stride(
 def blocks(model: keras.Model) -> list[list[keras.layers.Layer]]:
     """The layers from the image to `features`, in blocks, from input to output.
 
-    One rule serves every family; it reads the graph, not the names. A block ends after a layer that
-    joins branches (adds or concatenates; not a gate, which multiplies) where the graph is as narrow
-    as at any such layer: one tensor goes on, or two in NASNet, whose cells read the two cells
-    before them. In a backbone without branches (VGG, MobileNet) a block ends before each layer that
-    makes the activations smaller. Layers without a kernel between two ends belong to the block
-    before them.
+    One rule works for all families; it reads the graph, not the names. A block ends after a layer
+    that joins branches by adding or concatenating (a gate multiplies, so it does not count), if the
+    graph there is as narrow as at the narrowest such layer. Then one tensor goes on, or two in
+    NASNet: its cells read the two cells before them. A backbone without branches (VGG, MobileNet)
+    starts a new block at each layer that makes the activations smaller. Layers without a kernel
+    between two ends belong to the earlier block.
 
-    So blocks are the residual blocks of ResNet, ConvNeXt, Xception, MobileNetV2 and V3 and the
-    EfficientNets, where a block without a shortcut belongs to the next one; the dense layers of
-    DenseNet; the modules of Inception; the cells of NASNet; the stages of VGG and MobileNet.
+    So a block is a residual block in ResNet, ConvNeXt, Xception, MobileNetV2 and V3 and the
+    EfficientNets (a block without a shortcut belongs to the next block), a dense layer in DenseNet,
+    a module in Inception, a cell in NASNet, and a stage in VGG and MobileNet.
     """
     nodes = _nodes(model)
     joins = [index for index, node in enumerate(nodes) if _joins(node)]
     widths = _widths(nodes)
-    # The last join is narrow in any graph, so it says nothing; the first one makes RGB of grey.
+    # The last join is narrow in any graph, so its width says nothing and is left out.
     inner = [index for index in joins[:-1] if widths[index] > 0]
     narrowest = min((widths[index] for index in inner), default=1)
     result = _split(nodes, [index for index in joins if widths[index] <= narrowest])
@@ -177,7 +177,7 @@ def blocks(model: keras.Model) -> list[list[keras.layers.Layer]]:
 
 
 def _nodes(model: keras.Model) -> list[Any]:
-    """The graph's calls of layers, up to `features`; each comes after those that it needs."""
+    """The graph's calls of layers, up to `features`; each call comes after the calls it needs."""
     by_depth = model._nodes_by_depth
     nodes = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
     names = [node.operation.name for node in nodes]
@@ -192,7 +192,7 @@ def _joins(node: Any) -> bool:
 
 
 def _widths(nodes: list[Any]) -> list[int]:
-    """For each node, how many tensors made up to it are used after it."""
+    """For each node, count the tensors that were made before or by it and are used after it."""
     last_use = {
         id(tensor): index for index, node in enumerate(nodes) for tensor in node.input_tensors
     }
@@ -211,7 +211,7 @@ def _shrinks(node: Any) -> bool:
 
 
 def _split(nodes: list[Any], ends: list[int]) -> list[list[keras.layers.Layer]]:
-    """The layers of the nodes, split after the nodes at `ends`; each part but one has a kernel."""
+    """Split the layers of the nodes after the nodes at `ends`; join parts without a kernel."""
     from keras import layers
 
     parts: list[list[Any]] = [[]]

@@ -1,4 +1,4 @@
-"""The images of a training, in batches that the seed and the step alone determine."""
+"""The batches of training images; only the seed and the step determine a batch."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The images to train on and to validate with, and how the former are augmented."""
+    """The training images, the validation images, and how training images are augmented."""
 
     train: LabelledImages
     val: LabelledImages
@@ -38,12 +38,12 @@ class TrainingData:
 
     @property
     def size(self) -> int:
-        """Side of the images, px."""
+        """The side of the square images in pixels."""
         return self.train.images.shape[1]
 
 
 def load_training_data(folder: Path, augment: AugmentParams) -> TrainingData:
-    """The training and the validation images of a prepared folder."""
+    """Load the training and the validation images of a prepared folder."""
     table = read_manifest(folder)
     splits = []
     for split in ("train", "val"):
@@ -53,13 +53,13 @@ def load_training_data(folder: Path, augment: AugmentParams) -> TrainingData:
 
 
 def epoch_steps(train: LabelledImages, params: TrainingParams) -> tuple[int, int]:
-    """Images a batch and steps an epoch: whole batches only, at least one."""
+    """The images per batch and the steps per epoch: only whole batches, and at least one."""
     size = min(params.batch_size, len(train.labels))
     return size, len(train.labels) // size
 
 
 def class_weights(labels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A weight for each image, (N,), mean 1, with which both classes have the same total weight."""
+    """A weight for each image, (N,), mean 1; both classes have the same sum of weights."""
     share = labels.mean()
     return np.where(labels == 1, 0.5 / share, 0.5 / (1 - share)).astype(np.float32)
 
@@ -69,9 +69,9 @@ def epoch_order(
 ) -> NDArray[np.int64]:
     """The order of the images in an epoch (from 0), as rows, (N,).
 
-    Every image once. With `balance: sampling` half of the rows are of each class: images of the
-    smaller class come several times, and some of the larger class not at all; which ones differs
-    from epoch to epoch.
+    Normally each image comes once. With `balance: sampling` half of the rows are of each class:
+    images of the smaller class come several times, and some images of the larger class are left
+    out. Another selection is left out in each epoch.
     """
     rng = np.random.default_rng([params.seed, epoch])
     if params.balance != "sampling":
@@ -88,11 +88,11 @@ def stream(
     strategy: tf.distribute.Strategy, data: TrainingData, params: TrainingParams, first: int,
     last: int,
 ) -> Iterator[Any]:  # fmt: skip
-    """The batches of `batches` for the replicas of `strategy`, each its share.
+    """Divide the batches of the function `batches` among the replicas of `strategy`.
 
-    One host makes whole batches and passes the shares to its devices. With several hosts each makes
-    the shares of its own replicas, from the same order of the images, so no work is done twice and
-    no image is sent.
+    A single host makes whole batches and passes parts to its devices. If there are several hosts,
+    each host makes only the parts for its own replicas. All hosts use the same order of the images,
+    so no work is done twice and no image is sent.
     """
     arguments = data.train, params, data.augment, first, last
     if not devices.training_host().is_distributed:
@@ -113,12 +113,12 @@ def batches(
     """The augmented batches (images, labels, weights) of epochs `first` to `last` - 1, from 0.
 
     Shapes: uint8 (B, S, S, 1), float32 (B, 1), float32 (B, 1). Batches are numbered from the start
-    of the training; a batch with the same number is the same in every run, also in a resumed one.
+    of the training. A batch with a given number is the same in every run, also in a resumed run.
 
     Args:
-        train, params, augmentation, first, last: images, params of both, epochs.
-        parts: into how many parts each batch is divided, as equal as possible.
-        own: the parts to return, one after the other; each is what it would be in the whole batch.
+        train, params, augmentation, first, last: images, both kinds of params, and the epochs.
+        parts: the number of parts of each batch; their sizes are as equal as possible.
+        own: the parts to return, in this order; a part is the same as in the whole batch.
 
     Raises:
         InputError: a batch has fewer images than parts.
@@ -134,14 +134,14 @@ def batches(
         weights = class_weights(train.labels)
     weights = tf.constant(weights[:, None])
     orders = [epoch_order(train.labels, params, epoch) for epoch in range(first, last)]
-    # Empty where a training was killed after its last epoch.
+    # `rows` is empty if the training was killed after its last epoch.
     rows = np.array([order[: steps * size] for order in orders], np.int64).reshape(-1, size)
 
     def share(part: int) -> tf.data.Dataset:
         start, end = part * size // parts, (part + 1) * size // parts
 
         def batch(step: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            # Two seeds a step: the noise takes the odd one.
+            # Each step has two seeds: an even one, and the next odd one for the noise.
             seed = tf.stack([tf.constant(params.seed, tf.int32), tf.cast(2 * step, tf.int32)])
             whole = size if parts > 1 else 0
             changed = augment(tf.gather(images, rows), augmentation, seed, start, whole)
@@ -156,7 +156,7 @@ def batches(
     if len(shares) > 1:
         turns = tf.data.Dataset.range(len(shares)).repeat()
         dataset = tf.data.Dataset.choose_from_datasets(shares, turns)
-    # Its own threads: the pool that the training's operations share would leave it no time.
+    # The dataset needs its own threads: training operations would fill the common thread pool.
     options = tf.data.Options()
     options.threading.private_threadpool_size = 2
     return dataset.with_options(options)

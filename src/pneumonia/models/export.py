@@ -1,15 +1,14 @@
-"""The head that both networks end in, and the export of a trained network as one ONNX graph.
+"""The head at the end of both networks, and the export of a trained network as an ONNX graph.
 
-The head is global average pooling and one dense unit without a bias. The logit is the evidence that
-the unit finds plus `LOGIT_OFFSET`, which is a constant: an image whose activations are all zero has
-that logit, on the side of NORMAL. With a trained bias the ImageNet backbone learned to call an
-image PNEUMONIA when nothing was active, because ReLU6 is zero on most of a radiograph: half of the
-Kermany pneumonias had one and the same logit and an empty map, and any foreign image would have
-been called ill.
+The head is global average pooling and one dense unit without a bias. The logit is the unit's
+output, the evidence, plus the constant `LOGIT_OFFSET`. So if all activations are zero, the result
+is NORMAL. A trained bias was worse: the ImageNet backbone learned to call an image PNEUMONIA if
+nothing was active, because ReLU6 is zero on most of a radiograph. Half of the Kermany pneumonias
+had the same logit and an empty map, and any foreign image would have been called ill.
 
 For this head Grad-CAM (Selvaraju 2017, eq. 1 and 2) and the class activation map (Zhou 2016) are
-the same map, so the exported graph computes it in its forward pass. Everything after training runs
-that graph:
+the same map, so the exported graph computes it in its forward pass. All code after training runs
+the exported graph:
 
 Input `image`, uint8, (N, S, S, 1). Outputs `logit`, float32, (N,), and `map`, float32, (N, h, w):
 the class activation map relu(sum_c w_c A_c) / (h w), not negative, in the logit's units.
@@ -30,14 +29,14 @@ if TYPE_CHECKING:
     import onnx
 
 
-LOGIT_OFFSET = -4.0  # logit of an image without evidence, a probability of 1.8 %
+LOGIT_OFFSET = -4.0  # the logit of an image without evidence: a probability of 1.8 %
 OPSET = 17
 
 
 def add_head(image: keras.KerasTensor, features: keras.KerasTensor, name: str) -> keras.Model:
-    """A network from `image` to a logit, (N, 1), with the head on `features`, (N, h, w, C).
+    """Build a network from `image` to a logit, (N, 1), with the head on `features`, (N, h, w, C).
 
-    `export` expects that `features` is the output of a layer of that name.
+    `export` expects that `features` is the output of a layer named "features".
     """
     import keras
     from keras import layers
@@ -49,7 +48,7 @@ def add_head(image: keras.KerasTensor, features: keras.KerasTensor, name: str) -
 
 
 def export(model: keras.Model, path: Path) -> None:
-    """Write the graph of a network that ends in `add_head`. The same model gives the same bytes."""
+    """Write the graph of a network made by `add_head`. The same model gives the same bytes."""
     import keras
     import onnx
     import tensorflow as tf
@@ -61,7 +60,7 @@ def export(model: keras.Model, path: Path) -> None:
 
     @tf.function(input_signature=signature)
     def forward(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        # Weighting the activations before pooling gives logit and map from one product.
+        # The activations are weighted before pooling, so one product gives both logit and map.
         evidence = tf.nn.conv2d(
             activations(image, training=False), kernel[None, None], strides=1, padding="VALID"
         )[..., 0]
@@ -72,7 +71,7 @@ def export(model: keras.Model, path: Path) -> None:
             "map": tf.identity(tf.nn.relu(evidence) / cells, "map"),
         }
 
-    # Its optimizers warn about what they do not optimise; a wrong graph would be an error.
+    # The converter warns about parts that it does not optimise. A wrong graph raises an error.
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     graph, _ = tf2onnx.convert.from_function(
         forward,
@@ -89,7 +88,7 @@ def export(model: keras.Model, path: Path) -> None:
 
 
 def _erfc(graph: Any, node: Any, *_: Any) -> None:
-    """1 - erf(x), an operation of exact GELU that the converter does not know."""
+    """Convert Erfc, which exact GELU uses and the converter does not know, to 1 - erf(x)."""
     one = graph.make_const(f"{node.name}_one", np.array(1, np.float32))
     erf = graph.make_node("Erf", node.input)
     inputs = [one.output[0], erf.output[0]]
@@ -99,10 +98,10 @@ def _erfc(graph: Any, node: Any, *_: Any) -> None:
 
 
 def _make_constants(graph: onnx.GraphProto, captures: Iterable[tuple[Any, Any]]) -> None:
-    """Turn those inputs of the graph that are constants of the model into constants.
+    """Turn graph inputs whose values are constants of the model into constants.
 
-    The converter freezes variables, but leaves the tensors of some layers (Normalization) and of
-    some of Keras' operations as inputs.
+    The converter freezes variables, but some layers (Normalization) and some Keras operations have
+    other tensors, which the converter leaves as inputs.
     """
     from onnx import numpy_helper
 
@@ -117,9 +116,9 @@ def _make_constants(graph: onnx.GraphProto, captures: Iterable[tuple[Any, Any]])
 def _sort(graph: onnx.GraphProto) -> None:
     """Give equal graphs equal bytes.
 
-    The converter numbers names by counters, and chooses among equal constants by the order of a set
-    of strings, which differs between processes. This puts nodes in the order in which the outputs
-    reach them and constants in the order of their use, and names both by that order.
+    The converter numbers names by counters. It chooses among equal constants by the order of a set
+    of strings, which differs between processes. This function sorts nodes as the outputs reach them
+    and constants by their first use, and names both by their place in this order.
     """
     producers = {name: node for node in graph.node for name in node.output}
     constants = {constant.name: constant for constant in graph.initializer}
@@ -148,9 +147,9 @@ def _sort(graph: onnx.GraphProto) -> None:
         node.name = f"{node.op_type}_{number}"
         node.input[:] = [names[name] for name in node.input]
         node.output[:] = [names[name] for name in node.output]
-    # Copied first: clearing a field destroys the messages in it.
+    # Copy the messages first: clearing a field destroys the messages in it.
     nodes, used = copy.deepcopy(nodes), copy.deepcopy(used)
-    graph.ClearField("doc_string")  # contains one of the counters
+    graph.ClearField("doc_string")  # it contains one of the counters
     for field, ordered in (("node", nodes), ("initializer", used), ("value_info", [])):
         graph.ClearField(field)
         getattr(graph, field).extend(ordered)

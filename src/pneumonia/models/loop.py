@@ -1,4 +1,4 @@
-"""The training loop that both networks share, with its optimizer and the average of the weights.
+"""The training loop of both networks, its optimizer, and the moving average of the weights.
 
 The loop is deterministic: seed and step decide the order of the images and every augmentation, and
 TensorFlow's operations are set to be deterministic. So the same images give exactly the same bytes
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-WARM_UP = 0.05  # share of the steps over which the learning rate rises
+WARM_UP = 0.05  # share of the steps in which the learning rate rises
 
 
 def schedule(peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """From 0 up to `peak` linearly, then down to 0 by a cosine (Loshchilov & Hutter 2017)."""
+    """Rise linearly from 0 to `peak`, then fall to 0 by a cosine (Loshchilov & Hutter 2017)."""
     import keras
 
     return keras.optimizers.schedules.CosineDecay(
@@ -53,15 +53,15 @@ def adamw(
 ) -> keras.optimizers.Optimizer:  # fmt: skip
     """AdamW (Loshchilov & Hutter 2019, algorithm 2) with a learning rate for each variable.
 
-    Variables of one dimension (biases, scales and offsets of norms) do not decay.
+    Variables with one dimension (biases, scales and offsets of norms) get no weight decay.
 
     Args:
-        learning_rate: of a variable with rate 1.
-        decay: decoupled; a step takes learning_rate * rate * decay of a weight from it.
-        rates: factor on the learning rate, and so on the decay, of each variable, in the order in
-            which `build` gets them (Howard & Ruder 2018, discriminative fine-tuning).
-        starts: the step from which each variable learns. The bias of its moments is corrected from
-            there; otherwise its first steps would be three times too long.
+        learning_rate: the learning rate of a variable whose factor in `rates` is 1.
+        decay: a step subtracts learning_rate * rate * decay * weight from a weight (decoupled).
+        rates: a factor for each variable, on its learning rate and so on its decay, in the order of
+            `build` (Howard & Ruder 2018, discriminative fine-tuning).
+        starts: the step from which each variable learns. The bias correction of its moments counts
+            from this step; otherwise the variable's first steps would be three times too long.
     """
     import keras
 
@@ -83,12 +83,12 @@ def adamw(
 
 
 class ModelEma:
-    """Exponential moving average of a model's weights, including batch-norm statistics.
+    """An exponential moving average of a model's weights, including batch-norm statistics.
 
-    At step t (from 1) an average moves by 1 - min(decay, (1 + t) / (10 + t)) of its distance to the
-    weight: quickly at first, so that the initial weights do not hold a short training back. The
-    statistics are averaged alike, so they belong to the averaged weights (the idea: Izmailov et al.
-    2018, Tan & Le 2019).
+    At step t (from 1) an average moves towards the weight by a part of their distance: 1 -
+    min(decay, (1 + t) / (10 + t)). The part is large at first, so the initial weights are soon
+    forgotten. Batch-norm statistics are averaged in the same way, so they fit the averaged weights
+    (the idea: Izmailov et al. 2018, Tan & Le 2019).
     """
 
     def __init__(self, weights: Sequence[keras.Variable], decay: float) -> None:
@@ -96,11 +96,11 @@ class ModelEma:
 
         self.decay = decay
         self.weights = list(weights) if decay else []
-        # On the first device only: they are read between epochs, and all replicas are equal.
+        # One copy on the first device is enough: replicas are equal, and only epoch ends need it.
         self.values = [tf.Variable(weight.numpy(), trainable=False) for weight in self.weights]
 
     def update(self, step: tf.Tensor) -> None:
-        """Follow the weights after a step, counted from 1. In a graph, outside the replicas."""
+        """Move the averages after a step (from 1). Call this in a graph, outside the replicas."""
         import tensorflow as tf
 
         step = tf.cast(step, tf.float32)
@@ -115,7 +115,7 @@ class ModelEma:
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """Replace the model's weights by their averages within a block."""
+        """Replace the model's weights by their averages inside a `with` block."""
         raw = [weight.numpy() for weight in self.weights]
         self.apply()
         try:
@@ -129,17 +129,17 @@ Epoch = dict[str, float]
 OnEpoch = Callable[[Epoch], None]
 Forward = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
-CLIP = 1.0  # largest norm of all gradients of a step together
+CLIP = 1.0  # the largest allowed norm of all gradients of a step together
 
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """Layers that learn at the same rate and from the same epoch on."""
+    """Layers with the same learning rate that begin to learn in the same epoch."""
 
-    #: all their weights learn, so batch norms that stay frozen are not among them.
+    #: all weights of these layers learn, so the list has no frozen batch norms.
     layers: Sequence[keras.layers.Layer]
     rate: float = 1.0  #: factor on the learning rate
-    first_epoch: int = 1  #: the epoch, from 1, from which they learn
+    first_epoch: int = 1  #: the first epoch, from 1, in which the layers learn
 
 
 def fit(
@@ -148,18 +148,18 @@ def fit(
 ) -> None:  # fmt: skip
     """Train groups of layers: AdamW, warm-up, cosine decay to 0, clipping, smoothed labels.
 
-    The result, and what is validated, are the averaged weights. They are those of the last epoch,
-    not of the best: there the learning rate is 0 and the weights have settled, and no choice is
-    made by the validation AUC, which is near 1 in every epoch.
+    The averaged weights are the result, and they are validated. The result is the last epoch, not
+    the best one: in the last epoch the learning rate is 0 and the weights have settled. The
+    validation AUC, which is near 1 in every epoch, is not used to choose an epoch.
 
     Args:
-        model: built in the scope of a strategy, whose replicas share each batch; layers in no group
-            are frozen.
-        history: gets a row an epoch: epoch (from 1), loss, val_loss, val_auc, learning_rate. The
-            rows of a checkpoint replace it first.
-        checkpoint: to continue from, and to save each epoch to; None on a host that is not the
-            chief, which gets its state from the chief.
-        on_epoch: called with each row after it was saved.
+        model: built in the scope of a strategy, whose replicas share each batch; layers that are in
+            no group are frozen.
+        history: gets one row per epoch: epoch (from 1), loss, val_loss, val_auc, learning_rate. If
+            a checkpoint exists, its rows replace the history first.
+        checkpoint: the training continues from it and saves each epoch to it; None on all hosts but
+            the chief, because they get the chief's state.
+        on_epoch: a function that is called with each row after the row was saved.
     """
     import keras
 
@@ -239,7 +239,7 @@ def _compile_step(
     model: keras.Model, optimizer: keras.optimizers.Optimizer, ema: ModelEma, smoothing: float,
     batch_size: int,
 ) -> Callable[[Any], tf.Tensor]:  # fmt: skip
-    """A step on a batch, compiled for the weights that are trainable now; it returns the loss."""
+    """Compile a training step for the weights that are trainable now; a step returns the loss."""
     import tensorflow as tf
 
     strategy = model.distribute_strategy
@@ -250,7 +250,7 @@ def _compile_step(
             losses = tf.nn.sigmoid_cross_entropy_with_logits(
                 labels * (1 - smoothing) + 0.5 * smoothing, model(images, training=True)
             )
-            # Divided by the images of all replicas: the optimizer adds their gradients up.
+            # Divide by the images of all replicas, because the optimizer adds up their gradients.
             loss = tf.reduce_sum(losses * counts) / batch_size
         # Clip by the norm over all replicas: one bad batch at a high rate can ruin a fine-tuning.
         gradients = tape.gradient(loss, weights)
@@ -269,9 +269,9 @@ def _compile_step(
 
 
 def forward(model: keras.Model, name: str = "") -> Forward:
-    """A function from images, uint8 (N, S, S, 1), to outputs, in batches of 64, not training.
+    """Make a function that computes outputs of images, uint8 (N, S, S, 1), in batches of 64.
 
-    With a name it shows a progress bar.
+    The function runs the model in inference mode. With a name, it shows a progress bar.
     """
     import tensorflow as tf
 
@@ -300,7 +300,7 @@ def validate(infer: Forward, val: LabelledImages) -> Epoch:
 
 
 def _no_bar() -> bool | None:
-    """For tqdm: None shows a bar if standard error is a terminal; only the chief shows one."""
+    """Tqdm's `disable`: None shows a bar on a terminal (only the chief's), True shows none."""
     return None if devices.training_host().is_chief else True
 
 
@@ -309,7 +309,7 @@ def _show(bar: tqdm[Any], figures: Epoch) -> None:
 
 
 def recorder(name: str, log_epoch: OnEpoch | None = None) -> OnEpoch:
-    """A function that logs an epoch and prints it in one line."""
+    """Make a function that logs an epoch and prints the epoch in one line."""
 
     def record(epoch: Epoch) -> None:
         if log_epoch:

@@ -1,4 +1,4 @@
-"""The files of a trained network: writing them, and loading the network for its gradients."""
+"""Write the files of a trained network, and load the network to compute gradients."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import keras
 
 
-# Their SHA-256 is recorded, and compared when they are loaded.
+# The SHA-256 of each file is recorded when it is written, and compared when it is loaded.
 CHECKED = ("weights.weights.h5", "graph.onnx", "second_seed.weights.h5")
 
 
@@ -28,12 +28,13 @@ def save_model(
     model: keras.Model, second: tuple[keras.Model, list[Epoch]], history: list[Epoch],
     params: dict[str, Any], data_digest: str, folder: Path,
 ) -> None:  # fmt: skip
-    """Write the output of a training stage; nothing in it depends on time or place.
+    """Write the output of a training stage; it does not depend on the time or the machine.
 
-    Files: `weights.weights.h5` (Keras), `graph.onnx`, `second_seed.weights.h5` (of `second`, a
-    network and its history), `history.csv` (a row an epoch), `metrics.json` (of the last epoch,
-    whose weights these are, and which epoch was best), `training.json` (params and digest of the
-    data, from which a lost MLflow run can be made again, and the SHA-256 of weights and graph).
+    Files: `weights.weights.h5` (Keras), `graph.onnx`, `second_seed.weights.h5` (the weights of
+    `second`, a network and its history), `history.csv` (one row per epoch), `metrics.json` (metrics
+    of the last epoch, whose weights are saved, and the best epoch), `training.json` (params and
+    digest of the data, enough to make a lost MLflow run again, and the SHA-256 of weights and
+    graph).
     """
     second_model, second_history = second
     weights, graph, second_weights = (folder / name for name in CHECKED)
@@ -59,17 +60,17 @@ def save_model(
 
 
 def load_network(folder: Path, weights: str = "weights.weights.h5") -> keras.Model:
-    """Build the network that `training.json` in `folder` describes, with its weights.
+    """Build the network that `training.json` in `folder` describes, and load its weights.
 
     Args:
-        weights: the weights file in it, the first or the second seed's.
+        weights: the name of the weights file in `folder`, of the first or the second seed.
 
     Raises:
         InputError: a file is missing or damaged, or the files do not belong together.
     """
     import keras
 
-    # Unnamed layers get the names that they get in a fresh process.
+    # After this, layers without a name get the same names as in a fresh process.
     keras.utils.clear_session(free_memory=False)
     record = files.read_record(folder)
     try:
@@ -78,7 +79,7 @@ def load_network(folder: Path, weights: str = "weights.weights.h5") -> keras.Mod
         if record["model"] == "scratch":
             model = scratch.build(ScratchParams.model_validate(values), record["image_size"])
         else:
-            # ImageNet's weights would be replaced anyway.
+            # ImageNet weights are not needed, because the weights file replaces them.
             params = TransferParams.model_validate(values | {"weights": "random"})
             model = transfer.build(params, record["image_size"])
         model.load_weights(folder / weights)

@@ -1,12 +1,12 @@
 """The network trained from random weights.
 
-A small residual network (He et al. 2016) for one grey channel. A 5x5 stem reduces 224 px to 56;
-each stage is one block of two plain 3x3 convolutions and halves the side. Plain convolutions, not
-separable ones: on a CPU they run several times nearer to its peak (oneDNN), so the same time allows
-more epochs. 0.9 million weights.
+The network is a small residual network (He et al. 2016) for one grey channel. A 5x5 stem reduces
+224 px to 56. Each stage is one block of two plain 3x3 convolutions; each later stage halves the
+side. On a CPU, plain convolutions run several times nearer to the peak speed than separable ones
+(oneDNN), so the same time allows more epochs. The network has 0.9 million weights.
 
 Expected on the 5,232 images described in the README: validation and test AUC .997 after 14 epochs.
-What its choices gain: docs/explanation/models.md.
+The gain of each design choice: docs/explanation/models.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def build(params: ScratchParams, size: int) -> keras.Model:
-    """Build the network: uint8 (N, size, size, 1) in, one logit (N, 1) out."""
+    """Build the network. Input: uint8 (N, size, size, 1); output: one logit (N, 1)."""
     import keras
     from keras import layers
 
@@ -42,7 +42,7 @@ def train(
     model: keras.Model, data: TrainingData, params: ScratchParams, history: list[Epoch],
     checkpoint: Checkpoint | None, on_epoch: OnEpoch,
 ) -> None:  # fmt: skip
-    """Train all layers; the arguments are those of `loop.fit`."""
+    """Train all layers; the arguments are the same as in `loop.fit`."""
     groups = [LayerGroup(model.layers)]
     fit(model, groups, data, params, params.epochs, history, checkpoint, on_epoch)
 
@@ -59,7 +59,7 @@ def _normalised(x: keras.KerasTensor, width: int, side: int, strides: int = 1) -
     x = layers.Conv2D(width, side, strides, "same", use_bias=False, kernel_initializer="he_normal")(
         x
     )
-    # The default momentum of 0.99 forgets its start too slowly for a few hundred steps.
+    # With the default momentum, 0.99, a few hundred steps are too few to forget the start values.
     return layers.BatchNormalization(momentum=0.9)(x)
 
 
@@ -68,7 +68,7 @@ def _block(x: keras.KerasTensor, width: int, strides: int) -> keras.KerasTensor:
 
     shortcut = x
     if strides > 1:
-        # Average first (He et al. 2019, ResNet-D): a strided 1x1 would ignore three pixels of four.
+        # Average first (He et al. 2019, ResNet-D): a strided 1x1 ignores three of four pixels.
         shortcut = layers.AveragePooling2D(strides, padding="same")(shortcut)
     if shortcut.shape[-1] != width:
         shortcut = _normalised(shortcut, width, 1)

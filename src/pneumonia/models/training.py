@@ -1,7 +1,7 @@
-"""A training stage from images to files, and the same training with a second seed.
+"""Run a training stage, from images to files, and the same training with a second seed.
 
-The second network is not evaluated or served. The differences between its maps and those of the
-first network show what is due to chance (stage `gradcam_report`).
+The second network is not evaluated or served. Its maps differ from the maps of the first network
+only by chance, so the differences show how large chance is (stage `gradcam_report`).
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ Params = TypeVar("Params", ScratchParams, TransferParams)
 
 
 class Network(Protocol):
-    """A kind of network: what the modules `scratch` and `transfer` have."""
+    """A kind of network: the functions that the modules `scratch` and `transfer` both have."""
 
     def build(self, params: Any, size: int) -> keras.Model:
-        """The untrained network."""
+        """Build the untrained network."""
 
     def train(
         self, model: keras.Model, data: TrainingData, params: Any, history: list[Epoch],
         checkpoint: Checkpoint | None, on_epoch: OnEpoch,
     ) -> None:  # fmt: skip
-        """Train it; the arguments are those of `loop.fit`."""
+        """Train the network; the arguments are the same as in `loop.fit`."""
 
 
 def run_training(
     stage: str, network: Network, params: Params, augment: AugmentParams,
     prepared: Path, audit: Path, folder: Path,
 ) -> None:  # fmt: skip
-    """Train with both seeds, log the run to MLflow, write the files of `saving.save_model`.
+    """Train with both seeds, log the run to MLflow, and write the files of `saving.save_model`.
 
-    Each training has a checkpoint beside `folder`, and continues from it if it was killed. With
-    several hosts (`models.devices`) the chief does all this, and the others only help to train.
+    Each training has a checkpoint beside `folder`, and continues from it after it was killed. With
+    several hosts (`models.devices`) the chief does all this; the other hosts only help to train.
 
     Args:
-        stage: name of the run, and of the stage in dvc.yaml, which lists the code.
+        stage: the name of the run, and of the stage in dvc.yaml, which lists the code files.
         network: the module `scratch` or `transfer`.
-        augment: how training images change.
+        augment: the params of the augmentation of training images.
         audit: the file in which `visualize` confirms that no split leaks into another.
-        folder: of the model; its previous content is replaced at the end.
+        folder: the model's folder; its previous content is replaced at the end.
 
     Raises:
-        InputError: the audit is of other images, another process trains this model, or another host
-            trains something else.
-        SystemExit: with `devices.HOST_LOST`, where another host is lost.
+        InputError: the audit is about other images, another process trains this model, or another
+            host trains something else.
+        SystemExit: another host is lost; the status is `devices.HOST_LOST`.
     """
     digest = require_audit(prepared, audit)
     with devices.exit_if_host_lost(stage) as host:
@@ -83,7 +83,7 @@ def _lead(
     strategy: tf.distribute.Strategy, stage: str, network: Network, params: Params,
     data: TrainingData, digest: str, prepared: Path, folder: Path, identity: dict[str, Any],
 ) -> None:  # fmt: skip
-    """Train with both seeds, and write everything."""
+    """Train with both seeds, and write all files."""
     second = second_seed(params)
     beside = folder.with_name(f"{folder.name}.second_seed")
     with open_checkpoint(folder, params.epochs, identity, sources(stage)) as (checkpoint, history):
@@ -110,14 +110,14 @@ def _lead(
                         with_augment(params, data.augment), digest, writing,
                     )  # fmt: skip
                 runs.finish(folder)
-                # The checkpoints still exist: losing a host now costs no epoch either.
+                # The checkpoints still exist, so a host that is lost now costs no epoch either.
                 devices.wait_for_all(strategy)
 
 
 def _help(
     strategy: tf.distribute.Strategy, network: Network, params: Params, data: TrainingData
 ) -> None:
-    """Take part in both trainings, and write nothing."""
+    """Take part in both trainings, and write no files."""
     for block in (params, second_seed(params)):
         devices.make_deterministic(block.seed, block.precision)
         with strategy.scope():
@@ -127,11 +127,11 @@ def _help(
 
 
 def with_augment(params: TrainingParams, augment: AugmentParams) -> dict[str, Any]:
-    """All params of a training: those of its block, and `augment`."""
+    """All params of a training: the params of its block, and `augment`."""
     return params.model_dump() | {"augment": augment.model_dump()}
 
 
 def second_seed(params: Params) -> Params:
-    """The params of the second training: another seed, and not more epochs."""
+    """The params of the second training: another seed, and at most `second_seed_epochs`."""
     epochs = min(params.epochs, params.second_seed_epochs)
     return params.model_copy(update={"seed": params.seed + 1, "epochs": epochs})

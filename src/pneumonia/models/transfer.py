@@ -1,15 +1,15 @@
 """The network on an ImageNet backbone, and the two phases of its training.
 
 Frozen phase: the backbone runs once over the images, and the head is the exact optimum of an
-L2-penalised logistic regression on the pooled features, so it needs no gradient steps.
-Fine-tuning: the last blocks learn, under augmentation, the more slowly the further they are from
-the head. Batch norms keep their ImageNet statistics, which a few thousand images would only make
-worse.
+L2-penalised logistic regression on the pooled features, so the head needs no gradient steps.
+Fine-tuning: the last blocks learn, under augmentation; blocks further from the head learn more
+slowly. Batch norms keep their ImageNet statistics, because statistics of a few thousand images
+would be worse.
 
-What each choice gains: docs/explanation/models.md.
+The gain of each design choice: docs/explanation/models.md.
 
-Expected on the 5,232 images described in the README: validation AUC .998 after the frozen phase and
-at the end, and at the end also under image shifts; test AUC .999.
+Expected on the 5,232 images described in the README: validation AUC .998 after the frozen phase, at
+the end, and at the end under image shifts; test AUC .999.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 
 def build(params: TransferParams, size: int) -> keras.Model:
-    """Build the network: uint8 (N, size, size, 1) in, one logit (N, 1) out, backbone frozen.
+    """Build the network: input uint8 (N, size, size, 1), output one logit (N, 1), frozen backbone.
 
-    The backbone ends at `output_stride`: each cell of the last layers of an ImageNet network sees
-    nearly the whole image, so a map of them would hardly localise anything.
+    The backbone ends at `output_stride`. In the last layers of an ImageNet network, each cell sees
+    nearly the whole image, so a map from these layers would not show where a finding is.
 
     Raises:
-        InputError: no such backbone, or weights that are missing or do not fit.
+        InputError: the backbone is unknown, or its weights are missing or do not fit.
     """
     import keras
     from keras import layers
@@ -52,7 +52,7 @@ def build(params: TransferParams, size: int) -> keras.Model:
     for layer in model.layers:
         layer.trainable = layer.name == "evidence"
         if isinstance(layer, layers.Dropout):
-            # Frozen features must stay the same; the regularisation is the augmentation.
+            # Frozen features must not vary. Augmentation takes the place of dropout.
             layer.rate = 0.0
     return model
 
@@ -61,12 +61,12 @@ def train(
     model: keras.Model, data: TrainingData, params: TransferParams, history: list[Epoch],
     checkpoint: Checkpoint | None, on_epoch: OnEpoch,
 ) -> None:  # fmt: skip
-    """Fit the head to the frozen backbone, which is epoch 0 of the history; then fine-tune.
+    """Fit the head to the frozen backbone (epoch 0 of the history), then fine-tune.
 
-    The arguments are those of `loop.fit`.
+    The arguments are the same as in `loop.fit`.
     """
-    # If the chief has finished the frozen phase, so have all hosts; if not, each of them computes
-    # it, and gets the same head.
+    # If the chief has finished the frozen phase, no host repeats it. Otherwise each host runs the
+    # frozen phase itself, and gets the same head.
     devices.broadcast(model.distribute_strategy, [], history)
     if not history:
         fit_head(model, data.train, params)
@@ -78,13 +78,13 @@ def train(
 
 
 def groups(model: keras.Model, params: TransferParams) -> list[LayerGroup]:
-    """What fine-tuning trains: the head, and the last `fine_tune_blocks` blocks before it.
+    """The layers that fine-tuning trains: the head, and the last `fine_tune_blocks` blocks.
 
-    The n-th block from the head, from 1, learns at `layer_decay ** n` of the head's rate.
+    The n-th block from the head (n from 1) has the head's learning rate * `layer_decay ** n`.
     """
     from keras import layers
 
-    norms = (layers.BatchNormalization, layers.Normalization)  # they hold statistics of ImageNet
+    norms = (layers.BatchNormalization, layers.Normalization)  # with statistics of ImageNet
     result = [LayerGroup([model.get_layer("evidence")])]
     tuned = blocks(model)[::-1][: params.fine_tune_blocks]
     for distance, block in enumerate(tuned, 1):
@@ -101,10 +101,10 @@ def groups(model: keras.Model, params: TransferParams) -> list[LayerGroup]:
 
 
 def unfrozen_blocks(total: int, epoch: int, epochs: int) -> int:
-    """How many of `total` blocks learn in an epoch (from 1) with gradual unfreezing.
+    """The number of blocks, of `total`, that learn in an epoch (from 1) if unfreezing is gradual.
 
-    One after the other from the output, all of them by the middle of the training: after that the
-    learning rate is too low for a block to learn much (Howard & Ruder 2018).
+    Blocks begin one after the other, from the output, and all learn by the middle of the training.
+    Later the learning rate is too low for a block to learn much (Howard & Ruder 2018).
     """
     return min(total, math.ceil(total * epoch / math.ceil(epochs / 2)))
 
@@ -113,15 +113,15 @@ def fit_head(model: keras.Model, train: LabelledImages, params: TransferParams) 
     """Run the frozen backbone over the images once; set the head to the best fit on its features.
 
     The head is a logistic regression on the pooled features, each divided by its standard
-    deviation, with `head_l2` as the penalty on the weights and `LOGIT_OFFSET` as a fixed intercept
-    (SciPy's L-BFGS, as scikit-learn's logistic regression takes no fixed intercept).
+    deviation. `head_l2` is the penalty on the weights, and `LOGIT_OFFSET` is the fixed intercept.
+    SciPy's L-BFGS fits it, because scikit-learn's logistic regression allows no fixed intercept.
     """
     import keras
     from scipy.optimize import minimize
 
     pooled = keras.Model(model.input, model.get_layer("pool").output)
     features = forward(pooled, "transfer frozen")(train.images).astype(np.float64)
-    # A constant feature tells nothing; its scale does not matter.
+    # A constant feature gives no information, so its scale does not matter.
     scale = features.std(axis=0)
     scale[scale == 0] = 1
     features /= scale
