@@ -14,41 +14,41 @@ from pneumonia.core.files import sha256
 from pneumonia.datasets.manifest import image_path, reading
 
 LISTED = 200  # near-duplicate pairs listed in the report
-_ROWS = 512  # images compared with all others at a time, to save memory
+_ROWS = 512  # so many images at a time are compared with all others, to save memory
 
 
 @dataclass(frozen=True)
 class Pair:
     """Two images that look alike but are not identical."""
 
-    #: first, second: rows of the manifest, first < second.
+    #: first, second: the positions of the two images in the manifest, first < second.
     first: int
     second: int
-    distance: int  #: number of bits in which their hashes differ
+    distance: int  #: number of bits in which the two hashes differ
 
 
 @dataclass(frozen=True)
 class NearDuplicates:
     """Pairs of images that look alike."""
 
-    distance: int  #: the bits that may differ, of 256
-    #: pairs, across_splits, across_patients, across_labels: the number of pairs, and of those in
-    #: two splits, of two patients, and of two labels.
+    distance: int  #: how many of the 256 bits may differ in a pair
+    #: pairs, across_splits, across_patients, across_labels: the number of all pairs, of pairs in
+    #: two splits, of pairs from two patients, and of pairs with two labels.
     pairs: int
     across_splits: int
     across_patients: int
     across_labels: int
-    #: at most `LISTED` pairs with their files: those across splits first, then the closest.
+    #: at most `LISTED` pairs with their files; pairs across splits come first, then close pairs.
     listed: list[dict[str, Any]]
 
 
 def pixel_groups(table: pd.DataFrame, folder: Path) -> pd.Series:
-    """The group of identical images of each row, numbered in order of appearance.
+    """For each row, the number of its group of identical images, in order of appearance.
 
     Raises:
         InputError: an image is missing.
     """
-    # Equal pixels mean equal bytes, because one encoder writes all images, without metadata.
+    # Equal pixels give equal files, because one encoder writes all images, without metadata.
     with reading(folder):
         hashes = [sha256(image_path(folder, image_id)) for image_id in table["image_id"]]
     return pd.Series(pd.factorize(np.array(hashes))[0], index=table.index)
@@ -57,20 +57,20 @@ def pixel_groups(table: pd.DataFrame, folder: Path) -> pd.Series:
 def closest_pairs(
     hashes: NDArray[np.bool_], groups: NDArray[np.int64], distance: int, count: int
 ) -> list[Pair]:
-    """All pairs of images within `distance` bits, or the `count` closest pairs if those are more.
+    """List all pairs within `distance` bits, but at least the `count` closest pairs.
 
-    `hashes` has shape (N, B). Of the images with the same number in `groups`, (N,), only the first
-    is compared. The pairs are sorted by distance, then by row.
+    `hashes` has shape (N, B), `groups` (N,). If several images have the same number in `groups`,
+    only the first image is compared. The pairs are sorted by distance, then by row.
     """
     rows = np.unique(groups, return_index=True)[1]
     rows.sort()
-    # The Hamming distance as a matrix product of +-1: exact in float32, and fast.
+    # A matrix product of +1 and -1 gives the Hamming distance; it is exact in float32, and fast.
     signs = np.where(hashes[rows], np.float32(1), np.float32(-1))
     bits = signs.shape[1]
     closest = np.empty((0, 3), np.int64)
     for start in range(0, len(rows), _ROWS):
         distances = ((bits - signs[start : start + _ROWS] @ signs.T) / 2).astype(np.int16)
-        # Each pair once, and no image with itself.
+        # Count each pair once, and compare no image with itself.
         own = np.arange(start, start + len(distances))[:, None]
         distances[np.arange(len(rows)) <= own] = bits + 1
         bound = distance
@@ -85,7 +85,7 @@ def closest_pairs(
 
 
 def near_duplicates(table: pd.DataFrame, pairs: list[Pair], distance: int) -> NearDuplicates:
-    """Count and list the pairs within `distance`; `pairs` from `closest_pairs`."""
+    """Count and list the pairs within `distance`; `pairs` is the result of `closest_pairs`."""
     within = [pair for pair in pairs if pair.distance <= distance]
     first = table.iloc[[pair.first for pair in within]]
     second = table.iloc[[pair.second for pair in within]]
@@ -93,7 +93,7 @@ def near_duplicates(table: pd.DataFrame, pairs: list[Pair], distance: int) -> Ne
         first[column].to_numpy() != second[column].to_numpy()
         for column in ("split", "patient_id", "label")
     )
-    # `within` is sorted by distance, and this sort is stable.
+    # `within` is sorted by distance already; a stable sort keeps that order.
     order = np.argsort(~splits, kind="stable")
     return NearDuplicates(
         distance=distance,

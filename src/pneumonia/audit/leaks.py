@@ -24,28 +24,28 @@ NAIVE = (
 class Audit:
     """The findings of the audit.
 
-    Values that are not compared between experiments are lists, which `dvc metrics` leaves out.
+    `dvc metrics` leaves out lists. So values that no experiment compares are lists.
     """
 
-    #: images, patients: their numbers.
+    #: images, patients: the number of images and of patients.
     images: int
     patients: int
     #: number of patients if the series is left out of the id, as in published studies; see `NAIVE`.
     patients_naive: int
-    patients_naive_shared: int  #: number of those that seem to be in test and in another split
-    patients_naive_why: list[str]  #: the reason for two counts
-    counts: dict[str, dict[str, int]]  #: images by split and subtype
-    #: patients by split and subtype; a patient with images of two subtypes counts in both.
+    patients_naive_shared: int  #: how many of these patients seem to be in test and another split
+    patients_naive_why: list[str]  #: why the audit gives two counts
+    counts: dict[str, dict[str, int]]  #: number of images by split and subtype
+    #: number of patients by split and subtype; a patient with two subtypes is counted twice.
     patient_counts: dict[str, dict[str, int]]
-    copies: int  #: redundant images, identical to another one
-    copies_across_patients: int  #: groups of identical images of more than one patient
+    copies: int  #: number of images that repeat an earlier image
+    copies_across_patients: int  #: number of groups of identical images from several patients
     copy_groups: list[list[str]]  #: the groups of identical images, as file names
     label_conflicts: list[list[str]]  #: groups of identical images with both labels, as file names
-    #: of the source files, a row a label and measure (width, height, aspect, bytes): median, 2.5
-    #: and 97.5 percentile.
+    #: median, 2.5 and 97.5 percentile of the source files' width, height, aspect and bytes; one
+    #: row for each label and measure.
     sizes: list[dict[str, Any]]
-    modes: list[dict[str, Any]]  #: files by label and colour mode of the source
-    #: a line for each patient, and each group of identical images, in several splits.
+    modes: list[dict[str, Any]]  #: number of files by label and colour mode of the source
+    #: one line for each patient, or group of identical images, that is in several splits.
     leaks: list[str]
 
 
@@ -86,7 +86,7 @@ def audit(table: pd.DataFrame, folder: Path) -> Audit:
 
 
 def naive_patient(patient_id: str) -> str:
-    """A patient id without its series, as if only the number identified the patient."""
+    """Remove the series from a patient id, as if the number alone identified the patient."""
     match = re.fullmatch(r"(person\d+)_(?:bacteria|virus)|(?:NORMAL2-)?(IM-\d+)", patient_id)
     return next(part for part in match.groups() if part) if match else patient_id
 

@@ -1,7 +1,7 @@
-"""Shortcut probes: how well the label is predicted by features that no diagnosis should depend on.
+"""Shortcut probes: models that predict the label from features that a diagnosis should not use.
 
-Each probe is a linear model. A network's AUC must be compared with theirs on the same test images:
-what a probe reaches, a network may reach by the same shortcut.
+Each probe is a linear model. Compare a network's AUC with the AUC of each probe on the same test
+images: the network may reach a probe's AUC by the same shortcut.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ PROBES = {
     "border": "the outer 8 px of a 224 px image",
     "thumbnail": "the image at 8x8 px",
 }
-_PENALTY = 0.1  # scikit-learn's C; enough regularisation for 400 features of a few hundred images
+_PENALTY = 0.1  # scikit-learn's C; low enough for 400 features of only a few hundred images
 
 
 @dataclass(frozen=True)
 class Probe:
-    """AUC of a probe on the test images with its 95 % interval, all 0 to 1."""
+    """A probe's AUC on the test images, and its 95 % interval from `low` to `high`; 0 to 1."""
 
     auc: float
     low: float
@@ -41,7 +41,7 @@ class Probe:
 def run_probes(table: pd.DataFrame, survey: Survey, resamples: int, seed: int) -> dict[str, Probe]:
     """Train each probe of `PROBES` on the train images and score it on the test images.
 
-    Both need images of both labels. The intervals are from a bootstrap of the patients.
+    Both splits need images of both labels. The intervals come from a bootstrap of the patients.
     """
     count = len(table)
     files = table[["width", "height", "bytes"]].assign(aspect=table["width"] / table["height"])
@@ -57,7 +57,7 @@ def run_probes(table: pd.DataFrame, survey: Survey, resamples: int, seed: int) -
 def run_probe(
     table: pd.DataFrame, features: NDArray[np.float64], resamples: int, seed: int
 ) -> Probe:
-    """Train and score one probe: standardised logistic regression on `features`, (N, columns)."""
+    """Train and score one probe: a logistic regression on standardised `features`, (N, columns)."""
     train, test = (table["split"] == "train").to_numpy(), (table["split"] == "test").to_numpy()
     labels = table["label"].to_numpy()
     model = make_pipeline(StandardScaler(), LogisticRegression(C=_PENALTY, max_iter=2000))

@@ -1,6 +1,6 @@
-"""One pass over the prepared images, with all that the audit and its figures need of each.
+"""Measure every prepared image once, for the audit and its figures.
 
-It keeps a few kB an image, not the image, to save memory.
+To save memory, only a few kB of measures are kept for each image, not the image.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from pneumonia.images.decoding import read_grey
 HASH_SIDE = 16
 HASH_BITS = HASH_SIDE**2
 THUMBNAIL = 32  # px; the smallest side that `prepare` makes
-GREY_STEP = 4  # grey values in a bin of the histograms
+GREY_STEP = 4  # number of grey values in one bin of a histogram
 _CHUNK = 256  # images in memory at a time
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Measures of N images of side S, in the order of the manifest."""
+    """The measures of N images with side S px, in the order of the manifest."""
 
     hashes: NDArray[np.bool_]  #: bool, (N, 256), perceptual hashes
-    thumbnails: NDArray[np.uint8]  #: uint8, (N, 32, 32), area means
+    thumbnails: NDArray[np.uint8]  #: uint8, (N, 32, 32), small copies made of area means
     frames: NDArray[np.float32]  #: float32, (N, 432), the borders; see `border`
-    histograms: NDArray[np.int64]  #: int64, (N, 64), pixels by grey value in steps of 4
+    histograms: NDArray[np.int64]  #: int64, (N, 64), number of pixels in each bin of 4 greys
     means: NDArray[np.float64]  #: float64, (2, S, S), the mean image of each label
 
 
@@ -50,7 +50,7 @@ def survey(table: pd.DataFrame, folder: Path) -> Survey:
         side = read_grey(paths[0]).shape[0]
         sums = np.zeros((2, side, side), np.int64)
         rows = []
-        # Threads, because Pillow and SciPy release the interpreter lock.
+        # Threads are enough, because Pillow and SciPy release the interpreter lock.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for start in tqdm(
                 range(0, len(paths), _CHUNK), desc="visualize", mininterval=1, disable=None
@@ -67,20 +67,20 @@ def survey(table: pd.DataFrame, folder: Path) -> Survey:
 
 
 def perceptual_hash(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Perceptual hash of an image: bool, (256,).
+    """Compute the perceptual hash of an image (pHash, Zauner 2010): bool, (256,).
 
-    Whether each of the 16x16 lowest frequencies of a 64x64 thumbnail is above their median (pHash,
-    Zauner 2010). The usual 64 bits do not distinguish chest X-rays: two children are as close as an
-    image and its copy cropped by 2 %.
+    Each bit says whether one of the 16x16 lowest frequencies of a 64x64 thumbnail is above their
+    median. The usual 64 bits are too few for chest X-rays: images of two children are as close as
+    an image and its copy cropped by 2 %.
     """
     return imagehash.phash(Image.fromarray(pixels), hash_size=HASH_SIDE).hash.ravel()
 
 
 def border(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The outer 8 px of an image of 224 px, or the same share of another size, in 4x4 px cells.
+    """The border of an image as the means of 432 square cells, float32, (432,).
 
-    There is no relevant anatomy there, but markers, collimation and padding. Returns the means of
-    the cells, float32, (432,).
+    In an image of 224 px the border is 8 px wide and a cell has 4x4 px; other sizes are scaled. The
+    border has no relevant anatomy, but may have markers, collimation and padding.
     """
     image = Image.fromarray(pixels.astype(np.float32))
     cells = np.asarray(image.resize((56, 56), Image.Resampling.BOX), dtype=np.float32)

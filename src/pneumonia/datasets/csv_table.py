@@ -1,4 +1,4 @@
-"""CSV files, checked while they are read."""
+"""Read CSV files and check them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pneumonia.core.errors import InputError, refuse
 def read_rows(
     path: Path, required: Sequence[str], optional: Sequence[str] = (), *, empty: bool = False
 ) -> list[tuple[int, dict[str, str]]]:
-    """Read a CSV file with a header: (line in the file, {column: text without outer spaces}).
+    """Read a CSV file with a header; return (line number, {column: text without outer spaces}).
 
-    Other columns are left out; an optional column that is missing is not in the rows.
+    Other columns are left out. If an optional column is missing, the rows do not have it.
 
     Raises:
         InputError: the file is missing or not CSV in UTF-8; a column is missing or occurs twice; a
-            row has another length than the header; or there is no row, unless `empty` is true.
+            row is longer or shorter than the header; or there is no row and `empty` is false.
     """
     rows = []
     problems = []
     try:
-        # utf-8-sig, because spreadsheets write a byte order mark.
+        # Spreadsheets write a byte order mark; utf-8-sig skips it.
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             header = [name.strip() for name in next(reader, [])]

@@ -1,7 +1,7 @@
 """Records of images, and the files of the prepared folder.
 
-`manifest.csv` has a `ManifestRow` a line, sorted by `image_id`; `quarantine.csv` a
-`QuarantinedImage` for each image that could not be read, sorted by `file`, and maybe none.
+Each line of `manifest.csv` is a `ManifestRow`; they are sorted by `image_id`. Each line of
+`quarantine.csv` is a `QuarantinedImage`, an unreadable image; they are sorted by `file`.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class SourceImage:
-    """An image of a source, before it is read."""
+    """An image of a source, before its file is read."""
 
-    file: str  #: its name within the source, unique
+    file: str  #: the image's name, unique in the source
     label: int  #: 0 normal, 1 pneumonia
     subtype: str  #: normal, bacteria, virus or unknown
-    patient_id: str  #: the patient
-    #: "train" or "test" in the source; validation is drawn from train. "train" if the source has no
-    #: splits.
+    patient_id: str  #: id of the patient
+    #: the split in the source, "train" or "test"; "train" if the source has no splits. Validation
+    #: is drawn from train later.
     split: str
-    #: returns the file's bytes and, if known, the mask of the opacity (bool, (H, W)). It must
-    #: pickle, because another process calls it.
+    #: function that returns the file's bytes and, if known, the mask of the opacity (bool, (H, W)).
+    #: Another process calls the function, so pickle must be able to copy it.
     read: Callable[[], tuple[bytes, NDArray[np.bool_] | None]]
 
 
@@ -59,9 +59,9 @@ class ManifestRow:
     file: str  #: the source file, relative to its source, or `phantom/<index>.png`
     label: int  #: 0 normal, 1 pneumonia
     subtype: str  #: normal, bacteria, virus or unknown
-    patient_id: str  #: within the series of the source; splits and intervals go by it
+    patient_id: str  #: id of the patient, with the series; splits and intervals use it
     split: str  #: train, val or test
-    #: width, height: of the source image as displayed, px.
+    #: width, height: size of the source image as displayed, px.
     width: int
     height: int
     mode: str  #: colour mode of the source image (Pillow's name)
@@ -87,10 +87,10 @@ _TEXT = {field.name: str for field in fields(ManifestRow) if field.type == "str"
 
 
 def write_manifest(folder: Path, rows: list[ManifestRow]) -> None:
-    """Write `manifest.csv` into a prepared folder, or raise as `validate`."""
+    """Check the rows with `validate`, and write `manifest.csv` into a prepared folder."""
     rows = sorted(rows, key=lambda row: row.image_id)
     validate(rows, folder / NAME)
-    # Without pandas, because importing it takes longer than writing the file.
+    # pandas is not used, because importing it takes longer than writing the file.
     with (folder / NAME).open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
@@ -101,7 +101,7 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     """Read and check `manifest.csv` of a prepared folder.
 
     Raises:
-        InputError: it is missing or invalid.
+        InputError: the file is missing or invalid.
     """
     import pandas as pd
 
@@ -122,7 +122,7 @@ def validate(rows: Sequence[ManifestRow], path: Path) -> None:
     """Check the rows of the manifest at `path`.
 
     Raises:
-        InputError: one line a violated rule.
+        InputError: the rows break a rule; the message has one line for each broken rule.
     """
     ids = [row.image_id for row in rows]
     rules = {
@@ -138,16 +138,16 @@ def validate(rows: Sequence[ManifestRow], path: Path) -> None:
 
 
 def image_path(folder: Path, image_id: str) -> Path:
-    """Path of the prepared image of a row."""
+    """The path of a prepared image."""
     return folder / "images" / f"{image_id}.png"
 
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Report an unreadable file of the prepared folder in one line.
+    """Report in one line that the block could not read a file of the prepared folder.
 
     Raises:
-        InputError: an image is missing, damaged or of another size than the first.
+        InputError: an image is missing or damaged, or its size differs from the first image's.
     """
     try:
         yield
@@ -156,7 +156,7 @@ def reading(folder: Path) -> Iterator[None]:
 
 
 def load_images(folder: Path, table: pd.DataFrame) -> NDArray[np.uint8]:
-    """Read the prepared images of a manifest's rows: uint8, (N, S, S, 1), in their order."""
+    """Read the prepared images of a manifest's rows, in the same order: uint8, (N, S, S, 1)."""
     paths = [image_path(folder, image_id) for image_id in table["image_id"]]
     with reading(folder):
         first = read_grey(paths[0])
@@ -167,12 +167,12 @@ def load_images(folder: Path, table: pd.DataFrame) -> NDArray[np.uint8]:
 
 
 def load_mask(folder: Path, mask: str) -> NDArray[np.bool_]:
-    """Read the mask of a row: bool, (S, S)."""
+    """Read the mask with the file name `mask`: bool, (S, S)."""
     return read_grey(folder / mask) > 0
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of the manifest and the prepared images; it identifies the data of a training."""
+    """The SHA-256 of the manifest and its images; it identifies the data of a training."""
     hashed = hashlib.sha256((folder / NAME).read_bytes())
     for image_id in read_manifest(folder)["image_id"]:
         hashed.update(image_path(folder, image_id).read_bytes())
@@ -180,12 +180,12 @@ def digest(folder: Path) -> str:
 
 
 def require_audit(folder: Path, audit: Path) -> str:
-    """Check that `audit`, written if there are no leaks, is of the data in `folder`.
+    """Check that the file `audit`, which proves that there are no leaks, belongs to `folder`.
 
     Returns the `digest` of the data.
 
     Raises:
-        InputError: the audit is missing or of other data.
+        InputError: the audit is missing or belongs to other data.
     """
     try:
         audited = json.loads(audit.read_text(encoding="utf-8"))["data_digest"]
@@ -198,8 +198,8 @@ def require_audit(folder: Path, audit: Path) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """Why an image cannot be read, in one line that is the same in every run on every machine."""
-    # The text of an OSError has a path of this machine; other texts may have memory addresses.
+    """The reason why an image cannot be read, in one line that is equal on all machines."""
+    # The text of an OSError has a path of this machine. Other texts may have memory addresses.
     reason = getattr(error, "strerror", None) or str(error)
     return " ".join(re.sub(r" at 0x[0-9a-f]+", "", reason).split())
 
@@ -217,7 +217,7 @@ def read_quarantine(folder: Path) -> list[QuarantinedImage]:
     """Read `quarantine.csv` of a prepared folder.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: the file is missing or damaged.
     """
     path = folder / QUARANTINE
     try:
@@ -232,12 +232,12 @@ def read_quarantine(folder: Path) -> list[QuarantinedImage]:
 
 
 def quarantine_summary(images: list[QuarantinedImage]) -> dict[str, Any]:
-    """For audit.json: the number of images, and the first of them."""
+    """The number of images, and the first 200 of them, for audit.json."""
     listed = [asdict(image) for image in images[:QUARANTINE_LISTED]]
     return {"images": len(images), "listed": listed}
 
 
 def read_file(path: Path) -> tuple[bytes, None]:
-    """The `read` of an image file; of a too long file, just enough to see that it is too long."""
+    """Read an image file; of a file over 64 MiB, read only one byte more than the limit."""
     with path.open("rb") as file:
         return file.read(MAX_BYTES + 1), None

@@ -1,4 +1,4 @@
-"""Patient ids from the user's own rule, in place of the source's."""
+"""Patient ids from the user's own rule, instead of the ids from the source."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pneumonia.datasets.manifest import SourceImage
 
 
 def override_patients(images: list[SourceImage], params: DataParams) -> list[SourceImage]:
-    """Set the patients by `data.patient_pattern` or `data.patient_csv`, if one is given.
+    """Set the patient ids by `data.patient_pattern` or `data.patient_csv`, if one is given.
 
     Raises:
-        InputError: both are given; images without a patient, one line each; a CSV file that is
-            damaged or outside `data.path`.
+        InputError: both are given; images have no patient (one line for each image); or the CSV
+            file is damaged or outside `data.path`.
     """
     if params.patient_pattern and params.patient_csv:
         raise InputError("data.patient_pattern and data.patient_csv: give one of them, not both")
@@ -40,7 +40,7 @@ def override_patients(images: list[SourceImage], params: DataParams) -> list[Sou
 
 
 def _by_csv(path: Path, root: Path) -> dict[str, str]:
-    # DVC watches data.path. A table elsewhere could change without `prepare` running again.
+    # DVC watches data.path. If a table elsewhere changed, `prepare` would not run again.
     if not path.resolve().is_relative_to(root.resolve()):
         raise InputError(f"data.patient_csv: {path}: must lie in data.path, {root}")
     patients: dict[str, str] = {}

@@ -1,17 +1,16 @@
-"""Synthetic chest X-rays: a small stand-in for a collection of paediatric radiographs.
+"""Synthetic chest X-rays: a small substitute for a collection of X-rays of children.
 
-Every image is computed: a map of X-ray attenuation is built from simple shapes (body, lungs, heart,
-ribs, vessels; see `phantom_anatomy`), disease is added to the lungs, and the map is exposed,
-blurred and made noisy. So the whole pipeline runs without a download, and the true place of every
-opacity is known.
+Every image is computed. Simple shapes (body, lungs, heart, ribs, vessels; see `phantom_anatomy`)
+give a map of X-ray attenuation. Disease is added to the lungs. Then the map gets exposure, blur and
+noise. So the whole pipeline runs without a download, and the true place of every opacity is known.
 
-Lungs with and without pneumonia lose the same air at low spatial frequencies: a normal patient gets
-the opacity of a patient with pneumonia, smoothed until it has no texture and no edge (like
-rotation, a fold of skin, or a shallow breath). So a thumbnail does not show pneumonia; only
+On average over large areas, lungs with and without pneumonia lose the same air. A normal patient
+also gets an opacity, but without texture or edges: it is smoothed until it looks like the effect of
+rotation, a fold of skin, or a shallow breath. So a thumbnail does not show pneumonia; only
 fissures, patches, lines and air bronchograms do.
 
-The phantom is *not* a source of medical knowledge. Nothing was fitted to patients, and scores on it
-say nothing about scores on radiographs.
+The phantom is *not* a source of medical knowledge. Nothing was fitted to patients, and scores on
+these images say nothing about scores on radiographs.
 """
 
 from __future__ import annotations
@@ -33,26 +32,26 @@ from pneumonia.datasets.phantom_anatomy import (
     soft_step,
 )
 
-_HAZE = 0.11  # standard deviation of the smoothing, chest units; 12 px in an image of 224 px
+_HAZE = 0.11  # standard deviation of the smoothing in chest units; 12 px in an image of 224 px
 
 
 @dataclass(frozen=True)
 class Opacity:
-    """The air that the lungs of an image lose."""
+    """The air that the lungs in an image lose."""
 
-    lost: Map  #: float32, (H, W), share of the air, 0 to 0.95
-    mask: NDArray[np.bool_]  #: bool, (H, W), where disease is the cause; all False if normal
+    lost: Map  #: float32, (H, W), lost share of the air, 0 to 0.95
+    mask: NDArray[np.bool_]  #: bool, (H, W), True where disease is the cause; all False if normal
     pattern: str  #: lobar or patchy (bacteria), interstitial (virus), or none
-    grade: float  #: 0 subtle to 1 obvious; 0 in a normal image
+    grade: float  #: how visible the disease is, 0 subtle to 1 obvious; 0 in a normal image
 
 
 def _opacity(
     rng: Rng, fine: Rng, subtype: str, body: Measures, view: Projection, air: Map
 ) -> Opacity:
-    """Draw the opacity of an image, or the haze of a normal one.
+    """Draw the opacity of an image with disease, or the haze of a normal image.
 
-    `rng` is the patient's, for place, pattern and grade; `fine` is the image's, for the texture.
-    `air` of the lungs: (H, W), 0 to 1.
+    The patient's generator `rng` gives place, pattern and grade; the image's generator `fine` gives
+    the texture. `air` is the share of air in the lungs: (H, W), 0 to 1.
     """
     grade, kind = rng.uniform(0, 1), rng.random()
     focal = subtype == "bacteria" or (subtype == "normal" and kind < 0.5)
@@ -75,13 +74,13 @@ def _opacity(
 
 
 def _focal(rng: Rng, fine: Rng, pattern: str, body: Measures, view: Projection) -> tuple[Map, Map]:
-    """Consolidation of one lung with air bronchograms: share lost, and extent (0 .. 1), (H, W).
+    """Draw consolidation and air bronchograms in one lung: lost share, and extent (0 .. 1), (H, W).
 
-    Lobar: with a straight sharp edge, the fissure. Patchy: confluent foci.
+    A lobar pattern has a straight sharp edge, the fissure. A patchy pattern has confluent foci.
     """
     x, y = view.x, view.y
     sign = float(rng.choice((-1.0, 1.0)))
-    out = rng.uniform(0.48, 0.60) + 0.04 * sign  # further out on the side of the heart
+    out = rng.uniform(0.48, 0.60) + 0.04 * sign  # on the side of the heart it lies further out
     centre = sign * body["wide"] * out, rng.uniform(-0.36, 0.24)
     reach = rng.uniform(0.33, 0.46), rng.uniform(0.31, 0.44)
     ball = np.hypot((x - centre[0]) / reach[0], (y - centre[1]) / reach[1])
@@ -101,7 +100,7 @@ def _focal(rng: Rng, fine: Rng, pattern: str, body: Measures, view: Projection) 
 
 
 def _interstitial(rng: Rng, fine: Rng, body: Measures, view: Projection) -> tuple[Map, Map]:
-    """Lines, nets and bronchial cuffs around both hila: share lost, and extent (0 .. 1), (H, W)."""
+    """Draw lines, nets and cuffs around both hila: lost share, and extent (0 .. 1), (H, W)."""
     hilum = 0.22 * body["wide"] + 0.06, rng.uniform(-0.08, 0.08)
     ball = np.hypot((np.abs(view.x) - hilum[0]) / rng.uniform(0.34, 0.5), (view.y - hilum[1]) / 0.5)
     extent = soft_step((1 - ball + 0.22 * view.grain(fine, 2, 9)) / 0.13)
@@ -118,7 +117,7 @@ _BLOCK = ("normal",) * 4 + ("bacteria",) * 3 + ("virus",) * 3
 _SPLIT, _DIAGNOSIS, _ANATOMY, _VESSELS, _DISEASE, _IMAGE, _TEXTURE, _ASPECT = range(8)
 _GOLDEN = (5**0.5 - 1) / 2
 
-# Uniform ranges of the measures of a patient: lengths, angles (radians), attenuations.
+# A patient's measures are drawn uniformly from these: lengths, angles (radians), attenuations.
 _PATIENT_RANGES = {
     "wide": (0.76, 0.96), "apex": (-0.74, -0.64), "dome": (0.30, 0.52), "dome_step": (0.02, 0.09),
     "dome_curve": (0.14, 0.28), "flesh": (0.07, 0.17), "heart_r": (0.30, 0.43),
@@ -131,7 +130,7 @@ _PATIENT_RANGES = {
     "hila": (0.04, 0.10), "trachea": (0.036, 0.052),
 }  # fmt: skip
 
-# Uniform ranges of the measures of an image.
+# The measures of an image are drawn uniformly from these ranges.
 _IMAGE_RANGES = {
     "zoom": (1.04, 1.26), "dx": (-0.05, 0.05), "dy": (-0.06, 0.08), "turn": (-0.06, 0.06),
     "breath": (-0.08, 0.05), "black": (0.02, 0.16), "white": (1.22, 1.6),
@@ -147,7 +146,7 @@ class Diagnosis:
     """The diagnosis of a patient."""
 
     subtype: str  #: normal, bacteria or virus
-    number: int  #: of the patient within the subtype, counted from 0 without gaps
+    number: int  #: the patient's number in the subtype, counted from 0 without gaps
     split: str  #: train or test
 
 
@@ -155,8 +154,8 @@ class Diagnosis:
 class PhantomImage:
     """A synthetic image; see also `Diagnosis` and `Opacity`."""
 
-    index: int  #: counted from 0
-    patient: int  #: counted from 0; a patient has one to three consecutive images
+    index: int  #: the image's number, counted from 0
+    patient: int  #: the patient's number, from 0; a patient has one to three consecutive images
     label: int  #: 0 normal, 1 pneumonia
     subtype: str
     split: str
@@ -167,15 +166,15 @@ class PhantomImage:
 
 
 def patient_of(index: int) -> int:
-    """The patient of image number `index`, both counted from 0."""
+    """The number of the patient of image number `index`; both are counted from 0."""
     return 4 * (index // len(_CYCLE)) + _CYCLE[index % len(_CYCLE)]
 
 
 def diagnosis_of(seed: int, patient: int) -> Diagnosis:
-    """The diagnosis of a patient, counted from 0.
+    """The diagnosis of patient number `patient`, counted from 0.
 
-    Every ten patients are four normal, three bacterial and three viral ones, two of the ten in the
-    test set, so that even small collections have these proportions.
+    Of every ten patients, four are normal, three bacterial and three viral; two of the ten are in
+    the test set. So even small collections have these proportions.
     """
     block, place = divmod(patient, len(_BLOCK))
     order = np.random.default_rng([seed, block, _DIAGNOSIS]).permutation(len(_BLOCK))
@@ -192,17 +191,17 @@ def draw(
     """Draw an image; equal arguments give equal pixels.
 
     Args:
-        seed: of the collection.
-        index: of the image in the collection, from 0.
-        size: the shorter side, px, 64 or more; the longer side is up to 1.35 times that.
-        subtype: replaces the patient's own. Anatomy, exposure and proportions stay the same.
-        strength: of the opacity, 0 none to 1.
+        seed: the collection's seed.
+        index: the image's number in the collection, from 0.
+        size: the shorter side, px, 64 or more; the longer side is at most 1.35 times as long.
+        subtype: replaces the patient's subtype. Anatomy, exposure and proportions stay the same.
+        strength: how much of the opacity is drawn, 0 (nothing) to 1.
     """
     patient = patient_of(index)
     diagnosis = diagnosis_of(seed, patient)
     subtype = subtype or diagnosis.subtype
-    # Disease has its own generators. With shared ones, the diagnosis would change the random
-    # numbers for anatomy and exposure, which could then reveal it.
+    # Disease has its own generators. Otherwise the diagnosis would change the random numbers for
+    # anatomy and exposure, and these could reveal the diagnosis.
     body = _uniform(np.random.default_rng([seed, patient, _ANATOMY]), _PATIENT_RANGES)
     rng = np.random.default_rng([seed, index, _IMAGE])
     shot = _uniform(rng, _IMAGE_RANGES) | {"aspect": _aspect(seed, index, diagnosis)}
@@ -215,8 +214,8 @@ def draw(
     lost = strength * opacity.lost
     vessels = view.strokes(bronchial_tree(np.random.default_rng([seed, patient, _VESSELS]), body))
     vessels = 0.24 * gaussian_filter(vessels, 0.006 * view.scale) * np.minimum(air * 2.5, 1)
-    # Disease replaces air by fluid. It can hide a vessel or a border, but never adds more
-    # attenuation than the loss of the air.
+    # In disease, fluid replaces air. It can hide a vessel or a border, but the attenuation grows by
+    # no more than the lost air explains.
     density = thickness - body["air"] * shot["lucency"] * air * (1 - lost)
     vessels += 0.012 * view.grain(rng, 20, 60) * air
     density += ribs + body["marking"] * vessels * (1 - lost)
@@ -234,10 +233,10 @@ def draw(
 
 
 def _aspect(seed: int, index: int, diagnosis: Diagnosis) -> float:
-    """Width by height of an image, 0.97 .. 1.35, spread evenly within each subtype.
+    """The width of an image divided by its height, 0.97 .. 1.35, spread evenly in each subtype.
 
-    The padding to a square shows the aspect ratio, so it must not differ between subtypes, even by
-    chance. A golden-ratio sequence over the patients has neither gaps nor clusters.
+    The padding to a square shows the aspect ratio. So the ratio must not differ between subtypes,
+    even by chance. A golden-ratio sequence over the patients has no gaps and no clusters.
     """
     start = np.random.default_rng([seed, *diagnosis.subtype.encode(), _ASPECT]).random()
     image = _CYCLE[: index % len(_CYCLE)].count(_CYCLE[index % len(_CYCLE)])
@@ -251,7 +250,7 @@ def _uniform(rng: Rng, ranges: dict[str, tuple[float, float]]) -> Measures:
 def _expose(
     density: Map, body: Measures, shot: Measures, view: Projection, rng: Rng
 ) -> NDArray[np.uint8]:
-    """Turn attenuation into grey values: marks, blur, noise, exposure and collimation."""
+    """Turn attenuation into grey values; add marks, blur, noise, exposure and collimation."""
     shape, unit = density.shape, view.scale / 112
     across = np.linspace(-1, 1, shape[1], dtype=np.float32)[None, :]
     down = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None]
@@ -263,7 +262,7 @@ def _expose(
     density += shot["heel"] * across - shot["vignette"] * (across**2 + down**2) / 2
     tone = np.clip((density - shot["black"] + 0.06) / (shot["white"] - shot["black"]), 0, 1)
     tone = tone ** (shot["gamma"] * 0.95)
-    tone = tone * tone * (3 - 2 * tone) * 0.45 + tone * 0.55  # S-shaped, as a characteristic curve
+    tone = tone * tone * (3 - 2 * tone) * 0.45 + tone * 0.55  # S-shaped response to the exposure
     if shot["shutter"] < 0.25:
         near, far, above, below = 1 - rng.uniform(0.0, 0.10, 4).astype(np.float32)
         lit = soft_step((across + near) / 0.006) * soft_step((far - across) / 0.006)
@@ -274,11 +273,11 @@ def _expose(
 
 
 def _marks(shot: Measures, view: Projection, rng: Rng) -> Map:
-    """On some images, a lead side marker and monitor leads, as added attenuation (H, W)."""
+    """Draw the side marker (L or R) and monitor cables of some images: attenuation (H, W)."""
     out = np.zeros_like(view.x)
     edge = 0.9 * view.width / 2 / view.scale
     if shot["marker"] < 0.5:
-        sign = -1 if shot["marker"] < 0.25 else 1  # the patient's right is on the left
+        sign = -1 if shot["marker"] < 0.25 else 1  # the patient's right side is on the left
         x, y, h = sign * edge * rng.uniform(0.85, 0.95), rng.uniform(-0.8, -0.45), 0.05
         path = [(-0.6, -1.0), (-0.6, 1.0), (0.6, 1.0)]  # L
         if sign < 0:  # R
@@ -299,13 +298,13 @@ def _marks(shot: Measures, view: Projection, rng: Rng) -> Map:
 
 
 def _tubes(body: Measures, shot: Measures, view: Projection) -> Map:
-    """On some images, a feeding tube, a tracheal tube or a central line, as attenuation (H, W)."""
+    """Draw the feeding tube, tracheal tube or central line of some images: attenuation (H, W)."""
     t = np.linspace(0, 1, 25)
     dome, yaw = body["dome"] + shot["breath"], body["yaw"]
-    if shot["tube"] < 0.06:  # through the oesophagus, ends below the left diaphragm
+    if shot["tube"] < 0.06:  # through the oesophagus to below the left diaphragm
         xs = 0.02 + 0.015 * np.sin(7 * t) + yaw * 0.5 + 0.3 * body["wide"] * np.maximum(t - 0.7, 0)
         ys, half, white = -1.3 + t * (dome + 1.55), 0.007, 0.2
-    elif shot["tube"] < 0.1:  # ends above the carina
+    elif shot["tube"] < 0.1:  # a tracheal tube, which ends above the carina
         xs, ys, half, white = -0.015 - 0.02 * np.sin(4 - 5.2 * t), -1.3 + 0.95 * t, 0.013, 0.12
     elif shot["tube"] < 0.14:  # from the right side of the neck into the superior vena cava
         xs = -0.3 + 0.2 * np.minimum(1.3 * t, 1) ** 0.6 - 0.01 * np.sin(6 * t)

@@ -1,7 +1,7 @@
-"""The phantom's anatomy: attenuation of body, lungs, heart, bones and vessels, in chest units.
+"""The phantom's anatomy: attenuation of body, lungs, heart, bones and vessels.
 
-Coordinates: x points to the right of the image (the patient's left), y points down, the origin is
-in the middle of the chest, and 1.0 is about half the height of an image.
+Coordinates are in chest units: 1.0 is about half the height of an image. x points to the right of
+the image (the patient's left), y points down, and the origin is in the middle of the chest.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from PIL import Image, ImageDraw
 from scipy.fft import dctn
 
 Map = NDArray[np.floating[Any]]  # mostly float32, for speed
-Measures = dict[str, float]  # of a patient or an image, by name
+Measures = dict[str, float]  # the measures of a patient or an image, by name
 Rng = np.random.Generator
 Segment = tuple[float, float, float, float, float]  # x0, y0, x1, y1, half-width
 
 
 def soft_step(value: Map) -> Map:
-    """A soft step from 0 to 1 around zero: the logistic function by tanh, without overflow."""
+    """A soft step from 0 to 1 around zero: the logistic function, computed without overflow."""
     out: Map = 0.5 + 0.5 * np.tanh(0.5 * value)
     return out
 
 
 class Projection:
-    """The geometry of an image: shape, chest coordinates of the pixels, and drawing in them."""
+    """The geometry of an image: its shape, the pixels' chest coordinates, and ways to draw."""
 
     def __init__(self, size: int, body: Measures, shot: Measures) -> None:
         aspect = shot["aspect"]
         self.height = size if aspect >= 1 else round(size / aspect)
         self.width = round(size * aspect) if aspect >= 1 else size
         self.dx, self.dy = shot["dx"], shot["dy"] - 0.08
-        # The lungs must stay inside the image, or part of the disease would be cut off.
+        # The lungs must stay inside the image. Otherwise part of the disease would be cut off.
         zoom = min(shot["zoom"], self.width / self.height / (body["wide"] + 0.14))
         zoom = min(zoom, -0.92 / (body["apex"] + self.dy))
         self.scale = zoom * self.height / 2  # pixels per chest unit
@@ -46,15 +46,15 @@ class Projection:
         self.y: Map = down * self.cos - right * self.sin - self.dy
 
     def to_pixels(self, x: float, y: float, factor: int) -> tuple[float, float]:
-        """Column and row, on a canvas `factor` times the image, of a point in chest units."""
+        """The column and row of a point (chest units) on a canvas `factor` times the image."""
         x, y = x + self.dx, y + self.dy
         column = (x * self.cos - y * self.sin) * self.scale + (self.width - 1) / 2
         row = (x * self.sin + y * self.cos) * self.scale + (self.height - 1) / 2
         return factor * (column + 0.5), factor * (row + 0.5)
 
     def strokes(self, segments: list[Segment], flat: bool = False) -> Map:
-        """Draw line segments, wider ones whiter unless `flat`; (H, W), 0 .. 1."""
-        factor = 3  # lines are about a pixel wide, so draw them larger and average
+        """Draw line segments: (H, W), 0 .. 1. Unless `flat` is true, wider lines are whiter."""
+        factor = 3  # lines are about a pixel wide: draw them larger, then reduce the canvas
         canvas = Image.new("L", (self.width * factor, self.height * factor))
         pen = ImageDraw.Draw(canvas)
         for x0, y0, x1, y1, half in segments:
@@ -64,9 +64,9 @@ class Projection:
         return np.asarray(canvas.reduce(factor), dtype=np.float32) / 255
 
     def grain(self, rng: Rng, low: int, high: int) -> Map:
-        """Noise of unit variance with `low` to `high` half-waves across the image, (H, W).
+        """Draw noise of variance 1 with `low` to `high` half-waves across the image, (H, W).
 
-        The amplitude falls with the frequency, as in natural textures; a flat band looks woven.
+        As in natural textures, higher frequencies are weaker; otherwise it would look like cloth.
         """
         order = np.arange(high)
         radius = np.hypot(order[:, None], order[None, :])
@@ -75,8 +75,8 @@ class Projection:
         weight = rng.standard_normal((high, high)) * share
         weight[1:] /= 2  # the transform counts every wave twice, except the constant
         weight[:, 1:] /= 2
-        # A cosine transform, because matrix products would start BLAS threads, which compete for
-        # the cores when several processes draw.
+        # Use a cosine transform: matrix products would start BLAS threads. If several processes
+        # draw, these threads compete for the cores.
         longest = max(self.height, self.width)
         waves = dctn(weight.astype(np.float32), type=3, s=(longest, longest), workers=1)
         out: Map = waves[: self.height, : self.width]
@@ -94,7 +94,7 @@ def _outline(body: Measures, shot: Measures, view: Projection, dome: float) -> t
     soft *= 0.80 + 0.17 * soft_step((y + 0.55) / 0.1) + 0.06 * soft_step((y - dome) / 0.15)
     bone = np.zeros_like(soft)
     for sign in (-1, 1):
-        # Both arms hang, lie to the sides, or are held up.
+        # Both arms hang down, point to the sides, or are raised.
         angle = shot["arms"] + sign * shot["arms_differ"]
         joint = (sign * 1.02 * body["wide"], body["shoulder"] + 0.15)
         away, along = _axis(x - joint[0], y - joint[1], angle, sign)
@@ -106,17 +106,17 @@ def _outline(body: Measures, shot: Measures, view: Projection, dome: float) -> t
 
 
 def chest(body: Measures, shot: Measures, view: Projection, rng: Rng) -> tuple[Map, Map, Map]:
-    """Thickness of soft tissue, air (0 .. 1), and added bone, each (H, W)."""
+    """Draw the thickness of soft tissue, the air (0 .. 1), and the bones, each (H, W)."""
     x, y, side = view.x, view.y, np.abs(view.x)
     wide, apex = body["wide"], body["apex"]
-    breath = shot["breath"]  # deep: lower diaphragm, narrower heart, darker lungs
+    breath = shot["breath"]  # a deep breath: lower diaphragm, narrower heart, darker lungs
     dome = body["dome"] + breath
     left = soft_step(x / 0.02)  # 1 on the patient's left, the image's right
-    mid = x - body["yaw"] * (0.5 - y)  # in a rotated patient the front shifts against the back
+    mid = x - body["yaw"] * (0.5 - y)  # if the patient is rotated, front and back do not align
 
     soft, bone, inside = _outline(body, shot, view, dome)
 
-    # Lungs: inside the chest wall, above the diaphragm, outside the mediastinum.
+    # The lungs are inside the chest wall, above the diaphragm, outside the mediastinum.
     depth = np.clip((y - apex) / (0.35 - apex), 0, None)
     wall = wide * np.clip(1 - np.clip(1 - depth, 0, 1) ** 2.3, 0, 1) ** 0.5
     wall -= 0.05 * wide * np.clip(depth - 0.8, 0, 1)
@@ -147,7 +147,7 @@ def chest(body: Measures, shot: Measures, view: Projection, rng: Rng) -> tuple[M
     air *= above + (1 - above) * 0.14 * soft_step((floor + 0.16 - y) / 0.05)
     soft += 0.02 * heart * above + 0.04 * (1 - narrow) * inside
 
-    # Hila, trachea with its carina, gastric bubble and bowel gas.
+    # Add hila, trachea, carina, and the gas in stomach and bowel.
     for sign, height in ((-1, -0.06), (1, -0.10)):
         hilum = ((mid - sign * (body["med"] + 0.06)) / 0.07) ** 2 + ((y - height) / 0.11) ** 2
         soft += body["hila"] * np.exp(-hilum)
@@ -157,7 +157,7 @@ def chest(body: Measures, shot: Measures, view: Projection, rng: Rng) -> tuple[M
     carina = soft_step((0.028 - fork) / 0.01) * soft_step((y + 0.25) / 0.02)
     soft -= 0.15 * (windpipe + carina * soft_step((-0.12 - y) / 0.02))
     if body["bubble"] > 0:
-        under = (y - floor - 0.05) / 0.2  # from the diaphragm down, below the wall of the stomach
+        under = (y - floor - 0.05) / 0.2  # distance below the diaphragm and the stomach's wall
         gas = ((x - 0.42 * wide) / 0.24) ** 2 + (0.3 + under) ** 2 + 0.10 * view.grain(rng, 2, 7)
         gas = soft_step((1 - gas) / 0.14) * soft_step(under / 0.06)
         soft -= 0.24 * body["bubble"] * gas * (1 - above)
@@ -168,12 +168,12 @@ def chest(body: Measures, shot: Measures, view: Projection, rng: Rng) -> tuple[M
 
 
 def _bones(body: Measures, breath: float, view: Projection, wall: Map, mid: Map) -> Map:
-    """Ribs, clavicles, scapulae and spine as added attenuation, (H, W)."""
+    """Draw ribs, clavicles, scapulae and spine as added attenuation, (H, W)."""
     x, y, side = view.x, view.y, np.abs(view.x)
     step, drop = body["rib_step"], body["rib_drop"]
     u = side / np.maximum(wall, 0.12)
     inner = soft_step((wall + 0.02 - side) / 0.012)
-    # One formula for all ribs: the fractional number of the rib at each pixel.
+    # One formula draws all ribs: it gives each pixel a fractional rib number.
     curve = drop * u**2 + 0.16 * u**7 - 0.07 * np.sin(np.pi * np.clip(u, 0, 1))
     back = (y - body["apex"] - 0.02 - curve) / (step * (1 + 0.10 * u))
     front_curve = drop + 0.22 - breath + (0.30 + drop) * np.clip(1 - u, 0, 1) ** 0.9
@@ -184,28 +184,28 @@ def _bones(body: Measures, breath: float, view: Projection, wall: Map, mid: Map)
     tip = soft_step((u - 0.50) / 0.04)
     for number, strength, half, show in ((back, 1.0, 1.0, fade), (front, 0.55, 1.15, tip)):
         nearest = np.rint(number)
-        # No two ribs are equal.
+        # Make each rib a little different.
         pick = 1 + 0.2 * np.sin(2.4 * nearest + 99 * body["med"] + 2 * (x > 0))
         shown = show * soft_step((number + 0.4) / 0.1) * (nearest < pairs)
         shown *= 1 - 0.6 * soft_step((number - 8.5) / 0.5)  # paler over the abdomen
         shown *= 1 - (nearest >= pairs - 2) * soft_step((u - 0.8) / 0.04)  # floating ribs are short
         across = np.abs(number - nearest) / (half * body["rib_half"])
         ribs += strength * shown * pick * _tube(across, 0.16)
-    ribs *= inner * (1 + 1.1 * np.clip(u, 0, 1) ** 8)  # seen end-on at the chest wall
+    ribs *= inner * (1 + 1.1 * np.clip(u, 0, 1) ** 8)  # at the chest wall we look along the rib
     bone: Map = body["rib_white"] * ribs
-    # Clavicles: a shallow S from the sternum to the shoulder.
+    # The clavicles have the shape of a flat S from the sternum to the shoulder.
     reach = (np.abs(mid) - 0.07) / 0.62
     bar = body["shoulder"] + 0.13 - body["clavicle_tilt"] * 0.4 * reach
     bar = bar + 0.035 * np.sin(2 * np.pi * np.clip(reach, 0, 1))
     span = soft_step(reach / 0.012) * soft_step((1 - reach) / 0.02)
     bone += 0.13 * span * _tube(np.abs(y - bar) / (0.026 + 0.012 * (reach - 0.5) ** 2), 0.18)
-    # Scapulae: a thin blade with a thicker outer border.
+    # Each scapula is a thin blade with a thicker outer border.
     blade = side - body["wide"] * (0.72 + 0.2 * body["scapula"]) - 0.25 * (-0.35 - y)
     plate = soft_step(blade / 0.012)
     plate *= soft_step((-0.12 + 0.1 * body["scapula"] - y - 0.9 * blade) / 0.015)
     plate *= soft_step((y - body["shoulder"] - 0.08 - 0.1 * side) / 0.02)
     bone += plate * (0.055 + 0.08 * np.exp(-((blade / 0.018) ** 2)))
-    # Spine: vertebral bodies between darker discs, with pedicles; mostly hidden by soft tissue.
+    # The spine has vertebrae with pedicles between darker discs; soft tissue hides most of it.
     level = (y - body["apex"]) / (0.8 * step)
     gap = np.abs(level - np.rint(level))
     column = np.abs(x + 0.3 * body["yaw"])
@@ -216,13 +216,13 @@ def _bones(body: Measures, breath: float, view: Projection, wall: Map, mid: Map)
 
 
 def _axis(x: Map, y: Map, angle: float, sign: float = 1.0) -> tuple[Map, Map]:
-    """The distance from, and the position along, an axis that slopes down to the side `sign`."""
+    """The distance from an axis and the position along it; it slopes down to the side `sign`."""
     cos, sin = sign * math.cos(angle), math.sin(angle)
     return x * sin - y * cos, x * cos + y * sin
 
 
 def _tube(radius: Map, edge: float) -> Map:
-    """Cross-section of a long bone, `radius` 1 at its surface: bright cortex, darker marrow."""
+    """The cross-section of a bone: bright edge, darker inside; `radius` is 1 at the surface."""
     out: Map = soft_step((1 - radius) / (0.5 * edge)) * (
         0.62 + 0.55 * np.exp(-(((radius - 0.82) / (1.3 * edge)) ** 2))
     )
@@ -230,7 +230,7 @@ def _tube(radius: Map, edge: float) -> Map:
 
 
 def bronchial_tree(rng: Rng, body: Measures, trunks: int = 9) -> list[Segment]:
-    """Vessels or bronchi: trees from both hila that branch and taper."""
+    """Draw vessels or bronchi: trees from both hila, which branch and become thinner."""
     segments: list[Segment] = []
     for sign, height in ((-1, -0.06), (1, -0.10)):
         for trunk in range(trunks):

@@ -22,8 +22,8 @@ from pneumonia.images.limits import MAX_PIXELS, ImageError
 
 FORMATS = ("JPEG", "PNG")
 SUFFIXES = (".jpeg", ".jpg", ".png")
-# Scaled JPEG decoding keeps at least this many pixels, along each side, for one pixel of the square.
-# Then it changes less than another common resampling filter would (benchmarks/decoding.py).
+# Scaled JPEG decoding keeps at least this many pixels per pixel of the square, along each side. So
+# it changes less than another common resampling filter would (benchmarks/decoding.py).
 DRAFT_MARGIN = 2
 STRIP_PIXELS = 2**20  # pixels converted at a time: a full-size copy would take too much memory
 GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "F")
