@@ -1,4 +1,4 @@
-"""The checks of a model's heat maps: their figures, and what the figures mean in sentences."""
+"""The checks of a model's heat maps: the figures, and sentences that explain the figures."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pneumonia.explain.randomisation import cascade, highest_rank, rank_correlat
 from pneumonia.stats.bootstrap import bootstrap, percentile_interval
 from pneumonia.stats.delong import auc_interval
 
-RESAMPLES = 1000  # of patients, for the intervals
-SHARE = 0.2  # of the shares that ROAD removes, the one that is judged: about the area of an opacity
-# AUC below which a model that sees only the border is said to need the centre.
+RESAMPLES = 1000  # number of resamples of patients, for the intervals
+SHARE = 0.2  # removed share at which ROAD is judged; about the area of an opacity
+# If a model that sees only the border has an AUC below this value, it needs the centre.
 NEEDS_CENTRE = 0.7
 # If the second training's validation AUC is lower by more than this, the maps are not compared.
 WORSE = 0.05
@@ -29,26 +29,26 @@ YES, NO, OPEN = "Yes", "No", "Not shown"
 
 @dataclass(frozen=True)
 class MaskedImages:
-    """The test images whose maps are checked."""
+    """The test images that have the checked maps."""
 
     images: NDArray[np.uint8]  #: uint8, (N, S, S, 1)
-    table: pd.DataFrame  #: their rows of the manifest
-    masks: list[NDArray[np.bool_] | None]  #: of the opacities, bool, (S, S); None where unknown
+    table: pd.DataFrame  #: the rows of these images in the manifest
+    masks: list[NDArray[np.bool_] | None]  #: masks of the opacities, bool, (S, S), or None
     boxes: list[Box]  #: rows and columns of the square that each image fills
 
     def take(self, rows: NDArray[np.int64]) -> MaskedImages:
-        """The images of these rows."""
+        """Choose the images in these rows."""
         masks, boxes = [self.masks[row] for row in rows], [self.boxes[row] for row in rows]
         return MaskedImages(self.images[rows], self.table.iloc[rows], masks, boxes)
 
     @property
     def labels(self) -> NDArray[np.int64]:
-        """0 or 1, (N,)."""
+        """The labels, 0 or 1, (N,)."""
         return self.table["label"].to_numpy()
 
     @property
     def patients(self) -> NDArray[np.str_]:
-        """Patient ids, (N,)."""
+        """The patient ids, (N,)."""
         return self.table["patient_id"].to_numpy(dtype=str)
 
 
@@ -56,16 +56,16 @@ def check(
     model: ExplainedModel, other_maps: NDArray[np.float32], images: MaskedImages,
     params: GradcamReportParams,
 ) -> tuple[dict[str, Any], pd.DataFrame]:  # fmt: skip
-    """Check a model's maps of the test images; `other_maps` are the other model's of the same.
+    """Check a model's maps of the test images; the other model made `other_maps`.
 
     Returns:
         The figures for metrics.json, and the table of `randomisation.cascade`. A `..._gain` is a
-        mean over images with its interval by patient in `..._gain_low` and `..._gain_high`; above 0
-        it is in favour of the maps. `road` is by order and per cent, `cascade` by layer. `failed`
-        is text, from `failure`.
+        mean over images; above 0, it is good for the maps. `..._gain_low` and `..._gain_high` are
+        its interval by patient. The keys of `road` are order and per cent, the keys of `cascade`
+        are layers. `failed` is the text from `failure`.
 
     Raises:
-        InputError: maps that are not finite.
+        InputError: the maps are not finite.
     """
     pneumonia = np.flatnonzero(images.labels == 1)
     figures = _location(model.maps[pneumonia], images.take(pneumonia), params.seed)
@@ -96,11 +96,11 @@ def check(
 
 
 def failure(randomised_rank: float, max_rank: float) -> str:
-    """Why maps fail the check that keeps a model from being champion; "" if they pass.
+    """The reason why the maps fail, so that the model cannot be champion; "" if they pass.
 
-    `randomised_rank` is from `randomisation.highest_rank`.
+    `randomised_rank` comes from `randomisation.highest_rank`.
     """
-    if randomised_rank <= max_rank:  # False for NaN, which shows nothing either.
+    if randomised_rank <= max_rank:  # NaN gives False, so it fails.
         return ""
     return (
         f"with weights in random order the maps still correlate {randomised_rank:.2f} with the "
@@ -109,14 +109,14 @@ def failure(randomised_rank: float, max_rank: float) -> str:
 
 
 def images_to_check(labels: NDArray[np.int64], images: int, seed: int) -> NDArray[np.int64]:
-    """Sorted rows of the images for the slower checks: random, PNEUMONIA before NORMAL."""
+    """Choose random rows for the slow checks, first from PNEUMONIA, then NORMAL; sort them."""
     order = np.random.default_rng(seed).permutation(len(labels))
     first = order[np.argsort(-labels[order], kind="stable")]
     return np.sort(first[:images])
 
 
 def _location(maps: NDArray[np.float32], images: MaskedImages, seed: int) -> dict[str, Any]:
-    """Energy on the border and in the opacities, on the images of PNEUMONIA."""
+    """The shares of map energy on the border and in the opacities, for PNEUMONIA images."""
     others = maps[other_patients(images.patients)]
     scores = score_maps(maps, others, images.masks, images.boxes, images.images.shape[1])
     figures: dict[str, Any] = dict(scores.mean())
@@ -130,7 +130,7 @@ def _location(maps: NDArray[np.float32], images: MaskedImages, seed: int) -> dic
 
 
 def _without_centre(model: ExplainedModel, images: MaskedImages) -> dict[str, float]:
-    """AUC on images whose centre is black, only the outer tenth is left, with its interval."""
+    """The AUC, with its interval, on images that are black except for the outer tenth."""
     from sklearn.metrics import roc_auc_score
 
     borders = np.zeros_like(images.images)
@@ -147,7 +147,7 @@ def _road(
     model: ExplainedModel, maps: NDArray[np.float32], other_maps: NDArray[np.float32],
     images: MaskedImages, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
-    """Falls of the logit, and how much more the map's is than that of the best other order."""
+    """The falls of the logit, and the map's fall minus the fall by the best other order."""
     orders = {
         "map": maps,
         "other_image": other_maps,
@@ -167,7 +167,7 @@ def _road(
 def _gain(
     name: str, values: NDArray[np.float64], images: MaskedImages, seed: int
 ) -> dict[str, float]:
-    """Mean over images, and its 95 % interval by patient."""
+    """The mean over the images, and its 95 % interval by patient."""
 
     def mean(counts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         return {"mean": counts @ values / counts.sum(axis=1)}
@@ -179,18 +179,18 @@ def _gain(
 
 @dataclass(frozen=True)
 class MapVerdict:
-    """A check in words."""
+    """The result of a check in words."""
 
     check: str  #: the question
-    answer: str  #: Yes, No, or Not shown, where the interval allows both
+    answer: str  #: Yes, No, or Not shown if the interval allows both
     finding: str  #: the figures, in a sentence
 
 
 def verdicts(figures: dict[str, Any], max_rank: float) -> list[MapVerdict]:
-    """The checks of one model in words.
+    """Put the results of one model's checks into words.
 
     Args:
-        figures: from `check`.
+        figures: the figures from `check`.
         max_rank: the param `max_rank_correlation`.
     """
     share = f"{100 * SHARE:.0f}"

@@ -1,4 +1,4 @@
-"""`pneumonia explain`."""
+"""The command `pneumonia explain`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DESCRIPTION = """Write the heat map of each image, laid over the image, as a PNG
 FILE is a JPEG, PNG or DICOM image. The PNG has the proportions of the image;
 its colours have one scale for all images of a model. Not a medical device: the
 map shows where the model looked."""
-LONGEST = 1024  # side of a PNG, px
+LONGEST = 1024  # longest side of a PNG, px
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Explain every file that can be read; 1 if some file cannot, else 0.
+    """Explain every readable file; return 1 if a file cannot be read, else 0.
 
     Raises:
-        InputError: no such model, an option out of range, or two files of the same name.
+        InputError: no such model, an option out of range, or two files with the same name.
     """
     if not 0 <= arguments.opacity <= 1:
         raise InputError(f"--opacity: should be 0 to 1, not {arguments.opacity:g}")
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _explain(predictor: Predictor, file: Path, output: Path, opacity: float) -> str:
-    """Write one heat map atomically; return the prediction in a line."""
+    """Write one heat map completely or not at all; return the prediction as a line of text."""
     from pneumonia.images.decoding import decode, encode_png, image_box
     from pneumonia.inference.overlay import overlay
 

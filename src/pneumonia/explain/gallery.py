@@ -1,6 +1,6 @@
-"""The images that `gradcam_report` shows, chosen by a rule, with the answers of both models.
+"""The images that `gradcam_report` shows, chosen by a rule, with both models' predictions.
 
-`register` draws them later, so they are written to a file that needs no model to read.
+`register` draws the images later, so they are written to a file that can be read without a model.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from pneumonia.inference.operating_point import OperatingPoint
 class Explanation:
     """A model's prediction for an image, and its heat maps."""
 
-    probability: float  #: of pneumonia, 0 to 1
-    threshold: float  #: of the model, 0 to 1
-    heat_map: NDArray[np.float32]  #: for PNEUMONIA, float32, (h, w), not negative
-    against: NDArray[np.float32]  #: for NORMAL, likewise
+    probability: float  #: probability of pneumonia, 0 to 1
+    threshold: float  #: the model's decision threshold, 0 to 1
+    heat_map: NDArray[np.float32]  #: map for PNEUMONIA, float32, (h, w), not negative
+    against: NDArray[np.float32]  #: map for NORMAL, float32, (h, w), not negative
     scale: float  #: value drawn as the hottest colour
 
     @property
@@ -38,15 +38,15 @@ class Explanation:
 class Exhibit:
     """An image of a gallery, with the explanations of both models."""
 
-    image_id: str  #: of the manifest
-    subtype: str  #: of the manifest
+    image_id: str  #: image id in the manifest
+    subtype: str  #: subtype in the manifest
     image: NDArray[np.uint8]  #: uint8, (S, S)
     box: tuple[slice, slice]  #: rows and columns of the square that the image fills
-    mask: NDArray[np.bool_] | None  #: of the opacity, bool, (S, S); None where unknown
-    explanations: dict[str, Explanation]  #: by model
+    mask: NDArray[np.bool_] | None  #: mask of the opacity, bool, (S, S); None if unknown
+    explanations: dict[str, Explanation]  #: one per model, by name
 
 
-# Label and decision, by outcome.
+# The label and the decision of each outcome.
 GROUPS = {
     "true_positive": (1, 1),
     "false_negative": (1, 0),
@@ -56,18 +56,18 @@ GROUPS = {
 
 
 def pick(predictions: pd.DataFrame, threshold: float, images: int) -> dict[str, list[str]]:
-    """Choose images of each outcome, from the most to the least confident at even steps.
+    """Choose images of each outcome, at even steps from the most to the least confident.
 
     Args:
         predictions: one model's rows on one split.
-        threshold: of its operating point.
-        images: the largest number per group.
+        threshold: the model's decision threshold.
+        images: the highest number of images per group.
 
     Returns:
-        image_ids by group; a group without images is empty.
+        The image ids by group; the list of a group without images is empty.
     """
     probability = predictions["probability"]
-    # Ties, frequent at probabilities of almost 1, are ordered by image_id.
+    # Equal confidences, frequent for probabilities near 1, are ordered by image_id.
     ordered = predictions.assign(
         decision=probability >= threshold, confidence=(probability - threshold).abs()
     ).sort_values(["confidence", "image_id"], ascending=[False, True])
@@ -83,13 +83,13 @@ def exhibits(
     images: MaskedImages, models: dict[str, ExplainedModel], points: dict[str, OperatingPoint],
     predictions: pd.DataFrame, better: str, count: int,
 ) -> dict[str, list[Exhibit]]:  # fmt: skip
-    """The galleries by outcome.
+    """Make a gallery for each outcome.
 
     Args:
-        images: of test.
-        predictions: predictions.csv of `evaluate`.
-        better: the model whose decisions define the groups.
-        count: images per group.
+        images: the test images.
+        predictions: the table predictions.csv from `evaluate`.
+        better: name of the better model; its decisions define the groups.
+        count: number of images per group.
     """
     rows = predictions[(predictions["split"] == "test") & (predictions["model"] == better)]
     image_ids = images.table["image_id"].tolist()
@@ -113,7 +113,7 @@ def exhibits(
 
 
 def write_exhibits(path: Path, galleries: dict[str, list[Exhibit]]) -> None:
-    """Write an .npz file without pickles; the same bytes for the same galleries."""
+    """Write an .npz file without pickles; the same galleries give the same bytes."""
     arrays: dict[str, Any] = {}
     for group, exhibits in galleries.items():
         for number, exhibit in enumerate(exhibits):
@@ -122,7 +122,7 @@ def write_exhibits(path: Path, galleries: dict[str, list[Exhibit]]) -> None:
             for model, explanation in values.pop("explanations").items():
                 values |= {f"{model}/{name}": value for name, value in vars(explanation).items()}
             for name, value in values.items():
-                if value is not None:  # an unknown mask
+                if value is not None:  # None is an unknown mask
                     arrays[f"{group}/{number}/{name}"] = value
     with path.open("wb") as file:
         np.savez(file, **arrays)

@@ -1,13 +1,13 @@
 """Grad-CAM and two related methods, by gradients, at any layer.
 
-The exported graph gives Grad-CAM of the last activations in its forward pass (models/export.py).
-This module is the definition: it checks that map, and it serves other layers and methods.
+The exported graph computes Grad-CAM at the last layer in its forward pass (models/export.py).
+This module defines the maps: tests compare the graph with it, and it has other layers and methods.
 
-A are a layer's activations, (h, w, C), G is the gradient of the explained score with respect to A.
-The score is the logit, not the probability, whose gradient vanishes where the network is sure. For
-NORMAL it is the negative logit: the map shows evidence against pneumonia, not evidence of health.
-At the last layer, where the activations are only pooled and weighted to give the logit, the cells
-of a HiResCAM map before the ReLU add up to the logit, and Grad-CAM is the same map.
+A map combines a layer's activations, (h, w, C), with the gradient of a score at these activations.
+The score is the logit, because the probability's gradient is almost 0 where the network is sure.
+For NORMAL, the score is the negative logit; the map shows evidence against pneumonia, not health.
+The last layer's activations are only pooled and weighted to give the logit. So there, the cells of
+a HiResCAM map before the ReLU add up to the logit, and Grad-CAM gives the same map.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-# Maps, float32 (N, h, w), not negative, of images, uint8 (N, S, S, 1).
+# A function from images, uint8 (N, S, S, 1), to maps, float32 (N, h, w), not negative.
 Explainer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 LAST = "features"  # the layer whose activations the head pools
 BATCH = 16
@@ -41,17 +41,17 @@ def explainer(
     model: keras.Model, method: str = "gradcam", layer: str = LAST, normal: bool = False,
     flips: bool = False,
 ) -> Explainer:  # fmt: skip
-    """Make a function that maps images with the weights that the network has when it is called.
+    """Make a function that computes maps; each call uses the network's current weights.
 
     Args:
-        model: with the head of `pneumonia.models.export`.
+        model: a network with the head of `pneumonia.models.export`.
         method: gradcam (Selvaraju et al. 2017, eq. 1 and 2), gradcam++ (Chattopadhay et al. 2018,
             eq. 19, for the exponential of the score) or hirescam (Draelos & Carin 2020, eq. 3).
-        normal: explain NORMAL.
-        flips: average with the map of the mirrored image, mirrored back.
+        normal: explain NORMAL instead of PNEUMONIA.
+        flips: take the mean with the map of the mirrored image, after mirroring that map back.
 
     Raises:
-        InputError: no such layer, or a layer without a map.
+        InputError: the layer does not exist or has no map.
     """
     import keras
     import tensorflow as tf
@@ -88,19 +88,19 @@ def explainer(
 
 
 def layers_with_maps(model: keras.Model) -> list[str]:
-    """Names of the layers whose activations are a grid, (N, h, w, C), in order."""
+    """The names, in order, of the layers with activations on a grid, (N, h, w, C)."""
     return [layer.name for layer in model.layers if len(getattr(layer.output, "shape", ())) == 4]
 
 
 def _combine(method: str, activations: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-    """Weight the activations (N, h, w, C) by the gradient: (N, h, w)."""
+    """Weight the activations (N, h, w, C) by the gradient, and sum to maps (N, h, w)."""
     import tensorflow as tf
 
-    weights = gradient  # of hirescam
+    weights = gradient  # the weights of hirescam
     if method == "gradcam":
         weights = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
     elif method == "gradcam++":
-        # The paper's activations follow a ReLU. Of others, a negative sum would change the sign.
+        # The paper's activations follow a ReLU. Otherwise a sum below 0 would change the sign.
         totals = tf.nn.relu(tf.reduce_sum(activations, axis=(1, 2), keepdims=True))
         square = gradient**2
         share = tf.math.divide_no_nan(square, 2 * square + totals * square * gradient)
@@ -115,13 +115,13 @@ class ExplainedModel:
     model: keras.Model  #: the trained network
     graph: Graph  #: its exported graph
     explain: Explainer  #: gives maps by the checked method at the checked layer
-    logits: NDArray[np.float32]  #: of the test images, float32, (N,)
-    maps: NDArray[np.float32]  #: float32, (N, h, w)
+    logits: NDArray[np.float32]  #: logits of the test images, float32, (N,)
+    maps: NDArray[np.float32]  #: the maps for PNEUMONIA, float32, (N, h, w)
     against: NDArray[np.float32]  #: the maps for NORMAL, float32, (N, h, w)
-    second_maps: NDArray[np.float32]  #: the maps of the network that was trained with another seed
+    second_maps: NDArray[np.float32]  #: the maps by the network of the second seed
     scale: float  #: value drawn as the hottest colour
     val_auc: float  #: AUC on validation
-    second_val_auc: float  #: that of the training with another seed
+    second_val_auc: float  #: AUC on validation of the training with another seed
 
 
 def read_explained(
@@ -130,17 +130,17 @@ def read_explained(
 ) -> ExplainedModel:  # fmt: skip
     """Read a trained model and compute its maps of the test images.
 
-    If the params ask for the map that the exported graph gives, it is taken from the graph, with
-    the scale of the operating point: the checks then examine what the served model shows.
+    If the params name the map of the exported graph, the graph computes the maps, and `scale` is
+    kept. The checks then examine the maps that the served model shows.
 
     Args:
-        folder: of the trained model.
-        images: of test, uint8, (N, S, S, 1).
-        pneumonia: the images of PNEUMONIA in validation, which give other maps their scale.
-        scale: of the operating point.
+        folder: the folder of the trained model.
+        images: the test images, uint8, (N, S, S, 1).
+        pneumonia: the PNEUMONIA images of validation; they give the scale of all other maps.
+        scale: the heat map scale of the operating point.
 
     Raises:
-        InputError: missing files, or no such layer.
+        InputError: files are missing, or there is no such layer.
     """
     from pneumonia.models.saving import load_network
 

@@ -1,8 +1,8 @@
 """Do the maps depend on what the network learnt? Cascading randomisation (Adebayo et al. 2018).
 
 From the logit down, block by block, the weights are put in random order within their tensors, so
-that their magnitudes stay. A map that stays the same does not show what was learnt: an edge
-detector draws the image, and guided gradients nearly so.
+that their magnitudes stay. A map that does not change does not show what the network learnt. An
+edge detector is an example: its map depends only on the image. Guided gradients are similar.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     import keras
 
 
-SIDE = 56  # px at which SSIM is computed
+SIDE = 56  # side of the maps for SSIM, px
 TINY = 1e-30
 Maps = NDArray[np.float32]
 
 
 def rank_correlation(first: Maps, second: Maps) -> NDArray[np.float64]:
-    """Spearman's correlation of the cells of two maps, for each image.
+    """Spearman's correlation between the cells of two maps, for each image.
 
-    It is 0 for a uniform map, which has no order.
+    The correlation is 0 if a map is uniform, because its cells have no order.
 
     Args:
-        first: float32, (N, h, w).
-        second: of the same images, (N, h', w'); enlarged to the finer grid where they differ.
+        first: maps, float32, (N, h, w).
+        second: maps of the same images, (N, h', w'); the coarser maps are enlarged to the finer.
 
     Returns:
-        (N,), -1 to 1.
+        The correlations, (N,), -1 to 1.
     """
     side = max(first.shape[1], second.shape[1])
     correlations = np.zeros(len(first))
@@ -50,7 +50,7 @@ def rank_correlation(first: Maps, second: Maps) -> NDArray[np.float64]:
 
 
 def structural_similarity(first: Maps, second: Maps) -> NDArray[np.float64]:
-    """SSIM (Wang et al. 2004, eq. 13) of the enlarged maps, each scaled to its own maximum.
+    """SSIM (Wang et al. 2004, eq. 13) of the enlarged maps, each divided by its own maximum.
 
     The maps are float32, (N, h, w) and (N, h', w'); the result is (N,), -1 to 1.
     """
@@ -65,7 +65,7 @@ def structural_similarity(first: Maps, second: Maps) -> NDArray[np.float64]:
 
 
 def uniform(maps: Maps) -> NDArray[np.bool_]:
-    """Which maps are the same everywhere, to within a thousandth: bool, (N,)."""
+    """Whether a map's values differ by at most a thousandth, for each map: bool, (N,)."""
     highest, lowest = maps.max(axis=(1, 2)), maps.min(axis=(1, 2))
     return highest - lowest <= 1e-3 * np.maximum(np.abs(highest), TINY)
 
@@ -77,22 +77,22 @@ def cascade(
     """Compare each image's trained map with its map after every step of the cascade.
 
     Args:
-        model: has its own weights again afterwards.
-        explain: gives maps of `model` with the weights that it has when called.
+        model: the trained network; it gets its own weights back at the end.
+        explain: computes maps with the current weights of `model`.
         images: uint8, (N, S, S, 1).
-        others: for each image another patient's, from `localization.other_patients`.
-        draws: number of cascades, each with another random order.
+        others: row of another patient's image, from `localization.other_patients`.
+        draws: number of cascades; each has a different random order.
 
     Returns:
-        One row per step, in order: `step`, 0 for the trained network; `down_to`, the last layer
-        with weights that was randomised; and, as means over the draws, `rank` and `ssim` between
-        the two maps of an image, `pair_rank` and `pair_ssim` between its trained map and another
-        image's map after the step. A rank is the absolute value of the mean over images: inverted
-        maps are similar. If most trained maps are uniform they are the same for every network, so
+        One row per step: `step`, 0 for the trained network; `down_to`, the last randomised layer;
+        and four means over the draws. `rank` and `ssim` compare an image's trained map with its map
+        after the step. `pair_rank` and `pair_ssim` compare it with another image's map after the
+        step. A rank is the absolute value of the mean over images, because inverted maps are
+        similar. Uniform maps are the same for every network, so if most trained maps are uniform,
         all ranks are 1.
 
     Raises:
-        InputError: a map that is not finite.
+        InputError: a map is not finite.
     """
     trained = model.get_weights()
     before = explain(images)

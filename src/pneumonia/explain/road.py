@@ -1,8 +1,8 @@
-"""Do the maps mark what the logit depends on? Remove and debias (ROAD, Rong et al. 2022).
+"""Does the logit depend on the places that the maps mark? (ROAD, Rong et al. 2022)
 
-The hottest parts of an image are removed and filled in from their surroundings, so that the shape
-of the fill does not show where something was removed. The fall of the logit is compared with that
-for controls: the image's edges, another image's map, a random map.
+The hottest parts of an image are removed and filled with grey from their surroundings, so that the
+filled shape does not show which parts were removed. The fall of the logit is compared with the fall
+for three controls: the image's edges, another image's map, and a random map.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from scipy.sparse.linalg import spsolve
 from pneumonia.inference.overlay import smooth
 
 SHARES = (0.2, 0.4, 0.6, 0.8)
-# Grid of the cells that are removed: finer than any map's, and small enough to solve for.
+# Side of the grid of removed cells: finer than any map, but small enough for fast equations.
 CELLS = 56
-NOISE = 0.01  # standard deviation of the noise on the fill, share of the grey range
-# Neighbours of a cell and their weights (section 4.2); diagonal ones have half the weight.
+NOISE = 0.01  # standard deviation of the noise in filled cells, share of the grey range
+# Neighbours of a cell and their weights (section 4.2); diagonal neighbours have half the weight.
 _NEIGHBOURS = [
     (down, right, 1 / 6 if 0 in (down, right) else 1 / 12)
     for down in (-1, 0, 1)
@@ -33,9 +33,9 @@ Logits = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 def removed_by(order: NDArray[np.floating], share: float) -> NDArray[np.bool_]:
-    """The cells with the highest values of `order`, as many as `share` says: bool, of its shape.
+    """Choose this `share` of the cells, with the highest values of `order`: bool, same shape.
 
-    Equal cells are taken in the order of their places.
+    Among equal cells, the first cells are chosen.
     """
     removed = np.zeros(order.shape, bool)
     removed.flat[np.argsort(-order, axis=None, kind="stable")[: round(share * order.size)]] = True
@@ -49,11 +49,11 @@ def fill(
 
     Args:
         image: uint8, (S, S).
-        removed: bool, (c, c), not all.
-        rng: of the noise.
+        removed: whether each cell is removed, bool, (c, c); not all cells may be True.
+        rng: the source of the noise.
 
     Returns:
-        uint8, (S, S); unchanged where nothing was removed.
+        The filled image, uint8, (S, S); pixels outside the removed cells are unchanged.
     """
     size = image.shape
     small = np.asarray(Image.fromarray(image).resize(removed.shape, Image.Resampling.BOX), float)
@@ -66,7 +66,7 @@ def fill(
 
 
 def _solve(values: NDArray[np.float64], unknown: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The values (K,) at which each unknown cell is the weighted mean of its neighbours."""
+    """Solve for the K unknown cells, each the weighted mean of its neighbours: (K,)."""
     side, count = len(values), int(unknown.sum())
     number = np.full(values.shape, -1)
     number[unknown] = np.arange(count)
@@ -90,15 +90,15 @@ def _solve(values: NDArray[np.float64], unknown: NDArray[np.bool_]) -> NDArray[n
 def falls(
     logits: Logits, images: NDArray[np.uint8], orders: dict[str, NDArray[np.float32]], seed: int
 ) -> dict[str, dict[float, NDArray[np.float64]]]:
-    """Fall of each image's logit when the first cells of each order are removed.
+    """Compute the fall of each image's logit after the first cells of each order are removed.
 
     Args:
         images: uint8, (N, S, S, 1).
-        orders: by name, maps (N, h, w); their hottest cells are removed first.
-        seed: of the noise in the fills.
+        orders: maps (N, h, w) by name; the hottest cells of a map are removed first.
+        seed: the seed of the noise in the filled cells.
 
     Returns:
-        By name and share removed: logit of the image minus that of the changed image, (N,).
+        The falls, (N,), by name and removed share: the image's logit minus the changed one's logit.
     """
     before = logits(images)
     by_order: dict[str, dict[float, NDArray[np.float64]]] = {}
@@ -115,7 +115,7 @@ def falls(
 
 
 def edges(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Sobel gradients of images (N, S, S, 1) on the grid of cells: float32, (N, CELLS, CELLS)."""
+    """The Sobel gradients of images (N, S, S, 1) on the cells: float32, (N, CELLS, CELLS)."""
     gradients = []
     for image in images[..., 0].astype(np.float32):
         gradient = np.hypot(sobel(image, axis=0), sobel(image, axis=1))
@@ -125,5 +125,5 @@ def edges(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def random_maps(maps: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    """Random maps of the shape of `maps`: float32, (N, h, w)."""
+    """Make random maps with the same shape as `maps`: float32, (N, h, w)."""
     return np.random.default_rng(seed).random(maps.shape, dtype=np.float32)

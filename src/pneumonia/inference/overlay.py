@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# Inferno (Smith & van der Walt 2015) at nine even steps. Equal steps look equal, also in grey and to
-# colour-blind people. The colours are here so that the server needs no plotting library.
+# Inferno (Smith & van der Walt 2015) at nine even steps. Equal steps look equal, also in grey and
+# to colour-blind people. The colours are here so that the server needs no plotting library.
 _INFERNO = np.array(
     [
         (0, 0, 4), (31, 12, 72), (85, 15, 109), (136, 34, 106), (186, 54, 85), (227, 89, 51),

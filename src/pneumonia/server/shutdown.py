@@ -8,7 +8,7 @@ reset, also behind a proxy such as Docker's. Here, a SIGTERM starts three steps:
 2. For `REFUSING` seconds, requests get 503 with Retry-After.
 3. uvicorn closes the port and finishes the requests in progress.
 
-A SIGINT, from a keyboard, starts the third step at once. A SIGINT during a shutdown ends it.
+A SIGINT from a keyboard starts step 3 at once. A SIGINT during a shutdown ends the shutdown.
 """
 
 from __future__ import annotations
