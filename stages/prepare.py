@@ -12,7 +12,7 @@ from pneumonia.core.stage import run
 
 
 def main(params: Params) -> None:
-    """Write data/prepared: manifest.csv, images/, masks/, quarantine.csv."""
+    """Write the folder data/prepared with manifest.csv, images/, masks/ and quarantine.csv."""
     from pneumonia.datasets.prepare import prepare
     from pneumonia.datasets.sources import open_source
 

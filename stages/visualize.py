@@ -15,10 +15,10 @@ DATA = Path("data/prepared")
 
 
 def main(params: Params) -> None:
-    """Write reports/visualize: leaks.json, audit.json, the figures, their tables, index.html.
+    """Write leaks.json, audit.json, figures, tables and index.html into reports/visualize.
 
     Raises:
-        InputError: leaks between splits, one line each.
+        InputError: there are leaks between splits; the message has one line for each leak.
     """
     from pneumonia.audit.leaks import audit
     from pneumonia.datasets.manifest import (
@@ -79,8 +79,8 @@ def main(params: Params) -> None:
             style.save(figure, folder / f"{name}.png")
         for name, rows in tables.items():
             rows.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-        # The trainings depend on this file, not on the figures, which may change without training
-        # again.
+        # The trainings depend on this file and not on the figures. So changed figures do not start
+        # a new training.
         write_json(folder / "leaks.json", {"data_digest": digest(DATA), "leaks": leaks})
         write_json(
             folder / "audit.json",

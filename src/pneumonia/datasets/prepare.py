@@ -1,4 +1,4 @@
-"""Write the prepared folder from the images of a source: manifest, grey squares, masks."""
+"""Write the prepared folder, that is manifest, grey squares and masks, from a source's images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from pneumonia.datasets.splits import in_test, in_validation
 from pneumonia.images.decoding import decode, encode_png, square_mask
 from pneumonia.images.limits import ImageError
 
-TASK = 64  # images that a worker of a cluster gets at a time
+TASK = 64  # so many images at a time go to a worker of a cluster
 LOCAL = EngineParams(prepare="local", ray_address="auto")
 Result = ManifestRow | QuarantinedImage
 
@@ -40,8 +40,8 @@ Result = ManifestRow | QuarantinedImage
 class Prepared:
     """The result of `prepare`."""
 
-    rows: list[ManifestRow]  #: of the manifest, sorted by image_id
-    quarantined: list[QuarantinedImage]  #: images that could not be read and are left out
+    rows: list[ManifestRow]  #: rows of the manifest, sorted by image_id
+    quarantined: list[QuarantinedImage]  #: unreadable images, which the manifest leaves out
 
 
 def prepare(
@@ -49,14 +49,14 @@ def prepare(
 ) -> Prepared:
     """Decode every image into `folder` on all cores, split by patient, and write the manifest.
 
-    The cores are those of this machine, or of a Ray cluster whose nodes see the source and `folder`
-    at the same paths. Both write the same files. The worker that decodes an image writes it and
-    returns only its row, so memory does not grow with the images. Unreadable images go to
-    `quarantine.csv`, which is always written, or are an error, as `on_bad_image` says.
+    The work runs on this machine, or on a Ray cluster whose nodes have the source and `folder` at
+    the same paths. Both ways give the same files. A worker writes each image that it decodes and
+    returns only the row. So the memory does not depend on the number of images. `on_bad_image`
+    decides if unreadable images go to `quarantine.csv`, which always exists, or are an error.
 
     Raises:
-        InputError: unreadable images, one line each; a split without images of a class; `folder` is
-            not writable; or no cluster answers.
+        InputError: images are unreadable (one line for each image); a split has no image of a
+            class; `folder` is not writable; or no cluster answers.
     """
     images = assign_splits(images, params)
     drawn = not _has_test(images, params)
@@ -94,8 +94,8 @@ def prepare(
 def assign_splits(images: list[SourceImage], params: PrepareParams) -> list[SourceImage]:
     """Set the split of every image: train, val or test.
 
-    The test split is that of the source, if it has one and `official_test` is true. Otherwise all
-    images are pooled, and test is drawn by patient. Validation is drawn by patient from the rest.
+    If the source has a test split and `official_test` is true, this split is kept. Otherwise test
+    is drawn by patient from all images. Validation is drawn by patient from the rest.
     """
     drawn = not _has_test(images, params)
 
@@ -123,7 +123,7 @@ def _run_here(
 def _run_on_ray(
     images: list[SourceImage], size: int, folder: Path, engine: EngineParams
 ) -> Iterator[Result]:
-    """The results come in any order."""
+    """Prepare images on a Ray cluster; the results come in any order."""
     from pneumonia.core.parallel import each
 
     tasks = (images[start : start + TASK] for start in range(0, len(images), TASK))
@@ -141,7 +141,7 @@ def _worker(
 
 
 def _prepare_image(image: SourceImage, size: int, folder: Path) -> Result:
-    """Decode an image and write it; an unreadable one is returned with the reason."""
+    """Decode an image and write it; if it is unreadable, return the reason."""
     try:
         payload, mask = image.read()
         decoded = decode(payload, size)
@@ -171,7 +171,7 @@ def _prepare_image(image: SourceImage, size: int, folder: Path) -> Result:
 
 
 def _name_copies(folder: Path, rows: list[ManifestRow]) -> list[ManifestRow]:
-    """Give copies of a file (same bytes, other names) different image_ids."""
+    """Give different image_ids to copies of a file (same bytes, other names)."""
     groups: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.file):
         groups[row.image_id].append(row)
@@ -188,7 +188,7 @@ def _name_copies(folder: Path, rows: list[ManifestRow]) -> list[ManifestRow]:
 def _require_both_classes(
     present: set[tuple[str, int]], drawn: bool, unread: Sequence[str] = ()
 ) -> None:
-    """Refuse a split without images of a class; the message begins with the lines `unread`."""
+    """Refuse a split that has no image of a class; the message begins with the lines `unread`."""
     another = "choose another prepare.seed"
     remedies = {
         "train": "add images, or lower prepare.validation",

@@ -1,8 +1,8 @@
 """Tracking: the connection to MLflow, and the run of each training.
 
-Imports only from `datasets` and the rooms below it, so that trainings, search and registry can all
+It imports only `datasets` and the rooms below `datasets`, so trainings, search and registry can all
 log to the same store. It knows no network and no report: callers pass params, figures and folders.
 
-Begin with `store.py` (where the store is, `connected()`), then `runs.py` (`training_run` opens the
-run of a training, `open_run` finds it again).
+Begin with `store.py`, which finds the store and connects to it (`connected()`). Then read
+`runs.py`: `training_run` opens the run of a training, and `open_run` finds this run again.
 """

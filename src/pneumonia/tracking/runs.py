@@ -1,12 +1,12 @@
-"""MLflow runs: one for each training, which later stages find again and add figures to.
+"""MLflow runs: each training has one run; later stages find this run and add figures to it.
 
-A run belongs to a training by content: its tag `pneumonia.weights_sha256` is the hash of the
-weights. No output of a stage contains a run id, so cached stages work with an empty store:
-`open_run` finds the run of a trained model, or makes it again from the model's files.
+The hash of the weights connects a run and a training: it is the tag `pneumonia.weights_sha256`.
+No output of a stage contains a run id, so cached stages work with an empty store: `open_run` finds
+the run of a trained model, or makes it again from the model's files.
 
-A killed process leaves its run open. A training holds the checkpoint beside its model's folder
-until it ends, so an open run of the same folder is the run of a killed training: it is continued or
-ended.
+A killed process leaves its run open. A running training locks the checkpoint beside its model's
+folder. So if a new training has this lock, an open run of the same folder comes from a killed
+training. The new training continues or ends this run.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ FOLDER_TAG = "pneumonia.folder"
 WEIGHTS_TAG = "pneumonia.weights_sha256"
 CACHED_TAG = "pneumonia.trained_in"
 EXPERIMENT_TAGS = ("dvc.exp_name", "dvc.exp_baseline_rev")
-# MLflow's word for the use of each split.
+# MLflow's name for the use of each split.
 CONTEXTS = {"train": "training", "val": "validation", "test": "testing"}
-DIGEST = 16  # characters of a digest that are logged; MLflow allows 36
+DIGEST = 16  # so many characters of a digest are logged; MLflow allows 36
 
 
 @contextmanager
@@ -54,21 +54,21 @@ def training_run(
     key: str = "", history: Sequence[dict[str, float]] = (),
     further: Mapping[str, str] | None = None, folder: Path | None = None,
 ) -> Iterator[Callable[[dict[str, float]], None]]:  # fmt: skip
-    """Open a run for a training that is about to start; yields a function that logs an epoch.
+    """Open a run before a training starts; yield a function that logs an epoch.
 
-    The run ends as FAILED if the block raises. `finish` adds the hash of the weights and figures.
+    If the block raises, the run ends as FAILED. `finish` adds the hash of the weights and figures.
 
     Args:
-        stage: names the run.
-        params: of the training.
-        data_digest, image_size: of the prepared images; side in px.
-        images: their manifest.
-        key: names the training; a resumed training finds its run by it.
-        history: the epochs that a resumed training has finished. The run in which they were logged
-            is continued, and those that it lacks (after a kill, or in another store) are logged.
+        stage: the stage's name, which becomes the name of the run.
+        params: the params of the training.
+        data_digest, image_size: the digest of the prepared images, and their side in px.
+        images: the manifest of the prepared images.
+        key: a name for the training; a resumed training uses it to find its run.
+        history: the epochs that a resumed training has finished. Its old run is continued. Epochs
+            that the run lacks (after a kill, or in another store) are logged now.
         further: more tags of the run.
-        folder: of the model, whose checkpoint this process holds: open runs of killed trainings of
-            that folder are ended, or continued.
+        folder: the model's folder; this process must hold the lock of its checkpoint. Open runs
+            of killed trainings of this folder are ended or continued.
 
     Raises:
         InputError: the store does not answer.
@@ -82,14 +82,14 @@ def training_run(
         tags |= {FOLDER_TAG: folder_id(folder)} if folder else {}
         name = " ".join(filter(None, [stage, os.environ.get("DVC_EXP_NAME")]))
         if interrupted:
-            # It may be of another experiment, which was killed; it takes the name of this one.
+            # The old run may come from another, killed experiment; give it the new name.
             run_id = interrupted.info.run_id
             mlflow.MlflowClient().update_run(run_id, name=name)
             run = mlflow.start_run(run_id=run_id, tags=tags)
         else:
             run = mlflow.start_run(run_name=name, tags=tags)
         with run:
-            # Also in an interrupted run, which may lack some.
+            # Log them in an interrupted run, too: some may be missing there.
             mlflow.log_params(flatten(params))
             mlflow.log_params({"data_digest": data_digest[:DIGEST], "image_size": image_size})
             _log_data(images, data_digest, ("train", "val"))
@@ -98,7 +98,7 @@ def training_run(
 
 
 def finish(folder: Path) -> None:
-    """Tie the open run to the trained model in `folder`, and log its history and best epoch."""
+    """Connect the open run with the trained model in `folder`; log its history and best epoch."""
     import mlflow
 
     log_missing(_read_history(folder))
@@ -111,15 +111,15 @@ def finish(folder: Path) -> None:
 
 @contextmanager
 def open_run(folder: Path, images: pd.DataFrame) -> Iterator[mlflow.ActiveRun]:
-    """Resume the run of the trained model in `folder`, or make it from the files there.
+    """Continue the run of the trained model in `folder`, or make a run from the files there.
 
-    It is the latest run of these weights in this DVC experiment. An experiment whose training comes
-    from DVC's cache gets its own run, tagged with the id of the run that trained, so that the
-    figures of one experiment do not replace those of another. The test images become an input, too.
+    The run is the latest with these weights in this DVC experiment. If an experiment's training
+    comes from DVC's cache, the experiment gets its own run, with a tag that names the original run.
+    So no experiment replaces another one's figures. The test images become an input, too.
 
     Args:
-        folder: of the trained model.
-        images: the manifest of the images that it was trained on.
+        folder: the trained model's folder.
+        images: the manifest of the images that the model was trained on.
     """
     import mlflow
 
@@ -146,7 +146,7 @@ def open_run(folder: Path, images: pd.DataFrame) -> Iterator[mlflow.ActiveRun]:
 
 
 def active_run() -> mlflow.ActiveRun:
-    """The open run, where there is one for sure."""
+    """The open run; the caller must be sure that there is one."""
     import mlflow
 
     run = mlflow.active_run()
@@ -166,7 +166,7 @@ def log_missing(history: Sequence[dict[str, float]]) -> None:
 
 
 def _epoch_logger() -> Callable[[dict[str, float]], None]:
-    """A function that logs an epoch. If the store fails, the training continues without it."""
+    """Make a function that logs an epoch. After an error of the store, it logs nothing more."""
     from mlflow.exceptions import MlflowException
 
     failed = False
@@ -190,26 +190,26 @@ def _epoch_logger() -> Callable[[dict[str, float]], None]:
 def _log_epoch(epoch: dict[str, float]) -> None:
     import mlflow
 
-    # The frozen phase, epoch 0, has no training loss: an empty cell in history.csv.
+    # Epoch 0, the frozen phase, has no training loss; its cell in history.csv is empty.
     values = {key: value for key, value in epoch.items() if not math.isnan(value)}
     mlflow.log_metrics(values, step=int(values.pop("epoch")))
 
 
 def _log_data(table: pd.DataFrame, data_digest: str, splits: tuple[str, ...]) -> None:
-    """Add splits of a manifest to the inputs of the open run as data sets, if it lacks them.
+    """Add splits of a manifest, as data sets, to the inputs of the open run, if they are missing.
 
-    The store gets names and types of the columns and the number of rows, but no row.
+    The store gets the columns' names and types and the number of rows, but no rows.
 
     Args:
         table: the whole manifest.
-        data_digest: of the prepared folder.
-        splits: of `CONTEXTS`.
+        data_digest: the digest of the prepared folder.
+        splits: the splits to add; names from `CONTEXTS`.
     """
     import mlflow
     from mlflow.data.pandas_dataset import PandasDataset
     from mlflow.data.sources import LocalArtifactDatasetSource
 
-    # Relative to the repository: its location on this machine is private.
+    # Give a path in the repository: the full path on this machine is private.
     source = LocalArtifactDatasetSource(f"data/prepared/{NAME}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="(?s).*integer column")
@@ -221,26 +221,26 @@ def _log_data(table: pd.DataFrame, data_digest: str, splits: tuple[str, ...]) ->
 
 
 def _read_history(folder: Path) -> list[dict[str, float]]:
-    """The history of a trained model, a row an epoch."""
+    """Read the history of a trained model; each epoch is one dictionary."""
     rows = pd.read_csv(folder / "history.csv").to_dict("records")
     return [{str(key): value for key, value in row.items()} for row in rows]
 
 
 def folder_id(folder: Path) -> str:
-    """An id of a model's folder on this machine that does not reveal its path."""
+    """Make an id for a model's folder on this machine; the id does not reveal the path."""
     return hashlib.sha256(f"{os.uname().nodename}\0{folder.resolve()}".encode()).hexdigest()[:16]
 
 
 def _interrupted_run(
     key: str, history: Sequence[dict[str, float]], folder: Path | None
 ) -> Run | None:
-    """The run that a training continues, if there is one; ends other open runs of the folder.
+    """Find the run that a training continues, if any, and end other open runs of the folder.
 
     Args:
-        key: names the training.
-        history: its finished epochs. With some it may continue a run of another folder, such as of
-            an experiment that was killed in a temporary copy.
-        folder: of the model, whose checkpoint this process holds.
+        key: the name of the training.
+        history: the training's finished epochs. If there are any, the run may be of another folder,
+            for example of an experiment that was killed in a temporary copy.
+        folder: the model's folder; this process must hold the lock of its checkpoint.
     """
     import mlflow
 
@@ -257,7 +257,7 @@ def _interrupted_run(
 
 
 def _tagged_runs(name: str, value: str) -> list[Run]:
-    """The runs with this tag, the latest first."""
+    """All runs with this tag; the latest run comes first."""
     import mlflow
 
     return mlflow.search_runs(
@@ -268,18 +268,18 @@ def _tagged_runs(name: str, value: str) -> list[Run]:
 
 
 def weights_sha256(folder: Path) -> str:
-    """SHA-256 of a trained model's weights file."""
+    """The SHA-256 of a trained model's weights file."""
     return hashlib.sha256(files.read_checked(folder / "weights.weights.h5")).hexdigest()
 
 
 def git_commit() -> str:
-    """The commit at HEAD, with "+" where tracked files differ from it; empty outside git."""
+    """The commit at HEAD, followed by "+" if tracked files have changed; empty without git."""
     try:
         import git
 
         repository = git.Repo(search_parent_directories=True)
         return repository.head.commit.hexsha + ("+" if repository.is_dirty() else "")
-    except Exception:  # no git, no repository, no commit: the run is worth logging all the same
+    except Exception:  # without git, repository or commit: log the run without it
         return ""
 
 
@@ -298,7 +298,7 @@ def _experiment(tags: dict[str, str]) -> list[str | None]:
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, with a prefix and dotted keys."""
+    """Turn nested dictionaries into one with dotted keys; each key begins with `prefix`."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict):

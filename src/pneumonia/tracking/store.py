@@ -1,7 +1,7 @@
-"""The MLflow store: its address, the connection to it, and its errors in one line each.
+"""The MLflow store: its address, the connection to it, and one-line messages for its errors.
 
-A repository has one store, also where DVC runs stages in a temporary copy: `dvc exp run --queue`
-and `--temp` use folders below .dvc/tmp that DVC removes afterwards, with any store in them.
+A repository has one store, even if DVC runs stages in a temporary copy. `dvc exp run --queue` and
+`--temp` use folders below .dvc/tmp. DVC removes these later, so a store there would be lost.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from pneumonia.core.errors import AGAIN, InputError, disk_trouble
 EXPERIMENT = "pneumonia"
 DEFAULT = "sqlite:///mlflow.db"
 _SQLITE = "sqlite:///"
-# MLflow's codes for a store that does not answer, or gives a wrong answer.
+# MLflow's error codes for a store that gives no answer or a wrong answer.
 _UNAVAILABLE = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DATA_LOSS")
-# MLflow's codes for a user without access or permission.
+# MLflow's error codes for a user without access or permission.
 _REFUSED = {
     "UNAUTHENTICATED": "the server does not let user {user!r} in; set MLFLOW_TRACKING_USERNAME and "
     "MLFLOW_TRACKING_PASSWORD",
@@ -31,7 +31,7 @@ _REFUSED = {
 _DAMAGED = (
     "the database is damaged; move it away, and `make register` fills a new one from what DVC has"
 )
-# By words in an error's text, from SQLite and from the HTTP library.
+# The keys are words in the error texts of SQLite and the HTTP library.
 _REMEDIES = {
     "database is locked": "another process holds the database; wait for its end, or stop it "
     "(`fuser` shows which one)",
@@ -43,16 +43,16 @@ P = ParamSpec("P")
 
 
 def repository() -> Path:
-    """The folder to which relative paths of the store and its artifacts refer.
+    """The folder in which relative paths of the store and its artifacts begin.
 
-    DVC passes the repository to each stage, in a temporary copy the original one; without DVC it is
-    the current folder.
+    DVC gives each stage the path of the repository; in a temporary copy, this is the original
+    repository. Without DVC the folder is the current folder.
     """
     return Path(os.environ.get("DVC_ROOT") or Path.cwd())
 
 
 def uri() -> str:
-    """`MLFLOW_TRACKING_URI` with an absolute path of a SQLite file; default: mlflow.db."""
+    """The value of `MLFLOW_TRACKING_URI`, with an absolute path if it is SQLite; else mlflow.db."""
     address = os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT
     file = address.removeprefix(_SQLITE)
     if file == address or file.startswith(("/", ":memory:")):
@@ -61,7 +61,7 @@ def uri() -> str:
 
 
 def connect() -> None:
-    """Point MLflow at the store and at the experiment of all runs, and quieten its log.
+    """Connect MLflow to the store, choose the experiment of all runs, and reduce MLflow's log.
 
     Raises:
         InputError: the store does not answer.
@@ -71,7 +71,7 @@ def connect() -> None:
     # Wait half a minute for a server that does not answer; MLflow's default is four minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
     os.environ["MLFLOW_TRACKING_URI"] = uri()
-    # `mlflow run` opens a run and passes its id on; both trainings would write into that one.
+    # `mlflow run` opens a run and sets its id here; both trainings would write into this run.
     os.environ.pop("MLFLOW_RUN_ID", None)
     import mlflow
     from filelock import FileLock
@@ -80,15 +80,15 @@ def connect() -> None:
     try:
         file = Path(os.environ["MLFLOW_TRACKING_URI"].removeprefix(_SQLITE))
         with contextlib.ExitStack() as stack:
-            # A new store records the current folder, and keeps all artifacts there. So create a
-            # SQLite store from the folder of its file, which may outlast this clone (`mlflow run`
-            # of a git URI).
+            # A new store remembers the current folder and puts all artifacts there. So create a
+            # SQLite store in the folder of its file. This clone may be deleted before the store
+            # (`mlflow run` of a git URI).
             stack.enter_context(
                 contextlib.chdir(file.parent if file.is_absolute() else repository())
             )
             if file.is_absolute():
-                # MLflow 3.17 creates the tables of a new file without regard to another process
-                # that does the same: one of two queued experiments would fail.
+                # If two processes create the tables of a new file at once, MLflow 3.17 fails in
+                # one of them; two queued experiments do this. So use a lock.
                 stack.enter_context(FileLock(f"{file}.lock"))
                 if not file.exists():
                     _create(file)
@@ -99,32 +99,32 @@ def connect() -> None:
 
 
 def quieten_logging() -> None:
-    """Let MLflow and the migrations of its database log warnings only."""
-    import mlflow  # noqa: F401  which sets their levels once, when it is imported
+    """Let MLflow, and alembic, which changes its database, log only warnings and errors."""
+    import mlflow  # noqa: F401  the import sets the levels, so it must come first
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # It logs a whole traceback for an exception that is reported in one line anyway.
+    # This logger prints a whole traceback, but we report the same error in one line.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def _create(file: Path) -> None:
-    """Create a database atomically: MLflow fails on one whose creation was killed."""
+    """Create a database completely or not at all: MLflow cannot use a half-created database."""
     from mlflow import MlflowClient
 
     new = file.with_name(f"{file.name}.writing")
     for former in new.parent.glob(f"{new.name}*"):
-        former.unlink()  # with its journals
+        former.unlink()  # the file and its journals
     MlflowClient(f"{_SQLITE}{new}").search_experiments()
     new.rename(file)
 
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Connect, and report errors of the store within the block.
+    """Connect to the store, and report the store's errors that occur in the block.
 
     Raises:
-        InputError: as of `connect` and `reporting_errors`.
+        InputError: for the same reasons as in `connect` and `reporting_errors`.
     """
     connect()
     with reporting_errors():
@@ -133,11 +133,11 @@ def connected() -> Iterator[None]:
 
 @contextmanager
 def reporting_errors() -> Iterator[None]:
-    """Turn errors of a store that fails or takes nothing into one line.
+    """Turn an error of a store that fails, or refuses to write, into one line.
 
     Raises:
-        InputError: there was one. To repeat the command is safe: runs and versions are found by
-            their content.
+        InputError: the store had an error. The user can safely repeat the command, because runs
+            and versions are found by their content.
     """
     from mlflow.exceptions import MlflowException
     from requests import RequestException
@@ -149,7 +149,7 @@ def reporting_errors() -> Iterator[None]:
         message = describe_error(error)
         if is_refused(error):
             raise InputError(message) from None
-        # Any other code of MLflow means a bug in this code, which keeps its traceback.
+        # Any other error code means a bug in this code; the error keeps its traceback.
         unavailable = getattr(error, "error_code", _UNAVAILABLE[0]) in _UNAVAILABLE
         if not unavailable and _DAMAGED not in message:
             raise
@@ -164,7 +164,7 @@ def is_refused(error: Exception) -> bool:
 
 
 def describe_error(error: Exception) -> str:
-    """What is wrong with the store, in one line that begins with its address."""
+    """Describe an error of the store in one line that begins with the store's address."""
     import mlflow
 
     text = str(error)
@@ -179,23 +179,23 @@ def describe_error(error: Exception) -> str:
 
 
 def load_error(model: str, error: Exception) -> InputError:
-    """The exception for a `--model` that could not be loaded from the store."""
+    """Make the exception for a `--model` that could not be loaded from the store."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return InputError(f"--model {model}: {describe_error(error) if is_refused(error) else reason}")
 
 
 def retry_on_conflict(call: Callable[P, object], *arguments: P.args, **keywords: P.kwargs) -> None:
-    """Write a tag, an alias or a data set, again if another process wrote it at the same time.
+    """Write a tag, alias or data set; try again if another process wrote it at the same time.
 
-    MLflow looks for the row and then inserts it. If two processes insert at once, the database
-    refuses one of them; its second attempt finds the row.
+    MLflow looks for the row and then inserts it. If two processes insert the row at once, the
+    database refuses one process; the second attempt of this process finds the row.
     """
     from mlflow.exceptions import MlflowException
 
     try:
         call(*arguments, **keywords)
     except MlflowException as error:
-        # "UNIQUE constraint failed" (SQLite), "violates unique constraint" (PostgreSQL)
+        # SQLite: "UNIQUE constraint failed"; PostgreSQL: "violates unique constraint".
         if "unique" not in str(error).lower():
             raise
         call(*arguments, **keywords)

@@ -1,7 +1,7 @@
 """Sources of images.
 
-A source is a module here with `open_source(params) -> list[SourceImage]`, and its name in
-`pneumonia.core.config.DataParams.source`.
+Each source is a module in this folder with a function `open_source(params) -> list[SourceImage]`.
+`pneumonia.core.config.DataParams.source` must list the module's name.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from pneumonia.datasets.patients import override_patients
 def open_source(params: DataParams) -> list[SourceImage]:
     """List the images of the source `data.source`, sorted by file.
 
-    `data.patient_pattern` or `data.patient_csv`, if given, set the patients.
+    If `data.patient_pattern` or `data.patient_csv` is given, it sets the patient ids.
 
     Raises:
         InputError: the source is missing, a class has no images, or an image has no patient.
     """
-    # Imported by name, so that the libraries of one source are not needed for another.
+    # Import only this source, so that the libraries of the other sources are not needed.
     source = import_module(f"pneumonia.datasets.sources.{params.source}")
     images: list[SourceImage] = source.open_source(params)
-    # Such a name could be neither written into the manifest nor printed.
+    # Refuse names that the manifest cannot hold or that cannot be printed.
     refuse(sorted(f"{i.file!a}: {why}" for i in images if (why := _unwritable(i.file))))
     return override_patients(sorted(images, key=lambda image: image.file), params)
 

@@ -1,7 +1,7 @@
 """Source `folder`: the Kaggle layout, `{train,val,test}/{NORMAL,PNEUMONIA}/*`.
 
-`val` may be missing. It is pooled with `train`: in the Kaggle copy it has 16 images, too few for
-model selection, and shares patients with train. If `test` is missing, it is drawn by patient.
+`val` may be missing. It is merged with `train`: in the Kaggle copy `val` has 16 images, too few to
+select a model, and shares patients with `train`. If `test` is missing, it is drawn by patient.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pneumonia.datasets.manifest import LABELS, SourceImage, read_file
 from pneumonia.images.decoding import SUFFIXES
 
 _SERIES = (
-    # person12_bacteria_46.jpeg: person 12 of the bacterial series. person12_virus_30.jpeg is of
-    # another child, and so are NORMAL2-IM-0115-0001.jpeg and IM-0115-0001.jpeg.
+    # person12_bacteria_46.jpeg shows person 12 of the bacterial series. person12_virus_30.jpeg is
+    # another child. NORMAL2-IM-0115-0001.jpeg and IM-0115-0001.jpeg also show two children.
     re.compile(r"^(?P<patient>person\d+_(?P<subtype>bacteria|virus))_"),
     re.compile(r"^(?P<patient>(?:NORMAL2-)?IM-\d+)-"),
 )
 
 
 def parse_name(name: str) -> tuple[str, str | None]:
-    """Patient id, with its series, and subtype from a file name of the Kermany data set.
+    """Read patient id (with series) and subtype from a file name of the Kermany data set.
 
-    Any other name, without its ending, is the id of a patient with subtype None.
+    For any other file name, the id is the name without its ending, and the subtype is None.
     """
     for pattern in _SERIES:
         if match := pattern.match(name):
@@ -35,12 +35,12 @@ def parse_name(name: str) -> tuple[str, str | None]:
 
 
 def open_source(params: DataParams) -> list[SourceImage]:
-    """List the images below `data.path`; raises as `images_in`."""
+    """List the images below `data.path`; raise the same errors as `images_in`."""
     return images_in(Path(params.path))
 
 
 def images_in(root: Path) -> list[SourceImage]:
-    """List the images in a folder of this layout.
+    """List the images in a folder with the Kaggle layout.
 
     Raises:
         InputError: the folder or a class folder is missing, or a class folder is empty.

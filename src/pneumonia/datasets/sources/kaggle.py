@@ -1,8 +1,8 @@
 """Source `kaggle`: the Kermany data set from Kaggle, downloaded by kagglehub.
 
-The version is pinned, so the images are the same everywhere. kagglehub keeps them in its cache
-(`~/.cache/kagglehub`, or the folder in KAGGLEHUB_CACHE), resumes interrupted downloads, and
-downloads nothing twice. The images are then read as in the source `folder`.
+The version is fixed, so the images are the same everywhere. kagglehub keeps them in its cache
+(`~/.cache/kagglehub`, or the folder in KAGGLEHUB_CACHE), continues interrupted downloads, and
+downloads nothing twice. Then the images are read as in the source `folder`.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pneumonia.datasets.sources.folder import images_in
 DATASET = "paultimothymooney/chest-xray-pneumonia"
 HANDLE = f"{DATASET}/versions/2"
 _BY_HAND = f"or download kaggle.com/datasets/{DATASET} yourself and set data.source: folder"
-_DEPTH = 3  # levels of folders down to train/ and test/; the archive has chest_xray/chest_xray
+_DEPTH = 3  # train/ and test/ are at most so many folders deep; they are in chest_xray/chest_xray
 
 
 def open_source(params: DataParams) -> list[SourceImage]:
     """Download the data set unless it is in the cache, and list its images.
 
     Raises:
-        InputError: the download failed, with what to do; or its layout has changed.
+        InputError: the download failed (the message says what to do), or its layout has changed.
     """
     try:
-        # Imported here, so that kagglehub runs for this source only.
+        # Import it here, so that kagglehub is loaded for this source only.
         import kagglehub
 
         root = Path(kagglehub.dataset_download(HANDLE))
@@ -39,7 +39,7 @@ def open_source(params: DataParams) -> list[SourceImage]:
 
 
 def _explain(error: BaseException) -> str:
-    """One line: the problem, and what to do."""
+    """Explain the problem, and what to do, in one line."""
     causes = [error]
     while cause := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(cause)

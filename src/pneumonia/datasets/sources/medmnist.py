@@ -1,15 +1,15 @@
 """Source `medmnist`: PneumoniaMNIST of MedMNIST v2, the Kermany images as small squares.
 
-`data.path` may name an `.npz` file of any size that MedMNIST offers. Otherwise the file of
+`data.path` may name an `.npz` file of any size that MedMNIST offers. Otherwise the file for
 `data.medmnist.size` px is downloaded once (28: 4 MB, 64: 21 MB, 128: 76 MB, 224: 214 MB). `val` is
-pooled with `train`, as in the source `folder`; `test` is the official test split, 624 images.
+merged with `train`, as in the source `folder`; `test` is the official test split, 624 images.
 
-MedMNIST publishes neither file names nor patients, so **each image counts as its own patient**:
-images of one child can be in train and in validation, and intervals by patient are intervals by
-image. Bacterial and viral pneumonia are not distinguished.
+MedMNIST publishes no file names and no patients, so **each image counts as its own patient**.
+Images of one child can be both in train and in validation, and intervals by patient are really
+intervals by image. The data does not tell bacterial from viral pneumonia.
 
-Yang et al. 2023, *Scientific Data* 10:41, CC BY 4.0; doi 10.5281/zenodo.10519652. The MD5s are from
-MedMNIST's own `info.py`.
+Data: Yang et al. 2023, *Scientific Data* 10:41, CC BY 4.0; doi 10.5281/zenodo.10519652. The MD5
+sums come from MedMNIST's own `info.py`.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ MD5 = {
     224: "d6a3c71de1b945ea11211b03746c1fe1",
 }
 _SPLITS = {"train": "train", "val": "train", "test": "test"}
-_TIMEOUT = 30  # seconds without a byte
+_TIMEOUT = 30  # seconds in which no byte arrives
 _CHUNK = 2**20
 
 
 def open_source(params: DataParams) -> list[SourceImage]:
-    """List the images of the `.npz` file in `data.path`, or of a downloaded one.
+    """List the images of the `.npz` file in `data.path`, or of a downloaded `.npz` file.
 
-    The arrays are read once and stay in memory (294 MB at 224 px). The `read` of an image holds its
-    own pixels only, so a worker process gets no others.
+    The arrays are read once and stay in memory (294 MB at 224 px). The function `read` of an image
+    holds only the pixels of this image. So a worker process gets no other pixels.
 
     Raises:
         InputError: the file is missing or not PneumoniaMNIST, or the download failed.
@@ -84,11 +84,11 @@ def _read(pixels: NDArray[np.uint8]) -> tuple[bytes, None]:
 def fetch(url: str, md5: str, folder: Path) -> Path:
     """Download a file into a folder, unless it is already there; return its path.
 
-    The download goes to `<name>.part`; the name is the last part of the URL, without a query. A
-    later call continues an interrupted download. The file gets its name when its MD5 is correct.
+    `<name>` is the last part of the URL, without a query. The download goes to `<name>.part`, and
+    gets its real name if its MD5 is correct. A later call continues an interrupted download.
 
     Raises:
-        InputError: no connection, refused, interrupted, no space, or another MD5.
+        InputError: no connection, refused, interrupted, no space on the disk, or a wrong MD5.
     """
     name = url.rpartition("/")[2].partition("?")[0]
     path, part = folder / name, folder / f"{name}.part"
@@ -118,16 +118,16 @@ def fetch(url: str, md5: str, folder: Path) -> Path:
 
 
 def _receive(url: str, part: Path) -> None:
-    """Append the missing rest to `part`, or write all of it if the server cannot resume."""
+    """Append the missing rest to `part`; if the server cannot continue, write the whole file."""
     size = part.stat().st_size if part.is_file() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={size}-"} if size else {})
     try:
-        # The URL is a constant, https, and the content is compared with a checksum.
+        # This is safe: the URL is a constant with https, and the content's MD5 is checked.
         response = urllib.request.urlopen(request, timeout=_TIMEOUT)  # nosec B310
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
-        part.unlink()  # longer than the file, so not its beginning
+        part.unlink()  # it is longer than the file, so it is wrong
         size, response = 0, urllib.request.urlopen(url, timeout=_TIMEOUT)  # nosec B310
     with response:
         if response.status != http.HTTPStatus.PARTIAL_CONTENT:
@@ -143,7 +143,7 @@ def _receive(url: str, part: Path) -> None:
                 file.write(chunk)
                 bar.update(len(chunk))
     size = part.stat().st_size
-    # For urllib, a connection that ends early is the end of the file.
+    # If a connection ends too early, urllib raises no error.
     if total is not None and size < total:
         raise ConnectionError(f"{size:,} of {total:,} bytes")
 
@@ -154,7 +154,7 @@ def _md5(path: Path) -> str:
 
 
 def _read_arrays(path: Path) -> list[tuple[str, NDArray[np.uint8], NDArray[np.integer]]]:
-    """The images, uint8 (N, S, S), and labels, 0 or 1, (N,), of each split."""
+    """Read name, images, uint8 (N, S, S), and labels, 0 or 1, (N,), of each split."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = [(s, archive[f"{s}_images"], archive[f"{s}_labels"]) for s in _SPLITS]

@@ -14,7 +14,7 @@ from pneumonia.images.decoding import encode_png
 
 
 def open_source(params: DataParams) -> list[SourceImage]:
-    """List `data.phantom.images` images, numbered from 0."""
+    """List the phantom images; `data.phantom.images` is their number."""
     seed = params.phantom.seed
     images = []
     for index in range(params.phantom.images):

@@ -2,12 +2,12 @@
 
 | column | meaning |
 | --- | --- |
-| file | path below the folder, with "/" between folders |
-| label | NORMAL or PNEUMONIA, or 0 or 1, in upper or lower case |
-| patient_id | the patient; without this column each image is its own patient, named by its file |
+| file | path of the image file below the folder, with "/" between folders |
+| label | NORMAL or PNEUMONIA in upper or lower case, or 0 or 1 |
+| patient_id | id of the patient; without this column each image's patient is named by its file |
 | split | train, val or test; without this column the test split is drawn by patient |
 
-`val` is pooled with `train`, as in the source `folder`. The patient's id comes from the table only;
+`val` is merged with `train`, as in the source `folder`. The patient's id comes only from the table;
 no DICOM tag that names a person is read. Image files without a row are left out; their number is
 printed on standard error.
 """
@@ -31,15 +31,15 @@ _LABEL = {"normal": 0, "0": 0, "pneumonia": 1, "1": 1}
 
 
 def open_source(params: DataParams) -> list[SourceImage]:
-    """List the images of `labels.csv` in `data.path`; raises as `images_in`."""
+    """List the images of `labels.csv` in `data.path`; raise the same errors as `images_in`."""
     return images_in(Path(params.path), "data.path")
 
 
 def images_in(root: Path, given: str) -> list[SourceImage]:
-    """List the images of `labels.csv` in a folder; `given` is the folder's name in messages.
+    """List the images of `labels.csv` in a folder; messages call the folder `given`.
 
     Raises:
-        InputError: the folder or the table is missing; or problems with its rows, one line each.
+        InputError: the folder or the table is missing; or rows are wrong (one line per problem).
     """
     if not root.is_dir():
         raise InputError(f"{given}: {root}: no such folder")
@@ -67,7 +67,7 @@ def images_in(root: Path, given: str) -> list[SourceImage]:
         f"{table}: patient {patient} is in {' and '.join(sorted(names))}; without the column "
         "split, patients are split here"
         for patient, names in splits.items()
-        if len(names) > 1 and "test" in names  # train and val are pooled
+        if len(names) > 1 and "test" in names  # train and val are merged
     ]
     labels = {image.label for image in images.values()}
     if not problems and len(labels) == 1:
@@ -98,7 +98,7 @@ def _image(root: Path, name: PurePosixPath, row: dict[str, str]) -> SourceImage:
         file=name.as_posix(),
         label=label,
         subtype="unknown" if label else "normal",
-        # The last number of a UID, 1.2.840.7, is not an ending.
+        # In a UID such as 1.2.840.7 the last number is not an ending.
         patient_id=row.get("patient_id") or str(name.with_suffix("") if ending else name),
         split="test" if row.get("split") == "test" else "train",
         read=partial(read_file, root / name),
