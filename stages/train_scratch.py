@@ -1,8 +1,8 @@
 """Train the network from random weights and export it.
 
-Reads the blocks `train_scratch` and `augment` of params.yaml; writes models/scratch. A training
-that was killed continues from its last finished epoch, which models/scratch.checkpoint keeps until
-the end; models/scratch.second_seed.checkpoint does the same for the second seed.
+The stage reads the blocks `train_scratch` and `augment` of params.yaml, and writes models/scratch.
+A killed training continues from its last finished epoch. models/scratch.checkpoint keeps this epoch
+until the training ends; models/scratch.second_seed.checkpoint does the same for the second seed.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ MODEL = Path("models/scratch")
 
 
 def main(params: Params) -> None:
-    """Write models/scratch: weights, also of a second seed, graph, history, metrics, record."""
+    """Write models/scratch: weights of both seeds, graph, history, metrics and record."""
     from pneumonia.models import scratch
     from pneumonia.models.training import run_training
 

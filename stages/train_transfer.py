@@ -1,8 +1,8 @@
 """Train the network on an ImageNet backbone, head first, and export it.
 
-Reads the blocks `train_transfer` and `augment` of params.yaml; writes models/transfer. A training
-that was killed continues from its last finished epoch, which models/transfer.checkpoint keeps until
-the end; models/transfer.second_seed.checkpoint does the same for the second seed.
+The stage reads the blocks `train_transfer` and `augment` of params.yaml; it writes models/transfer.
+A killed training continues from its last finished epoch. models/transfer.checkpoint keeps this
+epoch until the end; models/transfer.second_seed.checkpoint does the same for the second seed.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ MODEL = Path("models/transfer")
 
 
 def main(params: Params) -> None:
-    """Write models/transfer: weights, also of a second seed, graph, history, metrics, record."""
+    """Write models/transfer: weights of both seeds, graph, history, metrics and record."""
     from pneumonia.models import transfer
     from pneumonia.models.training import run_training
 

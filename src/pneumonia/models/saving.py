@@ -30,11 +30,10 @@ def save_model(
 ) -> None:  # fmt: skip
     """Write the output of a training stage; it does not depend on the time or the machine.
 
-    Files: `weights.weights.h5` (Keras), `graph.onnx`, `second_seed.weights.h5` (the weights of
-    `second`, a network and its history), `history.csv` (one row per epoch), `metrics.json` (metrics
-    of the last epoch, whose weights are saved, and the best epoch), `training.json` (params and
-    digest of the data, enough to make a lost MLflow run again, and the SHA-256 of weights and
-    graph).
+    Files: `weights.weights.h5` (Keras), `graph.onnx`, `second_seed.weights.h5` (the weights of the
+    network in `second`), `history.csv` (one row per epoch), `metrics.json` (metrics of the last
+    epoch, whose weights are saved, and the best epoch), `training.json` (params, data digest, and
+    SHA-256 of weights and graph; enough to make a lost MLflow run again).
     """
     second_model, second_history = second
     weights, graph, second_weights = (folder / name for name in CHECKED)

@@ -1,8 +1,8 @@
-"""Search: other params for a training, proposed by Optuna and judged by the training itself.
+"""Search: Optuna proposes new params for a training, and the training itself tests them.
 
-Imports `models` and the rooms below; only the command line imports it. Optuna is not installed by
-default: `make setup-search`.
+It imports `models` and the rooms below; only the command line imports `search`. Optuna is not
+installed by default: `make setup-search` installs it.
 
-Begin with `command.py` (`pneumonia search`), then `space.py` (the schema of search.yaml) and
-`trials.py` (one training per trial, pruning, continuing after a stop).
+Begin with `command.py` (`pneumonia search`). Then read `space.py` (the schema of search.yaml) and
+`trials.py` (one training per trial; it prunes trials, and continues after a stop).
 """

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Start a search, or continue it; 0.
+    """Start a search, or continue it; return 0.
 
     Raises:
         InputError: Optuna is missing, a file has a mistake, there are no prepared images, another
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def run_search(search: Search, count: int) -> str:
-    """Start a search, or continue it, until it has `count` trials; return the report in lines.
+    """Start or continue a search until it has `count` trials; return the report as lines.
 
     Raises:
         InputError: no trial was completed.
@@ -88,7 +88,7 @@ def run_search(search: Search, count: int) -> str:
     parent = _open_parent_run(search)
     trials.run_trials(search, study, count, parent)
     try:
-        best = study.best_trial  # the first of equals
+        best = study.best_trial  # the first one if several are equally good
     except ValueError:
         raise InputError("no trial was completed; see above, and try narrower ranges") from None
     _close_parent_run(parent, best.value)
@@ -132,7 +132,7 @@ def _hydra(value: Any) -> str:
 def _open_parent_run(search: Search) -> str:
     """Open the MLflow run that contains the runs of the trials; return its id.
 
-    It is found again by the search's key.
+    A continued search finds its run by the search's key.
     """
     import mlflow
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 
-# Params of a training that no search may change, and why.
+# The params of a training that no search may change, and the reasons.
 FIXED = {
     "seed": "a lucky seed is not a better training",
     "epochs": "trials are compared epoch by epoch, with schedules of the same length",
@@ -26,7 +26,7 @@ FIXED = {
 
 
 class Axis(Block):
-    """The values tried for a param: from low to high, integers for an integer, or choices."""
+    """The values to try for a param: from low to high (integers for an integer), or choices."""
 
     low: int | float | None = None
     high: int | float | None = None
@@ -48,11 +48,11 @@ class Axis(Block):
 
     @property
     def extremes(self) -> list[Any]:
-        """Both ends, or each choice: if these are valid, all values are."""
+        """Both ends, or all choices; if these are valid, all values between are valid, too."""
         return [self.low, self.high] if self.choices is None else self.choices
 
     def contains(self, value: Any) -> bool:
-        """Whether a value can be tried."""
+        """Whether a value is in the range or among the choices."""
         if self.choices is not None:
             return value in self.choices
         assert self.low is not None
@@ -64,14 +64,14 @@ Space = Annotated[dict[str, Axis], Field(min_length=1)]
 
 
 class PruningParams(Block):
-    """When a trial ends early."""
+    """The params that decide when a trial ends early."""
 
     startup: int = Field(ge=1, le=1000)
     warm_up: int = Field(ge=0, le=500)
 
 
 class SearchParams(Block):
-    """The whole of `search.yaml`."""
+    """The whole content of `search.yaml`."""
 
     trials: int = Field(ge=1, le=100_000)
     seed: Seed
@@ -84,7 +84,7 @@ def load_search(path: Path, stage: str, params: Params) -> SearchParams:
     """Read a search file, and check the space of a stage against the params.
 
     Raises:
-        InputError: one line a problem, as of `config.load`.
+        InputError: there are mistakes; the message has one line per mistake, as in `config.load`.
     """
     search = load(path, SearchParams)
     problems = []
@@ -109,12 +109,12 @@ def _problem(params: Params, stage: str, key: str, axis: Axis) -> str:
 
 
 def full_key(stage: str, key: str) -> str:
-    """The key of an axis as in params.yaml: of the stage's block, or of `augment`."""
+    """The full key of an axis in params.yaml: in the stage's block, or in `augment`."""
     return key if key.startswith("augment.") else f"{stage}.{key}"
 
 
 def current_values(params: Params, stage: str, space: Mapping[str, Axis]) -> dict[str, Any]:
-    """The values in the params, by axis."""
+    """The current values of the axes in the params, by key."""
     values = {}
     for key in space:
         value: Any = params
@@ -127,7 +127,7 @@ def current_values(params: Params, stage: str, space: Mapping[str, Axis]) -> dic
 def distributions(
     current: Mapping[str, Any], space: Mapping[str, Axis]
 ) -> dict[str, BaseDistribution]:
-    """The space in Optuna's terms; `current` values decide between integers and floats."""
+    """The space as Optuna's distributions; types in `current` decide between int and float."""
     from optuna.distributions import (
         CategoricalDistribution,
         FloatDistribution,
@@ -147,14 +147,14 @@ def distributions(
 
 
 def to_optuna(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of params in the form in which Optuna stores them."""
+    """Turn values of params into the form that Optuna stores."""
     return {key: _label(value) for key, value in values.items()}
 
 
 def from_optuna(suggestion: Mapping[str, Any], space: Mapping[str, Axis]) -> dict[str, Any]:
-    """A suggestion of Optuna as values of params, floats rounded to three digits.
+    """Turn Optuna's suggestion into values of params, with floats rounded to three digits.
 
-    So the command that repeats a trial is short, and the repetition is exact.
+    With rounded values, the command that repeats a trial is short and repeats it exactly.
     """
     values = {}
     for key, value in suggestion.items():
@@ -171,5 +171,5 @@ def from_optuna(suggestion: Mapping[str, Any], space: Mapping[str, Axis]) -> dic
 
 
 def _label(value: Any) -> Any:
-    """A value that Optuna can store: not a list."""
+    """Turn a value into one that Optuna can store: a list or dict becomes JSON text."""
     return json.dumps(value) if isinstance(value, list | dict) else value

@@ -1,9 +1,9 @@
 """The trials of a search: Optuna proposes values, and the pipeline's own training tests them.
 
-Every trial is in Optuna's SQLite file. A killed trial is repeated by a new trial with the same
-values, which continues from the last epoch of the same checkpoint. What Optuna proposes depends
-only on the seed and the finished trials. So a search that was killed and started again ends as
-without the interruption.
+Every trial is in Optuna's SQLite file. If a trial is killed, a new trial with the same values
+continues from the last epoch of the same checkpoint. Optuna's proposals depend only on the seed and
+the finished trials. So a search that was killed and started again has the same result as without
+the interruption.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ if TYPE_CHECKING:
     import optuna
 
 
-REPEATS = "repeats"  # attribute of a trial: the number of the killed trial that it repeats
+REPEATS = "repeats"  # attribute of a new trial: the number of the killed trial that it repeats
 MLFLOW_RUN = "mlflow_run"
 
 
 @dataclass(frozen=True)
 class Search:
-    """A search: the same images, code, search space and other params."""
+    """A search. All its trials share images, code, search space and all params without an axis."""
 
-    stage: str  #: whose params are searched
-    params: Params  #: of params.yaml, with all that no axis changes
+    stage: str  #: the stage whose params are searched
+    params: Params  #: the params of params.yaml; params without an axis keep these values
     network: Network  #: the module `scratch` or `transfer`
-    plan: SearchParams  #: of search.yaml
-    #: data, digest: the prepared images.
+    plan: SearchParams  #: the content of search.yaml
+    #: data, digest: the folder of the prepared images, and their digest.
     data: Path
     digest: str
-    folder: Path  #: for the study and the checkpoint
+    folder: Path  #: the folder for the study and the checkpoint
 
     @property
     def block(self) -> Any:
@@ -63,22 +63,22 @@ class Search:
 
     @property
     def space(self) -> Mapping[str, Axis]:
-        """The axes, by key."""
+        """The axes of the search space, by key."""
         return getattr(self.plan, self.stage)
 
     @property
     def current(self) -> dict[str, Any]:
-        """The values of params.yaml, by axis."""
+        """The values of the axes in params.yaml, by key."""
         return current_values(self.params, self.stage, self.space)
 
     def with_values(self, values: Mapping[str, Any]) -> Params:
-        """The params with these values of the axes."""
+        """A copy of the params in which the axes have the given values."""
         return changed(self.params, {full_key(self.stage, key): values[key] for key in values})
 
     @property
     def key(self) -> str:
-        """SHA-256 that names the search; trials of different searches cannot be compared."""
-        # The current values of the axes change only the first trial.
+        """The SHA-256 that identifies the search; only trials of one search can be compared."""
+        # The key ignores the current values of the axes, which change only the first trial.
         fixed = self.with_values({key: axis.extremes[0] for key, axis in self.space.items()})
         identity = {
             "params": with_augment(getattr(fixed, self.stage), fixed.augment),
@@ -90,7 +90,7 @@ class Search:
 
 
 def open_study(search: Search) -> optuna.Study:
-    """Open the study of a search, or create it. Killed trials are queued in it to be repeated.
+    """Open or create the study of a search, and queue its killed trials for a repetition.
 
     The first trial of a new study has the values of params.yaml, if the space contains them.
     """
@@ -107,7 +107,7 @@ def open_study(search: Search) -> optuna.Study:
     current = search.current
     if not study.trials and all(axis.contains(current[key]) for key, axis in search.space.items()):
         study.enqueue_trial(to_optuna(current))
-    # This process has locked the folder, so a trial that is marked as running was killed.
+    # This process has locked the folder, so trials that are marked as running were killed.
     repeated = _repeated(study)
     for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
         if trial.number not in repeated:
@@ -119,7 +119,7 @@ def open_study(search: Search) -> optuna.Study:
 
 
 def finished_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """The trials that are complete, pruned or failed, without those that were killed."""
+    """The trials that are complete, pruned or failed, without killed trials that are repeated."""
     repeated = _repeated(study)
     return [
         trial for trial in study.trials
@@ -128,8 +128,8 @@ def finished_trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 
 
 def run_trials(search: Search, study: optuna.Study, trials: int, parent: str) -> None:
-    """Continue a study until it has `trials` trials, each an MLflow run under `parent`."""
-    # First, because it silences TensorFlow's start-up messages.
+    """Continue a study until it has `trials` trials; each is an MLflow run under `parent`."""
+    # This call comes first, because it silences TensorFlow's start-up messages.
     devices.make_deterministic(search.block.seed, search.block.precision)
     import keras
     import optuna
@@ -148,7 +148,7 @@ def run_trials(search: Search, study: optuna.Study, trials: int, parent: str) ->
             params = search.with_values(values)
             state = _train(search, trial, params, data, f"trial {number + 1}", parent)
         except (ValueError, tf.errors.OpError) as error:
-            # The values are the cause: the loss became NaN, or a batch does not fit into memory.
+            # The trial's values are the cause: the loss became NaN, or a batch is too large.
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             print(f"trial {number + 1}: failed: {reason}", file=sys.stderr)
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
@@ -164,7 +164,7 @@ def run_trials(search: Search, study: optuna.Study, trials: int, parent: str) ->
 def _train(
     search: Search, trial: optuna.Trial, params: Params, data: TrainingData, name: str, parent: str
 ) -> optuna.trial.TrialState:
-    """Train with the params of a trial, or continue a killed one; complete or pruned."""
+    """Train with a trial's params, or continue a killed training; return complete or pruned."""
     import optuna
 
     block = getattr(params, search.stage)
@@ -187,7 +187,7 @@ def _train(
 
         def judge(epoch: Epoch) -> None:
             trial.report(epoch["val_auc"], int(epoch["epoch"]))
-            # After the last epoch, pruning would save nothing.
+            # Pruning after the last epoch would save no time.
             if epoch["epoch"] < epochs and falls_behind(trial.study, epoch, pruning):
                 raise optuna.TrialPruned
 
@@ -210,8 +210,8 @@ def _train(
 def falls_behind(study: optuna.Study, epoch: Epoch, pruning: PruningParams) -> bool:
     """Whether the AUC of a trial is below the median of the complete trials at the same epoch.
 
-    Optuna's MedianPruner takes the best epoch so far. But a training keeps its last epoch, so a
-    fine-tuning that gets worse than the head it began with would never be pruned.
+    Optuna's MedianPruner uses the best epoch so far. But a training keeps its last epoch. So
+    MedianPruner would never prune a fine-tuning that gets worse than the head at its start.
     """
     from optuna.trial import TrialState
 
@@ -224,7 +224,7 @@ def falls_behind(study: optuna.Study, epoch: Epoch, pruning: PruningParams) -> b
 
 
 def _repeated(study: optuna.Study) -> set[int]:
-    """Numbers of the killed trials that another trial repeats."""
+    """The numbers of the killed trials that another trial repeats."""
     return {trial.user_attrs[REPEATS] for trial in study.trials if REPEATS in trial.user_attrs}
 
 

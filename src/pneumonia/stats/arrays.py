@@ -1,4 +1,4 @@
-"""Types of arrays of N images, in B resamples of them."""
+"""Types of arrays. N is the number of images, and B is the number of resamples."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from numpy.typing import NDArray
 
 Labels = NDArray[np.int64]  # (N,), 0 normal, 1 pneumonia
 Patients = NDArray[np.str_]  # (N,), the patient of each image
-Scores = NDArray[np.floating]  # (N,), higher for pneumonia
-Floats = NDArray[np.float64]  # probabilities, (N,), 0 to 1; weights, (B, N); or as described
+Scores = NDArray[np.floating]  # (N,); a higher score means pneumonia is more likely
+Floats = NDArray[np.float64]  # probabilities, (N,), 0 to 1; weights, (B, N); or other floats

@@ -1,4 +1,4 @@
-"""The bootstrap of patients, and intervals from it."""
+"""The bootstrap of patients, and intervals of bootstrap values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from pneumonia.stats.arrays import Floats, Labels, Patients
 
-_BLOCK = 500_000  # counts computed at a time: 4 MB, which fits into a processor's cache
+_BLOCK = 500_000  # counts that are computed together: 4 MB, which fits into a CPU's cache
 
 
 def bootstrap(
@@ -20,12 +20,12 @@ def bootstrap(
 ) -> dict[str, Floats]:
     """Compute statistics of resamples of patients (the cluster bootstrap, Field & Welsh 2007).
 
-    Patients are drawn with replacement, each with all of their images. If the images have both
-    classes, a resample without one of them is drawn again.
+    Patients are drawn with replacement, and each patient brings all of their images. If the images
+    have both classes, a resample with only one class is drawn again.
 
-    `statistic` takes how often each image is in each of some resamples, (b, N), whole numbers, and
-    returns named values, each (b, ...). With a seed, the same patients get the same draws for every
-    statistic. Returns values, (B, ...), by name.
+    `statistic` gets counts, (b, N): how often each image is in each of b resamples. It returns
+    named values, each (b, ...). With the same seed, the same patients get the same draws for every
+    statistic. `bootstrap` returns the values of all resamples, (B, ...), by name.
     """
     rng = np.random.default_rng(seed)
     names, patient_of_image = np.unique(patients, return_inverse=True)
@@ -45,7 +45,7 @@ def bootstrap(
 
 
 def percentile_interval(values: Floats) -> tuple[float, float]:
-    """95 % percentile interval of the values of resamples, (B,), without NaNs; NaNs if all are."""
+    """The 95 % percentile interval of values, (B,), without their NaNs; NaN if all are NaN."""
     known = values[~np.isnan(values)]
     if not len(known):
         return float("nan"), float("nan")
@@ -54,9 +54,9 @@ def percentile_interval(values: Floats) -> tuple[float, float]:
 
 
 def bound_without_exception(patients: int) -> float:
-    """Lower 95 % limit of a share that is 1 in a sample of patients.
+    """The lower 95 % limit of a share that is 1 in a sample of patients.
 
-    Clopper & Pearson (1934), for n of n. A bootstrap would give the interval [1, 1], because no
-    resample has an exception either.
+    The limit is Clopper and Pearson's (1934) for n of n. A bootstrap would give an interval from 1
+    to 1, because resamples have no exception either.
     """
     return float(0.025 ** (1 / patients))

@@ -1,8 +1,8 @@
-"""Standard errors of the AUC, alone and paired, where a patient may have several images.
+"""Standard errors of one AUC or of a paired difference, where a patient may have several images.
 
-The variance is that of Obuchowski (1997, Biometrics 53:567, eqs. 3 to 6 and their paired version):
-DeLong's structural components (DeLong, DeLong & Clarke-Pearson 1988, Biometrics 44:837) summed by
-patient. With one image a patient it is DeLong's.
+The variance is Obuchowski's (1997, Biometrics 53:567, eqs. 3 to 6 and the paired version). It sums
+DeLong's structural components (DeLong, DeLong & Clarke-Pearson 1988, Biometrics 44:837) by patient.
+With one image per patient, the variance is DeLong's.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class PairedAuc:
     first: float  #: AUC of the first score, 0 to 1
     second: float  #: AUC of the second score, 0 to 1
     difference: float  #: second - first, -1 to 1
-    #: of the difference, clustered on patients; 0 if both scores rank every pair alike or both AUCs
-    #: are 1; infinite if one patient has all images of a class.
+    #: the standard error of the difference, clustered on patients; 0 if both scores rank every pair
+    #: alike or both AUCs are 1; infinite if one patient has all images of a class.
     standard_error: float
 
     def interval(self, level: float) -> tuple[float, float]:
-        """Normal interval of the difference, within -1 and 1; `level` between 0 and 1."""
+        """The normal interval of the difference, cut to -1 to 1; `level` is between 0 and 1."""
         half = _quantile(level) * self.standard_error
         return max(self.difference - half, -1.0), min(self.difference + half, 1.0)
 
@@ -44,20 +44,20 @@ class PairedAuc:
 
 
 def paired_auc(labels: Labels, first: Scores, second: Scores, patients: Patients) -> PairedAuc:
-    """Compare two scores of the same images by their AUC, or by its mean under C conditions.
+    """Compare two scores of the same images by their AUC, or by the mean AUC of C conditions.
 
-    The structural component of an image for a mean of AUCs is the mean of its components. So the
-    standard error accounts for the images and patients that the conditions have in common.
-    Scores are (N,) or (C, N); only the order in a row counts.
+    For a mean of AUCs, the structural component of an image is the mean of the image's components.
+    So the standard error accounts for the images and patients that the conditions have in common.
+    Scores are (N,) or (C, N); only the order of the scores in a row matters.
 
     Raises:
-        ValueError: a class has no image, or a score is not a number.
+        ValueError: a class has no images, or a score is not a number.
     """
     ones, twos = (
         np.mean([structural_components(labels, row) for row in np.atleast_2d(scores)], axis=0)
         for scores in (first, second)
     )
-    # The components of a difference are the differences, so no covariance is needed.
+    # The differences of the components are the components of the difference: no covariance needed.
     error = standard_error(labels, twos - ones, patients)
     aucs = [float(components[labels == 1].mean()) for components in (ones, twos)]
     return PairedAuc(aucs[0], aucs[1], aucs[1] - aucs[0], error)
@@ -66,14 +66,14 @@ def paired_auc(labels: Labels, first: Scores, second: Scores, patients: Patients
 def auc_interval(
     labels: Labels, scores: Scores, patients: Patients, level: float = 0.95
 ) -> tuple[float, float]:
-    """Interval of the AUC on the logit scale, which keeps it within 0 and 1 (Pepe 2003, 5.2.5).
+    """The interval of the AUC on the logit scale, so within 0 and 1 (Pepe 2003, 5.2.5).
 
-    If the AUC is 1 or 0, the standard error is 0 and of no use. The interval is then Newcombe's
-    score interval (2006, Statistics in Medicine 25:559, method 5) with the numbers of patients in
-    place of the numbers of images.
+    If the AUC is 1 or 0, the standard error is 0, which gives no interval. The interval is then
+    Newcombe's score interval (2006, Statistics in Medicine 25:559, method 5), but with the numbers
+    of patients in place of the numbers of images.
 
     Raises:
-        ValueError: as `paired_auc`.
+        ValueError: for the same reasons as in `paired_auc`.
     """
     components = structural_components(labels, scores)
     auc = float(components[labels == 1].mean())
@@ -88,9 +88,9 @@ def auc_interval(
 
 
 def perfect_auc_bound(ill: int, well: int, level: float) -> float:
-    """Lower limit of an AUC that is 1 in a sample, from the numbers of patients of each class.
+    """The lower limit of an AUC that is 1 in a sample, from the numbers of patients per class.
 
-    It is the AUC whose distance to 1, in standard errors, is the normal quantile of `level`
+    The distance of this limit to 1, in standard errors, is the normal quantile of `level`
     (Newcombe's method 5, see `auc_interval`).
     """
     quantile, others = _quantile(level), (ill + well) / 2 - 1
@@ -99,7 +99,7 @@ def perfect_auc_bound(ill: int, well: int, level: float) -> float:
         spread = 1 + others * ((1 - auc) / (2 - auc) + auc / (1 + auc))
         return (1 - auc) ** 2 - quantile**2 * auc * (1 - auc) * spread / (ill * well)
 
-    low, high = 0.0, 1.0  # excess is positive at 0, negative just below 1, and has one root
+    low, high = 0.0, 1.0  # `excess` is positive at 0, negative just below 1, and has one root
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if excess(middle) > 0 else (low, middle)
@@ -107,9 +107,9 @@ def perfect_auc_bound(ill: int, well: int, level: float) -> float:
 
 
 def structural_components(labels: Labels, scores: Scores) -> Floats:
-    """For each image, (N,), the share of the other class that it is ranked correctly against.
+    """For each image, (N,), the share of the other class that the image is ranked right against.
 
-    The mean of the components of a class is the AUC. Arguments and errors as `paired_auc`.
+    The mean of the components of a class is the AUC. Arguments and errors are as in `paired_auc`.
     """
     if np.isnan(scores).any():
         raise ValueError("a score is not a number")
@@ -118,14 +118,14 @@ def structural_components(labels: Labels, scores: Scores) -> Floats:
         own, other = sign * scores[labels == label], np.sort(sign * scores[labels != label])
         if not len(own) or not len(other):
             raise ValueError("images of both classes are needed")
-        # Ties count half.
+        # A tie counts as half.
         below, up_to = np.searchsorted(other, own, "left"), np.searchsorted(other, own, "right")
         components[labels == label] = (below + up_to) / 2 / len(other)
     return components
 
 
 def standard_error(labels: Labels, components: Floats, patients: Patients) -> float:
-    """Standard error of an AUC, or of a difference, from its components; clustered on patients."""
+    """The standard error of an AUC or a difference from components, clustered on patients."""
     if (components == components[0]).all():
         return 0.0
     _, patient = np.unique(patients, return_inverse=True)
@@ -139,7 +139,7 @@ def standard_error(labels: Labels, components: Floats, patients: Patients) -> fl
         if holders == 1:
             return math.inf
         variance += holders / (holders - 1) * float((sums[-1] ** 2).sum())
-    # The covariance of both sums, from patients with images of both classes.
+    # Add the covariance of both sums, from patients with images of both classes.
     variance += 2 * clusters / (clusters - 1) * float((sums[0] * sums[1]).sum())
     return math.sqrt(max(variance, 0.0))
 

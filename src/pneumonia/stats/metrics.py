@@ -22,12 +22,12 @@ def score(
     weights: Floats | None = None,
     ranking: Scores | None = None,
 ) -> Metrics:
-    """Discrimination, decisions at the threshold, and calibration; see `score_resamples`.
+    """Compute discrimination, decisions at the threshold, and calibration: see `score_resamples`.
 
     Both labels must be present. An image is called pneumonia if its probability is at or above the
-    threshold. Images have equal weights if `weights`, (N,), is None. They are ranked by `ranking`,
-    or by the probability if it is None. Better the logits: in float64, probabilities of almost 1
-    are equal though their logits differ.
+    threshold. Images have equal weights if `weights`, (N,), is None. Images are ranked by
+    `ranking`, or by the probability if `ranking` is None. Pass logits as the ranking: in float64,
+    probabilities of almost 1 can be equal though their logits differ.
     """
     weights = np.ones(len(labels)) if weights is None else weights
     metrics = score_resamples(labels, probability, threshold, weights[None], ranking)
@@ -41,11 +41,11 @@ def score_resamples(
     weights: Floats,
     ranking: Scores | None = None,
 ) -> dict[str, Floats]:
-    """`score` for B resamples at once, in which each image has a weight that is not negative.
+    """Compute `score` for B resamples at once; in each, an image has a weight of 0 or more.
 
     Returns:
-        each (B,). 0 to 1: auc, average_precision, those of `decisions`, brier, and ece, the
-        expected calibration error. Any number: calibration_slope and calibration_intercept.
+        arrays, (B,). Values from 0 to 1: auc, average_precision, the metrics of `decisions`, brier,
+        and ece (expected calibration error). Any number: calibration_slope, calibration_intercept.
     """
     auc, precision = ranked(labels, probability if ranking is None else ranking, weights)
     called, positive = probability >= threshold, labels == 1
@@ -64,30 +64,30 @@ def score_resamples(
 
 
 def ranked(labels: Labels, ranking: Scores, weights: Floats) -> tuple[Floats, Floats]:
-    """AUC (Mann-Whitney; ties count half) and average precision (weighted by gain in recall).
+    """AUC (Mann-Whitney; a tie counts half) and average precision (weighted by gain in recall).
 
     Each row of weights must have images of both classes. Returns both metrics, (B,), 0 to 1.
     """
     order = np.argsort(-ranking, kind="stable")
-    starts = np.flatnonzero(np.diff(ranking[order], prepend=np.inf))  # of groups of ties
+    starts = np.flatnonzero(np.diff(ranking[order], prepend=np.inf))  # where groups of ties start
     counted = weights[:, order]
     ill = np.add.reduceat(counted * (labels[order] == 1), starts, axis=1)
     well = np.add.reduceat(counted * (labels[order] == 0), starts, axis=1)
     above, false = ill.cumsum(axis=1), well.cumsum(axis=1)
     all_ill, all_well = above[:, -1], false[:, -1]
     auc = (ill * (all_well[:, None] - false + well / 2)).sum(axis=1) / (all_ill * all_well)
-    # Before the first image, precision is 0 / 0, and recall gains nothing.
+    # Where no image is counted yet, precision is 0 / 0, but recall gains nothing there.
     precision = above / np.maximum(above + false, 1e-300)
     return auc, (ill * precision).sum(axis=1) / all_ill
 
 
 def decisions(sensitivity: Floats, specificity: Floats, prevalence: Floats) -> dict[str, Floats]:
-    """Metrics that follow from sensitivity, specificity and prevalence, of one shape, 0 to 1.
+    """Metrics that follow from sensitivity, specificity and prevalence (equal shapes, 0 to 1).
 
     Returns:
-        accuracy, balanced_accuracy, sensitivity, specificity; ppv and npv, and both at 5, 10 and
-        20 % prevalence (Bayes' theorem) as `ppv_at_5` and so on; f1; mcc (Matthews 1975), -1 to 1.
-        0 / 0 is 0, as in scikit-learn, for example the PPV if no image is called pneumonia.
+        accuracy, balanced_accuracy, sensitivity, specificity; ppv and npv, and both for 5, 10 and
+        20 % prevalence (Bayes' theorem), with names like `ppv_at_5`; f1; mcc (Matthews 1975), from
+        -1 to 1. 0 / 0 is 0, as in scikit-learn: the PPV is 0 if no image is called pneumonia.
     """
     hit, cleared = sensitivity * prevalence, specificity * (1 - prevalence)
     missed, alarm = prevalence - hit, 1 - prevalence - cleared
@@ -119,11 +119,11 @@ def intervals(
     seed: int,
     ranking: Scores | None = None,
 ) -> dict[str, Interval]:
-    """95 % intervals of `score` by a bootstrap of patients.
+    """Compute 95 % intervals of the metrics of `score` by a bootstrap of patients.
 
-    Percentile intervals, with two exceptions: the calibration error (see
-    `calibration.calibration_error_interval`), and metrics without an error in a class, which no
-    resample has either (see `_without_error`).
+    The intervals are percentile intervals, with two exceptions: the calibration error (see
+    `calibration.calibration_error_interval`), and metrics of a class in which no image is wrong.
+    Then no resample has a wrong image either (see `_without_error`).
     """
 
     def statistic(weights: Floats) -> dict[str, Floats]:
@@ -141,14 +141,14 @@ def intervals(
 def _without_error(
     estimate: Metrics, bounds: dict[str, Interval], labels: Labels, patients: Patients
 ) -> dict[str, Interval]:
-    """Intervals for metrics without an error, where the bootstrap gives a single point.
+    """Intervals for metrics without an error; the bootstrap gives only a single point for them.
 
-    Sensitivity and specificity get Clopper and Pearson's limit for the number of patients: the
-    lower one if they are 1, the upper one if they are 0. The metrics of `decisions` get, as their
-    lower limit, the value that follows from these limits. An AUC of 1 gets the limit of
-    `delong.auc_interval`. Average precision, which then is 1 too, gets its value for a ranking with
-    that AUC in which a share 1 - AUC of the normal images is above all others: precision averaged
-    over recall. Few rankings with that AUC have less.
+    Sensitivity and specificity get Clopper and Pearson's limit for the number of patients: a lower
+    limit if the metric is 1, an upper limit if it is 0. The metrics of `decisions` get a lower
+    limit that follows from these limits. An AUC of 1 gets the limit of `delong.auc_interval`. If
+    the AUC is 1, so is the average precision. Its limit is the average precision of a ranking that
+    has the AUC's limit and puts a share 1 - AUC of the normal images above all other images. Few
+    rankings with that AUC have a lower average precision.
     """
     ill, well = (len(np.unique(patients[labels == label])) for label in (1, 0))
     sensitivity, specificity = (
@@ -165,7 +165,7 @@ def _without_error(
     if bounds["auc"][0] > 1 - 1e-9:
         lowest_auc = perfect_auc_bound(ill, well, 0.95)
         corrected["auc"] = lowest_auc, 1.0
-        # False alarms above all others, per image with pneumonia.
+        # The number of false alarms above all other images, per image with pneumonia.
         alarms = (1 - lowest_auc) * (1 - labels.mean()) / labels.mean()
         corrected["average_precision"] = float(1 - alarms * np.log1p(1 / alarms)), 1.0
     return corrected
@@ -173,5 +173,5 @@ def _without_error(
 
 def _share(part: Floats, rest: Floats) -> Floats:
     """part / (part + rest), 0 where both are 0."""
-    rest = np.maximum(rest, 0)  # rounding can make it negative
+    rest = np.maximum(rest, 0)  # rounding can make `rest` negative
     return np.divide(part, part + rest, np.zeros_like(part + rest), where=part + rest > 1e-12)

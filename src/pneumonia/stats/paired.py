@@ -18,18 +18,18 @@ from pneumonia.stats.metrics import Interval, ranked
 
 @dataclass(frozen=True)
 class Decisions:
-    """How many images two models decide correctly, and tests of the difference."""
+    """Counts of images that two models decide correctly, and tests of the difference."""
 
     first_only: int  #: images that only the first model decides correctly
     second_only: int  #: images that only the second model decides correctly
-    both: int  #: images that both decide correctly
-    neither: int  #: images that neither decides correctly
-    #: two-sided, exact (McNemar 1947, as a binomial test). It treats images as independent, so with
-    #: several images a patient it is too small.
+    both: int  #: images that both models decide correctly
+    neither: int  #: images that neither model decides correctly
+    #: exact two-sided p-value (McNemar 1947, as a binomial test). The test treats images as
+    #: independent, so the p-value is too small if patients have several images.
     mcnemar_p: float
-    #: the same by patient: Durkalski et al. 2003 (Statistics in Medicine 22:2417), chi square with
-    #: one degree of freedom. With one image a patient it equals McNemar's chi square without
-    #: continuity correction.
+    #: p-value of the test by patient (Durkalski et al. 2003, Statistics in Medicine 22:2417): chi
+    #: square with one degree of freedom. With one image per patient, the chi square equals
+    #: McNemar's without continuity correction.
     clustered_p: float
 
 
@@ -37,16 +37,16 @@ class Decisions:
 class Comparison:
     """Two models on the same images of one split."""
 
-    names: tuple[str, str]  #: of the first and the second model
-    images: int  #: how many
-    patients: int  #: how many
+    names: tuple[str, str]  #: the names of the first and the second model
+    images: int  #: the number of images
+    patients: int  #: the number of patients
     auc: PairedAuc  #: both AUCs, and their difference by DeLong, clustered on patients
-    #: 95 % interval of the difference of AUCs by the paired bootstrap of patients.
+    #: the 95 % interval of the difference of AUCs, by the paired bootstrap of patients.
     bootstrap: Interval
-    decisions: Decisions  #: at the models' thresholds
+    decisions: Decisions  #: the decisions at the models' thresholds
 
     def as_dict(self) -> dict[str, Any]:
-        """For comparison.json; an infinite standard error is null."""
+        """The content of comparison.json; an infinite standard error becomes null."""
         low, high = self.auc.interval(0.95)
         error = self.auc.standard_error if math.isfinite(self.auc.standard_error) else None
         return {
@@ -73,10 +73,10 @@ def compare(
 ) -> Comparison:
     """Compare two models by their predictions of one split, and by their thresholds.
 
-    A table has a row an image: image_id, patient_id, label, model, logit, probability.
+    Each table has one row per image: image_id, patient_id, label, model, logit, probability.
 
     Raises:
-        ValueError: other images, or another order.
+        ValueError: the tables have different images, or the same images in a different order.
     """
     if first["image_id"].tolist() != second["image_id"].tolist():
         raise ValueError("the models were scored on different images")
@@ -106,7 +106,7 @@ def compare(
 def compare_decisions(
     first: NDArray[np.bool_], second: NDArray[np.bool_], patients: Patients
 ) -> Decisions:
-    """Compare two models by which images they decide correctly; all (N,)."""
+    """Compare two models; `first` and `second`, (N,), tell for which images each one is right."""
     only = int((first & ~second).sum()), int((second & ~first).sum())
     _, patient = np.unique(patients, return_inverse=True)
     share = np.bincount(patient, first.astype(float) - second) / np.bincount(patient)
@@ -122,14 +122,14 @@ def compare_decisions(
 
 
 def exact_mcnemar(first_only: int, second_only: int) -> float:
-    """Two-sided p value if each discordant image favours either model with equal probability."""
+    """The two-sided p-value if each model has the same chance for each discordant image."""
     discordant, fewer = first_only + second_only, min(first_only, second_only)
     tail = sum(math.comb(discordant, count) for count in range(fewer + 1))
     return min(1.0, 2 * tail / 2**discordant)
 
 
 def in_words(comparison: Comparison) -> str:
-    """The comparison in one or two sentences."""
+    """Describe the comparison in one or two sentences."""
     auc, decisions = comparison.auc, comparison.decisions
     first, second = comparison.names
     low, high = auc.interval(0.95)
@@ -156,10 +156,10 @@ def in_words(comparison: Comparison) -> str:
 def contenders(
     comparison: Comparison, intervals: dict[str, Interval], probes: dict[str, dict[str, float]]
 ) -> pd.DataFrame:
-    """Models and shortcut probes in one table, the best first: name, kind, auc, low, high.
+    """Put models and shortcut probes in one table, the best first: name, kind, auc, low, high.
 
-    The kind is "model" or "probe". `intervals` of the AUC are by model; `probes`, from audit.json,
-    have auc, low and high on the same images, by name.
+    The kind is "model" or "probe". `intervals` has the AUC's interval of each model, by name.
+    `probes`, from audit.json, has auc, low and high on the same images, by name of the probe.
     """
     aucs = dict(zip(comparison.names, (comparison.auc.first, comparison.auc.second), strict=True))
     rows = [(name, "model", auc, *intervals[name]) for name, auc in aucs.items()]
