@@ -59,8 +59,8 @@ def disk_trouble(error: BaseException, place: Path | None = None) -> str:
 def _cause(error: BaseException) -> BaseException | None:
     """The exception that led to an error.
 
-    If a handler of a disk error raises another built-in error, that handler has a bug, and its
-    error has no cause here. The exceptions are OSError and RuntimeError, which h5py raises.
+    If the handling of a disk error raises another built-in error, the handler has a bug. Then the
+    disk error does not count as the cause, except of an OSError or a RuntimeError (from h5py).
     """
     if error.__cause__ or error.__suppress_context__:
         return error.__cause__

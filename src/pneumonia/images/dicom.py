@@ -288,8 +288,8 @@ def _grey(image: Dataset, codes: NDArray[Any], encapsulated: bool) -> NDArray[np
     """Turn stored pixels into grey: compute the grey of every bit pattern once, then look it up.
 
     First comes the modality table or rescale (C.11.1), then the first VOI table, or else the first
-    window (C.11.2). Without both, black to white is the range of the pixels; if all are equal, the
-    range of Bits Stored. MONOCHROME1 is inverted. Pixel padding (C.7.5.1.1.2) is black.
+    window (C.11.2). Without both, grey covers the range of the values, or, if all are equal, the
+    range of Bits Stored. MONOCHROME1 is inverted. Padding (C.7.5.1.1.2) is black.
 
     Raises:
         ImageError: a window or a table is not valid.
@@ -297,7 +297,7 @@ def _grey(image: Dataset, codes: NDArray[Any], encapsulated: bool) -> NDArray[np
     patterns = np.arange(2**image.BitsAllocated)
     signed = image.get("PixelRepresentation") == 1
     top = 2**image.BitsStored - 1
-    # Lossy values may be too large for Bits Stored. Uncompressed ones may have other data above.
+    # Lossy values may exceed Bits Stored. In uncompressed values, high bits may hold other data.
     stored = np.minimum(patterns, top) if encapsulated and not signed else patterns & top
     if signed:
         stored = np.where(stored > top // 2, stored - (top + 1), stored)
