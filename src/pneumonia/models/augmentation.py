@@ -43,9 +43,9 @@ def augment(
     """Change each image of a batch in its own way.
 
     Every draw is stateless (Salmon et al. 2011): only the seed and the position in the batch decide
-    how an image changes. The number of threads, devices and hosts does not matter, nor a stop in
-    the training. An image changes in a part of a batch as in the whole batch, except for rounding
-    (about one grey value in a million).
+    how an image changes. Threads, devices, hosts and a resumed training make no difference. An
+    image changes in a part of a batch as in the whole batch, except for rounding (about one grey
+    value in a million).
 
     Args:
         images: uint8, (N, S, S, 1).

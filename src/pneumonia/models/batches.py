@@ -1,4 +1,4 @@
-"""The batches of training images; only the seed and the step determine a batch."""
+"""Make the batches of training images; only the seed and the step determine a batch."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def epoch_order(
 
     Normally each image comes once. With `balance: sampling` half of the rows are of each class:
     images of the smaller class come several times, and some images of the larger class are left
-    out. Another selection is left out in each epoch.
+    out. Each epoch leaves out other images.
     """
     rng = np.random.default_rng([params.seed, epoch])
     if params.balance != "sampling":
