@@ -23,10 +23,11 @@ HEAD = """# Comparison with common alternatives
 
 `make bench` writes this page; `python -m benchmarks --only AREA` measures one area again.
 
-All values of a row come from one run, measured in turns. They are medians over the turns, with the
-range in brackets. *Times better* is computed for each turn: above 1, this project is faster or
-smaller. *Limit* is the best that this machine could do, and *share of the limit* how much of it
-this project reaches; both are empty where no limit is known.
+All values of a row come from one run, which measures the alternatives in turns. The values are
+medians over the turns, with the range in brackets. *Times better* is computed for each turn: above
+1, this project is faster or smaller. *Limit* is the best value that this machine could reach.
+*Share of the limit* says how much of the limit this project reaches. Both are empty where no limit
+is known.
 """
 COLUMNS = (
     "task", "this project", "alternative", "", "times better", "limit", "", "share of the limit",

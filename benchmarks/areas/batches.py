@@ -1,10 +1,11 @@
 """Augmented batches for training.
 
-Batches of 32 training images of `data/prepared`, augmented as in both trainings, on all cores. The
-alternative is `image_dataset_from_directory` with Keras' augmentation layers in a parallel `map`
-with `prefetch`: without a cache, so that every epoch reads the files, and with `cache`. Keras'
-layers change rotation, zoom, position, contrast and brightness; this project's augmentation also
-changes aspect ratio, gamma, blur, noise and the collimator.
+The task is to make batches of 32 training images of `data/prepared`, augmented as in both
+trainings, on all cores. The alternative is `image_dataset_from_directory` with Keras' augmentation
+layers in a parallel `map` with `prefetch`. It is measured without a cache, so that every epoch
+reads the files, and with `cache`. Keras' layers change rotation, zoom, position, contrast and
+brightness; this project's augmentation also changes aspect ratio, gamma, blur, noise and the
+collimator.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Decoding and preparing.
 
-Drawn images, enlarged to 1.3 megapixels, with noise: JPEG files of 0.45 MB, as in the Kermany set.
-This project makes a padded grey square of 224 px. The alternative, a loop with Pillow on one core,
-distorts the image to a square. `prepare` also hashes each file, writes a PNG and the manifest, and
-starts a process for each core. The limits: the decoder of libjpeg-turbo alone, at the smallest
-scale with enough pixels for the square; and reading the files from disk, not from memory.
+The images are drawn, enlarged to 1.3 megapixels and noisy: JPEG files of 0.45 MB, as in the Kermany
+set. This project makes a padded grey square of 224 px. The alternative, a loop with Pillow on one
+core, distorts the image to a square. `prepare` also hashes each file, writes a PNG and the
+manifest, and starts a process for each core. There are two limits: the decoder of libjpeg-turbo
+alone, at the smallest scale with enough pixels for the square; and reading the files from disk, not
+from memory.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Metrics with intervals.
 
-600 images of 400 patients with random logits, resampled by patient. This project computes all
-metrics of `stats.metrics.intervals`, including slope and intercept of the calibration. The
-alternative calls scikit-learn for each resample: AUC, average precision, accuracy, balanced
-accuracy, sensitivity, specificity, PPV, NPV, F1, MCC and Brier score, without a calibration.
+The data are 600 images of 400 patients with random logits, resampled by patient. This project
+computes all metrics of `stats.metrics.intervals`, including the slope and the intercept of the
+calibration. The alternative calls scikit-learn for each resample: AUC, average precision, accuracy,
+balanced accuracy, sensitivity, specificity, PPV, NPV, F1, MCC and Brier score, without a
+calibration.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A heat map.
 
-The champion's network on one image after the other, as in a server, on all cores. The exported
+The champion's network gets one image after the other, as in a server, on all cores. The exported
 graph computes logit and heat map in one pass. The alternatives are `model.predict` followed by
 Grad-CAM with a GradientTape, and tf-keras-vis. The limit is the same graph without the heat map.
 """

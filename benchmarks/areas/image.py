@@ -1,7 +1,8 @@
 """The Docker image.
 
-The size of the image that `make image` builds, and of its largest layers. The limit is the size of
-its base image. The variable DOCKER names the client and IMAGE the image, as for make.
+The table gives the size of the image that `make image` builds, and of its largest layers. The limit
+is the size of its base image. As for make, the variable DOCKER names the client, and IMAGE names
+the image.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The environment.
 
-`pip install` of the locked packages, with hashes, into a new virtual environment; the packages are
-in pip's cache. The alternatives have no lock: for the pipeline, the libraries of a simple script
-for the same task; for the server, the libraries that `mlflow models serve` needs for a Keras model.
-Writes gigabytes, and downloads them first if they are not in the cache.
+The task is `pip install` of the locked packages, with hashes, into a new virtual environment. The
+packages are in pip's cache. The alternatives have no lock: for the pipeline, the libraries of a
+simple script for the same task; for the server, the libraries that `mlflow models serve` needs for
+a Keras model. This measurement writes gigabytes, and downloads them first if they are not in the
+cache.
 """
 
 from __future__ import annotations

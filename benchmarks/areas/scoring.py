@@ -1,10 +1,11 @@
 """Scoring many images.
 
-Prepared PNG squares, multiplied by hard links. Measured from the first result to the last, so
-without starting and loading the model, each in its own process. `pneumonia score` does all its
-work: decoding, the graph with its heat map, warnings, Parquet files. The alternative is
-`model.predict` over `image_dataset_from_directory`, which computes the logit only. The limit is a
-loop of decoding and the graph in ONNX Runtime on one core, times the number of cores.
+The images are prepared PNG squares, multiplied by hard links. The time is measured from the first
+result to the last, so it does not include starting the process and loading the model. Each of the
+two runs in its own process. `pneumonia score` does all its work: decoding, the graph with its heat
+map, warnings, Parquet files. The alternative is `model.predict` over
+`image_dataset_from_directory`, which computes the logit only. The limit is the speed of a loop on
+one core that decodes and runs the graph in ONNX Runtime, multiplied by the number of cores.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """An image over REST.
 
-This project: the champion in `pneumonia serve`; `POST /predict` returns a heat map and warnings.
-The alternatives: a Flask application with `model.predict` and Grad-CAM without a compiled graph, as
-in most demonstrations; and `mlflow models serve` of the Keras model, which receives decoded pixels
-as JSON and returns the probability only. Prepared PNG squares. One client waits for each response
-(p50); 16 clients keep one server after the other busy, on the same cores. The limit is decoding and
-the graph in ONNX Runtime, without HTTP, warnings or rendering: in one process for one client, on
-every core for 16 clients.
+This project runs the champion in `pneumonia serve`; `POST /predict` returns a heat map and
+warnings. The alternatives are a Flask application with `model.predict` and Grad-CAM without a
+compiled graph, as in most demonstrations; and `mlflow models serve` of the Keras model, which
+receives decoded pixels as JSON and returns the probability only. The images are prepared PNG
+squares. One client waits for each response (p50); 16 clients send requests all the time, to one
+server after the other, on the same cores. The limit is the speed of decoding and of the graph in
+ONNX Runtime, without HTTP, warnings or rendering: in one process for one client, and on every core
+for 16 clients.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Start-up.
 
-Seconds until a command has printed its help, and until a stage first opens a file of the data, the
-models or the reports; there the stage is stopped. For the trainings also until they open their
-checkpoint; by then TensorFlow is loaded. The limit is `python -c pass`. The goal for a help text is
-half a second.
+The table gives the seconds until a command has printed its help, and until a stage first opens a
+file of the data, the models or the reports. Then the stage is stopped. For a training, it also
+gives the seconds until the training opens its checkpoint; TensorFlow is loaded by then. The limit
+is `python -c pass`. The goal for a help text is half a second.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
 """Training to the same validation AUC, and a training step.
 
-About 500 drawn training images and 70 validation images of 128 px. The time is measured from images
-on disk to the end of the first epoch that reaches the AUC, without the start of TensorFlow; each
-training runs in its own process. The alternative to *transfer* is the same frozen backbone with a
-Dense head, trained by Keras' `fit` with Adam at 1e-3. The alternative to *scratch* is the network
-of a popular notebook (five convolutions with 32 to 256 channels, RMSprop, augmentation, 12 epochs).
-If an alternative does not reach the AUC, its total time counts, and *times better* is a lower
-bound.
+The data are about 500 drawn training images and 70 validation images of 128 px. The time is
+measured from images on disk to the end of the first epoch that reaches the AUC, without the start
+of TensorFlow; each training runs in its own process. The alternative to *transfer* is the same
+frozen backbone with a Dense head, trained by Keras' `fit` with Adam at 1e-3. The alternative to
+*scratch* is the network of a popular notebook (five convolutions with 32 to 256 channels, RMSprop,
+augmentation, 12 epochs). If an alternative does not reach the AUC, its total time counts, and
+*times better* is a lower bound.
 
-A training step is one of *scratch*, without augmentation; the alternative is Keras' `fit` of the
-same network, each in its own process. This project uses deterministic operations, so that a
-training gives the same bytes again; `fit` runs with default settings. The limit is the speed of
-multiplying large float32 matrices, with the network's number of multiplications for the forward
-pass and twice as many for the backward pass.
+The training step is a step of *scratch*, without augmentation. The alternative is Keras' `fit` of
+the same network. Each of the two runs in its own process. This project uses deterministic
+operations, so that a repeated training gives the same bytes; `fit` runs with default settings. The
+limit is the speed of multiplying large float32 matrices, with the network's number of
+multiplications for the forward pass and twice as many for the backward pass.
 """
 
 from __future__ import annotations
