@@ -2,6 +2,11 @@
 
 All seven stages are up to date; `make repro` also prints a table of metrics. The alternative is
 `dvc repro` in a repository with one stage that depends on one file.
+
+Version 0.1.0 listed single files as dependencies and outputs, 1,660 lines of dvc.lock; version
+0.2.0 lists folders, 517 lines. On one machine (2 cores of an AMD EPYC, 11 turns side by side, drawn
+images, params as shipped) `dvc repro` with nothing to do took 0.936 s [0.919, 0.948] before and
+0.733 s [0.723, 0.813] after: 1.28 times as fast [1.16, 1.29].
 """
 
 from __future__ import annotations
