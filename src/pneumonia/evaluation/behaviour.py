@@ -256,7 +256,7 @@ def _stays(change: str) -> Callable[[BehaviourPredictions], float]:
 
 
 def _largest_change(model: BehaviourPredictions) -> float:
-    """Mean absolute difference in probability after a change; the largest over all changes."""
+    """The mean absolute difference in probability for the image change that moves it most."""
     means = [np.mean(np.abs(changed - model.original)) for changed in model.changed.values()]
     return float(np.max(means))  # NaN if one mean is NaN, unlike `max`
 

@@ -62,8 +62,8 @@ def subgroups(
         attributes: the result of `image_attributes` for the same images.
 
     Returns:
-        table: attribute, group, images, pneumonia, patients, auc, auc_low, auc_high, and the same
-        for all `METRICS`. A value is NaN if the group lacks the images that the metric needs.
+        table: attribute, group, images, pneumonia, patients; for each of `METRICS` its value and
+        interval (auc, auc_low, auc_high). A value is NaN if the group lacks the images it needs.
     """
     subtype, size = attributes["subtype"].to_numpy(), attributes["size"].to_numpy()
     normal = predictions["label"].to_numpy() == 0

@@ -35,7 +35,7 @@ class ImageError(ValueError):
     Attributes:
         code: the kind of reason: corrupt_image, empty_file, not_an_image, not_a_radiograph,
             too_complex, too_elongated, too_large, too_small or unsupported_dicom. If the code
-            begins with "too", the only content of the file in the message is numbers.
+            begins with "too", the message repeats nothing from the file except numbers.
     """
 
     def __init__(self, reason: str, code: str = "corrupt_image") -> None:

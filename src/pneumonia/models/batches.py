@@ -92,7 +92,7 @@ def stream(
 
     A single host makes whole batches and passes parts to its devices. If there are several hosts,
     each host makes only the parts for its own replicas. All hosts use the same order of the images,
-    so no work is done twice and no image is sent.
+    so no work is done twice and no image is sent from one host to another.
     """
     arguments = data.train, params, data.augment, first, last
     if not devices.training_host().is_distributed:
