@@ -176,7 +176,7 @@ def map_scores(figures: dict[str, dict[str, Any]]) -> Figure:
 
 
 def randomisation(steps: pd.DataFrame, max_rank: float) -> Figure:
-    """Similarity to the trained model's maps after each step of the cascade, a panel per model."""
+    """Draw how similar the maps stay while weights are put in random order, a panel per model."""
     models = steps.groupby("model", sort=False)
     figure, axes = plt.subplots(
         1, len(models), figsize=(4.4 * len(models), 3.7), sharey=True, squeeze=False
