@@ -141,7 +141,7 @@ class _Reader(io.BytesIO):
 
 
 def _open(payload: bytes) -> tuple[_Reader, uid.UID]:
-    """Read the file meta information. Return the reader, placed after it, and the transfer syntax."""
+    """Read the file meta information. Return the reader (now after it) and the transfer syntax."""
     reader = _Reader(payload)
     reader.seek(132)
     meta = read_dataset(reader, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
