@@ -7,6 +7,7 @@ can run `pneumonia serve` although it has only the server's libraries.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Collection, Sequence
 from importlib import import_module
@@ -58,6 +59,7 @@ VERBS = {
                    own=False),
 }  # fmt: skip
 AMERICAN = {"behavior": "behaviour"}
+OUTPUT_CLOSED = 141  # exit status of a program that SIGPIPE ended, in a shell
 SHELLS = ("bash", "zsh", "tcsh")
 COMPLETION = "--print-completion"
 FILES = ("FILE", "FOLDER", "INPUT")  # for these arguments, shells complete file names
@@ -67,9 +69,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (default: `sys.argv`); return the exit status.
 
     For bad input and for a full or write-protected disk, print the problem to standard error and
-    return 1. After Ctrl-C, return 130. Any other exception is a bug; Python prints its traceback.
+    return 1. After Ctrl-C, return 130. If the reader of the output closes it, as `head` does,
+    return 141. Any other exception is a bug; Python prints its traceback.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would try to write the rest when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OUTPUT_CLOSED
+
+
+def _run(words: list[str]) -> int:
     words[:1] = [AMERICAN.get(word, word) for word in words[:1]]
     completing = bool(words) and words[0].startswith(COMPLETION)
     first = [word for word in words if not word.startswith("-")][:1]

@@ -1,6 +1,6 @@
 // The page: images are chosen, sent to /predict, and their predictions shown. Nothing else is sent.
 
-import { showModel, showSamples } from "./below.js";
+import { showModel, showSamples } from "./model_and_samples.js";
 import { csv, download } from "./csv.js";
 import { byId, count, percent, sentence } from "./dom.js";
 import { prepareViewer, showImage } from "./image.js";

@@ -1,4 +1,4 @@
-// Below the images: drawn images to try, and facts about the model.
+// The two sections below the images: drawn images to try, and facts about the model.
 
 import { byId, fetchJson, make, mark, modelName, percent } from "./dom.js";
 
